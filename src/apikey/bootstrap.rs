@@ -1,0 +1,79 @@
+use sha2::{Digest, Sha256};
+use subtle::{ConditionallySelectable, ConstantTimeEq};
+
+use crate::domain::{KeyId, Role, Secret};
+
+/// Keys that come from the configuration, in any shape of at least 32 bytes.
+///
+/// They are compared before anything else is done with a credential: all of them, in constant
+/// time. No API creates, lists or revokes them.
+#[derive(Debug, Default)]
+pub struct BootstrapKeys {
+    keys: Vec<BootstrapKey>,
+}
+
+/// One of them: its id is for logs.
+#[derive(Debug)]
+pub(crate) struct BootstrapKey {
+    pub(crate) id: KeyId,
+    pub(crate) role: Role,
+    pub(crate) secret: Secret,
+}
+
+impl BootstrapKeys {
+    /// None.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds one. Its id is made of the role and its place, as `bootstrap-master-1`.
+    #[must_use]
+    pub fn key(mut self, role: Role, secret: Secret) -> Self {
+        let place = self.keys.iter().filter(|key| key.role == role).count() + 1;
+        let id = match KeyId::new(&format!("bootstrap-{}-{place}", role.as_str())) {
+            Ok(id) => id,
+            Err(_) => unreachable!("a role's name and a number make an id"),
+        };
+        self.keys.push(BootstrapKey { id, role, secret });
+        self
+    }
+
+    /// The one that `credential` is. Every one is compared, whichever matches.
+    pub(crate) fn find(&self, credential: &str) -> Option<&BootstrapKey> {
+        if self.keys.is_empty() {
+            return None;
+        }
+        let digest: [u8; 32] = Sha256::digest(credential).into();
+        let none = u32::MAX;
+        let mut found = none;
+        for (place, key) in (0..).zip(&self.keys) {
+            found.conditional_assign(&place, key.secret.digest().ct_eq(&digest));
+        }
+        if found == none { None } else { self.keys.get(found as usize) }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &BootstrapKey> {
+        self.keys.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_each_and_nothing_else() {
+        let secret = |fill: &str| Secret::new("T", fill.repeat(32)).expect("32 bytes");
+        let keys = BootstrapKeys::new()
+            .key(Role::Master, secret("a"))
+            .key(Role::Read, secret("b"))
+            .key(Role::Master, secret("c"));
+        let id = |credential: String| keys.find(&credential).map(|key| key.id.to_string());
+        assert_eq!(id("a".repeat(32)).as_deref(), Some("bootstrap-master-1"));
+        assert_eq!(id("b".repeat(32)).as_deref(), Some("bootstrap-read-1"));
+        assert_eq!(id("c".repeat(32)).as_deref(), Some("bootstrap-master-2"));
+        assert_eq!(id("a".repeat(31)), None);
+        assert_eq!(id(String::new()), None);
+        assert!(BootstrapKeys::new().find("").is_none());
+    }
+}

@@ -1,0 +1,229 @@
+use std::fmt;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::digest::KeyDigest;
+use crate::error::ConfigFault;
+
+const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+/// 30 base62 characters carry 178 bits.
+const RANDOM_CHARS: usize = 30;
+/// CRC-32 in base62.
+const CHECKSUM_CHARS: usize = 6;
+/// The prefix and the length of keys that were imported from older services.
+const LEGACY_PREFIX: &str = "ak_";
+const LEGACY_HEX_CHARS: usize = 32;
+/// The largest multiple of 62 that a byte can hold; bytes from here on are thrown away, so that
+/// every character is equally likely.
+const UNBIASED: u8 = 248;
+
+/// The shape of API keys: `<prefix>_<30 random characters><6 characters of checksum>`.
+///
+/// The checksum (CRC-32 over all before it, in base62) tells a mistyped key from a wrong one
+/// without any lookup, and lets secret scanners recognise one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyFormat {
+    prefix: Box<str>,
+}
+
+/// The plain text of a key, on its only way out.
+///
+/// Redacted in `Debug`; wiped from memory on drop.
+#[derive(Clone)]
+pub struct PlainKey(SecretString);
+
+impl Default for KeyFormat {
+    /// Keys that begin with `ak_`.
+    fn default() -> Self {
+        Self { prefix: "ak".into() }
+    }
+}
+
+impl KeyFormat {
+    /// Keys with a prefix of your own: 1 to 16 lower-case letters, digits or underscores,
+    /// beginning with a letter.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigFault::Invalid`] for any other prefix.
+    pub fn new(prefix: &str) -> Result<Self, ConfigFault> {
+        let legal = (1..=16).contains(&prefix.len())
+            && prefix.starts_with(|first: char| first.is_ascii_lowercase())
+            && !prefix.ends_with('_')
+            && prefix.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        if legal {
+            Ok(Self { prefix: prefix.into() })
+        } else {
+            let reason = "it is 1 to 16 of a-z, 0-9 and _, from a letter on, not ending in _";
+            Err(ConfigFault::invalid("the API key prefix", reason))
+        }
+    }
+
+    /// Whether a bearer value claims to be an API key of this shape.
+    pub fn is_claimed_by(&self, credential: &str) -> bool {
+        credential.strip_prefix(&*self.prefix).is_some_and(|rest| rest.starts_with('_'))
+            || is_legacy(credential)
+    }
+
+    /// Whether this can be a key that was issued: right shape and right checksum.
+    pub fn is_well_formed(&self, credential: &str) -> bool {
+        self.has_checksum(credential) || is_legacy(credential)
+    }
+
+    /// A new random key.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the operating system gives no random bytes.
+    pub fn generate(&self) -> Result<PlainKey, getrandom::Error> {
+        let mut random = String::with_capacity(RANDOM_CHARS);
+        while random.len() < RANDOM_CHARS {
+            let mut bytes = [0; 2 * RANDOM_CHARS];
+            getrandom::fill(&mut bytes)?;
+            push_unbiased(&mut random, &bytes);
+        }
+        Ok(self.assemble(&random))
+    }
+
+    /// The key that a stream of pseudo-random bytes stands for. `None` when the stream is too
+    /// short, which takes more than 100 rejected bytes of 128.
+    pub(super) fn from_stream(&self, stream: &[u8; 128]) -> Option<PlainKey> {
+        let mut random = String::with_capacity(RANDOM_CHARS);
+        push_unbiased(&mut random, stream);
+        (random.len() == RANDOM_CHARS).then(|| self.assemble(&random))
+    }
+
+    fn assemble(&self, random: &str) -> PlainKey {
+        let mut key = format!("{}_{random}", self.prefix);
+        key.push_str(&checksum(&key));
+        PlainKey(key.into())
+    }
+
+    fn has_checksum(&self, credential: &str) -> bool {
+        let body = credential.strip_prefix(&*self.prefix).and_then(|rest| rest.strip_prefix('_'));
+        body.is_some_and(|body| {
+            body.len() == RANDOM_CHARS + CHECKSUM_CHARS
+                && body.bytes().all(|byte| byte.is_ascii_alphanumeric())
+                && credential
+                    .split_at_checked(credential.len() - CHECKSUM_CHARS)
+                    .is_some_and(|(covered, claimed)| checksum(covered) == claimed)
+        })
+    }
+}
+
+impl PlainKey {
+    /// The key itself. Every call of this is a place to look at in a review.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+
+    /// The digest under which it is stored.
+    pub fn digest(&self) -> KeyDigest {
+        KeyDigest::of(self.expose())
+    }
+
+    /// What may be shown of it: the prefix and four characters, as `ak_1a2B…`.
+    pub fn masked(&self) -> String {
+        mask(self.expose())
+    }
+}
+
+impl fmt::Debug for PlainKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PlainKey(..)")
+    }
+}
+
+/// The prefix and four characters of a key of the known shapes.
+fn mask(key: &str) -> String {
+    let secret_from = key.rfind('_').map_or(0, |at| at + 1);
+    let shown = key.get(..secret_from + 4).unwrap_or("");
+    format!("{shown}…")
+}
+
+fn is_legacy(credential: &str) -> bool {
+    credential.strip_prefix(LEGACY_PREFIX).is_some_and(|hex| {
+        hex.len() == LEGACY_HEX_CHARS && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
+
+fn push_unbiased(random: &mut String, bytes: &[u8]) {
+    let unbiased = bytes.iter().filter(|byte| **byte < UNBIASED);
+    let wanted = RANDOM_CHARS - random.len();
+    random.extend(unbiased.take(wanted).map(|byte| char::from(BASE62[usize::from(byte % 62)])));
+}
+
+fn checksum(covered: &str) -> String {
+    let mut rest = crc32fast::hash(covered.as_bytes()) as usize;
+    let mut digits = [b'0'; CHECKSUM_CHARS];
+    for digit in digits.iter_mut().rev() {
+        *digit = BASE62[rest % 62];
+        rest /= 62;
+    }
+    digits.iter().copied().map(char::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generated_key_is_well_formed_and_none_of_its_typos_is() {
+        let format = KeyFormat::default();
+        let key = format.generate().expect("random bytes");
+        let text = key.expose();
+        assert_eq!(text.len(), 3 + 36);
+        assert!(format.is_well_formed(text));
+        for at in 3..text.len() {
+            let mut bytes = text.as_bytes().to_vec();
+            bytes[at] = if bytes[at] == b'a' { b'b' } else { b'a' };
+            let typo = String::from_utf8(bytes).expect("ascii");
+            assert!(!format.is_well_formed(&typo), "position {at}");
+        }
+        for bent in [&text[..text.len() - 1], &format!("{text}a"), &text[1..], &text.to_uppercase()]
+        {
+            assert!(!format.is_well_formed(bent));
+        }
+    }
+
+    #[test]
+    fn keys_differ_and_use_the_whole_alphabet() {
+        let format = KeyFormat::default();
+        let mut seen = std::collections::BTreeSet::new();
+        let mut letters = std::collections::BTreeSet::new();
+        for _ in 0..1_000 {
+            let key = format.generate().expect("random bytes");
+            letters.extend(key.expose()[3..33].bytes());
+            assert!(seen.insert(key.expose().to_owned()));
+        }
+        assert_eq!(letters.len(), 62);
+    }
+
+    #[test]
+    fn the_older_shape_is_known() {
+        let format = KeyFormat::new("shop").expect("legal");
+        let legacy = "ak_0123456789abcdef0123456789abcdef";
+        assert!(format.is_claimed_by(legacy) && format.is_well_formed(legacy));
+        assert!(!format.is_well_formed("ak_0123456789abcdef0123456789abcdeg"));
+        assert!(!format.is_well_formed("ak_0123456789abcdef0123456789abcde"));
+        assert!(format.is_claimed_by("shop_x") && !format.is_well_formed("shop_x"));
+        assert!(!format.is_claimed_by("shopx"));
+    }
+
+    #[test]
+    fn prefixes() {
+        for good in ["ak", "a", "my_shop", "k0"] {
+            assert!(KeyFormat::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", "0k", "_a", "a_", "Ak", "a-b", "abcdefghijklmnopq", "é"] {
+            assert!(KeyFormat::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_prefix_and_four_characters_are_shown() {
+        let key = KeyFormat::default().generate().expect("random bytes");
+        assert_eq!(key.masked(), format!("{}…", &key.expose()[..7]));
+        assert_eq!(format!("{key:?}"), "PlainKey(..)");
+    }
+}

@@ -1,0 +1,13 @@
+//! API keys: their shape, their digest, what a record of one holds, and how one is made.
+
+pub(crate) mod bootstrap;
+mod digest;
+mod format;
+mod issuer;
+mod record;
+
+pub use bootstrap::BootstrapKeys;
+pub use digest::KeyDigest;
+pub use format::{KeyFormat, PlainKey};
+pub use issuer::{IssuanceSecrets, Nonce, SecretFingerprint};
+pub use record::{Grant, KeyKind, KeyRecord, KeyState};

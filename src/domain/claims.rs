@@ -1,0 +1,138 @@
+use serde_json::{Map, Value};
+
+use super::{ChallengeId, PlanId, RequestId, ResourceId, Timestamp, TxHash};
+
+/// The claims of a Key0 access token.
+///
+/// These are words, not a proof: whoever has an [`Identity`](crate::Identity) knows that its
+/// claims were verified.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claims {
+    request_id: RequestId,
+    challenge_id: ChallengeId,
+    resource_id: ResourceId,
+    plan_id: PlanId,
+    tx_hash: TxHash,
+    expires_at: Timestamp,
+    issued_at: Option<Timestamp>,
+    not_before: Option<Timestamp>,
+    issuer: Option<Box<str>>,
+    audience: Vec<Box<str>>,
+    extra: Map<String, Value>,
+}
+
+impl Claims {
+    /// The claims that every access token has.
+    pub fn new(
+        request_id: RequestId,
+        challenge_id: ChallengeId,
+        resource_id: ResourceId,
+        plan_id: PlanId,
+        tx_hash: TxHash,
+        expires_at: Timestamp,
+    ) -> Self {
+        Self {
+            request_id,
+            challenge_id,
+            resource_id,
+            plan_id,
+            tx_hash,
+            expires_at,
+            issued_at: None,
+            not_before: None,
+            issuer: None,
+            audience: Vec::new(),
+            extra: Map::new(),
+        }
+    }
+
+    /// Sets when the token was made (`iat`).
+    #[must_use]
+    pub fn issued(mut self, at: Timestamp) -> Self {
+        self.issued_at = Some(at);
+        self
+    }
+
+    /// Sets from when on the token holds (`nbf`).
+    #[must_use]
+    pub fn valid_from(mut self, at: Timestamp) -> Self {
+        self.not_before = Some(at);
+        self
+    }
+
+    /// Sets who made the token (`iss`).
+    #[must_use]
+    pub fn from_issuer(mut self, issuer: impl Into<Box<str>>) -> Self {
+        self.issuer = Some(issuer.into());
+        self
+    }
+
+    /// Adds one for whom the token is meant (`aud`).
+    #[must_use]
+    pub fn for_audience(mut self, audience: impl Into<Box<str>>) -> Self {
+        self.audience.push(audience.into());
+        self
+    }
+
+    /// Sets the claims that this crate gives no meaning.
+    #[must_use]
+    pub fn with_extra(mut self, extra: Map<String, Value>) -> Self {
+        self.extra = extra;
+        self
+    }
+
+    /// The agent's request (`sub`).
+    pub fn request_id(&self) -> &RequestId {
+        &self.request_id
+    }
+
+    /// The payment challenge (`jti`).
+    pub fn challenge_id(&self) -> &ChallengeId {
+        &self.challenge_id
+    }
+
+    /// What was bought (`resourceId`).
+    pub fn resource_id(&self) -> &ResourceId {
+        &self.resource_id
+    }
+
+    /// The plan that was bought (`planId`, or `tierId` from older services).
+    pub fn plan_id(&self) -> &PlanId {
+        &self.plan_id
+    }
+
+    /// The payment on the chain (`txHash`).
+    pub fn tx_hash(&self) -> &TxHash {
+        &self.tx_hash
+    }
+
+    /// From when on the token is expired (`exp`).
+    pub fn expires_at(&self) -> Timestamp {
+        self.expires_at
+    }
+
+    /// When the token was made (`iat`).
+    pub fn issued_at(&self) -> Option<Timestamp> {
+        self.issued_at
+    }
+
+    /// From when on the token holds (`nbf`).
+    pub fn not_before(&self) -> Option<Timestamp> {
+        self.not_before
+    }
+
+    /// Who made the token (`iss`).
+    pub fn issuer(&self) -> Option<&str> {
+        self.issuer.as_deref()
+    }
+
+    /// For whom the token is meant (`aud`); empty where it does not say.
+    pub fn audience(&self) -> impl Iterator<Item = &str> {
+        self.audience.iter().map(|one| &**one)
+    }
+
+    /// The claims that this crate gives no meaning, by name.
+    pub fn extra(&self) -> &Map<String, Value> {
+        &self.extra
+    }
+}

@@ -1,0 +1,170 @@
+use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// The longest id, in bytes.
+const MAX_ID_BYTES: usize = 256;
+
+/// A text that can't be an id: empty, over 256 bytes, or with other than visible ASCII.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an id is 1 to 256 visible ascii characters")]
+pub struct InvalidId;
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        ///
+        /// Opaque: 1 to 256 visible ASCII characters. Cheap to clone.
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Reads an id.
+            ///
+            /// # Errors
+            ///
+            /// [`InvalidId`] when it is empty, longer than 256 bytes, or has other than visible
+            /// ASCII characters.
+            pub fn new(text: &str) -> Result<Self, InvalidId> {
+                let legal = (1..=MAX_ID_BYTES).contains(&text.len())
+                    && text.bytes().all(|byte| byte.is_ascii_graphic());
+                if legal { Ok(Self(text.into())) } else { Err(InvalidId) }
+            }
+
+            /// The id as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(self.as_str(), f)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                Self::new(text)
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                self.as_str()
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                self.as_str()
+            }
+        }
+
+        impl PartialEq<str> for $name {
+            fn eq(&self, other: &str) -> bool {
+                self.as_str() == other
+            }
+        }
+
+        impl PartialEq<&str> for $name {
+            fn eq(&self, other: &&str) -> bool {
+                self.as_str() == *other
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+                Self::new(&text).map_err(de::Error::custom)
+            }
+        }
+    };
+}
+
+id! {
+    /// The id of an agent's request, made by the agent (`sub` of an access token).
+    RequestId
+}
+id! {
+    /// The id of a payment challenge, made by Key0 (`jti` of an access token).
+    ChallengeId
+}
+id! {
+    /// What was bought. `default` means every resource of the plan.
+    ResourceId
+}
+id! {
+    /// The plan that was bought; older services call it a tier.
+    PlanId
+}
+id! {
+    /// The payment on the chain.
+    TxHash
+}
+id! {
+    /// The id of an API key. Not a secret: logs show it.
+    KeyId
+}
+
+impl ResourceId {
+    /// The resource id that stands for every resource of a plan.
+    pub const DEFAULT: &'static str = "default";
+
+    /// Whether a credential for this resource opens `wanted`: the very same, or all of them.
+    pub fn opens(&self, wanted: &str) -> bool {
+        self.as_str() == Self::DEFAULT || self.as_str() == wanted
+    }
+}
+
+impl TxHash {
+    /// The form in which two hashes are compared: case does not count.
+    pub(crate) fn normalized(&self) -> String {
+        self.0.to_ascii_lowercase()
+    }
+}
+
+impl KeyId {
+    /// A fresh id that sorts by the time it was made (UUID version 7).
+    pub fn generate() -> Self {
+        Self(uuid::Uuid::now_v7().hyphenated().to_string().into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_to_256_visible_ascii() {
+        assert!(PlanId::new("a").is_ok());
+        assert!(PlanId::new(&"a".repeat(256)).is_ok());
+        for bad in ["", &"a".repeat(257), "a b", "a\n", "é", "a\u{7f}"] {
+            assert_eq!(PlanId::new(bad), Err(InvalidId), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn default_opens_all_and_others_only_their_own() {
+        let id = |text| ResourceId::new(text).expect("legal");
+        assert!(id("default").opens("photo-1"));
+        assert!(id("photo-1").opens("photo-1"));
+        assert!(!id("photo-1").opens("photo-2"));
+        assert!(!id("photo-1").opens("default"));
+        assert!(!id("Default").opens("photo-1"));
+    }
+}

@@ -1,0 +1,131 @@
+//! JSON read strictly: a member that stands twice in one object, at any depth, is a fault.
+//!
+//! Two readers of an object with duplicate members may see two different values (RFC 8259,
+//! section 4), and a gate must never see another one than the house behind it.
+
+use std::fmt;
+
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+/// Any JSON value without duplicate members.
+pub(crate) struct Strict(pub(crate) Value);
+
+/// Reads an object; an error tells what is wrong with the text, never what stands in it.
+pub(crate) fn object(text: &[u8]) -> Result<Map<String, Value>, ObjectFault> {
+    match serde_json::from_slice::<Strict>(text) {
+        Ok(Strict(Value::Object(object))) => Ok(object),
+        Ok(_) => Err(ObjectFault::NotAnObject),
+        Err(_) => Err(ObjectFault::NotJson),
+    }
+}
+
+/// Why a text is not a JSON object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ObjectFault {
+    NotJson,
+    NotAnObject,
+}
+
+impl<'de> Deserialize<'de> for Strict {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(StrictVisitor).map(Self)
+    }
+}
+
+pub(crate) struct StrictVisitor;
+
+impl<'de> Visitor<'de> for StrictVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON value")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
+        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("not a number"))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(Strict(value)) = seq.next_element()? {
+            values.push(value);
+        }
+        Ok(Value::Array(values))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut object = Map::new();
+        while let Some(name) = map.next_key::<String>()? {
+            let Strict(value) = map.next_value()?;
+            insert_once(&mut object, name, value)?;
+        }
+        Ok(Value::Object(object))
+    }
+}
+
+/// Adds a member that must not be there yet.
+pub(crate) fn insert_once<E: de::Error>(
+    object: &mut Map<String, Value>,
+    name: String,
+    value: Value,
+) -> Result<(), E> {
+    match object.insert(name, value) {
+        None => Ok(()),
+        Some(_) => Err(E::custom("duplicate member")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn duplicates_are_refused_at_any_depth() {
+        for text in [
+            r#"{"a":1,"a":1}"#,
+            r#"{"a":1,"\u0061":2}"#,
+            r#"{"x":{"a":1,"a":2}}"#,
+            r#"{"x":[{"a":1,"a":2}]}"#,
+        ] {
+            assert_eq!(object(text.as_bytes()), Err(ObjectFault::NotJson), "{text}");
+        }
+        assert!(object(br#"{"a":{"a":1},"b":[{"a":1},{"a":2}]}"#).is_ok());
+    }
+
+    #[test]
+    fn only_an_object_is_an_object() {
+        for text in ["[]", "1", "null", "\"x\""] {
+            assert_eq!(object(text.as_bytes()), Err(ObjectFault::NotAnObject), "{text}");
+        }
+        for text in ["", "{", "{}x", "{\"a\":NaN}", "\u{feff}{}"] {
+            assert_eq!(object(text.as_bytes()), Err(ObjectFault::NotJson), "{text}");
+        }
+        let deep = "[".repeat(5_000);
+        assert_eq!(object(deep.as_bytes()), Err(ObjectFault::NotJson));
+    }
+}

@@ -1,0 +1,16 @@
+//! The words of the trade: secrets, credentials, ids, claims, permissions and time.
+
+pub(crate) mod claims;
+pub(crate) mod credential;
+pub(crate) mod ids;
+pub(crate) mod json;
+pub(crate) mod permission;
+pub(crate) mod secret;
+pub(crate) mod time;
+
+pub use claims::Claims;
+pub use credential::{Credential, MAX_CREDENTIAL_BYTES};
+pub use ids::{ChallengeId, InvalidId, KeyId, PlanId, RequestId, ResourceId, TxHash};
+pub use permission::{Action, InvalidPermissions, Permissions, Role};
+pub use secret::{MIN_SECRET_BYTES, Secret, SecretSet};
+pub use time::{Clock, InvalidTimestamp, SystemClock, Timestamp};

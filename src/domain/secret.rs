@@ -1,0 +1,165 @@
+use std::fmt;
+
+use secrecy::{ExposeSecret, SecretSlice};
+use sha2::{Digest, Sha256};
+use subtle::{Choice, ConstantTimeEq};
+
+use crate::error::ConfigFault;
+
+/// The least number of bytes that a shared secret may have.
+pub const MIN_SECRET_BYTES: usize = 32;
+
+/// Secrets that stand in public examples: everybody knows them.
+const PUBLISHED_EXAMPLES: [&str; 6] = [
+    "shared-secret-with-key0-service-min-32-chars",
+    "separate-internal-auth-secret-min-32-chars",
+    "previous-secret-with-key0-service-32-chars!!",
+    "your-secret-key-min-32-characters-long",
+    "your-shared-secret-min-32-characters",
+    "change-me-to-a-random-secret-of-32-chars",
+];
+
+/// A shared secret: redacted in `Debug`, compared in constant time, wiped from memory on drop.
+///
+/// There is no `Display`, no `PartialEq` and no serialisation. To read it, say so:
+/// [`expose_bytes`](Self::expose_bytes).
+#[derive(Clone)]
+pub struct Secret {
+    bytes: SecretSlice<u8>,
+    digest: [u8; 32],
+}
+
+impl Secret {
+    /// Takes a secret of at least [`MIN_SECRET_BYTES`] bytes. `name` is the setting it came from
+    /// and stands in the error.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigFault::TooShort`] when it has fewer bytes.
+    pub fn new(name: &str, bytes: impl Into<Vec<u8>>) -> Result<Self, ConfigFault> {
+        let bytes: Vec<u8> = bytes.into();
+        if bytes.len() < MIN_SECRET_BYTES {
+            return Err(ConfigFault::TooShort {
+                name: name.to_owned(),
+                length: bytes.len(),
+                minimum: MIN_SECRET_BYTES,
+            });
+        }
+        let digest = Sha256::digest(&bytes).into();
+        Ok(Self { bytes: bytes.into(), digest })
+    }
+
+    /// The secret itself. Every call of this is a place to look at in a review.
+    pub fn expose_bytes(&self) -> &[u8] {
+        self.bytes.expose_secret()
+    }
+
+    /// Whether `candidate` is this secret, in a time that tells neither content nor length.
+    pub fn matches(&self, candidate: &[u8]) -> bool {
+        self.matches_digest(&Sha256::digest(candidate).into()).into()
+    }
+
+    /// Whether this secret is printed in public examples, and so is known to everybody.
+    pub fn is_published_example(&self) -> bool {
+        PUBLISHED_EXAMPLES.iter().any(|example| self.matches(example.as_bytes()))
+    }
+
+    /// SHA-256 of the secret: tells whether two are equal without showing either.
+    pub(crate) fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+
+    fn matches_digest(&self, candidate: &[u8; 32]) -> Choice {
+        self.digest.ct_eq(candidate)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// A current secret and the previous ones, all of which are accepted while callers move over.
+#[derive(Debug, Clone)]
+pub struct SecretSet {
+    current: Secret,
+    previous: Vec<Secret>,
+}
+
+impl SecretSet {
+    /// A set of one.
+    pub fn new(current: Secret) -> Self {
+        Self { current, previous: Vec::new() }
+    }
+
+    /// Adds a secret that was current before.
+    #[must_use]
+    pub fn previous(mut self, secret: Secret) -> Self {
+        self.previous.push(secret);
+        self
+    }
+
+    /// The secret to use for new work.
+    pub fn current(&self) -> &Secret {
+        &self.current
+    }
+
+    /// All of them, the current one first.
+    pub fn iter(&self) -> impl Iterator<Item = &Secret> {
+        std::iter::once(&self.current).chain(&self.previous)
+    }
+
+    /// Whether `candidate` is one of them. Every one is compared, whichever matches.
+    pub fn matches(&self, candidate: &[u8]) -> bool {
+        let digest = Sha256::digest(candidate).into();
+        self.iter()
+            .fold(Choice::from(0), |found, secret| found | secret.matches_digest(&digest))
+            .into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(fill: u8) -> Secret {
+        Secret::new("TEST", vec![fill; 32]).expect("long enough")
+    }
+
+    #[test]
+    fn a_short_secret_is_refused_by_name() {
+        let fault = Secret::new("INTERNAL_AUTH_SECRET", "x".repeat(31)).expect_err("31 bytes");
+        assert_eq!(
+            fault.to_string(),
+            "INTERNAL_AUTH_SECRET is too short: 31 bytes, at least 32 are needed"
+        );
+    }
+
+    #[test]
+    fn matches_current_and_previous_only() {
+        let set = SecretSet::new(secret(1)).previous(secret(2));
+        assert!(set.matches(&[1; 32]));
+        assert!(set.matches(&[2; 32]));
+        for other in [&[3; 32][..], &[1; 31], &[1; 33], b""] {
+            assert!(!set.matches(other));
+        }
+    }
+
+    #[test]
+    fn debug_shows_nothing() {
+        let text = format!(
+            "{:?}",
+            SecretSet::new(Secret::new("T", "a-secret-that-must-never-be-shown").expect("33"))
+        );
+        assert!(!text.contains("never"), "{text}");
+        assert!(!text.contains("97"), "{text}");
+    }
+
+    #[test]
+    fn knows_the_published_examples() {
+        let example = Secret::new("T", "shared-secret-with-key0-service-min-32-chars").expect("44");
+        assert!(example.is_published_example());
+        assert!(!secret(1).is_published_example());
+    }
+}

@@ -1,0 +1,8 @@
+//! What can go wrong: a request that is refused, a configuration that is wrong, a store that fails.
+
+pub(crate) mod config;
+pub(crate) mod rejection;
+pub(crate) mod store;
+
+pub use config::{ConfigError, ConfigFault};
+pub use store::{StoreError, StoreErrorKind};

@@ -1,0 +1,163 @@
+use std::{borrow::Cow, error::Error, fmt, sync::Arc};
+
+/// Why a request was refused.
+///
+/// A rejection never holds any part of a credential. Its text is meant for the caller who was
+/// refused; the cause, if there is one, is for the log and stands in [`source`](Error::source).
+///
+/// What a rejection means over HTTP (status, challenge, body) is decided in one place,
+/// [`Responder`](crate::auth::Responder).
+#[derive(Debug, Clone)]
+pub struct Rejection {
+    kind: RejectionKind,
+    detail: Cow<'static, str>,
+    scope: Option<Box<str>>,
+    source: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+/// The kinds of refusal, one for every row that callers can tell apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RejectionKind {
+    /// The request carries no credential of an accepted kind.
+    MissingCredential,
+    /// The credential can't be read: sent twice, two different ones, or illegal bytes.
+    MalformedCredential,
+    /// An access token, or an opaque bearer credential, that is not good.
+    InvalidToken,
+    /// An access token whose signature holds and whose time is over.
+    TokenExpired,
+    /// An API key that is unknown or mistyped.
+    InvalidApiKey,
+    /// An API key that is known and was revoked.
+    KeyRevoked,
+    /// An API key that is known and whose time is over.
+    KeyExpired,
+    /// A good credential without the right that this request needs.
+    InsufficientPermissions,
+    /// The caller of an internal endpoint did not prove who it is.
+    InvalidInternalAuth,
+    /// The store, or the application's fallback, could not answer. Says nothing of the credential.
+    StoreUnavailable,
+    /// The body is not what the endpoint takes.
+    InvalidBody,
+    /// The body is larger than the endpoint takes.
+    BodyTooLarge,
+    /// The body is not of a media type that the endpoint takes.
+    UnsupportedMediaType,
+    /// There is nothing at this path.
+    NotFound,
+    /// The path exists, but not with this method.
+    MethodNotAllowed,
+    /// The same id was used before with another body.
+    RequestConflict,
+    /// The payment has bought a credential already.
+    PaymentAlreadyRedeemed,
+    /// The credential that this request asks for again has been revoked.
+    CredentialRevoked,
+    /// The application does not sell what was asked for.
+    NotForSale,
+    /// The same issuance is being worked on by another request.
+    IssuanceInProgress,
+    /// An idempotency key was used before with another request.
+    IdempotencyKeyReused,
+    /// The first request with this idempotency key is still running.
+    IdempotencyInProgress,
+    /// The request took longer than the server allows.
+    Timeout,
+    /// A fault of the server.
+    Internal,
+}
+
+impl RejectionKind {
+    fn default_detail(self) -> &'static str {
+        match self {
+            Self::MissingCredential => "No credential was sent",
+            Self::MalformedCredential => "The credential could not be read",
+            Self::InvalidToken => "The access token is not valid",
+            Self::TokenExpired => "The access token has expired",
+            Self::InvalidApiKey | Self::KeyRevoked | Self::KeyExpired => "Invalid API key",
+            Self::InsufficientPermissions => "The credential does not grant this",
+            Self::InvalidInternalAuth => "Internal authentication failed",
+            Self::StoreUnavailable => "The credential store can't be reached",
+            Self::InvalidBody => "The request body is not valid",
+            Self::BodyTooLarge => "The request body is too large",
+            Self::UnsupportedMediaType => "The request body must be application/json",
+            Self::NotFound => "Nothing is found at this path",
+            Self::MethodNotAllowed => "This method is not allowed here",
+            Self::RequestConflict => "This id was used before with another body",
+            Self::PaymentAlreadyRedeemed => "This payment has already been redeemed",
+            Self::CredentialRevoked => "The credential of this payment has been revoked",
+            Self::NotForSale => "This resource and plan are not for sale",
+            Self::IssuanceInProgress => "The credential is being issued by another request",
+            Self::IdempotencyKeyReused => "This idempotency key was used with another request",
+            Self::IdempotencyInProgress => "A request with this idempotency key is still running",
+            Self::Timeout => "The request took too long",
+            Self::Internal => "The server could not handle the request",
+        }
+    }
+}
+
+impl Rejection {
+    /// A rejection of this kind, with the kind's own text.
+    pub fn new(kind: RejectionKind) -> Self {
+        Self { kind, detail: Cow::Borrowed(kind.default_detail()), scope: None, source: None }
+    }
+
+    /// Replaces the text that the caller is shown.
+    ///
+    /// It must hold nothing internal and no part of a credential.
+    #[must_use]
+    pub fn detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
+        self.detail = detail.into();
+        self
+    }
+
+    /// Names the permission that was missing, as `resource:action` (RFC 6750, section 3).
+    #[must_use]
+    pub fn scope(mut self, scope: impl Into<Box<str>>) -> Self {
+        self.scope = Some(scope.into());
+        self
+    }
+
+    /// Keeps the cause, for the log alone.
+    #[must_use]
+    pub fn cause(mut self, cause: impl Error + Send + Sync + 'static) -> Self {
+        self.source = Some(Arc::new(cause));
+        self
+    }
+
+    /// Which kind of refusal this is.
+    pub fn kind(&self) -> RejectionKind {
+        self.kind
+    }
+
+    /// The text for the caller: meaning only, no internal detail.
+    pub fn message(&self) -> &str {
+        &self.detail
+    }
+
+    /// The missing permission, where one is missing.
+    pub fn missing_scope(&self) -> Option<&str> {
+        self.scope.as_deref()
+    }
+}
+
+impl From<RejectionKind> for Rejection {
+    fn from(kind: RejectionKind) -> Self {
+        Self::new(kind)
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("request refused: ")?;
+        f.write_str(&self.detail)
+    }
+}
+
+impl Error for Rejection {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|e| e as &(dyn Error + 'static))
+    }
+}

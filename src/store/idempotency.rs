@@ -1,0 +1,96 @@
+use std::fmt;
+
+use async_trait::async_trait;
+
+use super::{Lease, RequestFingerprint};
+use crate::{domain::Timestamp, error::StoreError};
+
+/// Where the answers to requests with an `Idempotency-Key` are kept.
+///
+/// Every method is one transaction, also against other processes on the same store.
+#[async_trait]
+pub trait IdempotencyStore: fmt::Debug + Send + Sync + 'static {
+    /// Claims a slot. One whose answer is past its time, or whose lease ran out without an answer,
+    /// counts as free.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store can't tell.
+    async fn begin_request(
+        &self,
+        slot: &Slot,
+        fingerprint: &RequestFingerprint,
+        lease: &Lease,
+        now: Timestamp,
+    ) -> Result<IdempotencyState, StoreError>;
+
+    /// Keeps the answer until `expires_at`. `false` where the lease is lost.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store can't tell whether it is kept.
+    async fn complete_request(
+        &self,
+        slot: &Slot,
+        lease: &Lease,
+        response: &StoredResponse,
+        expires_at: Timestamp,
+    ) -> Result<bool, StoreError>;
+
+    /// Frees the slot, as if it had never been claimed. Does nothing where the lease is lost.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store can't tell; then the slot is free when the lease runs out.
+    async fn release_request(&self, slot: &Slot, lease: &Lease) -> Result<(), StoreError>;
+
+    /// Removes up to `limit` slots whose answers are past their time at `now`, and says how many.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store can't; some may be removed then.
+    async fn purge_requests(&self, now: Timestamp, limit: u32) -> Result<u32, StoreError>;
+}
+
+/// Where one answer is kept: a caller and the key that the caller chose.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Slot {
+    /// The caller.
+    pub scope: String,
+    /// The caller's key.
+    pub key: String,
+}
+
+/// How the claim of a slot came out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum IdempotencyState {
+    /// The slot is claimed: run the request, then complete or release it.
+    Started,
+    /// Another request with the same fingerprint holds it until then.
+    InProgress {
+        /// When the other's lease runs out.
+        until: Timestamp,
+    },
+    /// The answer that was kept.
+    Done(StoredResponse),
+    /// The slot belongs to a request with another fingerprint.
+    Reused,
+}
+
+/// An answer to be given again.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoredResponse {
+    /// The status code.
+    pub status: u16,
+    /// The headers, names in lower case.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl fmt::Debug for StoredResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredResponse").field("status", &self.status).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,75 @@
+use std::{fmt, sync::Weak};
+
+use async_trait::async_trait;
+
+use crate::{
+    apikey::{KeyDigest, KeyRecord},
+    domain::{KeyId, Timestamp},
+    error::StoreError,
+};
+
+/// Where API keys are kept, found by their digest.
+///
+/// A revoked or expired key is still found: whoever asks judges its times, so that its holder
+/// can be told why.
+#[async_trait]
+pub trait KeyStore: fmt::Debug + Send + Sync + 'static {
+    /// The record with this digest, whatever its state.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store can't tell. Never stands for "unknown".
+    async fn find(&self, digest: &KeyDigest) -> Result<Option<KeyRecord>, StoreError>;
+
+    /// The record with this id, whatever its state.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store can't tell.
+    async fn get(&self, id: &KeyId) -> Result<Option<KeyRecord>, StoreError>;
+
+    /// Adds a record. Its id and its digest must be new.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store can't keep it, or holds its id or digest already.
+    async fn insert(&self, record: &KeyRecord) -> Result<(), StoreError>;
+
+    /// Marks a key as revoked, durably, and tells the listeners before it returns. `None` when
+    /// there is no such key, or it was revoked before; else the digest that is dead now.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store can't tell whether the key is revoked now.
+    async fn revoke(&self, id: &KeyId, at: Timestamp) -> Result<Option<KeyDigest>, StoreError>;
+
+    /// Succeeds while the store can answer.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it can't.
+    async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Asks to be told of every change to a key that this store makes or sees, by whichever
+    /// process. A store without such news does nothing: caches then hold for their time to live.
+    fn subscribe(&self, listener: Weak<dyn ChangeListener>) {
+        drop(listener);
+    }
+}
+
+/// What changed in a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Change {
+    /// The key with this digest was added, changed or removed.
+    Key(KeyDigest),
+    /// Anything may have changed.
+    All,
+}
+
+/// Hears of changes in a store. Called on the store's own threads: it must be quick and must not
+/// block.
+pub trait ChangeListener: fmt::Debug + Send + Sync + 'static {
+    /// Something changed; from the return on, no old answer may be given.
+    fn changed(&self, change: Change);
+}

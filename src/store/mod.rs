@@ -1,0 +1,45 @@
+//! Where API keys, issuances, payments and idempotency keys are kept.
+//!
+//! Three traits, held as `Arc<dyn …>`: [`KeyStore`](crate::KeyStore), [`PaymentStore`] and
+//! [`IdempotencyStore`]. [`MemoryStore`](crate::MemoryStore) and the SQLite store implement all
+//! of them. [`Cached`](crate::Cached) wraps any `KeyStore`.
+//!
+//! A store keeps no credential: it is handed digests, and nonces that are worthless without the
+//! issuance secret. Every method either has happened durably or has not happened when it returns
+//! an error; an error says nothing about a credential.
+
+pub(crate) mod cached;
+mod idempotency;
+pub(crate) mod keys;
+pub(crate) mod memory;
+mod payments;
+#[cfg(feature = "sqlite")]
+pub(crate) mod sqlite;
+
+pub use idempotency::{IdempotencyState, IdempotencyStore, Slot, StoredResponse};
+pub use keys::{Change, ChangeListener};
+pub use payments::{
+    Issuance, IssuanceClaim, IssuanceKey, IssuanceState, LeasedPayment, Payment, PaymentOutcome,
+    PaymentStore, RequestFingerprint,
+};
+
+use crate::domain::Timestamp;
+
+/// The right to work on something for a while.
+///
+/// Whoever finishes must show the same lease: one that ran out and was taken over finishes
+/// nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// Tells this lease from every other.
+    pub token: uuid::Uuid,
+    /// From when on another may take over.
+    pub until: Timestamp,
+}
+
+impl Lease {
+    /// A new lease that runs out at `until`.
+    pub fn new(until: Timestamp) -> Self {
+        Self { token: uuid::Uuid::now_v7(), until }
+    }
+}

@@ -1,0 +1,263 @@
+use std::fmt;
+
+use async_trait::async_trait;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use super::Lease;
+use crate::{
+    apikey::{KeyDigest, KeyRecord, Nonce, SecretFingerprint},
+    domain::{ChallengeId, KeyId, PlanId, RequestId, ResourceId, Timestamp, TxHash},
+    error::StoreError,
+};
+
+/// Where issued credentials and received payments are kept.
+///
+/// Every method is one transaction, also against other processes on the same store.
+#[async_trait]
+pub trait PaymentStore: fmt::Debug + Send + Sync + 'static {
+    /// Claims the right to issue a credential, together with the payment that buys it.
+    ///
+    /// A claim whose lease ran out without an issuance counts as never made, also where it is
+    /// another id's claim on the same hash.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store can't tell.
+    async fn begin_issuance(
+        &self,
+        claim: &IssuanceClaim,
+        now: Timestamp,
+    ) -> Result<IssuanceState, StoreError>;
+
+    /// Keeps what was issued and, where it is a key of ours, the key's record: both or neither.
+    /// `false` when the lease is not the one that holds the claim any more; then nothing is kept.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store can't tell whether it is kept.
+    async fn complete_issuance(
+        &self,
+        claim: &IssuanceClaim,
+        issuance: &Issuance,
+        record: Option<&KeyRecord>,
+    ) -> Result<bool, StoreError>;
+
+    /// Gives the claim up, as if it had never been made. Does nothing where the lease is lost.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store can't tell; then the claim lives until its lease runs out.
+    async fn abandon_issuance(&self, claim: &IssuanceClaim) -> Result<(), StoreError>;
+
+    /// Replaces what was issued, and in the key's record the digest and the `display` form, in one
+    /// step; the old digest is dead then, and the listeners know. `false`, and nothing changes,
+    /// where `old` is not what is stored any more.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store can't tell whether it is replaced.
+    async fn replace_issuance(
+        &self,
+        key: &IssuanceKey,
+        old: &Issuance,
+        new: &Issuance,
+        display: &str,
+    ) -> Result<bool, StoreError>;
+
+    /// Removes the nonces of up to `limit` issuances that were made before `before`, and says how
+    /// many. The issuances and their hashes stay for ever.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store can't; some may be removed then.
+    async fn forget_nonces(&self, before: Timestamp, limit: u32) -> Result<u32, StoreError>;
+
+    /// Keeps a payment, once per challenge, durably before it returns. The handler's first attempt
+    /// is due at once.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store can't tell whether it is kept.
+    async fn record_payment(&self, payment: &Payment) -> Result<PaymentOutcome, StoreError>;
+
+    /// A payment as it was kept.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store can't tell.
+    async fn payment(&self, challenge_id: &ChallengeId) -> Result<Option<Payment>, StoreError>;
+
+    /// Takes the payment whose handler is due longest, if any: not finished, its next attempt not
+    /// in the future, and no lease on it in force.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store can't tell; then a payment may be held until `lease` runs out.
+    async fn lease_payment(
+        &self,
+        lease: &Lease,
+        now: Timestamp,
+    ) -> Result<Option<LeasedPayment>, StoreError>;
+
+    /// Marks a payment's handling as finished. `false` where the lease is lost.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store can't tell; then the handler runs again.
+    async fn finish_payment(
+        &self,
+        challenge_id: &ChallengeId,
+        lease: &Lease,
+    ) -> Result<bool, StoreError>;
+
+    /// Gives a payment back, to be tried again from `next_attempt` on. `false` where the lease is
+    /// lost.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store can't tell; then it is tried again when the lease runs out.
+    async fn retry_payment(
+        &self,
+        challenge_id: &ChallengeId,
+        lease: &Lease,
+        next_attempt: Timestamp,
+    ) -> Result<bool, StoreError>;
+}
+
+/// The id under which an issuance is idempotent. The two kinds are separate namespaces.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum IssuanceKey {
+    /// The request names a challenge.
+    Challenge(ChallengeId),
+    /// It does not: the request's own id counts.
+    Request(RequestId),
+}
+
+impl IssuanceKey {
+    /// The namespace's name: `challenge` or `request`.
+    pub const fn namespace(&self) -> &'static str {
+        match self {
+            Self::Challenge(_) => "challenge",
+            Self::Request(_) => "request",
+        }
+    }
+
+    /// The id within the namespace.
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Challenge(id) => id.as_str(),
+            Self::Request(id) => id.as_str(),
+        }
+    }
+}
+
+/// SHA-256 over everything that must be the same in a retry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestFingerprint([u8; 32]);
+
+impl RequestFingerprint {
+    /// The fingerprint of these parts: in this order, each with its length.
+    pub fn of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let hash = parts.into_iter().fold(Sha256::new(), |hash, part| {
+            hash.chain_update((part.len() as u64).to_be_bytes()).chain_update(part)
+        });
+        Self(hash.finalize().into())
+    }
+
+    /// A fingerprint that was stored.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The fingerprint's bytes, to be stored.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+/// A wish to issue one credential for one payment.
+#[derive(Debug, Clone)]
+pub struct IssuanceClaim {
+    /// Under which id it is idempotent.
+    pub key: IssuanceKey,
+    /// What must be the same in a retry.
+    pub fingerprint: RequestFingerprint,
+    /// The payment; two hashes that differ in case alone are the same.
+    pub tx_hash: TxHash,
+    /// The claim's lease.
+    pub lease: Lease,
+}
+
+/// How a claim came out.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum IssuanceState {
+    /// The claim holds: issue, then complete or abandon it.
+    Started,
+    /// Another request with the same id and fingerprint holds it.
+    InProgress,
+    /// It was issued before, for the same id and fingerprint.
+    Issued(Issuance),
+    /// The id was claimed or issued with another fingerprint.
+    Conflict,
+    /// The payment was claimed or spent under another id.
+    Redeemed,
+}
+
+/// What was issued.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Issuance {
+    /// The record of the key; none where the application brought a credential of its own.
+    pub key_id: Option<KeyId>,
+    /// The digest of the credential.
+    pub digest: KeyDigest,
+    /// What the credential was derived from; none after a day, and none for the application's own.
+    pub nonce: Option<Nonce>,
+    /// The secret that it was derived with; none for the application's own.
+    pub secret: Option<SecretFingerprint>,
+    /// When it was issued.
+    pub issued_at: Timestamp,
+    /// When the credential expires.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A payment that Key0 has reported. The access token of the report is not part of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Payment {
+    /// The payment's challenge: the key under which its handling is to be deduplicated.
+    pub challenge_id: ChallengeId,
+    /// The agent's request.
+    pub request_id: RequestId,
+    /// What was bought.
+    pub resource_id: ResourceId,
+    /// The plan that was bought.
+    pub plan_id: PlanId,
+    /// The payment on the chain, as it was reported.
+    pub tx_hash: TxHash,
+    /// Every further member of the report, except `accessToken`.
+    pub details: Map<String, Value>,
+    /// When it was received.
+    pub received_at: Timestamp,
+}
+
+/// What became of a payment that was to be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PaymentOutcome {
+    /// It is kept now.
+    Recorded,
+    /// It was kept before, with the same hash.
+    Repeated,
+    /// Its challenge is known with another hash, or its hash with another challenge.
+    Conflict,
+}
+
+/// A payment to be handled.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LeasedPayment {
+    /// The payment.
+    pub payment: Payment,
+    /// How often its handling was begun before.
+    pub attempts: u32,
+}

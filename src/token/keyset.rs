@@ -1,0 +1,41 @@
+use super::{
+    key::VerifyingKey,
+    payload::{Header, Token},
+};
+
+/// The keys of one issuer: current and previous ones, of whatever algorithms.
+#[derive(Debug)]
+pub(super) struct KeySet(Vec<VerifyingKey>);
+
+impl KeySet {
+    pub(super) fn new(keys: Vec<VerifyingKey>) -> Self {
+        Self(keys)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &VerifyingKey> {
+        self.0.iter()
+    }
+
+    /// Whether a key that this header may be meant for has signed the token.
+    pub(super) fn verify(&self, header: &Header<'_>, token: &Token<'_>, signature: &[u8]) -> bool {
+        self.candidates(header).any(|key| key.verify(token.signing_input(), signature))
+    }
+
+    /// Whether any key at all has signed these bytes, whatever a header says.
+    pub(super) fn verify_with_any(&self, signing_input: &[u8], signature: &[u8]) -> bool {
+        self.iter().any(|key| key.verify(signing_input, signature))
+    }
+
+    fn candidates(&self, header: &Header<'_>) -> impl Iterator<Item = &VerifyingKey> {
+        let kid = header.kid();
+        let named = kid.is_some_and(|kid| self.iter().any(|key| key.name() == Some(kid)));
+        self.iter().filter(move |key| {
+            let chosen = match kid {
+                None => true,
+                Some(kid) if named => key.name() == Some(kid),
+                Some(_) => key.name().is_none(),
+            };
+            chosen && key.algorithm().as_str() == header.algorithm()
+        })
+    }
+}

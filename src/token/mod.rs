@@ -1,0 +1,23 @@
+//! Access tokens: which keys verify them, what a good one says, and how to sign one.
+//!
+//! A token is good when a configured key of the algorithm that its header names has signed it and
+//! its claims keep every rule. The algorithm belongs to the key: a header can only fail to match.
+//!
+//! Refused, whatever the signature says: the header members `crit`, `zip`, `b64`, `jwk`, `jku`,
+//! `x5u` and `x5c`; a member that stands twice; base64url with padding or stray bits; more than
+//! 8 KiB; a `cnf` claim (RFC 7800), because a sender-constrained token is no bearer token.
+
+mod issuer;
+mod key;
+mod keyset;
+mod payload;
+mod rules;
+mod signature;
+pub(crate) mod validator;
+
+pub use issuer::{SigningError, TokenIssuer};
+pub use key::{Algorithm, VerifyingKey};
+pub(crate) use payload::is_compact_jws;
+pub use rules::SYSTEM_TOKEN_SUBJECT;
+pub(crate) use rules::SystemRules;
+pub use validator::{AccessTokensBuilder, MAX_LEEWAY};

@@ -1,0 +1,173 @@
+use std::time::Duration;
+
+use super::{
+    key::VerifyingKey,
+    keyset::KeySet,
+    payload::{Header, RawClaims, Token},
+    rules::{Rules, SystemRules},
+};
+use crate::{
+    Rejection, RejectionKind,
+    domain::{Claims, Credential, Secret, Timestamp},
+    error::{ConfigError, ConfigFault},
+};
+
+/// Judges Key0's access tokens: pure and synchronous, the time is an argument.
+///
+/// ```
+/// use key0_auth::{AccessTokens, RejectionKind, domain::{Credential, Timestamp}};
+///
+/// let tokens = AccessTokens::hs256("correct horse battery staple, and some more")?;
+/// let refused = tokens
+///     .validate(Credential::try_from("a.b.c")?, Timestamp::from_seconds(1_795_305_965))
+///     .expect_err("not a token of ours");
+/// assert_eq!(refused.kind(), RejectionKind::InvalidToken);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct AccessTokens {
+    keys: KeySet,
+    rules: Rules,
+}
+
+impl AccessTokens {
+    /// Accepts tokens signed with one shared secret of at least 32 bytes.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the secret is shorter.
+    pub fn hs256(secret: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
+        let secret = Secret::new("the access token secret", secret.as_ref())?;
+        Self::builder().key(VerifyingKey::hs256(secret)).build()
+    }
+
+    /// Accepts tokens signed with the private half of one public key in SPKI PEM: RSA of at least
+    /// 2048 bits, P-256 or Ed25519.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the key is of another kind or can't be read.
+    pub fn public_key_pem(pem: &str) -> Result<Self, ConfigError> {
+        Self::builder().key(VerifyingKey::from_any_pem("the public key", pem)?).build()
+    }
+
+    /// For several keys, an issuer, an audience or a leeway.
+    pub fn builder() -> AccessTokensBuilder {
+        AccessTokensBuilder { keys: Vec::new(), rules: Rules::default() }
+    }
+
+    /// Judges an agent's token at the time `now`.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidToken`](RejectionKind::InvalidToken), or
+    /// [`TokenExpired`](RejectionKind::TokenExpired) once the signature held.
+    pub fn validate(&self, token: Credential<'_>, now: Timestamp) -> Result<Claims, Rejection> {
+        self.verify(token, |raw| self.rules.judge(raw, now))
+    }
+
+    /// Judges one of Key0's own tokens at the time `now`.
+    pub(crate) fn validate_system(
+        &self,
+        token: Credential<'_>,
+        wanted: &SystemRules<'_>,
+        now: Timestamp,
+    ) -> Result<Claims, Rejection> {
+        self.verify(token, |raw| self.rules.judge_system(raw, wanted, now))
+    }
+
+    /// Whether one of our keys has signed these bytes, however the token around them is bent.
+    /// Whatever it is, such a token is nobody else's.
+    pub(crate) fn has_signed(&self, token: Credential<'_>) -> bool {
+        Token::split(token.expose()).is_some_and(|token| {
+            token.signature_as_anyone_reads_it().is_some_and(|signature| {
+                self.keys.verify_with_any(token.signing_input(), &signature)
+            })
+        })
+    }
+
+    /// The shared secrets, for the check that no two purposes share one.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        self.keys.iter().filter_map(VerifyingKey::secret)
+    }
+
+    fn verify<T>(
+        &self,
+        token: Credential<'_>,
+        judge: impl FnOnce(RawClaims<'_>) -> Result<T, Rejection>,
+    ) -> Result<T, Rejection> {
+        let token = Token::split(token.expose()).ok_or_else(malformed)?;
+        let header = token.decode_header().ok_or_else(malformed)?;
+        let header = Header::parse(&header).ok_or_else(malformed)?;
+        let signature = token.decode_signature().ok_or_else(malformed)?;
+        if !self.keys.verify(&header, &token, &signature) {
+            return Err(Rejection::new(RejectionKind::InvalidToken)
+                .detail("The signature of the access token is not valid"));
+        }
+        let payload = token.decode_payload().ok_or_else(malformed)?;
+        judge(RawClaims::parse(&payload).ok_or_else(malformed)?)
+    }
+}
+
+fn malformed() -> Rejection {
+    Rejection::new(RejectionKind::InvalidToken).detail("The access token is malformed")
+}
+
+/// Collects the keys and rules of an [`AccessTokens`].
+#[derive(Debug)]
+#[must_use]
+pub struct AccessTokensBuilder {
+    keys: Vec<VerifyingKey>,
+    rules: Rules,
+}
+
+/// The longest leeway that can be asked for: beyond it a clock is broken, not skewed.
+pub const MAX_LEEWAY: Duration = Duration::from_secs(300);
+
+impl AccessTokensBuilder {
+    /// Adds a key, current or previous.
+    pub fn key(mut self, key: VerifyingKey) -> Self {
+        self.keys.push(key);
+        self
+    }
+
+    /// Requires the claim `iss` to be this. Called again, one of several.
+    pub fn issuer(mut self, issuer: impl Into<Box<str>>) -> Self {
+        self.rules.issuers.push(issuer.into());
+        self
+    }
+
+    /// Requires the claim `aud` to name this. Called again, one of several.
+    pub fn audience(mut self, audience: impl Into<Box<str>>) -> Self {
+        self.rules.audiences.push(audience.into());
+        self
+    }
+
+    /// Forgives clocks that differ by so much, for `exp` and `nbf`. None by default, at most
+    /// [`MAX_LEEWAY`].
+    pub fn leeway(mut self, leeway: Duration) -> Self {
+        self.rules.leeway = leeway;
+        self
+    }
+
+    /// Checks that there is a key and that the rules can be kept.
+    ///
+    /// # Errors
+    ///
+    /// Fails without a key, with an empty issuer or audience, or with a leeway over
+    /// [`MAX_LEEWAY`].
+    pub fn build(self) -> Result<AccessTokens, ConfigError> {
+        let mut faults = Vec::new();
+        if self.keys.is_empty() {
+            faults.push(ConfigFault::missing("an access token key", "no token could be accepted"));
+        }
+        if self.rules.issuers.iter().chain(&self.rules.audiences).any(|text| text.is_empty()) {
+            faults.push(ConfigFault::invalid("issuer or audience", "it must not be empty"));
+        }
+        if self.rules.leeway > MAX_LEEWAY {
+            faults.push(ConfigFault::invalid("leeway", "it is at most 300 seconds"));
+        }
+        ConfigError::check(faults)?;
+        Ok(AccessTokens { keys: KeySet::new(self.keys), rules: self.rules })
+    }
+}
