@@ -9,6 +9,7 @@ pub(crate) mod secret;
 pub(crate) mod time;
 
 pub use claims::Claims;
+pub(crate) use credential::CredentialFault;
 pub use credential::{Credential, MAX_CREDENTIAL_BYTES};
 pub use ids::{ChallengeId, InvalidId, KeyId, PlanId, RequestId, ResourceId, TxHash};
 pub use permission::{Action, InvalidPermissions, Permissions, Role};

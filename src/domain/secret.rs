@@ -25,6 +25,7 @@ const PUBLISHED_EXAMPLES: [&str; 6] = [
 /// [`expose_bytes`](Self::expose_bytes).
 #[derive(Clone)]
 pub struct Secret {
+    name: Box<str>,
     bytes: SecretSlice<u8>,
     digest: [u8; 32],
 }
@@ -46,7 +47,12 @@ impl Secret {
             });
         }
         let digest = Sha256::digest(&bytes).into();
-        Ok(Self { bytes: bytes.into(), digest })
+        Ok(Self { name: name.into(), bytes: bytes.into(), digest })
+    }
+
+    /// The setting that it came from.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The secret itself. Every call of this is a place to look at in a review.
