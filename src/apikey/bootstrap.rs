@@ -58,10 +58,6 @@ impl BootstrapKeys {
         }
         if found == none { None } else { self.keys.get(found as usize).map(|key| &key.holder) }
     }
-
-    pub(crate) fn secrets(&self) -> impl Iterator<Item = &Secret> {
-        self.keys.iter().map(|key| &key.secret)
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use crate::{
     Cached, KeyStore, Rejection, RejectionKind,
     apikey::{BootstrapHolder, BootstrapKeys, KeyDigest, KeyFormat, KeyRecord, KeyState},
-    domain::{Credential, Secret, SystemClock, Timestamp},
+    domain::{Credential, SystemClock, Timestamp},
 };
 
 /// The API keys that are accepted: where they are kept, how they look, and the ones that come
@@ -90,9 +90,5 @@ impl ApiKeys {
             KeyState::Revoked => Err(RejectionKind::KeyRevoked.into()),
             KeyState::Expired => Err(RejectionKind::KeyExpired.into()),
         }
-    }
-
-    pub(super) fn secrets(&self) -> impl Iterator<Item = &Secret> {
-        self.bootstrap.secrets()
     }
 }

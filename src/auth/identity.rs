@@ -122,8 +122,9 @@ impl Identity {
     pub fn permissions(&self) -> Option<&Permissions> {
         match &self.0 {
             Proof::Key(record) => match &record.grant {
-                Grant::Integrator { permissions, .. } => permissions.as_ref(),
-                Grant::Payment { .. } => None,
+                Grant::Integrator { permissions, .. } | Grant::Payment { permissions, .. } => {
+                    permissions.as_ref()
+                }
             },
             Proof::Fallback(grant) => Some(grant.granted()),
             Proof::Token(_) | Proof::Bootstrap(_) => None,
@@ -131,7 +132,8 @@ impl Identity {
     }
 
     /// Whether it may do this to resources of this kind: by its permissions where it has some,
-    /// else by its role. Never for a credential that was bought.
+    /// else by its role. A credential that was bought has neither, unless the application gave it
+    /// permissions.
     pub fn allows(&self, resource: &str, action: Action) -> bool {
         match (self.permissions(), self.role()) {
             (Some(permissions), _) => permissions.allows(resource, action),

@@ -135,10 +135,6 @@ impl InternalAuth {
     pub fn responder(&self) -> &Responder {
         &self.responder
     }
-
-    pub(super) fn secrets(&self) -> Option<&SecretSet> {
-        self.shared_secret.as_ref()
-    }
 }
 
 impl SignedJwt {

@@ -13,7 +13,6 @@ mod challenge;
 mod fallback;
 pub(crate) mod identity;
 pub(crate) mod internal;
-mod secrets;
 mod source;
 pub(crate) mod validator;
 
@@ -22,6 +21,5 @@ pub use challenge::{Problem, ProblemBody, Refusal, Responder};
 pub use fallback::{Fallback, FallbackError, FallbackGrant};
 pub use identity::IdentityKind;
 pub use internal::{InternalAuthBuilder, InternalCaller, InternalStrategy};
-pub use secrets::check_secrets_differ;
 pub use source::{Presented, Source};
 pub use validator::{Judgement, Lookup};

@@ -13,5 +13,5 @@ pub(crate) use credential::CredentialFault;
 pub use credential::{Credential, MAX_CREDENTIAL_BYTES};
 pub use ids::{ChallengeId, InvalidId, KeyId, PlanId, RequestId, ResourceId, TxHash};
 pub use permission::{Action, InvalidPermissions, Permissions, Role};
-pub use secret::{MIN_SECRET_BYTES, Secret, SecretSet};
+pub use secret::{MIN_SECRET_BYTES, Secret, SecretSet, check_secrets_differ};
 pub use time::{Clock, InvalidTimestamp, SystemClock, Timestamp};

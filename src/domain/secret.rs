@@ -4,7 +4,7 @@ use secrecy::{ExposeSecret, SecretSlice};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
-use crate::error::ConfigFault;
+use crate::error::{ConfigError, ConfigFault};
 
 /// The least number of bytes that a shared secret may have.
 pub const MIN_SECRET_BYTES: usize = 32;
@@ -123,6 +123,27 @@ impl SecretSet {
             .fold(Choice::from(0), |found, secret| found | secret.matches_digest(&digest))
             .into()
     }
+}
+
+/// Checks at start-up that secrets of different purposes differ pairwise, so that knowing one
+/// never opens another door: access token secrets, internal secrets and bootstrap keys.
+///
+/// # Errors
+///
+/// [`ConfigFault::SameSecret`] for each pair that is equal.
+pub fn check_secrets_differ<'a>(
+    secrets: impl IntoIterator<Item = &'a Secret>,
+) -> Result<(), ConfigError> {
+    let secrets: Vec<&Secret> = secrets.into_iter().collect();
+    let mut faults = Vec::new();
+    for (i, first) in secrets.iter().enumerate() {
+        let equal = secrets[i + 1..].iter().filter(|second| first.digest == second.digest);
+        faults.extend(equal.map(|second| ConfigFault::SameSecret {
+            first: first.name().to_owned(),
+            second: second.name().to_owned(),
+        }));
+    }
+    ConfigError::check(faults)
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ impl AccessTokens {
     /// Fails when the secret is shorter.
     pub fn hs256(secret: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
         let secret = Secret::new("the access token secret", secret.as_ref())?;
-        Self::builder().key(VerifyingKey::hs256(secret)).build()
+        Self::builder().key(VerifyingKey::hs256(&secret)).build()
     }
 
     /// Accepts tokens signed with the private half of one public key in SPKI PEM: RSA of at least
@@ -84,11 +84,6 @@ impl AccessTokens {
                 self.keys.verify_with_any(token.signing_input(), &signature)
             })
         })
-    }
-
-    /// The shared secrets, for the check that no two purposes share one.
-    pub(crate) fn secrets(&self) -> impl Iterator<Item = &Secret> {
-        self.keys.iter().filter_map(VerifyingKey::secret)
     }
 
     fn verify<T>(
