@@ -80,9 +80,9 @@ impl AccessTokens {
     /// Whatever it is, such a token is nobody else's.
     pub(crate) fn has_signed(&self, token: Credential<'_>) -> bool {
         Token::split(token.expose()).is_some_and(|token| {
-            token.signature_as_anyone_reads_it().is_some_and(|signature| {
-                self.keys.verify_with_any(token.signing_input(), &signature)
-            })
+            token
+                .signatures_as_anyone_reads_them()
+                .any(|signature| self.keys.verify_with_any(token.signing_input(), &signature))
         })
     }
 
