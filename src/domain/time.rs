@@ -1,5 +1,6 @@
 use std::{fmt, str::FromStr, time::Duration};
 
+use jiff::civil::DateTime;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
@@ -7,6 +8,9 @@ const MICROS_PER_SECOND: i64 = 1_000_000;
 const LATEST: i64 = 253_402_300_799_999_000;
 /// 0000-01-01T00:00:00.000Z.
 const EARLIEST: i64 = -62_167_219_200_000_000;
+
+/// 1970-01-01T00:00:00, which is what a [`Timestamp`] counts from.
+const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
 /// An instant in UTC, to the microsecond.
 ///
@@ -93,8 +97,9 @@ fn micros(duration: Duration) -> i64 {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_microsecond(self.0) {
-            Ok(instant) => write!(f, "{instant:.3}"),
+        // jiff's civil time reaches the end of the year 9999, its `Timestamp` stops a day earlier.
+        match EPOCH.checked_add(jiff::SignedDuration::from_micros(self.0)) {
+            Ok(instant) => write!(f, "{instant:.3}Z"),
             // The range was checked when the value was made.
             Err(_) => Err(fmt::Error),
         }
@@ -112,8 +117,15 @@ impl FromStr for Timestamp {
 
     /// Reads an RFC 3339 instant with any offset.
     fn from_str(text: &str) -> Result<Self, InvalidTimestamp> {
-        let instant: jiff::Timestamp = text.parse().map_err(|_| InvalidTimestamp)?;
-        Ok(Self::from_micros(instant.as_microsecond()))
+        if let Ok(instant) = text.parse::<jiff::Timestamp>() {
+            return Ok(Self::from_micros(instant.as_microsecond()));
+        }
+        // The last day of the year 9999; see `Display`.
+        let last_day =
+            text.strip_suffix('Z').filter(|t| t.starts_with("9999-12-3") && t.len() > 10);
+        let instant: DateTime = last_day.and_then(|t| t.parse().ok()).ok_or(InvalidTimestamp)?;
+        let micros = instant.duration_since(EPOCH).as_micros();
+        Ok(Self::from_micros(i64::try_from(micros).map_err(|_| InvalidTimestamp)?))
     }
 }
 
@@ -169,7 +181,12 @@ mod tests {
         assert_eq!(Timestamp::from_seconds(i64::MAX).to_string(), "9999-12-31T23:59:59.999Z");
         assert_eq!(Timestamp::from_seconds_f64(1e300), Timestamp::from_seconds(i64::MAX));
         assert_eq!(Timestamp::from_seconds_f64(-1e300), Timestamp::from_seconds(i64::MIN));
-        let _printable = Timestamp::from_seconds(i64::MIN).to_string();
+        assert_eq!(Timestamp::from_seconds(i64::MIN).to_string(), "0000-01-01T00:00:00.000Z");
+        for extreme in [i64::MIN, i64::MAX] {
+            let extreme = Timestamp::from_seconds(extreme);
+            assert_eq!(extreme.to_string().parse(), Ok(extreme));
+        }
+        assert_eq!("9999-12-31T24:00:00.000Z".parse::<Timestamp>(), Err(InvalidTimestamp));
         let late = Timestamp::from_seconds(i64::MAX).plus(Duration::MAX);
         assert_eq!(late.since(Timestamp::from_seconds(i64::MIN)).as_secs(), 315_569_519_999);
     }

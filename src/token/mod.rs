@@ -13,6 +13,8 @@ mod keyset;
 mod payload;
 mod rules;
 mod signature;
+#[cfg(test)]
+mod tests;
 pub(crate) mod validator;
 
 pub use issuer::{SigningError, TokenIssuer};

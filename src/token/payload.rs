@@ -1,6 +1,6 @@
 //! The parts of a compact JWS (RFC 7515, section 7.1), read without believing any of them.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, collections::BTreeSet, fmt};
 
 use base64::{
     Engine, alphabet,
@@ -16,7 +16,7 @@ use crate::domain::{Timestamp, json};
 /// Header members that change how a token is to be read or bring a key of their own.
 const REFUSED_MEMBERS: [&str; 7] = ["crit", "zip", "b64", "jwk", "jku", "x5u", "x5c"];
 
-/// Decodes as sloppily as any reader might; see [`Token::signature_as_anyone_reads_it`].
+/// Decodes as sloppily as any reader might; see [`Token::signatures_as_anyone_reads_them`].
 const SLOPPY: GeneralPurpose = GeneralPurpose::new(
     &alphabet::URL_SAFE,
     GeneralPurposeConfig::new()
@@ -61,10 +61,15 @@ impl<'a> Token<'a> {
     }
 
     /// The signature with padding, stray bits and the other alphabet forgiven, which tells whether
-    /// a malformed token is one of ours that somebody has bent.
-    pub(super) fn signature_as_anyone_reads_it(&self) -> Option<Vec<u8>> {
+    /// a malformed token is one of ours that somebody has bent. Of sloppy readers some skip what
+    /// is not base64 and some stop there: both readings are given where they differ.
+    pub(super) fn signatures_as_anyone_reads_them(&self) -> impl Iterator<Item = Vec<u8>> {
         let url_safe = self.signature.replace('+', "-").replace('/', "_");
-        SLOPPY.decode(url_safe).ok()
+        let foreign = |c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_';
+        let stopped = url_safe.split(foreign).next().unwrap_or_default().to_owned();
+        let skipped = url_safe.replace(foreign, "");
+        let stopped = (stopped != skipped).then_some(stopped);
+        [Some(skipped), stopped].into_iter().flatten().filter_map(|text| SLOPPY.decode(text).ok())
     }
 }
 
@@ -111,7 +116,8 @@ impl<'de> Visitor<'de> for HeaderVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header<'de>, A::Error> {
         let (mut algorithm, mut kid, mut typ) = (None, None, None);
-        let mut others: Vec<Cow<'de, str>> = Vec::new();
+        // A set, since whoever sends the token decides how many members there are.
+        let mut others: BTreeSet<Cow<'de, str>> = BTreeSet::new();
         while let Some(Text(name)) = map.next_key()? {
             match &*name {
                 "alg" => set_once(&mut algorithm, map.next_value::<Text<'de>>()?.0)?,
@@ -120,12 +126,11 @@ impl<'de> Visitor<'de> for HeaderVisitor {
                 refused if REFUSED_MEMBERS.contains(&refused) => {
                     return Err(de::Error::custom("refused member"));
                 }
-                other if others.iter().any(|seen| seen == other) => {
-                    return Err(de::Error::custom("duplicate member"));
-                }
                 _ => {
                     map.next_value::<json::Strict>()?;
-                    others.push(name);
+                    if !others.insert(name) {
+                        return Err(de::Error::custom("duplicate member"));
+                    }
                 }
             }
         }
