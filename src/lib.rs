@@ -9,5 +9,6 @@ pub mod store;
 pub mod token;
 
 pub use error::rejection::{Rejection, RejectionKind};
+pub use store::cached::Cached;
 pub use store::keys::KeyStore;
 pub use token::validator::AccessTokens;
