@@ -56,7 +56,7 @@ impl State {
     }
 
     /// The remembered answer.
-    pub(super) async fn known(
+    pub(super) async fn remembered(
         &self,
         key: &CacheKey,
         now: Timestamp,
