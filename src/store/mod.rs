@@ -16,6 +16,7 @@ mod payments;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
 
+pub use cached::CachedBuilder;
 pub use idempotency::{IdempotencyState, IdempotencyStore, Slot, StoredResponse};
 pub use keys::{Change, ChangeListener};
 pub use payments::{
