@@ -5,12 +5,21 @@
 pub mod api;
 pub mod apikey;
 pub mod auth;
+#[cfg(feature = "axum")]
+#[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+pub mod axum;
 pub mod domain;
 pub mod error;
 mod policy;
 pub mod store;
 pub mod token;
+#[cfg(feature = "tower")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
+pub mod tower;
 
+#[cfg(feature = "tower")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
+pub use crate::tower::{internal::InternalAuthLayer, layer::AuthLayer};
 pub use auth::{
     api_keys::ApiKeys,
     identity::Identity,
