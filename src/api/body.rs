@@ -1,3 +1,4 @@
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::{
@@ -22,14 +23,15 @@ pub struct Reply {
 
 impl Reply {
     /// A JSON answer that no cache keeps.
-    pub(super) fn json(status: u16, body: &Value) -> Self {
+    pub(super) fn json(status: u16, body: &impl Serialize) -> Self {
         Self {
             status,
             headers: vec![
                 ("content-type", "application/json".to_owned()),
                 ("cache-control", "no-store".to_owned()),
             ],
-            body: body.to_string().into_bytes(),
+            // Only a map whose keys are no texts, or a failing `Serialize`, could fail here.
+            body: serde_json::to_vec(body).unwrap_or_default(),
         }
     }
 }

@@ -2,7 +2,8 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::body::{Members, Reply};
 use crate::{
@@ -472,18 +473,23 @@ impl Made {
     }
 }
 
+/// The body of a good answer.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Issued<'a> {
+    token: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
+    token_type: &'static str,
+}
+
 /// The hook brought another credential than the first time.
 #[derive(Debug, thiserror::Error)]
 #[error("the issuance hook did not give the same credential again")]
 struct Unsteady;
 
 fn reply(credential: &str, expires_at: Option<Timestamp>) -> Reply {
-    let mut body = json!({ "token": credential });
-    if let Some(expires_at) = expires_at {
-        body["expiresAt"] = expires_at.to_string().into();
-    }
-    body["tokenType"] = "Bearer".into();
-    Reply::json(200, &body)
+    Reply::json(200, &Issued { token: credential, expires_at, token_type: "Bearer" })
 }
 
 fn outage(error: StoreError) -> Rejection {

@@ -9,12 +9,12 @@ use crate::domain::{KeyId, Role, Secret};
 ///
 /// They are compared before anything else is done with a credential: all of them, in constant
 /// time. No API creates, lists or revokes them.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct BootstrapKeys {
     keys: Vec<BootstrapKey>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct BootstrapKey {
     holder: Arc<BootstrapHolder>,
     secret: Secret,

@@ -44,5 +44,7 @@
 mod extract;
 mod fallback;
 mod response;
+mod routes;
 
 pub use fallback::with_problem_fallbacks;
+pub use routes::{dangerous_issue_token, dangerous_payment_received, internal_routes};

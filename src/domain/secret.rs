@@ -19,6 +19,10 @@ const PUBLISHED_EXAMPLES: [&str; 6] = [
     "change-me-to-a-random-secret-of-32-chars",
 ];
 
+/// How PEM texts begin that anybody may have.
+const PUBLIC_PEM: [&str; 3] =
+    ["-----BEGIN PUBLIC KEY", "-----BEGIN RSA PUBLIC KEY", "-----BEGIN CERTIFICATE"];
+
 /// A shared secret: redacted in `Debug`, compared in constant time, wiped from memory on drop.
 ///
 /// There is no `Display`, no `PartialEq` and no serialisation. To read it, say so:
@@ -36,7 +40,8 @@ impl Secret {
     ///
     /// # Errors
     ///
-    /// [`ConfigFault::TooShort`] when it has fewer bytes.
+    /// [`ConfigFault::TooShort`] when it has fewer bytes, [`ConfigFault::BadKey`] when it is a
+    /// public key or a certificate in PEM.
     pub fn new(name: &str, bytes: impl Into<Vec<u8>>) -> Result<Self, ConfigFault> {
         let bytes: Vec<u8> = bytes.into();
         if bytes.len() < MIN_SECRET_BYTES {
@@ -45,6 +50,11 @@ impl Secret {
                 length: bytes.len(),
                 minimum: MIN_SECRET_BYTES,
             });
+        }
+        // Whoever has the public key could sign with it.
+        if PUBLIC_PEM.iter().any(|label| bytes.trim_ascii_start().starts_with(label.as_bytes())) {
+            let reason = "it is a public key or a certificate, which is no secret";
+            return Err(ConfigFault::bad_key(name, reason));
         }
         let digest = Sha256::digest(&bytes).into();
         Ok(Self { name: name.into(), bytes: bytes.into(), digest })

@@ -149,19 +149,12 @@ impl AccessTokensBuilder {
     ///
     /// # Errors
     ///
-    /// Fails without a key, with a public key given as a shared secret, with an empty issuer or
-    /// audience, or with a leeway over [`MAX_LEEWAY`].
+    /// Fails without a key, with an empty issuer or audience, or with a leeway over
+    /// [`MAX_LEEWAY`].
     pub fn build(self) -> Result<AccessTokens, ConfigError> {
         let mut faults = Vec::new();
         if self.keys.is_empty() {
             faults.push(ConfigFault::missing("an access token key", "no token could be accepted"));
-        }
-        // Whoever has the public key could sign with it.
-        if self.keys.iter().filter_map(VerifyingKey::secret).any(is_public_pem) {
-            faults.push(ConfigFault::bad_key(
-                "an access token secret",
-                "it is a public key or a certificate, which is no secret",
-            ));
         }
         if self.rules.issuers.iter().chain(&self.rules.audiences).any(|text| text.is_empty()) {
             faults.push(ConfigFault::invalid("issuer or audience", "it must not be empty"));
@@ -172,10 +165,4 @@ impl AccessTokensBuilder {
         ConfigError::check(faults)?;
         Ok(AccessTokens { keys: KeySet::new(self.keys), rules: self.rules })
     }
-}
-
-fn is_public_pem(secret: &Secret) -> bool {
-    ["-----BEGIN PUBLIC KEY", "-----BEGIN RSA PUBLIC KEY", "-----BEGIN CERTIFICATE"]
-        .iter()
-        .any(|label| secret.expose_bytes().trim_ascii_start().starts_with(label.as_bytes()))
 }
