@@ -10,4 +10,8 @@ pub mod token;
 
 pub use error::rejection::{Rejection, RejectionKind};
 pub use store::keys::KeyStore;
+pub use store::memory::MemoryStore;
+#[cfg(feature = "sqlite")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
+pub use store::sqlite::SqliteStore;
 pub use token::validator::AccessTokens;
