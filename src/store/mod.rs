@@ -11,6 +11,7 @@
 pub(crate) mod cached;
 mod idempotency;
 pub(crate) mod keys;
+mod listeners;
 pub(crate) mod memory;
 mod payments;
 #[cfg(feature = "sqlite")]
@@ -23,6 +24,9 @@ pub use payments::{
     Issuance, IssuanceClaim, IssuanceKey, IssuanceState, LeasedPayment, Payment, PaymentOutcome,
     PaymentStore, RequestFingerprint,
 };
+#[cfg(feature = "sqlite")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
+pub use sqlite::{OpenError as SqliteOpenError, SqliteOptions};
 
 use crate::domain::Timestamp;
 
