@@ -28,8 +28,8 @@ pub use auth::{
 };
 pub use error::rejection::{Rejection, RejectionKind};
 pub use policy::require::Policy;
-pub use store::{cached::Cached, keys::KeyStore, memory::MemoryStore};
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub use store::sqlite::SqliteStore;
+pub use store::{cached::Cached, keys::KeyStore, memory::MemoryStore};
 pub use token::validator::AccessTokens;

@@ -226,6 +226,7 @@ fn new_key() -> KeyRecord {
     let grant = Grant::Payment {
         resource_id: ResourceId::new("photo-1").unwrap(),
         plan_id: PlanId::new("basic").unwrap(),
+        permissions: None,
     };
     KeyRecord::new(KeyId::generate(), &key, grant, START)
 }

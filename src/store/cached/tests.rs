@@ -55,6 +55,7 @@ impl Keys {
         let grant = Grant::Payment {
             resource_id: ResourceId::new("photo-1").unwrap(),
             plan_id: PlanId::new("basic").unwrap(),
+            permissions: None,
         };
         let new_key = |_| {
             let key = KeyFormat::default().generate().unwrap();
