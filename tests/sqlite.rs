@@ -45,14 +45,25 @@ fn impatient() -> SqliteOptions {
     SqliteOptions::new().open_timeout(Duration::from_millis(50))
 }
 
+fn command(test: &str, path: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(CHILD, path);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    command
+}
+
 fn child(test: &str, path: &Path) -> Child {
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture", "--test-threads=1"])
-        .env(CHILD, path)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap()
+    command(test, path).spawn().unwrap()
+}
+
+/// Makes a database and waits until nobody has it open.
+fn make(path: &Path) {
+    drop(SqliteStore::open(path).unwrap());
+    let deadline = Instant::now() + PATIENCE;
+    while path.with_extension("db-wal").exists() || path.with_extension("db-shm").exists() {
+        assert!(Instant::now() < deadline, "the store is not closed");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 fn database_of_this_child() -> Option<PathBuf> {
@@ -348,15 +359,25 @@ async fn only_the_owner_can_read_what_is_made() {
 }
 
 #[tokio::test]
-async fn a_name_is_only_a_name() {
-    let (folder, _) = file();
+async fn child_opens_a_relative_name() {
+    let Some(path) = database_of_this_child() else { return };
+    let record = payment_key();
+    SqliteStore::open(&path).unwrap().insert(&record).await.unwrap();
+    let store = SqliteStore::open(&path).unwrap();
+    assert!(store.find(&record.digest).await.unwrap().is_some());
+    println!("\nfound");
+}
+
+#[test]
+fn a_name_is_only_a_name() {
     for name in [":memory:", "file:x?mode=memory", "a b'%.db"] {
-        let path = folder.path().join(name);
-        let record = payment_key();
-        SqliteStore::open(&path).unwrap().insert(&record).await.unwrap();
-        let store = SqliteStore::open(&path).unwrap();
-        assert!(store.find(&record.digest).await.unwrap().is_some(), "{name}");
-        assert!(path.exists());
+        let (folder, _) = file();
+        let child = command("child_opens_a_relative_name", Path::new(name))
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        assert!(String::from_utf8(child.stdout).unwrap().contains("\nfound\n"), "{name}");
+        assert!(folder.path().join(name).exists(), "{name}");
     }
 }
 
@@ -439,7 +460,7 @@ fn what_another_application_left_in_its_log_stays_there() {
 #[test]
 fn a_newer_schema_is_refused() {
     let (_folder, path) = file();
-    drop(SqliteStore::open(&path).unwrap());
+    make(&path);
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let error = refused(&path);
     assert!(
@@ -454,7 +475,7 @@ fn a_locked_database_is_refused() {
     for made in [true, false] {
         let (_folder, path) = file();
         if made {
-            drop(SqliteStore::open(&path).unwrap());
+            make(&path);
         }
         let owner = Connection::open(&path).unwrap();
         owner.busy_timeout(PATIENCE).unwrap();

@@ -161,6 +161,43 @@ async fn a_full_queue_is_an_error_and_not_a_wait() {
 }
 
 #[tokio::test]
+async fn a_read_that_nobody_waits_for_is_skipped() {
+    let (_folder, store, _raw) = fresh();
+    let mut blocked = Vec::new();
+    for _ in 0..2 {
+        let (go_on, wait) = mpsc::channel::<()>();
+        let (running, started) = tokio::sync::oneshot::channel();
+        let reader = store.clone();
+        let job = async move {
+            let job = reader.read(move |_| {
+                let _ = running.send(());
+                let _ = wait.recv();
+                Ok(())
+            });
+            job.await
+        };
+        blocked.push((go_on, tokio::spawn(job)));
+        started.await.unwrap();
+    }
+    let (ran, runs) = mpsc::channel();
+    for wanted in [false, true] {
+        let (reader, ran) = (store.clone(), ran.clone());
+        let job =
+            async move { reader.read(move |_| ran.send(wanted).map_err(|_| row::bad(""))).await };
+        let job = enqueue(job).await;
+        if wanted {
+            blocked.clear();
+            job.await.unwrap().unwrap();
+        } else {
+            job.abort();
+            assert!(job.await.unwrap_err().is_cancelled());
+        }
+    }
+    drop(ran);
+    assert_eq!(runs.iter().collect::<Vec<_>>(), [true]);
+}
+
+#[tokio::test]
 async fn a_failed_job_is_undone_alone() {
     let (_folder, store, raw) = fresh();
     let ear = Ear::on(&store.shared.listeners);
