@@ -110,7 +110,7 @@ impl SqliteOptions {
     ///
     /// # Errors
     ///
-    /// [`SqliteOpenError`](super::SqliteOpenError); then nothing in the file was changed.
+    /// [`SqliteOpenError`](crate::store::SqliteOpenError); then nothing in the file was changed.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<SqliteStore, OpenError> {
         SqliteStore::start(path.as_ref(), self)
     }
@@ -138,11 +138,13 @@ impl SqliteStore {
         let watcher =
             Watcher::new(reading()?, Arc::clone(&listeners)).map_err(|e| unusable(e.into()))?;
 
-        let readers = Readers::start([reading()?, reading()?]).map_err(|e| unusable(e.into()))?;
-        let writer =
-            Writer::start(writing, Arc::clone(&listeners)).map_err(|e| unusable(e.into()))?;
+        let (readers, mut threads) =
+            Readers::start([reading()?, reading()?]).map_err(|e| unusable(e.into()))?;
         let (watching, stop) = mpsc::channel();
-        watcher.start(options.poll_interval, stop).map_err(|e| unusable(e.into()))?;
+        let watch = watcher.start(options.poll_interval, stop).map_err(|e| unusable(e.into()))?;
+        threads.push(watch);
+        let writer = Writer::start(writing, Arc::clone(&listeners), threads)
+            .map_err(|e| unusable(e.into()))?;
         let shared = Shared { path: file.clone(), writer, readers, listeners, _watching: watching };
         Ok(Self { shared: Arc::new(shared) })
     }

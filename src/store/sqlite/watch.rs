@@ -5,6 +5,7 @@ use std::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError},
     },
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -41,7 +42,11 @@ impl Watcher {
     }
 
     /// Looks every `interval` until the other end of `stop` is dropped.
-    pub(super) fn start(mut self, interval: Duration, stop: Receiver<()>) -> io::Result<()> {
+    pub(super) fn start(
+        mut self,
+        interval: Duration,
+        stop: Receiver<()>,
+    ) -> io::Result<JoinHandle<()>> {
         spawn("key0-sql-watch", move || {
             while stop.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
                 let looked = catch_unwind(AssertUnwindSafe(|| self.look()));

@@ -7,7 +7,7 @@ use std::{
         Arc, Mutex, PoisonError,
         mpsc::{self, Receiver, SyncSender, TrySendError},
     },
-    thread,
+    thread::{self, JoinHandle},
 };
 
 use rusqlite::{Connection, TransactionBehavior};
@@ -83,9 +83,20 @@ where
 }
 
 impl Writer {
-    pub(super) fn start(mut conn: Connection, listeners: Arc<Listeners>) -> io::Result<Self> {
+    /// `others` are the threads that end together with this one. It waits for them, so that it
+    /// closes the last connection, which empties the log and removes it.
+    pub(super) fn start(
+        mut conn: Connection,
+        listeners: Arc<Listeners>,
+        others: Vec<JoinHandle<()>>,
+    ) -> io::Result<Self> {
         let (queue, jobs) = mpsc::sync_channel(QUEUE);
-        spawn("key0-sql-write", move || write_all(&mut conn, &jobs, &listeners))?;
+        spawn("key0-sql-write", move || {
+            write_all(&mut conn, &jobs, &listeners);
+            for other in others {
+                let _ = other.join();
+            }
+        })?;
         Ok(Self(queue))
     }
 
@@ -153,14 +164,16 @@ fn commit(conn: &mut Connection, batch: &mut [Box<dyn Write>]) -> rusqlite::Resu
 }
 
 impl Readers {
-    pub(super) fn start<const N: usize>(connections: [Connection; N]) -> io::Result<Self> {
+    pub(super) fn start<const N: usize>(
+        connections: [Connection; N],
+    ) -> io::Result<(Self, Vec<JoinHandle<()>>)> {
         let (queue, jobs) = mpsc::sync_channel(QUEUE);
         let jobs = Arc::new(Mutex::new(jobs));
-        for conn in connections {
+        let threads = connections.into_iter().map(|conn| {
             let jobs = Arc::clone(&jobs);
-            spawn("key0-sql-read", move || read_all(&conn, &jobs))?;
-        }
-        Ok(Self(queue))
+            spawn("key0-sql-read", move || read_all(&conn, &jobs))
+        });
+        Ok((Self(queue), threads.collect::<Result<_, _>>()?))
     }
 
     pub(super) async fn run<T: Send + 'static>(
@@ -188,8 +201,8 @@ fn read_all(conn: &Connection, jobs: &Mutex<Receiver<Read>>) {
     }
 }
 
-pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    thread::Builder::new().name(name.to_owned()).spawn(run).map(drop)
+pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new().name(name.to_owned()).spawn(run)
 }
 
 fn refused<T>(error: &TrySendError<T>) -> StoreError {
