@@ -155,7 +155,12 @@ async fn without_a_layer_it_is_our_own_fault() {
 /// As a handler would refuse, with a header of its own.
 async fn refuse() -> Response {
     let rejection = Rejection::new(RejectionKind::InsufficientPermissions).scope("dpp:read");
-    let own = [("x-own", "kept"), ("content-encoding", "identity"), ("allow", "GET")];
+    let own = [
+        ("x-own", "kept"),
+        ("allow", "GET"),
+        ("content-encoding", "identity"),
+        ("content-length", "999"),
+    ];
     (own, rejection).into_response()
 }
 
