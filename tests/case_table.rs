@@ -3,12 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod cases;
-#[path = "common/http1.rs"]
-mod http1;
 #[path = "common/key_store.rs"]
 mod key_store;
 
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -32,7 +30,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use self::{
-    cases::{Target, failures, table, wire},
+    cases::{Placeholders, Served, Target, failures, table, wire},
     key_store::TestStore,
 };
 
@@ -52,7 +50,7 @@ async fn over_a_socket() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = tokio::spawn(async move { axum::serve(listener, router).await });
-    assert_none(failures(&Served { address, values }).await);
+    assert_none(failures(&Served { address, values, lacks: &[] }).await);
     server.abort();
 }
 
@@ -123,30 +121,6 @@ impl Target for InProcess {
         let response = self.router.clone().oneshot(request.map(Body::from)).await.unwrap();
         let (parts, body) = response.into_parts();
         Response::from_parts(parts, body.collect().await.unwrap().to_bytes())
-    }
-}
-
-/// Whatever listens there: our router, or another process.
-struct Served {
-    address: SocketAddr,
-    values: Placeholders,
-}
-
-impl Target for Served {
-    fn placeholder(&self, name: &str) -> Option<String> {
-        self.values.get(name)
-    }
-
-    async fn send(&self, request: Request<Bytes>) -> Response<Bytes> {
-        http1::send(self.address, request).await
-    }
-}
-
-struct Placeholders(Vec<(&'static str, String)>);
-
-impl Placeholders {
-    fn get(&self, name: &str) -> Option<String> {
-        self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone())
     }
 }
 

@@ -5,7 +5,13 @@
 //! nobody issued); the others are the target's to offer. A target that can't offer one says so in
 //! [`Target::lacks`]: the run fails unless that list is exact.
 
-use std::collections::{BTreeMap, BTreeSet};
+#[path = "../common/http1.rs"]
+mod http1;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
@@ -26,6 +32,36 @@ pub(crate) trait Target {
     }
 
     async fn send(&self, request: Request<Bytes>) -> Response<Bytes>;
+}
+
+/// The values of a target, by the names of their placeholders.
+pub(crate) struct Placeholders(pub(crate) Vec<(&'static str, String)>);
+
+impl Placeholders {
+    pub(crate) fn get(&self, name: &str) -> Option<String> {
+        self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone())
+    }
+}
+
+/// Whatever listens there: a router of this process, or another process.
+pub(crate) struct Served {
+    pub(crate) address: SocketAddr,
+    pub(crate) values: Placeholders,
+    pub(crate) lacks: &'static [&'static str],
+}
+
+impl Target for Served {
+    fn placeholder(&self, name: &str) -> Option<String> {
+        self.values.get(name)
+    }
+
+    fn lacks(&self) -> &[&str] {
+        self.lacks
+    }
+
+    async fn send(&self, request: Request<Bytes>) -> Response<Bytes> {
+        http1::send(self.address, request).await
+    }
 }
 
 #[derive(Debug, Deserialize)]
