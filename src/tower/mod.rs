@@ -1,4 +1,4 @@
-//! Middleware for any [`tower`](::tower) stack of `http` requests: [`AuthLayer`](crate::AuthLayer)
+//! Middleware for any tower stack of `http` requests: [`AuthLayer`](crate::AuthLayer)
 //! for routes that are sold or shared, [`InternalAuthLayer`](crate::InternalAuthLayer) for those
 //! that Key0 itself calls.
 //!
