@@ -223,6 +223,7 @@ fn placeholders(store: &TestStore, issuer: &TokenIssuer) -> Placeholders {
     let bought = |resource: &str| Grant::Payment {
         resource_id: ResourceId::new(resource).unwrap(),
         plan_id: PlanId::new("basic").unwrap(),
+        permissions: None,
     };
     let staff = |role| Grant::Integrator { role, permissions: None };
     let key = |grant| store.add(grant, |_| ()).expose().to_owned();

@@ -97,7 +97,8 @@ fn token(plan: &str) -> String {
 
 fn payment_key(store: &TestStore, plan: &str) -> PlainKey {
     let resource_id = ResourceId::new("photo-1").unwrap();
-    store.add(Grant::Payment { resource_id, plan_id: PlanId::new(plan).unwrap() }, |_| ())
+    let plan_id = PlanId::new(plan).unwrap();
+    store.add(Grant::Payment { resource_id, plan_id, permissions: None }, |_| ())
 }
 
 fn request(headers: &[(&str, &str)]) -> Request<()> {

@@ -32,6 +32,7 @@ pub async fn every_field_survives(engine: Engine) {
         Grant::Payment {
             resource_id: ResourceId::new(&"r".repeat(256)).unwrap(),
             plan_id: PlanId::new("!~'\"%_").unwrap(),
+            permissions: Some(Permissions::none().grant("dpp", Action::Read)),
         },
     ];
     for grant in grants {

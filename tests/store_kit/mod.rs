@@ -197,6 +197,7 @@ pub fn payment_key() -> KeyRecord {
     let grant = Grant::Payment {
         resource_id: ResourceId::new("photo-1").unwrap(),
         plan_id: PlanId::new("basic").unwrap(),
+        permissions: None,
     };
     KeyRecord::new(KeyId::generate(), &KeyFormat::default().generate().unwrap(), grant, at(0))
 }

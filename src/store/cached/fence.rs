@@ -67,3 +67,6 @@ impl Epoch for AtomicU64 {
         self.fetch_add(1, Ordering::Release);
     }
 }
+
+#[cfg(test)]
+mod tests;
