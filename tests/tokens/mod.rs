@@ -5,6 +5,11 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Map, Value, json};
 use sha2::Sha256;
 
+#[cfg(feature = "aws_lc_rs")]
+pub use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
+#[cfg(not(feature = "aws_lc_rs"))]
+pub use jsonwebtoken::crypto::rust_crypto::DEFAULT_PROVIDER;
+
 pub const SECRET: &str = "the current secret of these tests, 32+";
 pub const PREVIOUS_SECRET: &str = "the previous secret of these tests, 32+";
 pub const HS256: &str = r#"{"alg":"HS256"}"#;
