@@ -142,8 +142,8 @@ fn backend() -> (Router, Placeholders) {
     let pem = wire["rs256PublicKeyPem"].as_str().unwrap();
     let tokens = Arc::new(
         AccessTokens::builder()
-            .key(VerifyingKey::hs256(current.clone()))
-            .key(VerifyingKey::hs256(secret("previousAccessTokenSecret")))
+            .key(VerifyingKey::hs256(&current))
+            .key(VerifyingKey::hs256(&secret("previousAccessTokenSecret")))
             .key(VerifyingKey::from_pem("rs256", Algorithm::Rs256, pem).unwrap())
             .build()
             .unwrap(),

@@ -3,7 +3,7 @@
 //! Two readers of an object with duplicate members may see two different values (RFC 8259,
 //! section 4), and a gate must never see another one than the house behind it.
 
-use std::fmt;
+use std::{fmt, sync::LazyLock};
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
@@ -84,9 +84,22 @@ impl<'de> Visitor<'de> for StrictVisitor {
             let Strict(value) = map.next_value()?;
             insert_once(&mut object, name, value)?;
         }
+        if object.len() == 1
+            && let Some(Value::String(digits)) = object.get(NUMBER_MEMBER)
+            && *NUMBERS_COME_AS_MAPS
+        {
+            let number = digits.parse().ok().and_then(Number::from_f64);
+            return number.map(Value::Number).ok_or_else(|| de::Error::custom("not a number"));
+        }
         Ok(Value::Object(object))
     }
 }
+
+/// Whether `serde_json` was built with `arbitrary_precision`, which any crate of the same build can
+/// turn on. It then hands over fractions as an object of one member, the digits.
+static NUMBERS_COME_AS_MAPS: LazyLock<bool> =
+    LazyLock::new(|| serde_json::from_str::<Value>("1e999").is_ok());
+const NUMBER_MEMBER: &str = "$serde_json::private::Number";
 
 /// Adds a member that must not be there yet.
 pub(crate) fn insert_once<E: de::Error>(
@@ -115,6 +128,16 @@ mod tests {
             assert_eq!(object(text.as_bytes()), Err(ObjectFault::NotJson), "{text}");
         }
         assert!(object(br#"{"a":{"a":1},"b":[{"a":1},{"a":2}]}"#).is_ok());
+    }
+
+    #[test]
+    fn fractions_are_numbers_however_serde_json_was_built() {
+        let read = object(br#"{"half":0.5,"big":1e20}"#).expect("an object");
+        assert_eq!(read["half"].as_f64(), Some(0.5));
+        assert_eq!(read["big"].as_f64(), Some(1e20));
+        assert_eq!(object(br#"{"a":1e999}"#), Err(ObjectFault::NotJson));
+        let disguised = object(br#"{"a":{"$serde_json::private::Number":"0.5"}}"#).expect("ok");
+        assert_eq!(disguised["a"].is_object(), !*NUMBERS_COME_AS_MAPS);
     }
 
     #[test]

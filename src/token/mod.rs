@@ -16,6 +16,8 @@ mod signature;
 #[cfg(test)]
 mod tests;
 pub(crate) mod validator;
+#[cfg(test)]
+mod wycheproof;
 
 pub use issuer::{SigningError, TokenIssuer};
 pub use key::{Algorithm, VerifyingKey};

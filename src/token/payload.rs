@@ -277,8 +277,10 @@ impl<'de> Visitor<'de> for LooseVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Loose<'de>, A::Error> {
-        json::StrictVisitor.visit_map(map)?;
-        Ok(Loose::Other)
+        Ok(match json::StrictVisitor.visit_map(map)?.as_f64() {
+            Some(seconds) => Loose::Time(Timestamp::from_seconds_f64(seconds)),
+            None => Loose::Other,
+        })
     }
 }
 

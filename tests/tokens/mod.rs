@@ -1,9 +1,16 @@
 //! Tokens made by hand: any text can be a header or a payload, and be signed too.
 
+#![allow(unreachable_pub)]
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Map, Value, json};
 use sha2::Sha256;
+
+#[cfg(feature = "aws_lc_rs")]
+pub use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
+#[cfg(not(feature = "aws_lc_rs"))]
+pub use jsonwebtoken::crypto::rust_crypto::DEFAULT_PROVIDER;
 
 pub const SECRET: &str = "the current secret of these tests, 32+";
 pub const PREVIOUS_SECRET: &str = "the previous secret of these tests, 32+";
