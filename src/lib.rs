@@ -1,13 +1,75 @@
-//! wip
+//! Decides, on every request, whether the credential that an AI agent sends is good.
+//!
+//! Agents pay through Key0, then call with `Authorization: Bearer …`. What they hold is either an
+//! access token that Key0 signed or an API key that this backend issued; partners send long-lived
+//! keys in `X-Api-Key`. Key0 itself calls two internal endpoints and proves who it is.
+//!
+//! - [`Validator`] turns the headers of a request into an [`Identity`] or a [`Rejection`].
+//! - [`Policy`] says what the identity must be allowed to do.
+//! - [`InternalAuth`] judges Key0's own calls; [`api`] answers them.
+//! - `AuthLayer` and `InternalAuthLayer` do it for any tower stack (feature `tower`), the module
+//!   `axum` adds extractors and routes (feature `axum`).
+//!
+//! The start without any framework:
+//!
+//! ```
+//! use key0_auth::{AccessTokens, RejectionKind, validate_key0_token};
+//!
+//! let tokens = AccessTokens::hs256("the secret that Key0 shares with this backend")?;
+//! let refused = validate_key0_token("Bearer a.b.c", &tokens).expect_err("nobody signed it");
+//! assert_eq!(refused.kind(), RejectionKind::InvalidToken);
+//! # Ok::<(), key0_auth::error::ConfigError>(())
+//! ```
+//!
+//! # What passes, what is refused
+//!
+//! A credential passes when it is proved good, and for as long as it is: signature, algorithm and
+//! every claim of a token; digest, revocation and expiry of a key, also on a cache hit. All else is
+//! refused. A store that can't answer is neither: [`RejectionKind::StoreUnavailable`], a 503.
+//!
+//! # What to mind
+//!
+//! - Bearer credentials are as good as their secrecy: serve them over TLS.
+//! - Start-up fails with a [`ConfigError`](error::ConfigError) that lists every fault at once;
+//!   requests never do. [`domain::check_secrets_differ`] is to be called with all secrets.
+//! - Expiry needs a clock that is right. No leeway is given unless one is configured.
+//! - Whoever revokes a key must do it through the [`Cached`] store that judges it, or through a
+//!   store that tells its listeners, as those of this crate do.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod api;
 pub mod apikey;
+pub mod auth;
+#[cfg(feature = "axum")]
+#[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+pub mod axum;
 pub mod domain;
 pub mod error;
+mod policy;
 pub mod store;
 pub mod token;
+#[cfg(feature = "tower")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
+pub mod tower;
 
+#[cfg(feature = "tower")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
+pub use crate::tower::{internal::InternalAuthLayer, layer::AuthLayer};
+pub use auth::{
+    api_keys::ApiKeys,
+    identity::Identity,
+    internal::InternalAuth,
+    validator::{Validator, validate_key0_token},
+};
 pub use error::rejection::{Rejection, RejectionKind};
-pub use store::keys::KeyStore;
+pub use policy::require::Policy;
+#[cfg(feature = "sqlite")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
+pub use store::sqlite::SqliteStore;
+pub use store::{cached::Cached, keys::KeyStore, memory::MemoryStore};
 pub use token::validator::AccessTokens;
+
+#[cfg(all(doctest, feature = "axum"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

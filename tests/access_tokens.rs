@@ -122,8 +122,8 @@ fn recorded_tokens_get_their_verdict() {
     let token = |name: &str| text(&wire["tokens"][name]);
     let current = AccessTokens::hs256(text(&wire["accessTokenSecret"])).unwrap();
     let rotated = AccessTokens::builder()
-        .key(VerifyingKey::hs256(secret(wire["accessTokenSecret"].as_str().unwrap())))
-        .key(VerifyingKey::hs256(secret(wire["previousAccessTokenSecret"].as_str().unwrap())))
+        .key(VerifyingKey::hs256(&secret(wire["accessTokenSecret"].as_str().unwrap())))
+        .key(VerifyingKey::hs256(&secret(wire["previousAccessTokenSecret"].as_str().unwrap())))
         .build()
         .unwrap();
     let rsa = AccessTokens::public_key_pem(wire["rs256PublicKeyPem"].as_str().unwrap()).unwrap();
@@ -246,7 +246,7 @@ fn an_algorithm_of_another_configured_key_does_not_lend_its_key() {
     // HS256 and RS256 are both configured: each signature counts under its own name only.
     let pem = key_file("rsa2048-public");
     let tokens = AccessTokens::builder()
-        .key(VerifyingKey::hs256(secret(SECRET)))
+        .key(VerifyingKey::hs256(&secret(SECRET)))
         .key(VerifyingKey::from_pem("rsa", Algorithm::Rs256, &pem).unwrap())
         .build()
         .unwrap();
@@ -605,7 +605,7 @@ fn expiry_is_told_only_after_the_signature_held() {
 #[test]
 fn leeway_forgives_so_much_and_no_more() {
     let tokens = AccessTokens::builder()
-        .key(VerifyingKey::hs256(secret(SECRET)))
+        .key(VerifyingKey::hs256(&secret(SECRET)))
         .leeway(Duration::from_secs(30))
         .build()
         .unwrap();
@@ -619,7 +619,7 @@ fn leeway_forgives_so_much_and_no_more() {
     assert_refused(&tokens, &early, at(-30_000_001), InvalidToken, "before nbf - leeway");
 
     for (leeway, fine) in [(MAX_LEEWAY, true), (MAX_LEEWAY + Duration::from_nanos(1), false)] {
-        let key = VerifyingKey::hs256(secret(SECRET));
+        let key = VerifyingKey::hs256(&secret(SECRET));
         let built = AccessTokens::builder().key(key).leeway(leeway).build();
         assert_eq!(built.is_ok(), fine, "{leeway:?}");
     }
@@ -661,7 +661,7 @@ fn iat_is_optional_and_a_number() {
 fn issuer_and_audience_count_once_configured() {
     let strict = || {
         AccessTokens::builder()
-            .key(VerifyingKey::hs256(secret(SECRET)))
+            .key(VerifyingKey::hs256(&secret(SECRET)))
             .issuer("https://key0.example")
             .issuer("key0-old")
             .audience("photos")
@@ -882,7 +882,7 @@ fn an_ecdsa_signature_is_two_numbers_not_der() {
 
 #[test]
 fn a_kid_selects_among_named_keys() {
-    let key = |text: &str| VerifyingKey::hs256(secret(text));
+    let key = |text: &str| VerifyingKey::hs256(&secret(text));
     let tokens = AccessTokens::builder()
         .key(key("the secret of the key named a, 32+ bytes").kid("a"))
         .key(key("the secret of the key named b, 32+ bytes").kid("b"))
@@ -940,7 +940,7 @@ fn a_kid_selects_among_named_keys() {
 fn a_kid_does_not_change_the_algorithm() {
     let pem = key_file("rsa2048-public");
     let tokens = AccessTokens::builder()
-        .key(VerifyingKey::hs256(secret(SECRET)).kid("hmac"))
+        .key(VerifyingKey::hs256(&secret(SECRET)).kid("hmac"))
         .key(VerifyingKey::from_pem("rsa", Algorithm::Rs256, &pem).unwrap().kid("rsa"))
         .build()
         .unwrap();
@@ -1051,7 +1051,7 @@ fn builders_refuse_what_could_not_be_kept() {
     assert!(AccessTokens::builder().build().is_err(), "no key");
     assert!(AccessTokens::hs256("31 bytes are one byte too few..").is_err());
     assert!(AccessTokens::hs256("32 bytes are the least of all...").is_ok());
-    let key = || VerifyingKey::hs256(secret(SECRET));
+    let key = || VerifyingKey::hs256(&secret(SECRET));
     assert!(AccessTokens::builder().key(key()).issuer("").build().is_err());
     assert!(AccessTokens::builder().key(key()).audience("").build().is_err());
     // Everybody has the public key: as a shared secret it would let anybody sign.
@@ -1064,7 +1064,7 @@ fn builders_refuse_what_could_not_be_kept() {
 #[test]
 fn debug_shows_no_secret() {
     let tokens = AccessTokens::builder()
-        .key(VerifyingKey::hs256(secret(SECRET)))
+        .key(VerifyingKey::hs256(&secret(SECRET)))
         .key(VerifyingKey::from_any_pem("p256", &key_file("p256-public")).unwrap());
     let issuer =
         TokenIssuer::from_pem("ed", Algorithm::EdDsa, &key_file("ed25519-private")).unwrap();

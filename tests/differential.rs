@@ -129,7 +129,7 @@ fn parties() -> Vec<Party> {
             Signer::Shared(text) => {
                 let secret = Secret::new("a test secret", text).unwrap();
                 let oracle = DecodingKey::from_secret(text.as_ref());
-                (jsonwebtoken::Algorithm::HS256, oracle, VerifyingKey::hs256(secret))
+                (jsonwebtoken::Algorithm::HS256, oracle, VerifyingKey::hs256(&secret))
             }
             Signer::Private(algorithm, name, _) => {
                 let pem = key_file(&format!("{name}-public"));

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use sha2::{Digest, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
@@ -7,17 +9,22 @@ use crate::domain::{KeyId, Role, Secret};
 ///
 /// They are compared before anything else is done with a credential: all of them, in constant
 /// time. No API creates, lists or revokes them.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct BootstrapKeys {
     keys: Vec<BootstrapKey>,
 }
 
-/// One of them: its id is for logs.
+#[derive(Debug, Clone)]
+struct BootstrapKey {
+    holder: Arc<BootstrapHolder>,
+    secret: Secret,
+}
+
+/// Whose key one of them is; the id is for logs.
 #[derive(Debug)]
-pub(crate) struct BootstrapKey {
+pub(crate) struct BootstrapHolder {
     pub(crate) id: KeyId,
     pub(crate) role: Role,
-    pub(crate) secret: Secret,
 }
 
 impl BootstrapKeys {
@@ -29,17 +36,17 @@ impl BootstrapKeys {
     /// Adds one. Its id is made of the role and its place, as `bootstrap-master-1`.
     #[must_use]
     pub fn key(mut self, role: Role, secret: Secret) -> Self {
-        let place = self.keys.iter().filter(|key| key.role == role).count() + 1;
+        let place = self.keys.iter().filter(|key| key.holder.role == role).count() + 1;
         let id = match KeyId::new(&format!("bootstrap-{}-{place}", role.as_str())) {
             Ok(id) => id,
             Err(_) => unreachable!("a role's name and a number make an id"),
         };
-        self.keys.push(BootstrapKey { id, role, secret });
+        self.keys.push(BootstrapKey { holder: Arc::new(BootstrapHolder { id, role }), secret });
         self
     }
 
-    /// The one that `credential` is. Every one is compared, whichever matches.
-    pub(crate) fn find(&self, credential: &str) -> Option<&BootstrapKey> {
+    /// The holder of the key that `credential` is. Every one is compared, whichever matches.
+    pub(crate) fn find(&self, credential: &str) -> Option<&Arc<BootstrapHolder>> {
         if self.keys.is_empty() {
             return None;
         }
@@ -49,11 +56,7 @@ impl BootstrapKeys {
         for (place, key) in (0..).zip(&self.keys) {
             found.conditional_assign(&place, key.secret.digest().ct_eq(&digest));
         }
-        if found == none { None } else { self.keys.get(found as usize) }
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &BootstrapKey> {
-        self.keys.iter()
+        if found == none { None } else { self.keys.get(found as usize).map(|key| &key.holder) }
     }
 }
 
@@ -68,7 +71,7 @@ mod tests {
             .key(Role::Master, secret("a"))
             .key(Role::Read, secret("b"))
             .key(Role::Master, secret("c"));
-        let id = |credential: String| keys.find(&credential).map(|key| key.id.to_string());
+        let id = |credential: String| keys.find(&credential).map(|holder| holder.id.to_string());
         assert_eq!(id("a".repeat(32)).as_deref(), Some("bootstrap-master-1"));
         assert_eq!(id("b".repeat(32)).as_deref(), Some("bootstrap-read-1"));
         assert_eq!(id("c".repeat(32)).as_deref(), Some("bootstrap-master-2"));

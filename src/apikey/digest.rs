@@ -1,4 +1,7 @@
-use std::fmt;
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+};
 
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -7,7 +10,7 @@ use subtle::ConstantTimeEq;
 ///
 /// An issued key carries at least 160 random bits, so that a fast digest without a pepper can't
 /// be searched. Equality takes the same time whichever bytes differ.
-#[derive(Clone, Copy, Eq, Hash)]
+#[derive(Clone, Copy, Eq)]
 pub struct KeyDigest([u8; 32]);
 
 impl KeyDigest {
@@ -30,6 +33,12 @@ impl KeyDigest {
 impl PartialEq for KeyDigest {
     fn eq(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Hash for KeyDigest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
     }
 }
 

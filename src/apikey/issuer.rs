@@ -128,10 +128,6 @@ impl IssuanceSecrets {
         expand(secret, &[KEY_LABEL, nonce.as_bytes(), id.as_str().as_bytes()], &mut stream);
         format.from_stream(&stream)
     }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Secret> {
-        self.secrets.iter().map(|(_, secret)| secret)
-    }
 }
 
 fn expand(secret: &Secret, info: &[&[u8]], okm: &mut [u8]) {

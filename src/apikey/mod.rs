@@ -1,11 +1,12 @@
 //! API keys: their shape, their digest, what a record of one holds, and how one is made.
 
-pub(crate) mod bootstrap;
+mod bootstrap;
 mod digest;
 mod format;
 mod issuer;
 mod record;
 
+pub(crate) use bootstrap::BootstrapHolder;
 pub use bootstrap::BootstrapKeys;
 pub use digest::KeyDigest;
 pub use format::{KeyFormat, PlainKey};

@@ -46,6 +46,8 @@ pub enum Grant {
         resource_id: ResourceId,
         /// The plan that was bought.
         plan_id: PlanId,
+        /// None, unless the application's issuance hook gave some.
+        permissions: Option<Permissions>,
     },
 }
 

@@ -9,8 +9,9 @@ pub(crate) mod secret;
 pub(crate) mod time;
 
 pub use claims::Claims;
+pub(crate) use credential::CredentialFault;
 pub use credential::{Credential, MAX_CREDENTIAL_BYTES};
 pub use ids::{ChallengeId, InvalidId, KeyId, PlanId, RequestId, ResourceId, TxHash};
 pub use permission::{Action, InvalidPermissions, Permissions, Role};
-pub use secret::{MIN_SECRET_BYTES, Secret, SecretSet};
+pub use secret::{MIN_SECRET_BYTES, Secret, SecretSet, check_secrets_differ};
 pub use time::{Clock, InvalidTimestamp, SystemClock, Timestamp};

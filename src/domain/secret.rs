@@ -4,7 +4,7 @@ use secrecy::{ExposeSecret, SecretSlice};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
-use crate::error::ConfigFault;
+use crate::error::{ConfigError, ConfigFault};
 
 /// The least number of bytes that a shared secret may have.
 pub const MIN_SECRET_BYTES: usize = 32;
@@ -19,12 +19,17 @@ const PUBLISHED_EXAMPLES: [&str; 6] = [
     "change-me-to-a-random-secret-of-32-chars",
 ];
 
+/// How PEM texts begin that anybody may have.
+const PUBLIC_PEM: [&str; 3] =
+    ["-----BEGIN PUBLIC KEY", "-----BEGIN RSA PUBLIC KEY", "-----BEGIN CERTIFICATE"];
+
 /// A shared secret: redacted in `Debug`, compared in constant time, wiped from memory on drop.
 ///
 /// There is no `Display`, no `PartialEq` and no serialisation. To read it, say so:
 /// [`expose_bytes`](Self::expose_bytes).
 #[derive(Clone)]
 pub struct Secret {
+    name: Box<str>,
     bytes: SecretSlice<u8>,
     digest: [u8; 32],
 }
@@ -35,7 +40,8 @@ impl Secret {
     ///
     /// # Errors
     ///
-    /// [`ConfigFault::TooShort`] when it has fewer bytes.
+    /// [`ConfigFault::TooShort`] when it has fewer bytes, [`ConfigFault::BadKey`] when it is a
+    /// public key or a certificate in PEM.
     pub fn new(name: &str, bytes: impl Into<Vec<u8>>) -> Result<Self, ConfigFault> {
         let bytes: Vec<u8> = bytes.into();
         if bytes.len() < MIN_SECRET_BYTES {
@@ -45,8 +51,18 @@ impl Secret {
                 minimum: MIN_SECRET_BYTES,
             });
         }
+        // Whoever has the public key could sign with it.
+        if PUBLIC_PEM.iter().any(|label| bytes.trim_ascii_start().starts_with(label.as_bytes())) {
+            let reason = "it is a public key or a certificate, which is no secret";
+            return Err(ConfigFault::bad_key(name, reason));
+        }
         let digest = Sha256::digest(&bytes).into();
-        Ok(Self { bytes: bytes.into(), digest })
+        Ok(Self { name: name.into(), bytes: bytes.into(), digest })
+    }
+
+    /// The setting that it came from.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The secret itself. Every call of this is a place to look at in a review.
@@ -117,6 +133,27 @@ impl SecretSet {
             .fold(Choice::from(0), |found, secret| found | secret.matches_digest(&digest))
             .into()
     }
+}
+
+/// Checks at start-up that secrets of different purposes differ pairwise, so that knowing one
+/// never opens another door: access token secrets, internal secrets and bootstrap keys.
+///
+/// # Errors
+///
+/// [`ConfigFault::SameSecret`] for each pair that is equal.
+pub fn check_secrets_differ<'a>(
+    secrets: impl IntoIterator<Item = &'a Secret>,
+) -> Result<(), ConfigError> {
+    let secrets: Vec<&Secret> = secrets.into_iter().collect();
+    let mut faults = Vec::new();
+    for (i, first) in secrets.iter().enumerate() {
+        let equal = secrets[i + 1..].iter().filter(|second| first.digest == second.digest);
+        faults.extend(equal.map(|second| ConfigFault::SameSecret {
+            first: first.name().to_owned(),
+            second: second.name().to_owned(),
+        }));
+    }
+    ConfigError::check(faults)
 }
 
 #[cfg(test)]

@@ -1,13 +1,15 @@
-use std::{error::Error, fmt};
+use std::{error::Error, fmt, sync::Arc};
 
 /// A store that could not answer, or not in time.
 ///
 /// It says nothing about the credential that was looked up: a store error becomes a 503, never a
 /// refusal and never a pass.
-#[derive(Debug)]
+///
+/// A clone shares the cause: one failed read can be the answer to many requests.
+#[derive(Debug, Clone)]
 pub struct StoreError {
     kind: StoreErrorKind,
-    source: Option<Box<dyn Error + Send + Sync>>,
+    source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
 /// The kinds of store failure.
@@ -30,12 +32,12 @@ impl StoreError {
 
     /// The store can't be reached or refuses to work, because of `cause`.
     pub fn unavailable(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { kind: StoreErrorKind::Unavailable, source: Some(cause.into()) }
+        Self { kind: StoreErrorKind::Unavailable, source: Some(cause.into().into()) }
     }
 
     /// What the store holds can't be understood, because of `cause`.
     pub fn corrupt(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { kind: StoreErrorKind::Corrupt, source: Some(cause.into()) }
+        Self { kind: StoreErrorKind::Corrupt, source: Some(cause.into().into()) }
     }
 
     /// Which kind of failure this is.

@@ -44,7 +44,7 @@ pub trait IdempotencyStore: fmt::Debug + Send + Sync + 'static {
     /// Fails when the store can't tell; then the slot is free when the lease runs out.
     async fn release_request(&self, slot: &Slot, lease: &Lease) -> Result<(), StoreError>;
 
-    /// Removes up to `limit` slots whose answers are past their time at `now`, and says how many.
+    /// Removes up to `limit` slots that count as free at `now`, and says how many.
     ///
     /// # Errors
     ///

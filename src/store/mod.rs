@@ -11,17 +11,22 @@
 pub(crate) mod cached;
 mod idempotency;
 pub(crate) mod keys;
+mod listeners;
 pub(crate) mod memory;
 mod payments;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
 
+pub use cached::CachedBuilder;
 pub use idempotency::{IdempotencyState, IdempotencyStore, Slot, StoredResponse};
 pub use keys::{Change, ChangeListener};
 pub use payments::{
     Issuance, IssuanceClaim, IssuanceKey, IssuanceState, LeasedPayment, Payment, PaymentOutcome,
     PaymentStore, RequestFingerprint,
 };
+#[cfg(feature = "sqlite")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
+pub use sqlite::{OpenError as SqliteOpenError, SqliteOptions};
 
 use crate::domain::Timestamp;
 

@@ -41,18 +41,12 @@ pub struct VerifyingKey {
     algorithm: Algorithm,
     verifier: Verifier,
     kid: Option<Box<str>>,
-    secret: Option<Secret>,
 }
 
 impl VerifyingKey {
     /// A shared secret for HS256.
-    pub fn hs256(secret: Secret) -> Self {
-        Self {
-            algorithm: Algorithm::Hs256,
-            verifier: Verifier::hmac(&secret),
-            kid: None,
-            secret: Some(secret),
-        }
+    pub fn hs256(secret: &Secret) -> Self {
+        Self { algorithm: Algorithm::Hs256, verifier: Verifier::hmac(secret), kid: None }
     }
 
     /// A public key in SPKI PEM (`-----BEGIN PUBLIC KEY-----`) for an asymmetric algorithm.
@@ -65,7 +59,7 @@ impl VerifyingKey {
     pub fn from_pem(name: &str, algorithm: Algorithm, pem: &str) -> Result<Self, ConfigFault> {
         let verifier = Verifier::public(algorithm, pem)
             .map_err(|reason| ConfigFault::bad_key(name, reason))?;
-        Ok(Self { algorithm, verifier, kid: None, secret: None })
+        Ok(Self { algorithm, verifier, kid: None })
     }
 
     /// A public key in SPKI PEM of whichever kind it is: RSA, P-256 or Ed25519.
@@ -112,9 +106,5 @@ impl VerifyingKey {
 
     pub(super) fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
         self.verifier.verify(message, signature)
-    }
-
-    pub(crate) fn secret(&self) -> Option<&Secret> {
-        self.secret.as_ref()
     }
 }

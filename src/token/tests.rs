@@ -51,7 +51,7 @@ fn stray_bit(token: &str) -> String {
 fn a_bent_token_of_ours_stays_ours() {
     let shared = "the shared secret of these unit tests";
     let tokens = AccessTokens::builder()
-        .key(VerifyingKey::hs256(secret(shared)).kid("shared"))
+        .key(VerifyingKey::hs256(&secret(shared)).kid("shared"))
         .key(VerifyingKey::from_any_pem("rsa", RSA_PUBLIC).unwrap())
         .key(VerifyingKey::from_any_pem("p256", P256_PUBLIC).unwrap())
         .build()
@@ -101,7 +101,7 @@ fn a_bent_token_of_ours_stays_ours() {
 #[test]
 fn what_we_have_not_signed_is_not_ours() {
     let tokens = AccessTokens::builder()
-        .key(VerifyingKey::hs256(secret("the shared secret of these unit tests")))
+        .key(VerifyingKey::hs256(&secret("the shared secret of these unit tests")))
         .key(VerifyingKey::from_any_pem("p256", P256_PUBLIC).unwrap())
         .build()
         .unwrap();

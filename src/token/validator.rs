@@ -38,7 +38,7 @@ impl AccessTokens {
     /// Fails when the secret is shorter.
     pub fn hs256(secret: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
         let secret = Secret::new("the access token secret", secret.as_ref())?;
-        Self::builder().key(VerifyingKey::hs256(secret)).build()
+        Self::builder().key(VerifyingKey::hs256(&secret)).build()
     }
 
     /// Accepts tokens signed with the private half of one public key in SPKI PEM: RSA of at least
@@ -84,11 +84,6 @@ impl AccessTokens {
                 .signatures_as_anyone_reads_them()
                 .any(|signature| self.keys.verify_with_any(token.signing_input(), &signature))
         })
-    }
-
-    /// The shared secrets, for the check that no two purposes share one.
-    pub(crate) fn secrets(&self) -> impl Iterator<Item = &Secret> {
-        self.keys.iter().filter_map(VerifyingKey::secret)
     }
 
     fn verify<T>(
@@ -154,19 +149,12 @@ impl AccessTokensBuilder {
     ///
     /// # Errors
     ///
-    /// Fails without a key, with a public key given as a shared secret, with an empty issuer or
-    /// audience, or with a leeway over [`MAX_LEEWAY`].
+    /// Fails without a key, with an empty issuer or audience, or with a leeway over
+    /// [`MAX_LEEWAY`].
     pub fn build(self) -> Result<AccessTokens, ConfigError> {
         let mut faults = Vec::new();
         if self.keys.is_empty() {
             faults.push(ConfigFault::missing("an access token key", "no token could be accepted"));
-        }
-        // Whoever has the public key could sign with it.
-        if self.keys.iter().filter_map(VerifyingKey::secret).any(is_public_pem) {
-            faults.push(ConfigFault::bad_key(
-                "an access token secret",
-                "it is a public key or a certificate, which is no secret",
-            ));
         }
         if self.rules.issuers.iter().chain(&self.rules.audiences).any(|text| text.is_empty()) {
             faults.push(ConfigFault::invalid("issuer or audience", "it must not be empty"));
@@ -177,10 +165,4 @@ impl AccessTokensBuilder {
         ConfigError::check(faults)?;
         Ok(AccessTokens { keys: KeySet::new(self.keys), rules: self.rules })
     }
-}
-
-fn is_public_pem(secret: &Secret) -> bool {
-    ["-----BEGIN PUBLIC KEY", "-----BEGIN RSA PUBLIC KEY", "-----BEGIN CERTIFICATE"]
-        .iter()
-        .any(|label| secret.expose_bytes().trim_ascii_start().starts_with(label.as_bytes()))
 }

@@ -1,1 +1,56 @@
-fn main() {}
+//! The sample backend: sells photos and data to agents that pay through Key0.
+
+mod cli;
+mod config;
+mod demo;
+mod logging;
+mod routes;
+mod server;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match cli.command {
+        cli::Command::Serve(options) => start(options, server::serve),
+        cli::Command::CheckConfig(options) => match config::Config::load(&options) {
+            Ok(config) => {
+                for warning in &config.warnings {
+                    eprintln!("warning: {warning}");
+                }
+                println!("the configuration is fine");
+                ExitCode::SUCCESS
+            }
+            Err(error) => refuse(&error),
+        },
+        cli::Command::Demo(options) => demo::run(&options),
+    }
+}
+
+/// Loads the configuration, then runs the server on it.
+fn start(
+    options: cli::ServeOptions,
+    serve: fn(config::Config) -> Result<(), server::StartError>,
+) -> ExitCode {
+    let config = match config::Config::load(&options) {
+        Ok(config) => config,
+        Err(error) => return refuse(&error),
+    };
+    match serve(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// One line for each fault, and the exit code for a wrong configuration.
+fn refuse(error: &key0_auth::error::ConfigError) -> ExitCode {
+    for fault in error.faults() {
+        eprintln!("error: {fault}");
+    }
+    ExitCode::from(2)
+}

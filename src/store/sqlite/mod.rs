@@ -1,1 +1,172 @@
+//! The SQLite engine: one file, WAL, any number of processes on one host.
+//!
+//! One thread writes, two read, and one watches for what other processes have changed.
 
+mod idempotency;
+mod keys;
+mod open;
+mod payments;
+mod row;
+mod schema;
+mod watch;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        mpsc::{self, Sender},
+    },
+    time::Duration,
+};
+
+use rusqlite::Connection;
+
+pub use open::OpenError;
+use row::Fault;
+use watch::Watcher;
+use worker::{Readers, Transaction, Writer};
+
+use super::listeners::Listeners;
+use crate::error::StoreError;
+
+/// How long a read waits for a lock; in WAL mode there is hardly ever one.
+const READ_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// Keeps keys, issuances, payments and idempotency keys in one SQLite file.
+///
+/// The file can be shared by any number of processes on one host; it must not lie on a network
+/// file system. Whatever changes a key, also a hand-written SQL statement, is told to the
+/// listeners: changes through this store before the method returns, all others within a poll
+/// interval. A change of this store may be told twice.
+///
+/// A method whose transaction was not committed returns an error; one that was is on the disk.
+/// Clones are the same store; the last one to go ends its threads.
+#[derive(Clone)]
+pub struct SqliteStore {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    path: PathBuf,
+    writer: Writer,
+    readers: Readers,
+    listeners: Arc<Listeners>,
+    /// Ends the watching thread when it is dropped.
+    _watching: Sender<()>,
+}
+
+/// How a [`SqliteStore`](crate::SqliteStore) is opened.
+#[derive(Debug, Clone)]
+pub struct SqliteOptions {
+    open_timeout: Duration,
+    write_timeout: Duration,
+    poll_interval: Duration,
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        Self {
+            open_timeout: Duration::from_secs(5),
+            write_timeout: Duration::from_secs(5),
+            poll_interval: Duration::from_millis(100),
+        }
+    }
+}
+
+impl SqliteOptions {
+    /// The defaults of every setting.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How long to wait at the opening for a database that another process has locked: 5 s.
+    #[must_use]
+    pub fn open_timeout(mut self, timeout: Duration) -> Self {
+        self.open_timeout = timeout;
+        self
+    }
+
+    /// How long a write waits for those of other processes before it fails: 5 s.
+    #[must_use]
+    pub fn write_timeout(mut self, timeout: Duration) -> Self {
+        self.write_timeout = timeout;
+        self
+    }
+
+    /// How often to look for changes made by others: every 100 ms.
+    #[must_use]
+    pub fn poll_interval(mut self, interval: Duration) -> Self {
+        self.poll_interval = interval;
+        self
+    }
+
+    /// Opens the file, or makes it, readable for its owner alone. Blocks: it is meant for the
+    /// start-up.
+    ///
+    /// # Errors
+    ///
+    /// [`SqliteOpenError`](crate::store::SqliteOpenError); then nothing in the file was changed.
+    pub fn open(&self, path: impl AsRef<Path>) -> Result<SqliteStore, OpenError> {
+        SqliteStore::start(path.as_ref(), self)
+    }
+}
+
+impl SqliteStore {
+    /// Opens the file with the default [`SqliteOptions`](crate::store::SqliteOptions).
+    ///
+    /// # Errors
+    ///
+    /// [`SqliteOpenError`](crate::store::SqliteOpenError); then nothing in the file was changed.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
+        SqliteOptions::default().open(path)
+    }
+
+    fn start(path: &Path, options: &SqliteOptions) -> Result<Self, OpenError> {
+        // Absolute, so that SQLite takes no name for something else, as it does `:memory:`.
+        let file = std::path::absolute(path).map_err(|e| OpenError::unusable(path, e.into()))?;
+        let unusable = |cause| OpenError::unusable(&file, cause);
+        let listeners = Arc::new(Listeners::default());
+
+        let writing = open::database(&file, options.open_timeout)?;
+        open::set_for_writing(&writing, options.write_timeout).map_err(|e| unusable(e.into()))?;
+        let reading = || open::reader(&file, READ_TIMEOUT).map_err(|e| unusable(e.into()));
+        let watcher =
+            Watcher::new(reading()?, Arc::clone(&listeners)).map_err(|e| unusable(e.into()))?;
+
+        let (readers, mut threads) =
+            Readers::start([reading()?, reading()?]).map_err(|e| unusable(e.into()))?;
+        let (watching, stop) = mpsc::channel();
+        let watch = watcher.start(options.poll_interval, stop).map_err(|e| unusable(e.into()))?;
+        threads.push(watch);
+        let writer = Writer::start(writing, Arc::clone(&listeners), threads)
+            .map_err(|e| unusable(e.into()))?;
+        let shared = Shared { path: file.clone(), writer, readers, listeners, _watching: watching };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.shared.readers.run(work).await
+    }
+
+    /// Runs `work` in a transaction; an error undoes it.
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Transaction<'_>) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.shared.writer.run(work).await
+    }
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore").field("path", &self.shared.path).finish_non_exhaustive()
+    }
+}

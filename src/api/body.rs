@@ -1,0 +1,115 @@
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::{
+    Rejection, RejectionKind,
+    domain::{InvalidId, PlanId, json},
+};
+
+/// The largest body that an endpoint takes, in bytes: 64 KiB.
+pub const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// A good answer of an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Reply {
+    /// The status code.
+    pub status: u16,
+    /// The headers, names in lower case.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    /// A JSON answer that no cache keeps.
+    pub(super) fn json(status: u16, body: &impl Serialize) -> Self {
+        Self {
+            status,
+            headers: vec![
+                ("content-type", "application/json".to_owned()),
+                ("cache-control", "no-store".to_owned()),
+            ],
+            // Only a map whose keys are no texts, or a failing `Serialize`, could fail here.
+            body: serde_json::to_vec(body).unwrap_or_default(),
+        }
+    }
+}
+
+/// Checks that a body is announced as JSON.
+///
+/// # Errors
+///
+/// [`UnsupportedMediaType`](RejectionKind::UnsupportedMediaType) for anything else, and where
+/// nothing is announced.
+pub fn check_media_type(content_type: Option<&[u8]>) -> Result<(), Rejection> {
+    let essence = content_type
+        .and_then(|value| value.split(|byte| *byte == b';').next())
+        .map(<[u8]>::trim_ascii);
+    match essence {
+        Some(essence) if essence.eq_ignore_ascii_case(b"application/json") => Ok(()),
+        _ => Err(RejectionKind::UnsupportedMediaType.into()),
+    }
+}
+
+/// The members of a JSON object, taken out one by one.
+pub(super) struct Members(Map<String, Value>);
+
+impl Members {
+    pub(super) fn parse(body: &[u8]) -> Result<Self, Rejection> {
+        if body.len() > MAX_BODY_BYTES {
+            return Err(RejectionKind::BodyTooLarge.into());
+        }
+        json::object(body).map(Self).map_err(|fault| match fault {
+            json::ObjectFault::NotJson => invalid("Invalid JSON body"),
+            json::ObjectFault::NotAnObject => invalid("Expected JSON object"),
+        })
+    }
+
+    /// A member that must be there and be an id.
+    pub(super) fn id<T>(
+        &mut self,
+        name: &str,
+        read: impl Fn(&str) -> Result<T, InvalidId>,
+    ) -> Result<T, Rejection> {
+        self.optional_id(name, read)?.ok_or_else(|| invalid(format!("{name} is required")))
+    }
+
+    /// A member that must be an id where it is there.
+    pub(super) fn optional_id<T>(
+        &mut self,
+        name: &str,
+        read: impl Fn(&str) -> Result<T, InvalidId>,
+    ) -> Result<Option<T>, Rejection> {
+        let legal = |value: Value| value.as_str().and_then(|text| read(text).ok());
+        match self.0.remove(name).map(legal) {
+            None => Ok(None),
+            Some(Some(id)) => Ok(Some(id)),
+            Some(None) => Err(invalid(format!("{name} must be 1 to 256 visible ASCII characters"))),
+        }
+    }
+
+    /// `planId`, or `tierId` as older services say; both must be equal.
+    pub(super) fn plan(&mut self) -> Result<PlanId, Rejection> {
+        let plan = self.optional_id("planId", PlanId::new)?;
+        let tier = self.optional_id("tierId", PlanId::new)?;
+        match (plan, tier) {
+            (Some(plan), Some(tier)) if plan != tier => {
+                Err(invalid("planId and tierId must be equal"))
+            }
+            (Some(plan), _) | (None, Some(plan)) => Ok(plan),
+            (None, None) => Err(invalid("planId is required")),
+        }
+    }
+
+    /// Everything that was not taken out.
+    pub(super) fn rest(mut self) -> Map<String, Value> {
+        // A live credential is kept nowhere, whoever sent it.
+        self.0.remove("accessToken");
+        self.0
+    }
+}
+
+fn invalid(detail: impl Into<std::borrow::Cow<'static, str>>) -> Rejection {
+    Rejection::new(RejectionKind::InvalidBody).detail(detail)
+}

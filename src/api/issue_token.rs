@@ -1,0 +1,497 @@
+use std::{fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::body::{Members, Reply};
+use crate::{
+    ApiKeys, KeyStore, Rejection, RejectionKind,
+    apikey::{Grant, IssuanceSecrets, KeyDigest, KeyRecord, Nonce, PlainKey},
+    domain::{
+        ChallengeId, Clock, KeyId, Permissions, PlanId, RequestId, ResourceId, SystemClock,
+        Timestamp, TxHash,
+    },
+    error::StoreError,
+    store::{
+        Issuance, IssuanceClaim, IssuanceKey, IssuanceState, Lease, PaymentStore,
+        RequestFingerprint,
+    },
+};
+
+/// How long the same request gets the same credential again.
+const REPLAY_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long the second of two racing requests waits for the first.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often it looks.
+const GLANCE: Duration = Duration::from_millis(25);
+/// How long a claim holds without a hook: shorter than [`PATIENCE`], so that a retry after a
+/// crash takes the claim over instead of being sent away.
+const CLAIM: Duration = Duration::from_millis(1_500);
+/// How long the application's hook may take; Key0 itself gives up after ten seconds.
+const HOOK_DEADLINE: Duration = Duration::from_secs(8);
+/// The largest metadata that is kept, in bytes of JSON: 4 KiB.
+const MAX_METADATA_BYTES: usize = 4 * 1024;
+
+/// `POST /internal/issue-token`: a credential for a payment, and the same one for every retry.
+///
+/// Idempotent by itself, also after a restart, when retries race, and across instances on one
+/// store: the credential is derived from a secret, a random nonce and the record's id, so that it
+/// can be told again although only its digest is stored. Cheap to clone.
+///
+/// The work goes on when the client hangs up: its retry then finds the credential.
+#[derive(Debug, Clone)]
+pub struct IssueToken(Arc<Parts>);
+
+#[derive(Debug, Clone)]
+struct Parts {
+    payments: Arc<dyn PaymentStore>,
+    keys: Arc<ApiKeys>,
+    secrets: IssuanceSecrets,
+    hook: Option<Arc<dyn IssuanceHook>>,
+    time_to_live: Duration,
+    clock: Arc<dyn Clock>,
+}
+
+/// The application's say in what is issued.
+///
+/// Asked once per issuance, and again when the first asking was cut off or, for a credential of
+/// the application's own, when the request is retried: the same request must then get the same
+/// answer.
+#[async_trait]
+pub trait IssuanceHook: fmt::Debug + Send + Sync + 'static {
+    /// Decides on a request.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the application can't tell; the request is answered 503 and may be retried.
+    /// The same after eight seconds without an answer.
+    async fn decide(&self, request: &IssuanceRequest) -> Result<Decision, HookError>;
+}
+
+/// Why a hook could not decide.
+pub type HookError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a hook decides.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Decision {
+    /// Issue a key on these terms.
+    Approve(Terms),
+    /// This resource and plan are not for sale (422).
+    Refuse,
+    /// Hand out this credential of the application's own.
+    Own(OwnCredential),
+}
+
+/// The terms of an issued key.
+#[derive(Debug, Clone, Default)]
+pub struct Terms {
+    time_to_live: Option<Duration>,
+    permissions: Option<Permissions>,
+    metadata: Option<Map<String, Value>>,
+}
+
+/// A credential that the application has made itself and that its fallback will know.
+#[derive(Debug, Clone)]
+pub struct OwnCredential {
+    credential: SecretString,
+    expires_at: Option<Timestamp>,
+}
+
+/// What Key0 asks for.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct IssuanceRequest {
+    /// The agent's request.
+    pub request_id: RequestId,
+    /// The payment's challenge, where one is named.
+    pub challenge_id: Option<ChallengeId>,
+    /// What was bought.
+    pub resource_id: ResourceId,
+    /// The plan that was bought.
+    pub plan_id: PlanId,
+    /// The payment on the chain.
+    pub tx_hash: TxHash,
+    /// Every further member of the request; empty where they came to more than 4 KiB.
+    pub metadata: Map<String, Value>,
+}
+
+impl Terms {
+    /// The endpoint's own terms.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets how long the key lives.
+    #[must_use]
+    pub fn time_to_live(mut self, time_to_live: Duration) -> Self {
+        self.time_to_live = Some(time_to_live);
+        self
+    }
+
+    /// Gives the key permissions besides its resource; it has none by default.
+    #[must_use]
+    pub fn permissions(mut self, permissions: Permissions) -> Self {
+        self.permissions = Some(permissions);
+        self
+    }
+
+    /// Replaces the metadata that is kept with the key.
+    #[must_use]
+    pub fn metadata(mut self, metadata: Map<String, Value>) -> Self {
+        self.metadata = Some(metadata);
+        self
+    }
+}
+
+impl OwnCredential {
+    /// A credential that expires at `expires_at`, or never.
+    pub fn new(credential: impl Into<String>, expires_at: Option<Timestamp>) -> Self {
+        Self { credential: SecretString::from(credential.into()), expires_at }
+    }
+}
+
+impl IssueToken {
+    /// Issues keys into the store behind `keys`. `payments` must be the same store.
+    pub fn new(
+        payments: Arc<dyn PaymentStore>,
+        keys: impl Into<Arc<ApiKeys>>,
+        secrets: IssuanceSecrets,
+    ) -> Self {
+        Self(Arc::new(Parts {
+            payments,
+            keys: keys.into(),
+            secrets,
+            hook: None,
+            time_to_live: Duration::from_secs(60 * 60),
+            clock: Arc::new(SystemClock),
+        }))
+    }
+
+    /// Sets how long a key lives; one hour by default.
+    #[must_use]
+    pub fn time_to_live(mut self, time_to_live: Duration) -> Self {
+        Arc::make_mut(&mut self.0).time_to_live = time_to_live;
+        self
+    }
+
+    /// Asks the application about every request; without a hook all are approved.
+    #[must_use]
+    pub fn hook(mut self, hook: impl IssuanceHook) -> Self {
+        Arc::make_mut(&mut self.0).hook = Some(Arc::new(hook));
+        self
+    }
+
+    /// Sets where the time comes from; the system's clock by default.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        Arc::make_mut(&mut self.0).clock = clock;
+        self
+    }
+
+    /// Answers a request whose caller was judged. Must run within a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// The reason to refuse it.
+    pub async fn handle(&self, body: &[u8]) -> Result<Reply, Rejection> {
+        let request = IssuanceRequest::parse(body)?;
+        let parts = self.0.clone();
+        let work = tokio::spawn(async move { parts.issue(request).await });
+        work.await.unwrap_or_else(|error| Err(Rejection::new(RejectionKind::Internal).cause(error)))
+    }
+
+    /// Removes nonces that no retry needs any more, up to `limit`, and says how many. To be called
+    /// every now and then.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store can't.
+    pub async fn forget_old_nonces(&self, limit: u32) -> Result<u32, StoreError> {
+        let before = self.0.clock.now().minus(REPLAY_WINDOW);
+        self.0.payments.forget_nonces(before, limit).await
+    }
+}
+
+impl IssuanceRequest {
+    fn parse(body: &[u8]) -> Result<Self, Rejection> {
+        let mut members = Members::parse(body)?;
+        let mut request = Self {
+            request_id: members.id("requestId", RequestId::new)?,
+            challenge_id: members.optional_id("challengeId", ChallengeId::new)?,
+            resource_id: members.id("resourceId", ResourceId::new)?,
+            plan_id: members.plan()?,
+            tx_hash: members.id("txHash", TxHash::new)?,
+            metadata: Map::new(),
+        };
+        let metadata = Value::Object(members.rest());
+        if let (true, Value::Object(metadata)) =
+            (metadata.to_string().len() <= MAX_METADATA_BYTES, metadata)
+        {
+            request.metadata = metadata;
+        }
+        Ok(request)
+    }
+
+    /// Under which id it is idempotent.
+    fn key(&self) -> IssuanceKey {
+        match &self.challenge_id {
+            Some(id) => IssuanceKey::Challenge(id.clone()),
+            None => IssuanceKey::Request(self.request_id.clone()),
+        }
+    }
+
+    fn fingerprint(&self) -> RequestFingerprint {
+        RequestFingerprint::of([
+            self.request_id.as_str().as_bytes(),
+            self.resource_id.as_str().as_bytes(),
+            self.plan_id.as_str().as_bytes(),
+            self.tx_hash.normalized().as_bytes(),
+        ])
+    }
+}
+
+/// How far one try came.
+enum Progress {
+    Done(Reply),
+    /// The state has changed under our hands: look again.
+    Again,
+}
+
+impl Parts {
+    async fn issue(&self, request: IssuanceRequest) -> Result<Reply, Rejection> {
+        let give_up = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let now = self.clock.now();
+            let claim = self.claim(&request, now);
+            let progress = match self.payments.begin_issuance(&claim, now).await.map_err(outage)? {
+                IssuanceState::Started => self.start(&request, &claim, now).await?,
+                IssuanceState::Issued(issuance) => self.replay(&request, &issuance, now).await?,
+                IssuanceState::InProgress => Progress::Again,
+                IssuanceState::Conflict => return Err(RejectionKind::RequestConflict.into()),
+                IssuanceState::Redeemed => {
+                    return Err(RejectionKind::PaymentAlreadyRedeemed.into());
+                }
+            };
+            match progress {
+                Progress::Done(reply) => return Ok(reply),
+                Progress::Again if tokio::time::Instant::now() >= give_up => {
+                    return Err(RejectionKind::IssuanceInProgress.into());
+                }
+                Progress::Again => tokio::time::sleep(GLANCE).await,
+            }
+        }
+    }
+
+    fn claim(&self, request: &IssuanceRequest, now: Timestamp) -> IssuanceClaim {
+        let patience = if self.hook.is_some() { CLAIM + HOOK_DEADLINE } else { CLAIM };
+        IssuanceClaim {
+            key: request.key(),
+            fingerprint: request.fingerprint(),
+            tx_hash: request.tx_hash.clone(),
+            lease: Lease::new(now.plus(patience)),
+        }
+    }
+
+    /// The claim is ours: decide, make the credential, keep it.
+    async fn start(
+        &self,
+        request: &IssuanceRequest,
+        claim: &IssuanceClaim,
+        now: Timestamp,
+    ) -> Result<Progress, Rejection> {
+        let made = match self.decide(request).await {
+            Ok(Decision::Approve(terms)) => self.make(request, terms, now),
+            Ok(Decision::Own(own)) => Ok(Made::own(own, now)),
+            Ok(Decision::Refuse) => Err(RejectionKind::NotForSale.into()),
+            Err(rejection) => Err(rejection),
+        };
+        let made = match made {
+            Ok(made) => made,
+            Err(rejection) => {
+                // Where this fails the claim runs out by itself; the refusal is the better answer.
+                let _ = self.payments.abandon_issuance(claim).await;
+                return Err(rejection);
+            }
+        };
+        let kept = self
+            .payments
+            .complete_issuance(claim, &made.issuance, made.record.as_ref())
+            .await
+            .map_err(outage)?;
+        if !kept {
+            return Ok(Progress::Again);
+        }
+        self.keys.store().forget(&made.issuance.digest);
+        Ok(Progress::Done(made.reply()))
+    }
+
+    /// It was issued before: the same credential again, or the reason why not.
+    async fn replay(
+        &self,
+        request: &IssuanceRequest,
+        issuance: &Issuance,
+        now: Timestamp,
+    ) -> Result<Progress, Rejection> {
+        if now.since(issuance.issued_at) >= REPLAY_WINDOW {
+            return Err(RejectionKind::PaymentAlreadyRedeemed.into());
+        }
+        let Some(id) = &issuance.key_id else {
+            return self.replay_own(request, issuance).await;
+        };
+        let record = self.keys.store().get(id).await.map_err(outage)?;
+        let record = record.ok_or(RejectionKind::PaymentAlreadyRedeemed)?;
+        if record.revoked_at.is_some() {
+            return Err(RejectionKind::CredentialRevoked.into());
+        }
+        let (Some(nonce), Some(secret)) = (&issuance.nonce, &issuance.secret) else {
+            return Err(RejectionKind::PaymentAlreadyRedeemed.into());
+        };
+        let format = self.keys.key_format();
+        match self.secrets.derive(format, secret, nonce, id) {
+            Some(key) if key.digest() == issuance.digest => {
+                Ok(Progress::Done(reply(key.expose(), issuance.expires_at)))
+            }
+            _ => self.replace(&request.key(), issuance, id).await,
+        }
+    }
+
+    /// The secret that the credential came from is gone: a new one takes its place.
+    async fn replace(
+        &self,
+        key: &IssuanceKey,
+        old: &Issuance,
+        id: &KeyId,
+    ) -> Result<Progress, Rejection> {
+        let (plain, nonce) = self.derive(id)?;
+        let new = Issuance {
+            digest: plain.digest(),
+            nonce: Some(nonce),
+            secret: Some(self.secrets.current()),
+            ..old.clone()
+        };
+        let replaced = self.payments.replace_issuance(key, old, &new, &plain.masked()).await;
+        if !replaced.map_err(outage)? {
+            return Ok(Progress::Again);
+        }
+        self.keys.store().forget(&old.digest);
+        self.keys.store().forget(&new.digest);
+        Ok(Progress::Done(reply(plain.expose(), new.expires_at)))
+    }
+
+    async fn replay_own(
+        &self,
+        request: &IssuanceRequest,
+        issuance: &Issuance,
+    ) -> Result<Progress, Rejection> {
+        match self.decide(request).await? {
+            Decision::Own(own)
+                if KeyDigest::of(own.credential.expose_secret()) == issuance.digest =>
+            {
+                Ok(Progress::Done(reply(own.credential.expose_secret(), issuance.expires_at)))
+            }
+            _ => Err(Rejection::new(RejectionKind::Internal).cause(Unsteady)),
+        }
+    }
+
+    async fn decide(&self, request: &IssuanceRequest) -> Result<Decision, Rejection> {
+        let Some(hook) = &self.hook else {
+            return Ok(Decision::Approve(Terms::new()));
+        };
+        let unavailable = Rejection::new(RejectionKind::StoreUnavailable)
+            .detail("The application can't decide on this request now");
+        match tokio::time::timeout(HOOK_DEADLINE, hook.decide(request)).await {
+            Ok(Ok(decision)) => Ok(decision),
+            Ok(Err(error)) => Err(unavailable.cause(StoreError::unavailable(error))),
+            Err(elapsed) => Err(unavailable.cause(elapsed)),
+        }
+    }
+
+    fn make(
+        &self,
+        request: &IssuanceRequest,
+        terms: Terms,
+        now: Timestamp,
+    ) -> Result<Made, Rejection> {
+        let id = KeyId::generate();
+        let (plain, nonce) = self.derive(&id)?;
+        let now = now.to_millis();
+        let grant = Grant::Payment {
+            resource_id: request.resource_id.clone(),
+            plan_id: request.plan_id.clone(),
+            permissions: terms.permissions,
+        };
+        let mut record = KeyRecord::new(id, &plain, grant, now);
+        let time_to_live = terms.time_to_live.unwrap_or(self.time_to_live);
+        record.expires_at = Some(now.plus(time_to_live).to_millis());
+        record.metadata = terms.metadata.unwrap_or_else(|| request.metadata.clone());
+        let issuance = Issuance {
+            key_id: Some(record.id.clone()),
+            digest: record.digest,
+            nonce: Some(nonce),
+            secret: Some(self.secrets.current()),
+            issued_at: now,
+            expires_at: record.expires_at,
+        };
+        let credential = SecretString::from(plain.expose());
+        Ok(Made { credential, issuance, record: Some(record) })
+    }
+
+    fn derive(&self, id: &KeyId) -> Result<(PlainKey, Nonce), Rejection> {
+        let internal = || Rejection::from(RejectionKind::Internal);
+        let nonce = Nonce::generate().map_err(|error| internal().cause(error))?;
+        let format = self.keys.key_format();
+        let plain = self.secrets.derive(format, &self.secrets.current(), &nonce, id);
+        Ok((plain.ok_or_else(internal)?, nonce))
+    }
+}
+
+/// A credential that was just made, and what is to be kept of it.
+struct Made {
+    credential: SecretString,
+    issuance: Issuance,
+    record: Option<KeyRecord>,
+}
+
+impl Made {
+    fn own(own: OwnCredential, now: Timestamp) -> Self {
+        let issuance = Issuance {
+            key_id: None,
+            digest: KeyDigest::of(own.credential.expose_secret()),
+            nonce: None,
+            secret: None,
+            issued_at: now.to_millis(),
+            expires_at: own.expires_at,
+        };
+        Self { credential: own.credential, issuance, record: None }
+    }
+
+    fn reply(&self) -> Reply {
+        reply(self.credential.expose_secret(), self.issuance.expires_at)
+    }
+}
+
+/// The body of a good answer.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Issued<'a> {
+    token: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
+    token_type: &'static str,
+}
+
+/// The hook brought another credential than the first time.
+#[derive(Debug, thiserror::Error)]
+#[error("the issuance hook did not give the same credential again")]
+struct Unsteady;
+
+fn reply(credential: &str, expires_at: Option<Timestamp>) -> Reply {
+    Reply::json(200, &Issued { token: credential, expires_at, token_type: "Bearer" })
+}
+
+fn outage(error: StoreError) -> Rejection {
+    Rejection::new(RejectionKind::StoreUnavailable).cause(error)
+}

@@ -1,0 +1,94 @@
+use std::sync::Arc;
+
+use crate::{
+    Cached, KeyStore, Rejection, RejectionKind,
+    apikey::{BootstrapHolder, BootstrapKeys, KeyDigest, KeyFormat, KeyRecord, KeyState},
+    domain::{Credential, SystemClock, Timestamp},
+};
+
+/// The API keys that are accepted: where they are kept, how they look, and the ones that come
+/// from the configuration.
+///
+/// ```
+/// use std::sync::Arc;
+/// use key0_auth::{ApiKeys, MemoryStore, apikey::KeyFormat};
+///
+/// let keys = ApiKeys::new(Arc::new(MemoryStore::new())).format(KeyFormat::new("shop")?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct ApiKeys {
+    store: Arc<Cached>,
+    format: KeyFormat,
+    bootstrap: BootstrapKeys,
+}
+
+impl ApiKeys {
+    /// Keys of this store, behind a cache with its defaults.
+    pub fn new(store: Arc<dyn KeyStore>) -> Self {
+        Self::cached(Arc::new(Cached::new(store, Arc::new(SystemClock))))
+    }
+
+    /// Keys behind a cache of your own making.
+    pub fn cached(store: Arc<Cached>) -> Self {
+        Self { store, format: KeyFormat::default(), bootstrap: BootstrapKeys::new() }
+    }
+
+    /// Sets the shape of issued keys; `ak_…` by default.
+    #[must_use]
+    pub fn format(mut self, format: KeyFormat) -> Self {
+        self.format = format;
+        self
+    }
+
+    /// Sets the keys that come from the configuration; none by default.
+    #[must_use]
+    pub fn bootstrap(mut self, keys: BootstrapKeys) -> Self {
+        self.bootstrap = keys;
+        self
+    }
+
+    /// The store behind its cache. Whoever changes keys must do it through this one, so that the
+    /// cache knows at once.
+    pub fn store(&self) -> &Arc<Cached> {
+        &self.store
+    }
+
+    /// The shape of issued keys.
+    pub fn key_format(&self) -> &KeyFormat {
+        &self.format
+    }
+
+    pub(super) fn find_bootstrap(&self, key: Credential<'_>) -> Option<&Arc<BootstrapHolder>> {
+        self.bootstrap.find(key.expose())
+    }
+
+    /// The digest to look up. A mistyped key is refused here, without any lookup.
+    pub(super) fn digest(&self, key: Credential<'_>) -> Result<KeyDigest, Rejection> {
+        if self.format.is_well_formed(key.expose()) {
+            Ok(KeyDigest::of(key.expose()))
+        } else {
+            Err(RejectionKind::InvalidApiKey.into())
+        }
+    }
+
+    pub(super) async fn look_up(
+        &self,
+        digest: &KeyDigest,
+        now: impl FnOnce() -> Timestamp,
+    ) -> Result<Arc<KeyRecord>, Rejection> {
+        let record = self
+            .store
+            .find_shared(digest)
+            .await
+            .map_err(|error| Rejection::new(RejectionKind::StoreUnavailable).cause(error))?;
+        // The store compares as it likes; the last word is a comparison in constant time.
+        let record =
+            record.filter(|record| record.digest == *digest).ok_or(RejectionKind::InvalidApiKey)?;
+        match record.state_at(now()) {
+            KeyState::InForce => Ok(record),
+            KeyState::Revoked => Err(RejectionKind::KeyRevoked.into()),
+            KeyState::Expired => Err(RejectionKind::KeyExpired.into()),
+        }
+    }
+}

@@ -1,0 +1,121 @@
+use std::sync::Arc;
+
+use super::{
+    api_keys::ApiKeys,
+    challenge::{ProblemBody, Responder},
+    fallback::Fallback,
+    source::Source,
+    validator::{Parts, Validator},
+};
+use crate::{
+    AccessTokens,
+    domain::{Clock, SystemClock},
+    error::{ConfigError, ConfigFault},
+};
+
+/// Collects what a [`Validator`] accepts.
+#[derive(Debug)]
+#[must_use]
+pub struct ValidatorBuilder {
+    tokens: Option<Arc<AccessTokens>>,
+    keys: Option<Arc<ApiKeys>>,
+    fallback: Option<Arc<dyn Fallback>>,
+    sources: Vec<Source>,
+    realm: String,
+    body: Option<Arc<dyn ProblemBody>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl ValidatorBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            tokens: None,
+            keys: None,
+            fallback: None,
+            sources: vec![Source::Bearer, Source::ApiKeyHeader],
+            realm: "api".to_owned(),
+            body: None,
+            clock: Arc::new(SystemClock),
+        }
+    }
+
+    /// Accepts Key0's access tokens.
+    pub fn access_tokens(mut self, tokens: impl Into<Arc<AccessTokens>>) -> Self {
+        self.tokens = Some(tokens.into());
+        self
+    }
+
+    /// Accepts API keys.
+    pub fn api_keys(mut self, keys: impl Into<Arc<ApiKeys>>) -> Self {
+        self.keys = Some(keys.into());
+        self
+    }
+
+    /// Asks the application about bearer values that are neither.
+    pub fn fallback(mut self, fallback: impl Fallback) -> Self {
+        self.fallback = Some(Arc::new(fallback));
+        self
+    }
+
+    /// Sets where a credential may stand, and what comes first where two places hold the same
+    /// one. By default `Authorization`, then `X-Api-Key`.
+    pub fn sources(mut self, sources: impl IntoIterator<Item = Source>) -> Self {
+        self.sources = sources.into_iter().collect();
+        self
+    }
+
+    /// Sets the realm of the challenges (RFC 9110, section 11.5); `api` by default.
+    pub fn realm(mut self, realm: impl Into<String>) -> Self {
+        self.realm = realm.into();
+        self
+    }
+
+    /// Gives refusals a body of the application's own form.
+    pub fn problem_body(mut self, body: impl ProblemBody) -> Self {
+        self.body = Some(Arc::new(body));
+        self
+    }
+
+    /// Sets where the time comes from; the system's clock by default.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Checks that something is accepted, and from somewhere.
+    ///
+    /// # Errors
+    ///
+    /// Fails without any kind of credential, without a source, or with a realm that can't stand
+    /// in a header.
+    pub fn build(mut self) -> Result<Validator, ConfigError> {
+        let mut faults = Vec::new();
+        if self.tokens.is_none() && self.keys.is_none() && self.fallback.is_none() {
+            let why = "no credential could be accepted";
+            faults.push(ConfigFault::missing("access tokens, API keys or a fallback", why));
+        }
+        if self.keys.is_none() {
+            self.sources.retain(|source| *source != Source::ApiKeyHeader);
+        }
+        if self.sources.is_empty() {
+            faults.push(ConfigFault::missing("a source", "no credential could be found"));
+        }
+        let responder = Responder::new(&self.realm).unwrap_or_else(|fault| {
+            faults.push(fault);
+            Responder::default()
+        });
+        ConfigError::check(faults)?;
+        let responder = responder.schemes(&self.sources);
+        Ok(Validator::from_parts(Parts {
+            tokens: self.tokens,
+            keys: self.keys,
+            fallback: self.fallback,
+            responder: match self.body {
+                Some(body) => responder.body(body),
+                None => responder,
+            },
+            sources: self.sources,
+            clock: self.clock,
+        }))
+    }
+}

@@ -1,0 +1,332 @@
+use std::{fmt, sync::Arc};
+
+use serde::Serialize;
+
+use super::source::Source;
+use crate::{Rejection, RejectionKind, error::ConfigFault};
+
+/// Turns a refusal into its HTTP answer: status, challenge and body. The only place that does.
+#[derive(Debug, Clone)]
+pub struct Responder {
+    realm: Box<str>,
+    schemes: Vec<&'static str>,
+    body: Option<Arc<dyn ProblemBody>>,
+}
+
+/// A refusal as an HTTP answer, in the words of no framework.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Refusal {
+    /// The status code.
+    pub status: u16,
+    /// The headers, names in lower case. A name can stand twice.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// A refusal's body in the application's own form. The status stays what it is.
+pub trait ProblemBody: fmt::Debug + Send + Sync + 'static {
+    /// The media type and the bytes of the body for this problem.
+    fn render(&self, problem: &Problem<'_>) -> (String, Vec<u8>);
+}
+
+/// What is told of a refusal: a problem detail (RFC 9457) that clients which expect `error` or
+/// `message` can read as well.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Problem<'a> {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    code: &'static str,
+    error: &'static str,
+    message: &'a str,
+}
+
+impl<'a> Problem<'a> {
+    /// The short text of the status, as `Unauthorized`.
+    pub fn title(&self) -> &'static str {
+        self.title
+    }
+
+    /// The status code.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The text for the caller.
+    pub fn detail(&self) -> &'a str {
+        self.detail
+    }
+
+    /// The name of the case, as `token_expired`.
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+}
+
+/// What one kind of refusal means over HTTP.
+struct Terms {
+    status: u16,
+    title: &'static str,
+    code: &'static str,
+    challenge: Challenge,
+    retry_after: Option<u32>,
+}
+
+/// Which challenge goes with a refusal (RFC 6750, section 3).
+enum Challenge {
+    /// None: it is not about the credential.
+    Silent,
+    /// Every accepted scheme, without an error.
+    Invite,
+    /// The first accepted scheme, with this error.
+    Error(&'static str),
+    /// As `Error`, with the error's description.
+    Explained(&'static str),
+    /// That of the internal endpoints.
+    Internal,
+}
+
+const BAD_REQUEST: (u16, &str) = (400, "Bad Request");
+const UNAUTHORIZED: (u16, &str) = (401, "Unauthorized");
+const CONFLICT: (u16, &str) = (409, "Conflict");
+const UNPROCESSABLE: (u16, &str) = (422, "Unprocessable Content");
+const UNAVAILABLE: (u16, &str) = (503, "Service Unavailable");
+
+/// The whole mapping: two adapters can't disagree.
+fn terms(kind: RejectionKind) -> Terms {
+    use Challenge::{Error, Explained, Internal, Invite, Silent};
+    use RejectionKind as Kind;
+
+    let ((status, title), code, challenge) = match kind {
+        Kind::MissingCredential => (UNAUTHORIZED, "missing_credential", Invite),
+        Kind::MalformedCredential => (BAD_REQUEST, "invalid_request", Error("invalid_request")),
+        Kind::InvalidToken => (UNAUTHORIZED, "invalid_token", Explained("invalid_token")),
+        Kind::TokenExpired => (UNAUTHORIZED, "token_expired", Explained("invalid_token")),
+        Kind::InvalidApiKey => (UNAUTHORIZED, "invalid_api_key", Explained("invalid_token")),
+        Kind::KeyRevoked => (UNAUTHORIZED, "key_revoked", Explained("invalid_token")),
+        Kind::KeyExpired => (UNAUTHORIZED, "key_expired", Explained("invalid_token")),
+        Kind::InsufficientPermissions => {
+            ((403, "Forbidden"), "insufficient_permissions", Error("insufficient_scope"))
+        }
+        Kind::InvalidInternalAuth => (UNAUTHORIZED, "invalid_internal_auth", Internal),
+        Kind::StoreUnavailable => (UNAVAILABLE, "store_unavailable", Silent),
+        Kind::InvalidBody => (BAD_REQUEST, "invalid_request", Silent),
+        Kind::BodyTooLarge => ((413, "Content Too Large"), "body_too_large", Silent),
+        Kind::UnsupportedMediaType => {
+            ((415, "Unsupported Media Type"), "unsupported_media_type", Silent)
+        }
+        Kind::NotFound => ((404, "Not Found"), "not_found", Silent),
+        Kind::MethodNotAllowed => ((405, "Method Not Allowed"), "method_not_allowed", Silent),
+        Kind::RequestConflict => (CONFLICT, "request_conflict", Silent),
+        Kind::PaymentAlreadyRedeemed => (CONFLICT, "payment_already_redeemed", Silent),
+        Kind::CredentialRevoked => (CONFLICT, "credential_revoked", Silent),
+        Kind::NotForSale => (UNPROCESSABLE, "not_for_sale", Silent),
+        Kind::IssuanceInProgress => (UNAVAILABLE, "issuance_in_progress", Silent),
+        Kind::IdempotencyKeyReused => (UNPROCESSABLE, "idempotency_key_reused", Silent),
+        Kind::IdempotencyInProgress => (CONFLICT, "idempotency_in_progress", Silent),
+        Kind::Timeout => ((408, "Request Timeout"), "request_timeout", Silent),
+        Kind::Internal => ((500, "Internal Server Error"), "internal_error", Silent),
+    };
+    let retry_after = match kind {
+        Kind::StoreUnavailable | Kind::IssuanceInProgress | Kind::IdempotencyInProgress => Some(1),
+        _ => None,
+    };
+    Terms { status, title, code, challenge, retry_after }
+}
+
+impl Default for Responder {
+    /// The realm `api`, bearer credentials, problem details as bodies.
+    fn default() -> Self {
+        Self { realm: "api".into(), schemes: vec!["Bearer"], body: None }
+    }
+}
+
+impl Responder {
+    /// Answers in this realm.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigFault::Invalid`] when the realm can't stand in a quoted header value.
+    pub fn new(realm: &str) -> Result<Self, ConfigFault> {
+        if realm.is_empty() || !realm.bytes().all(is_quotable) {
+            let reason = "it is printable ascii without quotes and backslashes";
+            return Err(ConfigFault::invalid("realm", reason));
+        }
+        Ok(Self { realm: realm.into(), ..Self::default() })
+    }
+
+    /// Sets the body's form.
+    #[must_use]
+    pub fn body(mut self, body: Arc<dyn ProblemBody>) -> Self {
+        self.body = Some(body);
+        self
+    }
+
+    pub(super) fn schemes(mut self, sources: &[Source]) -> Self {
+        let scheme = |source: &Source| match source {
+            Source::Bearer => "Bearer",
+            Source::ApiKeyHeader => "ApiKey",
+        };
+        self.schemes = sources.iter().map(scheme).collect();
+        self
+    }
+
+    /// The HTTP answer to a refusal.
+    pub fn respond(&self, rejection: &Rejection) -> Refusal {
+        let terms = terms(rejection.kind());
+        let problem = Problem {
+            r#type: "about:blank",
+            title: terms.title,
+            status: terms.status,
+            detail: rejection.message(),
+            code: terms.code,
+            error: terms.title,
+            message: rejection.message(),
+        };
+        let (content_type, body) = match &self.body {
+            Some(custom) => custom.render(&problem),
+            None => {
+                let json = serde_json::to_vec(&problem).unwrap_or_default();
+                ("application/problem+json".to_owned(), json)
+            }
+        };
+        let mut headers =
+            vec![("content-type", content_type), ("cache-control", "no-store".into())];
+        self.push_challenge(&mut headers, &terms, rejection);
+        if let Some(seconds) = terms.retry_after {
+            headers.push(("retry-after", seconds.to_string()));
+        }
+        Refusal { status: terms.status, headers, body }
+    }
+
+    fn push_challenge(
+        &self,
+        headers: &mut Vec<(&'static str, String)>,
+        terms: &Terms,
+        rejection: &Rejection,
+    ) {
+        let realm = &self.realm;
+        let first = self.schemes.first().copied().unwrap_or("Bearer");
+        let mut push = |challenge: String| headers.push(("www-authenticate", challenge));
+        match terms.challenge {
+            Challenge::Silent => {}
+            Challenge::Internal => push("Bearer realm=\"internal\"".to_owned()),
+            Challenge::Invite => {
+                for scheme in &self.schemes {
+                    push(format!("{scheme} realm=\"{realm}\""));
+                }
+            }
+            Challenge::Error(error) => {
+                let scope = match rejection.missing_scope() {
+                    Some(scope) => format!(", scope=\"{}\"", quotable(scope)),
+                    None => String::new(),
+                };
+                push(format!("{first} realm=\"{realm}\", error=\"{error}\"{scope}"));
+            }
+            Challenge::Explained(error) => {
+                let description = quotable(rejection.message());
+                push(format!(
+                    "{first} realm=\"{realm}\", error=\"{error}\", \
+                     error_description=\"{description}\""
+                ));
+            }
+        }
+    }
+}
+
+/// What may stand between quotes without an escape (RFC 6750, section 3).
+fn is_quotable(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\'
+}
+
+fn quotable(text: &str) -> String {
+    text.bytes().filter(|byte| is_quotable(*byte)).map(char::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header<'a>(refusal: &'a Refusal, name: &str) -> Vec<&'a str> {
+        let matching = refusal.headers.iter().filter(|(known, _)| *known == name);
+        matching.map(|(_, value)| value.as_str()).collect()
+    }
+
+    #[test]
+    fn the_body_is_the_contract_s() {
+        let refusal = Responder::default().respond(&RejectionKind::InvalidApiKey.into());
+        assert_eq!(
+            String::from_utf8(refusal.body).expect("utf-8"),
+            r#"{"type":"about:blank","title":"Unauthorized","status":401,"detail":"Invalid API key","code":"invalid_api_key","error":"Unauthorized","message":"Invalid API key"}"#
+        );
+        assert_eq!(
+            refusal.headers,
+            [
+                ("content-type", "application/problem+json".to_owned()),
+                ("cache-control", "no-store".to_owned()),
+                (
+                    "www-authenticate",
+                    "Bearer realm=\"api\", error=\"invalid_token\", \
+                     error_description=\"Invalid API key\""
+                        .to_owned()
+                ),
+            ]
+        );
+    }
+
+    #[test]
+    fn nothing_sent_is_answered_with_every_scheme() {
+        let responder = Responder::new("photos").expect("legal");
+        let responder = responder.schemes(&[Source::Bearer, Source::ApiKeyHeader]);
+        let refusal = responder.respond(&RejectionKind::MissingCredential.into());
+        assert_eq!(
+            header(&refusal, "www-authenticate"),
+            ["Bearer realm=\"photos\"", "ApiKey realm=\"photos\""]
+        );
+    }
+
+    #[test]
+    fn a_missing_permission_is_named_and_can_not_break_out() {
+        let rejection = Rejection::new(RejectionKind::InsufficientPermissions).scope("a\"b\\:x\n");
+        let refusal = Responder::default().respond(&rejection);
+        assert_eq!(
+            header(&refusal, "www-authenticate"),
+            ["Bearer realm=\"api\", error=\"insufficient_scope\", scope=\"ab:x\""]
+        );
+    }
+
+    #[test]
+    fn an_outage_asks_for_patience_and_for_no_other_credential() {
+        let refusal = Responder::default().respond(&RejectionKind::StoreUnavailable.into());
+        assert_eq!(refusal.status, 503);
+        assert_eq!(header(&refusal, "retry-after"), ["1"]);
+        assert!(header(&refusal, "www-authenticate").is_empty());
+    }
+
+    #[test]
+    fn a_body_of_one_s_own_keeps_the_status() {
+        #[derive(Debug)]
+        struct Plain;
+        impl ProblemBody for Plain {
+            fn render(&self, problem: &Problem<'_>) -> (String, Vec<u8>) {
+                ("text/plain".into(), problem.code().into())
+            }
+        }
+        let responder = Responder::default().body(Arc::new(Plain));
+        let refusal = responder.respond(&RejectionKind::TokenExpired.into());
+        assert_eq!((refusal.status, &*refusal.body), (401, &b"token_expired"[..]));
+        assert_eq!(header(&refusal, "content-type"), ["text/plain"]);
+        assert_eq!(header(&refusal, "www-authenticate").len(), 1);
+    }
+
+    #[test]
+    fn realms() {
+        assert!(Responder::new("my api").is_ok());
+        for bad in ["", "a\"b", "a\\b", "a\nb", "é"] {
+            assert!(Responder::new(bad).is_err(), "{bad:?}");
+        }
+    }
+}

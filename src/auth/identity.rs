@@ -1,0 +1,192 @@
+use std::{fmt, sync::Arc};
+
+use serde_json::{Map, Value};
+
+use super::fallback::FallbackGrant;
+use crate::{
+    apikey::{BootstrapHolder, Grant, KeyRecord},
+    domain::{Action, Claims, KeyId, Permissions, PlanId, ResourceId, Role, Timestamp},
+};
+
+/// Who is asking: a proof that a credential was judged and found good.
+///
+/// Only a [`Validator`](crate::Validator) makes one, so a function that takes an `Identity` can't
+/// be called for a request that was not judged. Cheap to clone.
+#[derive(Clone)]
+pub struct Identity(Proof);
+
+#[derive(Clone)]
+enum Proof {
+    Token(Arc<Claims>),
+    Key(Arc<KeyRecord>),
+    Bootstrap(Arc<BootstrapHolder>),
+    Fallback(Arc<FallbackGrant>),
+}
+
+/// What kind of credential an identity was proved with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum IdentityKind {
+    /// An access token that Key0 signed.
+    AccessToken,
+    /// An API key that was issued for a payment.
+    PaymentKey,
+    /// An API key of a partner's back office.
+    IntegratorKey,
+    /// An API key from the configuration.
+    BootstrapKey,
+    /// A credential of the application's own, which its fallback knew.
+    Fallback,
+}
+
+impl Identity {
+    pub(super) fn from_claims(claims: Claims) -> Self {
+        Self(Proof::Token(Arc::new(claims)))
+    }
+
+    pub(super) fn from_record(record: Arc<KeyRecord>) -> Self {
+        Self(Proof::Key(record))
+    }
+
+    pub(super) fn from_bootstrap(holder: Arc<BootstrapHolder>) -> Self {
+        Self(Proof::Bootstrap(holder))
+    }
+
+    pub(super) fn from_fallback(grant: FallbackGrant) -> Self {
+        Self(Proof::Fallback(Arc::new(grant)))
+    }
+
+    /// What kind of credential it was.
+    pub fn kind(&self) -> IdentityKind {
+        match &self.0 {
+            Proof::Token(_) => IdentityKind::AccessToken,
+            Proof::Key(record) => match record.grant {
+                Grant::Integrator { .. } => IdentityKind::IntegratorKey,
+                Grant::Payment { .. } => IdentityKind::PaymentKey,
+            },
+            Proof::Bootstrap(_) => IdentityKind::BootstrapKey,
+            Proof::Fallback(_) => IdentityKind::Fallback,
+        }
+    }
+
+    /// Who it is: a token's request id, a key's id, or what the fallback says. Not a secret.
+    pub fn subject(&self) -> &str {
+        match &self.0 {
+            Proof::Token(claims) => claims.request_id().as_str(),
+            Proof::Key(record) => record.id.as_str(),
+            Proof::Bootstrap(holder) => holder.id.as_str(),
+            Proof::Fallback(grant) => grant.subject(),
+        }
+    }
+
+    /// What was bought; none for a partner's key.
+    pub fn resource_id(&self) -> Option<&ResourceId> {
+        match &self.0 {
+            Proof::Token(claims) => Some(claims.resource_id()),
+            Proof::Key(record) => match &record.grant {
+                Grant::Payment { resource_id, .. } => Some(resource_id),
+                Grant::Integrator { .. } => None,
+            },
+            Proof::Bootstrap(_) => None,
+            Proof::Fallback(grant) => grant.resource_id(),
+        }
+    }
+
+    /// The plan that was bought; none for a partner's key.
+    pub fn plan_id(&self) -> Option<&PlanId> {
+        match &self.0 {
+            Proof::Token(claims) => Some(claims.plan_id()),
+            Proof::Key(record) => match &record.grant {
+                Grant::Payment { plan_id, .. } => Some(plan_id),
+                Grant::Integrator { .. } => None,
+            },
+            Proof::Bootstrap(_) => None,
+            Proof::Fallback(grant) => grant.plan_id(),
+        }
+    }
+
+    /// The role of a partner's key.
+    pub fn role(&self) -> Option<Role> {
+        match &self.0 {
+            Proof::Key(record) => match record.grant {
+                Grant::Integrator { role, .. } => Some(role),
+                Grant::Payment { .. } => None,
+            },
+            Proof::Bootstrap(holder) => Some(holder.role),
+            Proof::Token(_) | Proof::Fallback(_) => None,
+        }
+    }
+
+    /// The permissions that were granted one by one. Where a key has none, its role speaks; see
+    /// [`allows`](Self::allows).
+    pub fn permissions(&self) -> Option<&Permissions> {
+        match &self.0 {
+            Proof::Key(record) => match &record.grant {
+                Grant::Integrator { permissions, .. } | Grant::Payment { permissions, .. } => {
+                    permissions.as_ref()
+                }
+            },
+            Proof::Fallback(grant) => Some(grant.granted()),
+            Proof::Token(_) | Proof::Bootstrap(_) => None,
+        }
+    }
+
+    /// Whether it may do this to resources of this kind: by its permissions where it has some,
+    /// else by its role. A credential that was bought has neither, unless the application gave it
+    /// permissions.
+    pub fn allows(&self, resource: &str, action: Action) -> bool {
+        match (self.permissions(), self.role()) {
+            (Some(permissions), _) => permissions.allows(resource, action),
+            (None, Some(role)) => role.allows(action),
+            (None, None) => false,
+        }
+    }
+
+    /// Whether it opens this resource: it was bought for it, or for all of them.
+    pub fn opens(&self, resource: &str) -> bool {
+        self.resource_id().is_some_and(|bought| bought.opens(resource))
+    }
+
+    /// The claims of an access token, unknown ones included.
+    pub fn claims(&self) -> Option<&Claims> {
+        match &self.0 {
+            Proof::Token(claims) => Some(claims),
+            _ => None,
+        }
+    }
+
+    /// The id of an API key.
+    pub fn key_id(&self) -> Option<&KeyId> {
+        match &self.0 {
+            Proof::Key(record) => Some(&record.id),
+            Proof::Bootstrap(holder) => Some(&holder.id),
+            Proof::Token(_) | Proof::Fallback(_) => None,
+        }
+    }
+
+    /// Whatever the application keeps with an API key.
+    pub fn metadata(&self) -> Option<&Map<String, Value>> {
+        match &self.0 {
+            Proof::Key(record) => Some(&record.metadata),
+            _ => None,
+        }
+    }
+
+    /// From when on the credential is expired, where it expires.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        match &self.0 {
+            Proof::Token(claims) => Some(claims.expires_at()),
+            Proof::Key(record) => record.expires_at,
+            Proof::Bootstrap(_) | Proof::Fallback(_) => None,
+        }
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity")
+            .field("kind", &self.kind())
+            .field("subject", &self.subject())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,25 @@
+//! Who is asking: from the bytes of a request to an [`Identity`](crate::Identity) or a
+//! [`Rejection`](crate::Rejection), and from a rejection to an HTTP answer.
+//!
+//! A bearer value is judged by its shape: three parts between dots is an access token, the
+//! configured prefix is an API key, anything else goes to the application's [`Fallback`], else it
+//! is refused. `X-Api-Key` always holds an API key.
+//!
+//! A store that can't answer is a 503, never a refusal and never a pass.
+
+pub(crate) mod api_keys;
+mod builder;
+mod challenge;
+mod fallback;
+pub(crate) mod identity;
+pub(crate) mod internal;
+mod source;
+pub(crate) mod validator;
+
+pub use builder::ValidatorBuilder;
+pub use challenge::{Problem, ProblemBody, Refusal, Responder};
+pub use fallback::{Fallback, FallbackError, FallbackGrant};
+pub use identity::IdentityKind;
+pub use internal::{InternalAuthBuilder, InternalCaller, InternalStrategy};
+pub use source::{Presented, Source};
+pub use validator::{Judgement, Lookup};

@@ -1,0 +1,218 @@
+use std::sync::Arc;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{
+    api_keys::ApiKeys,
+    builder::ValidatorBuilder,
+    challenge::Responder,
+    fallback::Fallback,
+    identity::Identity,
+    source::{Presented, Source},
+};
+use crate::{
+    AccessTokens, Rejection, RejectionKind,
+    apikey::KeyDigest,
+    domain::{Clock, Credential, SystemClock},
+    token,
+};
+
+/// Decides on the credential of a request: Key0's access tokens, issued API keys, and the
+/// application's own credentials, behind one answer. Cheap to clone.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::Arc;
+/// use key0_auth::{AccessTokens, ApiKeys, MemoryStore, RejectionKind, Validator};
+///
+/// let validator = Validator::builder()
+///     .access_tokens(AccessTokens::hs256("a secret that Key0 shares with this backend")?)
+///     .api_keys(ApiKeys::new(Arc::new(MemoryStore::new())))
+///     .build()?;
+/// let authorization = [&b"Bearer a.b.c"[..]];
+/// let refused = validator.validate(authorization, []).await.expect_err("no token of ours");
+/// assert_eq!(refused.kind(), RejectionKind::InvalidToken);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Validator(Arc<Parts>);
+
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) tokens: Option<Arc<AccessTokens>>,
+    pub(super) keys: Option<Arc<ApiKeys>>,
+    pub(super) fallback: Option<Arc<dyn Fallback>>,
+    pub(super) sources: Vec<Source>,
+    pub(super) responder: Responder,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+/// What can be said of a credential without waiting.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Judgement {
+    /// All of it.
+    Decided(Result<Identity, Rejection>),
+    /// Someone must be asked first: see [`Validator::look_up`].
+    Pending(Lookup),
+}
+
+/// A question to the key store or to the application's fallback. Borrows nothing.
+#[derive(Debug)]
+pub struct Lookup(Question);
+
+#[derive(Debug)]
+enum Question {
+    Key(KeyDigest),
+    Fallback { credential: SecretString, unknown: Rejection },
+}
+
+impl Validator {
+    /// Starts a validator. At least one of access tokens, API keys and a fallback is needed.
+    pub fn builder() -> ValidatorBuilder {
+        ValidatorBuilder::new()
+    }
+
+    pub(super) fn from_parts(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// Judges a request by the values of its `Authorization` and `X-Api-Key` headers.
+    ///
+    /// # Errors
+    ///
+    /// The reason to refuse the request.
+    pub async fn validate<'a>(
+        &self,
+        authorization: impl IntoIterator<Item = &'a [u8]>,
+        api_key: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<Identity, Rejection> {
+        match self.judge(self.read(authorization, api_key)?) {
+            Judgement::Decided(result) => result,
+            Judgement::Pending(lookup) => self.look_up(lookup).await,
+        }
+    }
+
+    /// Finds the credential among the values of the `Authorization` and `X-Api-Key` headers.
+    ///
+    /// # Errors
+    ///
+    /// [`MissingCredential`](RejectionKind::MissingCredential),
+    /// [`MalformedCredential`](RejectionKind::MalformedCredential), or the refusal of one that is
+    /// too long.
+    pub fn read<'a>(
+        &self,
+        authorization: impl IntoIterator<Item = &'a [u8]>,
+        api_key: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<Presented<'a>, Rejection> {
+        Presented::read(&self.0.sources, authorization, api_key)
+    }
+
+    /// Judges a credential as far as it goes without waiting: an access token always, an API key
+    /// that is mistyped or comes from the configuration.
+    pub fn judge(&self, presented: Presented<'_>) -> Judgement {
+        let credential = presented.credential();
+        let keys = self.0.keys.as_deref();
+        if let Some(holder) = keys.and_then(|keys| keys.find_bootstrap(credential)) {
+            return Judgement::Decided(Ok(Identity::from_bootstrap(holder.clone())));
+        }
+        match (presented, keys) {
+            (Presented::ApiKey(key), Some(keys)) => Self::judge_key(keys, key),
+            (Presented::ApiKey(_), None) => refuse(RejectionKind::InvalidApiKey),
+            (Presented::Bearer(token), _) if token::is_compact_jws(token.expose()) => {
+                self.judge_token(token)
+            }
+            (Presented::Bearer(key), Some(keys))
+                if keys.key_format().is_claimed_by(key.expose()) =>
+            {
+                Self::judge_key(keys, key)
+            }
+            (Presented::Bearer(opaque), _) => {
+                self.judge_foreign(opaque, RejectionKind::InvalidToken.into())
+            }
+        }
+    }
+
+    /// Answers what [`judge`](Self::judge) left open. Its time is judged when the answer is there.
+    ///
+    /// # Errors
+    ///
+    /// The reason to refuse the request.
+    pub async fn look_up(&self, lookup: Lookup) -> Result<Identity, Rejection> {
+        match (lookup.0, &self.0.keys, &self.0.fallback) {
+            (Question::Key(digest), Some(keys), _) => {
+                let record = keys.look_up(&digest, || self.0.clock.now()).await?;
+                Ok(Identity::from_record(record))
+            }
+            (Question::Fallback { credential, unknown }, _, Some(fallback)) => {
+                let credential = Credential::try_from(credential.expose_secret())?;
+                match fallback.judge(credential).await {
+                    Ok(Some(grant)) => Ok(Identity::from_fallback(grant)),
+                    Ok(None) => Err(unknown),
+                    Err(error) => Err(Rejection::new(RejectionKind::StoreUnavailable)
+                        .cause(super::fallback::Failed(error))),
+                }
+            }
+            // A lookup of another validator, which had what this one lacks.
+            (Question::Key(_), None, _) => Err(RejectionKind::InvalidApiKey.into()),
+            (Question::Fallback { unknown, .. }, _, None) => Err(unknown),
+        }
+    }
+
+    /// Turns a refusal into its HTTP answer.
+    pub fn responder(&self) -> &Responder {
+        &self.0.responder
+    }
+
+    fn judge_key(keys: &ApiKeys, key: Credential<'_>) -> Judgement {
+        match keys.digest(key) {
+            Ok(digest) => Judgement::Pending(Lookup(Question::Key(digest))),
+            Err(rejection) => Judgement::Decided(Err(rejection)),
+        }
+    }
+
+    fn judge_token(&self, token: Credential<'_>) -> Judgement {
+        let Some(tokens) = self.0.tokens.as_deref() else {
+            return self.judge_foreign(token, RejectionKind::InvalidToken.into());
+        };
+        match tokens.validate(token, self.0.clock.now()) {
+            Ok(claims) => Judgement::Decided(Ok(Identity::from_claims(claims))),
+            Err(rejection) if self.0.fallback.is_some() && !tokens.has_signed(token) => {
+                self.judge_foreign(token, rejection)
+            }
+            Err(rejection) => Judgement::Decided(Err(rejection)),
+        }
+    }
+
+    fn judge_foreign(&self, credential: Credential<'_>, unknown: Rejection) -> Judgement {
+        if self.0.fallback.is_none() {
+            return Judgement::Decided(Err(unknown));
+        }
+        let credential = SecretString::from(credential.expose());
+        Judgement::Pending(Lookup(Question::Fallback { credential, unknown }))
+    }
+}
+
+fn refuse(kind: RejectionKind) -> Judgement {
+    Judgement::Decided(Err(kind.into()))
+}
+
+/// Judges an `Authorization` header by Key0's access tokens alone, at the system's time: the
+/// start without any framework.
+///
+/// # Errors
+///
+/// The reason to refuse the request.
+pub fn validate_key0_token<'a>(
+    authorization: impl Into<Option<&'a str>>,
+    tokens: &AccessTokens,
+) -> Result<Identity, Rejection> {
+    let header = authorization.into().map(str::as_bytes);
+    let credential = Presented::read(&[Source::Bearer], header, None)?.credential();
+    if !token::is_compact_jws(credential.expose()) {
+        return Err(RejectionKind::InvalidToken.into());
+    }
+    tokens.validate(credential, SystemClock.now()).map(Identity::from_claims)
+}

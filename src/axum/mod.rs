@@ -1,0 +1,50 @@
+//! For axum routers: extractors, refusals as responses, and 404 and 405 in the form of the other
+//! refusals.
+//!
+//! [`Identity`](crate::Identity), `Option<Identity>`, [`Claims`](crate::domain::Claims) and
+//! [`InternalCaller`](crate::auth::InternalCaller) are extractors. A
+//! [`Rejection`](crate::Rejection) is a response, so that a handler can use `?` on
+//! [`Policy::check`](crate::Policy::check); the layer around it gives it its own form.
+//!
+//! # The order
+//!
+//! A caller is told of an unknown path first (404), of a wrong method next (405), and only then
+//! of its credential. That takes three steps, in this order: the routes, the layers by
+//! `route_layer`, and [`with_problem_fallbacks`] last. With `layer` in place of `route_layer` an
+//! unknown path would be a 401; with the fallbacks before it, a wrong method.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use axum::{Router, body::Body, extract::{Path, Request}, routing::get};
+//! use key0_auth::axum::with_problem_fallbacks;
+//! use key0_auth::{AccessTokens, AuthLayer, Identity, Policy, Rejection, Validator};
+//! use tower::ServiceExt;
+//!
+//! async fn photo(Path(id): Path<String>, identity: Identity) -> Result<String, Rejection> {
+//!     Policy::resource(&*id).check(&identity)?;
+//!     Ok(format!("photo {id}"))
+//! }
+//! let tokens = AccessTokens::hs256("a secret that Key0 shares with this backend")?;
+//! let validator = Validator::builder().access_tokens(tokens).build()?;
+//! let router: Router = Router::new()
+//!     .route("/photos/{id}", get(photo))
+//!     .route_layer(AuthLayer::new(validator.clone()));
+//! let router = with_problem_fallbacks(router, validator.responder());
+//! for (method, path, status) in
+//!     [("GET", "/", 404), ("PUT", "/photos/1", 405), ("GET", "/photos/1", 401)]
+//! {
+//!     let request = Request::builder().method(method).uri(path).body(Body::empty())?;
+//!     assert_eq!(router.clone().oneshot(request).await?.status(), status);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod extract;
+mod fallback;
+mod response;
+mod routes;
+
+pub use fallback::with_problem_fallbacks;
+pub use routes::{dangerous_issue_token, dangerous_payment_received, internal_routes};

@@ -1,0 +1,413 @@
+//! The configuration: read whole, judged whole, every fault at once.
+
+mod variables;
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use key0_auth::{
+    AccessTokens, InternalAuth,
+    apikey::{BootstrapKeys, IssuanceSecrets},
+    domain::{Role, Secret, SecretSet, check_secrets_differ},
+    error::{ConfigError, ConfigFault},
+    token::VerifyingKey,
+};
+
+use self::variables::{Variables, invalid, missing};
+use crate::cli::ServeOptions;
+
+/// What later versions will understand; asking for it now is a fault, not a wish.
+const NOT_YET: [(&str, &str); 2] = [
+    ("KEY0_JWKS_URL", "this version has no JWKS key source"),
+    ("METRICS_PORT", "this version serves no metrics"),
+];
+
+/// A configuration that was found right.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) public: SocketAddr,
+    /// Where the internal endpoints are served, if not with the others.
+    pub(crate) internal: Option<SocketAddr>,
+    pub(crate) tokens: Arc<AccessTokens>,
+    pub(crate) internal_auth: Arc<InternalAuth>,
+    pub(crate) issue_token_auth: IssueTokenAuth,
+    pub(crate) issuance: IssuanceSecrets,
+    pub(crate) bootstrap: BootstrapKeys,
+    pub(crate) database: Database,
+    pub(crate) key_ttl: Duration,
+    pub(crate) cache_ttl: Duration,
+    pub(crate) log: Log,
+    /// What the operator must be told loudly.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Whom `issue-token` trusts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IssueTokenAuth {
+    Internal,
+    /// Whoever can reach it.
+    Body,
+}
+
+/// Where keys and payments are kept.
+#[derive(Debug)]
+pub(crate) enum Database {
+    Sqlite(PathBuf),
+    Memory,
+}
+
+impl std::fmt::Display for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "SQLite, {}", path.display()),
+            Self::Memory => f.write_str("memory: everything is forgotten at exit"),
+        }
+    }
+}
+
+/// How and what is logged.
+#[derive(Debug)]
+pub(crate) struct Log {
+    pub(crate) json: bool,
+    pub(crate) filter: String,
+}
+
+/// The strategies of INTERNAL_AUTH_STRATEGY.
+#[derive(Debug, Default)]
+struct Strategies {
+    shared_secret: bool,
+    signed_jwt: bool,
+    none: bool,
+}
+
+/// Every secret that was read.
+#[derive(Default)]
+struct Secrets {
+    tokens: Vec<Secret>,
+    internal: Option<SecretSet>,
+    issuance: Option<SecretSet>,
+    bootstrap: Vec<(Role, Secret)>,
+}
+
+impl Config {
+    /// Reads and judges it, before anything is opened.
+    pub(crate) fn load(options: &ServeOptions) -> Result<Self, ConfigError> {
+        let mut faults = Vec::new();
+        let variables = Variables::load(options, &mut faults);
+        let config = Self::read(&variables, &mut faults);
+        ConfigError::check(faults)?;
+        match config {
+            Some(config) => Ok(config),
+            None => unreachable!("a configuration without a fault is whole"),
+        }
+    }
+
+    fn read(variables: &Variables, faults: &mut Vec<ConfigFault>) -> Option<Self> {
+        for (name, why) in NOT_YET {
+            if variables.is_set(name) {
+                faults.push(invalid(name, why));
+            }
+        }
+        if variables.flag("DANGEROUS_DISABLE_KEY_CHECKS", faults) {
+            let why = "this version has no key checks that could be disabled";
+            faults.push(invalid("DANGEROUS_DISABLE_KEY_CHECKS", why));
+        }
+        let strategies = Strategies::read(variables, faults);
+        let secrets = Secrets::read(variables, faults);
+        let tokens = access_tokens(variables, &secrets, faults).map(Arc::new);
+        let internal_auth = internal_auth(variables, &strategies, &secrets, &tokens, faults);
+        let issuance = secrets.issuance(variables, faults);
+        let issue_token_auth = issue_token_auth(variables, faults);
+        let (public, internal) = listeners(variables, faults);
+        let mut warnings = secrets.warnings();
+        guard_public(
+            variables,
+            &strategies,
+            issue_token_auth,
+            internal.or(public),
+            &mut warnings,
+            faults,
+        );
+        let year = 365 * 24 * 60 * 60;
+        let key_ttl = variables.number("API_KEY_TTL_SECONDS", 3600, 1..=10 * year, faults);
+        let cache_ttl = variables.number("CACHE_TTL_SECONDS", 5, 1..=3600, faults);
+        let bootstrap = secrets
+            .bootstrap
+            .into_iter()
+            .fold(BootstrapKeys::new(), |keys, (role, secret)| keys.key(role, secret));
+        Some(Self {
+            public: public?,
+            internal,
+            tokens: tokens?,
+            internal_auth: internal_auth?,
+            issue_token_auth,
+            issuance: issuance?,
+            bootstrap,
+            database: database(variables, faults)?,
+            key_ttl: Duration::from_secs(key_ttl),
+            cache_ttl: Duration::from_secs(cache_ttl),
+            log: log(variables, faults),
+            warnings,
+        })
+    }
+}
+
+impl Strategies {
+    fn read(variables: &Variables, faults: &mut Vec<ConfigFault>) -> Self {
+        const NAME: &str = "INTERNAL_AUTH_STRATEGY";
+        let mut strategies = Self::default();
+        let value = variables.get(NAME).unwrap_or("shared-secret");
+        for strategy in value.split(',').map(str::trim) {
+            match strategy {
+                "shared-secret" => strategies.shared_secret = true,
+                "signed-jwt" => strategies.signed_jwt = true,
+                "none" => strategies.none = true,
+                "oauth" => faults.push(invalid(NAME, "this version has no strategy oauth")),
+                _ => faults.push(invalid(NAME, "it takes shared-secret, signed-jwt and none")),
+            }
+        }
+        if strategies.none && (strategies.shared_secret || strategies.signed_jwt) {
+            faults.push(invalid(NAME, "none lets everybody in and goes with no other strategy"));
+        }
+        strategies
+    }
+}
+
+impl Secrets {
+    fn read(variables: &Variables, faults: &mut Vec<ConfigFault>) -> Self {
+        let set = |current: &str, previous: &str, faults: &mut Vec<ConfigFault>| {
+            let first = variables.secret(current, faults);
+            let previous_secrets = variables.secrets(previous, faults);
+            if first.is_none() && !previous_secrets.is_empty() {
+                faults.push(missing(current, &format!("{previous} needs a current one")));
+            }
+            first.map(|first| {
+                previous_secrets.into_iter().fold(SecretSet::new(first), SecretSet::previous)
+            })
+        };
+        let internal = set("INTERNAL_AUTH_SECRET", "INTERNAL_AUTH_PREVIOUS_SECRETS", faults);
+        let issuance = set("ISSUANCE_SECRET", "ISSUANCE_PREVIOUS_SECRETS", faults);
+        let mut tokens: Vec<Secret> =
+            variables.secret("KEY0_ACCESS_TOKEN_SECRET", faults).into_iter().collect();
+        tokens.extend(variables.secrets("KEY0_ACCESS_TOKEN_PREVIOUS_SECRETS", faults));
+        let bootstrap: Vec<(Role, Secret)> = [
+            (Role::Master, "MASTER_API_KEYS"),
+            (Role::Minter, "MINTER_API_KEYS"),
+            (Role::Read, "READ_API_KEYS"),
+        ]
+        .into_iter()
+        .flat_map(|(role, name)| {
+            let keys = variables.secrets(name, faults);
+            keys.into_iter().map(move |key| (role, key)).collect::<Vec<_>>()
+        })
+        .collect();
+
+        let all = tokens
+            .iter()
+            .chain(internal.iter().flat_map(SecretSet::iter))
+            .chain(bootstrap.iter().map(|(_, key)| key));
+        if let Err(error) = check_secrets_differ(all) {
+            faults.extend(error.into_faults());
+        }
+        Self { tokens, internal, issuance, bootstrap }
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.tokens
+            .iter()
+            .chain(self.internal.iter().flat_map(SecretSet::iter))
+            .chain(self.issuance.iter().flat_map(SecretSet::iter))
+            .chain(self.bootstrap.iter().map(|(_, key)| key))
+            .filter(|secret| secret.is_published_example())
+            .map(|secret| {
+                format!("{} is printed in public examples: everybody knows it", secret.name())
+            })
+            .collect()
+    }
+
+    fn issuance(
+        &self,
+        variables: &Variables,
+        faults: &mut Vec<ConfigFault>,
+    ) -> Option<IssuanceSecrets> {
+        match (&self.issuance, &self.internal) {
+            (Some(secrets), _) => Some(IssuanceSecrets::new(secrets)),
+            (None, Some(internal)) => Some(IssuanceSecrets::derived_from(internal)),
+            (None, None) => {
+                let names = ["ISSUANCE_SECRET", "INTERNAL_AUTH_SECRET"];
+                if names.iter().any(|name| variables.is_given(name)) {
+                    return None;
+                }
+                let why = "issued keys are derived from it, or from INTERNAL_AUTH_SECRET";
+                faults.push(missing("ISSUANCE_SECRET", why));
+                None
+            }
+        }
+    }
+}
+
+fn access_tokens(
+    variables: &Variables,
+    secrets: &Secrets,
+    faults: &mut Vec<ConfigFault>,
+) -> Option<AccessTokens> {
+    let mut builder = AccessTokens::builder();
+    for secret in &secrets.tokens {
+        builder = builder.key(VerifyingKey::hs256(secret));
+    }
+    let pem = variables.secret_text("KEY0_PUBLIC_KEY", faults);
+    if let Some(pem) = &pem {
+        // Environment variables often carry a PEM on one line, its line ends written out.
+        let pem = pem.replace("\\n", "\n");
+        match VerifyingKey::from_any_pem("KEY0_PUBLIC_KEY", &pem) {
+            Ok(key) => builder = builder.key(key),
+            Err(fault) => {
+                faults.push(fault);
+                return None;
+            }
+        }
+    }
+    if secrets.tokens.is_empty() && pem.is_none() {
+        let names = ["KEY0_ACCESS_TOKEN_SECRET", "KEY0_PUBLIC_KEY"];
+        if !names.iter().any(|name| variables.is_given(name)) {
+            let why = "it verifies access tokens, unless KEY0_PUBLIC_KEY is given";
+            faults.push(missing("KEY0_ACCESS_TOKEN_SECRET", why));
+        }
+        return None;
+    }
+    builder.build().map_err(|error| faults.extend(error.into_faults())).ok()
+}
+
+fn internal_auth(
+    variables: &Variables,
+    strategies: &Strategies,
+    secrets: &Secrets,
+    tokens: &Option<Arc<AccessTokens>>,
+    faults: &mut Vec<ConfigFault>,
+) -> Option<Arc<InternalAuth>> {
+    const LIFETIME: &str = "INTERNAL_AUTH_MAX_LIFETIME_SECONDS";
+    let lifetime = variables.number(LIFETIME, 300, 1..=86_400, faults);
+    let audience = variables.get("INTERNAL_AUTH_AUDIENCE").unwrap_or("backend-service");
+    let mut builder = InternalAuth::builder().max_lifetime(Duration::from_secs(lifetime));
+    if strategies.shared_secret {
+        match &secrets.internal {
+            Some(secrets) => builder = builder.shared_secret(secrets.clone()),
+            None => {
+                if !variables.is_given("INTERNAL_AUTH_SECRET") {
+                    let why = "the strategy shared-secret compares with it";
+                    faults.push(missing("INTERNAL_AUTH_SECRET", why));
+                }
+                return None;
+            }
+        }
+    }
+    if strategies.signed_jwt {
+        builder = builder.signed_jwt(tokens.clone()?, audience);
+    }
+    if strategies.none {
+        builder = builder.dangerous_allow_anyone();
+    }
+    // Whatever is wrong with the strategies was told where they were read.
+    builder.build().ok().map(Arc::new)
+}
+
+fn issue_token_auth(variables: &Variables, faults: &mut Vec<ConfigFault>) -> IssueTokenAuth {
+    match variables.get("ISSUE_TOKEN_AUTH") {
+        None | Some("internal") => IssueTokenAuth::Internal,
+        Some("body") => IssueTokenAuth::Body,
+        Some(_) => {
+            faults.push(invalid("ISSUE_TOKEN_AUTH", "it is internal or body"));
+            IssueTokenAuth::Internal
+        }
+    }
+}
+
+fn listeners(
+    variables: &Variables,
+    faults: &mut Vec<ConfigFault>,
+) -> (Option<SocketAddr>, Option<SocketAddr>) {
+    let public_host = variables.host("HOST", faults);
+    let public_port = variables.port("PORT", faults).unwrap_or(3000);
+    let public = public_host.map(|host| SocketAddr::new(host, public_port));
+    let internal_host = variables.host("INTERNAL_HOST", faults);
+    let internal_port = variables.port("INTERNAL_PORT", faults);
+    let internal = internal_port.and_then(|port| Some(SocketAddr::new(internal_host?, port)));
+    if let (Some(public), Some(internal)) = (public, internal) {
+        if public == internal && public.port() != 0 {
+            faults.push(invalid("INTERNAL_PORT", "it is the same address as HOST and PORT"));
+        }
+    }
+    (public, internal)
+}
+
+/// Refuses open doors on an address that others can reach, unless that is asked for by name.
+fn guard_public(
+    variables: &Variables,
+    strategies: &Strategies,
+    issue_token_auth: IssueTokenAuth,
+    internal: Option<SocketAddr>,
+    warnings: &mut Vec<String>,
+    faults: &mut Vec<ConfigFault>,
+) {
+    let allowed = variables.flag("DANGEROUS_ALLOW_PUBLIC", faults);
+    let address = internal.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| address.ip());
+    let mut open = Vec::new();
+    if strategies.none {
+        open.push(("INTERNAL_AUTH_STRATEGY", "none lets everybody call the internal endpoints"));
+    }
+    if issue_token_auth == IssueTokenAuth::Body {
+        open.push(("ISSUE_TOKEN_AUTH", "body lets everybody have a key issued"));
+    }
+    for (name, what) in open {
+        warnings.push(format!("{name}: {what}"));
+        if !address.is_loopback() && !allowed {
+            let why = format!(
+                "{what}, and {address} is not a loopback address \
+                 (DANGEROUS_ALLOW_PUBLIC=true allows it)"
+            );
+            faults.push(invalid(name, &why));
+        }
+    }
+    if allowed {
+        warnings.push("DANGEROUS_ALLOW_PUBLIC: open doors are allowed on public addresses".into());
+    }
+}
+
+fn database(variables: &Variables, faults: &mut Vec<ConfigFault>) -> Option<Database> {
+    const NAME: &str = "DATABASE_URL";
+    let url = variables.secret_text(NAME, faults);
+    let url = url.as_deref().unwrap_or("sqlite://key0-backend.db");
+    let fault = match url.split_once("://") {
+        Some(("memory", "")) => return Some(Database::Memory),
+        Some(("sqlite", path)) if path.contains('?') => "sqlite:// takes a path and no options",
+        Some(("sqlite", path)) if !path.is_empty() => {
+            return Some(Database::Sqlite(PathBuf::from(path)));
+        }
+        Some(("sqlite", _)) => "sqlite:// needs a path, as sqlite://key0-backend.db",
+        Some(("postgres" | "postgresql", _)) => "this build has no PostgreSQL store",
+        Some(("redis" | "rediss", _)) => "this build has no Redis store",
+        _ => "it begins with sqlite:// or is memory://",
+    };
+    faults.push(invalid(NAME, fault));
+    None
+}
+
+fn log(variables: &Variables, faults: &mut Vec<ConfigFault>) -> Log {
+    let json = match variables.get("LOG_FORMAT") {
+        None | Some("pretty") => false,
+        Some("json") => true,
+        Some(_) => {
+            faults.push(invalid("LOG_FORMAT", "it is pretty or json"));
+            false
+        }
+    };
+    let filter = variables.get("RUST_LOG").unwrap_or("info").to_owned();
+    if tracing_subscriber::EnvFilter::try_new(&filter).is_err() {
+        faults.push(invalid("RUST_LOG", "it is a list of filters, as info,key0_auth=debug"));
+    }
+    Log { json, filter }
+}

@@ -1,0 +1,182 @@
+use std::{collections::HashMap, fs, net::IpAddr, ops::RangeInclusive, path::Path, str::FromStr};
+
+use key0_auth::{domain::Secret, error::ConfigFault};
+
+use crate::cli::ServeOptions;
+
+/// The variables by name: flags win over the environment, the environment over the file. One that
+/// is set to nothing counts as not set.
+pub(super) struct Variables(HashMap<String, String>);
+
+impl Variables {
+    pub(super) fn load(options: &ServeOptions, faults: &mut Vec<ConfigFault>) -> Self {
+        let mut variables = HashMap::new();
+        read_file(options.env_file.as_deref(), &mut variables, faults);
+        for (name, value) in std::env::vars_os() {
+            if let (Ok(name), Ok(value)) = (name.into_string(), value.into_string()) {
+                variables.insert(name, value);
+            }
+        }
+        let flags = [
+            ("HOST", &options.host),
+            ("PORT", &options.port),
+            ("INTERNAL_HOST", &options.internal_host),
+            ("INTERNAL_PORT", &options.internal_port),
+            ("INTERNAL_AUTH_STRATEGY", &options.internal_auth_strategy),
+            ("API_KEY_TTL_SECONDS", &options.api_key_ttl_seconds),
+            ("CACHE_TTL_SECONDS", &options.cache_ttl_seconds),
+            ("LOG_FORMAT", &options.log_format),
+        ];
+        for (name, value) in flags {
+            if let Some(value) = value {
+                variables.insert(name.to_owned(), value.clone());
+            }
+        }
+        variables.retain(|_, value| !value.trim().is_empty());
+        Self(variables)
+    }
+
+    pub(super) fn is_set(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// Whether it is given in one of the ways a secret can be.
+    pub(super) fn is_given(&self, name: &str) -> bool {
+        self.is_set(name) || self.is_set(&format!("{name}_FILE"))
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(|value| value.trim())
+    }
+
+    /// A switch: off unless it is true.
+    pub(super) fn flag(&self, name: &str, faults: &mut Vec<ConfigFault>) -> bool {
+        match self.get(name) {
+            None | Some("false" | "0") => false,
+            Some("true" | "1") => true,
+            Some(_) => {
+                faults.push(invalid(name, "it is true or false"));
+                false
+            }
+        }
+    }
+
+    pub(super) fn number(
+        &self,
+        name: &str,
+        default: u64,
+        range: RangeInclusive<u64>,
+        faults: &mut Vec<ConfigFault>,
+    ) -> u64 {
+        let Some(value) = self.get(name) else { return default };
+        match value.parse() {
+            Ok(number) if range.contains(&number) => number,
+            _ => {
+                let what = format!("it is a number from {} to {}", range.start(), range.end());
+                faults.push(invalid(name, &what));
+                default
+            }
+        }
+    }
+
+    pub(super) fn port(&self, name: &str, faults: &mut Vec<ConfigFault>) -> Option<u16> {
+        let port = self.get(name).map(u16::from_str);
+        port.and_then(|port| {
+            port.map_err(|_| faults.push(invalid(name, "it is a port from 0 to 65535"))).ok()
+        })
+    }
+
+    pub(super) fn host(&self, name: &str, faults: &mut Vec<ConfigFault>) -> Option<IpAddr> {
+        let text = match self.get(name) {
+            None | Some("localhost") => "127.0.0.1",
+            Some(text) => text,
+        };
+        let host = IpAddr::from_str(text.trim_start_matches('[').trim_end_matches(']'));
+        host.map_err(|_| faults.push(invalid(name, "it is an IP address or localhost"))).ok()
+    }
+
+    /// A text that may be secret: from the variable, or from the file that NAME_FILE names.
+    pub(super) fn secret_text(&self, name: &str, faults: &mut Vec<ConfigFault>) -> Option<String> {
+        let file_name = format!("{name}_FILE");
+        match (self.0.get(name), self.get(&file_name)) {
+            (Some(_), Some(_)) => {
+                faults.push(invalid(name, &format!("{file_name} is given as well; one is enough")));
+                None
+            }
+            (Some(value), None) => Some(value.clone()),
+            (None, Some(path)) => match fs::read_to_string(path) {
+                Ok(text) => {
+                    let text = text.strip_suffix('\n').unwrap_or(&text);
+                    let text = text.strip_suffix('\r').unwrap_or(text);
+                    if text.is_empty() {
+                        faults.push(invalid(&file_name, "the file is empty"));
+                    }
+                    (!text.is_empty()).then(|| text.to_owned())
+                }
+                Err(error) => {
+                    faults.push(invalid(&file_name, &format!("the file can't be read: {error}")));
+                    None
+                }
+            },
+            (None, None) => None,
+        }
+    }
+
+    /// One secret of at least 32 bytes.
+    pub(super) fn secret(&self, name: &str, faults: &mut Vec<ConfigFault>) -> Option<Secret> {
+        let text = self.secret_text(name, faults)?;
+        Secret::new(name, text).map_err(|fault| faults.push(fault)).ok()
+    }
+
+    /// Any number of secrets, with commas or line ends between them.
+    pub(super) fn secrets(&self, name: &str, faults: &mut Vec<ConfigFault>) -> Vec<Secret> {
+        let Some(text) = self.secret_text(name, faults) else { return Vec::new() };
+        let items = text.split([',', '\n']).map(str::trim).filter(|item| !item.is_empty());
+        (1..)
+            .zip(items)
+            .filter_map(|(place, item)| {
+                let secret = Secret::new(&format!("{name} (number {place})"), item);
+                secret.map_err(|fault| faults.push(fault)).ok()
+            })
+            .collect()
+    }
+}
+
+fn read_file(
+    path: Option<&Path>,
+    variables: &mut HashMap<String, String>,
+    faults: &mut Vec<ConfigFault>,
+) {
+    let (path, wanted) = match path {
+        Some(path) => (path, true),
+        None => (Path::new(".env"), false),
+    };
+    let name = path.display().to_string();
+    if !wanted && !path.exists() {
+        return;
+    }
+    let Ok(lines) = dotenvy::from_path_iter(path) else {
+        faults.push(invalid(&name, "the file can't be read"));
+        return;
+    };
+    for line in lines {
+        match line {
+            Ok((name, value)) => {
+                variables.insert(name, value);
+            }
+            // The error's own text shows the line, which may hold a secret.
+            Err(_) => {
+                faults.push(invalid(&name, "it holds a line that is not NAME=value"));
+                return;
+            }
+        }
+    }
+}
+
+pub(super) fn invalid(name: &str, reason: &str) -> ConfigFault {
+    ConfigFault::Invalid { name: name.to_owned(), reason: reason.to_owned() }
+}
+
+pub(super) fn missing(name: &str, why: &str) -> ConfigFault {
+    ConfigFault::Missing { name: name.to_owned(), why: why.to_owned() }
+}

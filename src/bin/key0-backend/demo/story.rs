@@ -1,0 +1,292 @@
+use std::time::Duration;
+
+use key0_auth::{
+    domain::{
+        ChallengeId, Claims, Clock, PlanId, RequestId, ResourceId, SystemClock, Timestamp, TxHash,
+    },
+    token::TokenIssuer,
+};
+use serde_json::{Value, json};
+
+use super::{
+    DemoError,
+    http::{Answer, Call},
+    server::Server,
+};
+
+const PHOTO: &str = "/api/photos/photo-1";
+const OTHER_PHOTO: &str = "/api/photos/photo-2";
+const ISSUE_TOKEN: &str = "/internal/issue-token";
+const PAYMENT_RECEIVED: &str = "/internal/payment-received";
+const INTERNAL_HEADER: &str = "X-Internal-Auth";
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// What should come back.
+enum Expect {
+    /// This status.
+    Status(u16),
+    /// A refusal with this status and code.
+    Refusal(u16, &'static str),
+}
+
+/// The story, and how many of its steps went otherwise than told.
+pub(super) struct Story {
+    ids: Ids,
+    chapter: usize,
+    differing: usize,
+    token: String,
+    key: String,
+}
+
+struct Ids {
+    request: RequestId,
+    challenge: ChallengeId,
+    tx_hash: TxHash,
+}
+
+impl Story {
+    pub(super) fn new() -> Result<Self, DemoError> {
+        let random = || uuid::Uuid::now_v7();
+        let ids = Ids {
+            request: random().to_string().parse()?,
+            challenge: random().to_string().parse()?,
+            tx_hash: format!("0x{}{}", random().simple(), random().simple()).parse()?,
+        };
+        Ok(Self { ids, chapter: 0, differing: 0, token: String::new(), key: String::new() })
+    }
+
+    /// How many steps differ from what they should be.
+    pub(super) fn differing(&self) -> usize {
+        self.differing
+    }
+
+    pub(super) async fn tell(&mut self, server: &mut Server) -> Result<(), DemoError> {
+        println!("A backend sells photos to AI agents. It runs on http://{}", server.authority());
+        println!("with secrets and a database made for this story alone.");
+        self.native(server).await?;
+        self.remote(server).await?;
+        self.payment(server).await?;
+        self.refusals(server).await?;
+        self.crash(server).await?;
+        println!();
+        match self.differing {
+            0 => println!("The end: every step went as it should."),
+            differing => println!("The end: {differing} steps went otherwise."),
+        }
+        Ok(())
+    }
+
+    async fn native(&mut self, server: &Server) -> Result<(), DemoError> {
+        self.begin("An agent has paid, and Key0 has signed an access token for it.");
+        let issuer = TokenIssuer::hs256(&server.token_secret);
+        self.token = issuer.access_token(&self.claims(SystemClock.now().plus(HOUR))?)?;
+        self.step(server, Call::get(PHOTO).bearer(&self.token), Expect::Status(200)).await?;
+        Ok(())
+    }
+
+    async fn remote(&mut self, server: &Server) -> Result<(), DemoError> {
+        self.begin("In remote mode Key0 asks the backend for a credential, proving who it is.");
+        let call = self.issue(server);
+        let first = self.step(server, call.clone(), Expect::Status(200)).await?;
+
+        self.begin("Key0 was too impatient and asks again: the same credential, byte for byte.");
+        let again = self.step(server, call, Expect::Status(200)).await?;
+        self.compare(&first, &again);
+
+        self.begin("The agent uses it like any other, and never knows the difference.");
+        self.step(server, Call::get(PHOTO).bearer(&self.key), Expect::Status(200)).await?;
+        Ok(())
+    }
+
+    async fn payment(&mut self, server: &Server) -> Result<(), DemoError> {
+        self.begin("Key0 reports the payment. Reported twice, it is kept once.");
+        let mut report = self.order();
+        report["type"] = "AccessGrant".into();
+        report["tokenType"] = "Bearer".into();
+        report["accessToken"] = self.key.as_str().into();
+        let call =
+            Call::post(PAYMENT_RECEIVED, &report).header(INTERNAL_HEADER, &server.internal_secret);
+        self.step(server, call.clone(), Expect::Status(200)).await?;
+        self.step(server, call, Expect::Status(200)).await?;
+        Ok(())
+    }
+
+    async fn refusals(&mut self, server: &Server) -> Result<(), DemoError> {
+        self.begin("A photo that was not bought stays shut.");
+        let call = Call::get(OTHER_PHOTO).bearer(&self.key);
+        self.step(server, call, Expect::Refusal(403, "insufficient_permissions")).await?;
+
+        self.begin("An expired token, a tampered one, an unknown key, and nothing at all.");
+        let issuer = TokenIssuer::hs256(&server.token_secret);
+        let past = SystemClock.now().minus(Duration::from_secs(1));
+        let expired = issuer.access_token(&self.claims(past)?)?;
+        let call = Call::get(PHOTO).bearer(&expired);
+        self.step(server, call, Expect::Refusal(401, "token_expired")).await?;
+        let call = Call::get(PHOTO).bearer(&tampered(&self.token));
+        self.step(server, call, Expect::Refusal(401, "invalid_token")).await?;
+        let unknown = key0_auth::apikey::KeyFormat::default().generate();
+        let unknown = unknown.map_err(|error| error.to_string())?;
+        let call = Call::get(PHOTO).bearer(unknown.expose());
+        self.step(server, call, Expect::Refusal(401, "invalid_api_key")).await?;
+        self.step(server, Call::get(PHOTO), Expect::Refusal(401, "missing_credential")).await?;
+
+        self.begin("Whoever pretends to be Key0 gets nothing.");
+        let call = Call::post(ISSUE_TOKEN, &self.order());
+        self.step(server, call, Expect::Refusal(401, "invalid_internal_auth")).await?;
+        let call = Call::post(ISSUE_TOKEN, &self.order()).bearer(&self.token);
+        self.step(server, call, Expect::Refusal(401, "invalid_internal_auth")).await?;
+        Ok(())
+    }
+
+    async fn crash(&mut self, server: &mut Server) -> Result<(), DemoError> {
+        self.begin("The server is killed with SIGKILL and started again on the same database.");
+        server.crash_and_restart().await?;
+        println!("    it is back on http://{}", server.authority());
+
+        self.begin("The key still opens its photo, and a late retry still gets the same one.");
+        self.step(server, Call::get(PHOTO).bearer(&self.key), Expect::Status(200)).await?;
+        let again = self.step(server, self.issue(server), Expect::Status(200)).await?;
+        if again.member("token") != self.key {
+            self.differ("another credential came back");
+        }
+        Ok(())
+    }
+
+    /// Ready-made lines to try it by hand, with the credentials of this demo alone.
+    pub(super) fn print_curl_lines(&self, server: &Server) -> Result<(), DemoError> {
+        let base = format!("http://{}", server.authority());
+        println!();
+        println!("The server stays up until Ctrl-C. Try it:");
+        println!();
+        println!("curl -i {base}{PHOTO} \\\n  -H 'Authorization: Bearer {}'", self.key);
+        println!();
+        println!("curl -i {base}{PHOTO} \\\n  -H 'Authorization: Bearer {}'", self.token);
+        println!();
+        println!("curl -i {base}{OTHER_PHOTO} \\\n  -H 'Authorization: Bearer {}'", self.key);
+        println!();
+        println!(
+            "curl -i {base}{ISSUE_TOKEN} \\\n  -H '{INTERNAL_HEADER}: {}' \\\n  \
+             -H 'Content-Type: application/json' \\\n  -d '{}'",
+            server.internal_secret,
+            self.order()
+        );
+        println!();
+        println!("curl -i {base}/health");
+        Ok(())
+    }
+
+    fn begin(&mut self, title: &str) {
+        self.chapter += 1;
+        println!();
+        println!("{}. {title}", self.chapter);
+    }
+
+    /// Sends a request, tells both sides of it, and judges the answer.
+    async fn step(
+        &mut self,
+        server: &Server,
+        call: Call,
+        expect: Expect,
+    ) -> Result<Answer, DemoError> {
+        println!();
+        println!("  > {} {}", call.method, call.path);
+        for (name, value) in &call.headers {
+            println!("  > {name}: {}", shortened(name, value));
+        }
+        if let Some(body) = &call.body {
+            println!("  > {}", self.told(&body.to_string()));
+        }
+        let answer = call.send(server.authority()).await?;
+        if !answer.member("token").is_empty() && self.key.is_empty() {
+            self.key = answer.member("token").to_owned();
+        }
+        println!("  < {}", answer.status);
+        println!("  < {}", self.told(&answer.text));
+        let (status, code) = match expect {
+            Expect::Status(status) => (status, None),
+            Expect::Refusal(status, code) => (status, Some(code)),
+        };
+        if answer.status.as_u16() != status {
+            self.differ(&format!("the status should be {status}"));
+        } else if code.is_some_and(|code| answer.member("code") != code) {
+            self.differ(&format!("the code should be {}", code.unwrap_or_default()));
+        }
+        Ok(answer)
+    }
+
+    /// A body with the issued key shortened, as one would show it to others.
+    fn told(&self, body: &str) -> String {
+        if self.key.is_empty() {
+            body.to_owned()
+        } else {
+            body.replace(&self.key, &masked(&self.key))
+        }
+    }
+
+    fn compare(&mut self, first: &Answer, again: &Answer) {
+        if first.text == again.text {
+            println!("    the two answers are equal");
+        } else {
+            self.differ("the two answers should be equal");
+        }
+    }
+
+    fn differ(&mut self, what: &str) {
+        self.differing += 1;
+        println!("  ! {what}");
+    }
+
+    fn issue(&self, server: &Server) -> Call {
+        Call::post(ISSUE_TOKEN, &self.order()).header(INTERNAL_HEADER, &server.internal_secret)
+    }
+
+    fn order(&self) -> Value {
+        json!({
+            "requestId": self.ids.request,
+            "challengeId": self.ids.challenge,
+            "resourceId": "photo-1",
+            "planId": "basic",
+            "txHash": self.ids.tx_hash,
+        })
+    }
+
+    fn claims(&self, expires_at: Timestamp) -> Result<Claims, DemoError> {
+        let Ids { request, challenge, tx_hash } = &self.ids;
+        Ok(Claims::new(
+            request.clone(),
+            challenge.clone(),
+            ResourceId::new("photo-1")?,
+            PlanId::new("basic")?,
+            tx_hash.clone(),
+            expires_at,
+        )
+        .issued(SystemClock.now()))
+    }
+}
+
+/// The token with another photo in it, and the old signature.
+fn tampered(token: &str) -> String {
+    let mut bytes = token.as_bytes().to_vec();
+    if let Some(byte) = token.find('.').and_then(|dot| bytes.get_mut(dot + 40)) {
+        *byte = if *byte == b'A' { b'B' } else { b'A' };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// A header's value without most of a credential, as one would show it to others.
+fn shortened(name: &str, value: &str) -> String {
+    match name {
+        "Authorization" | INTERNAL_HEADER => {
+            let (scheme, credential) = match value.split_once(' ') {
+                Some((scheme, credential)) => (format!("{scheme} "), credential),
+                None => (String::new(), value),
+            };
+            format!("{scheme}{}", masked(credential))
+        }
+        _ => value.to_owned(),
+    }
+}
+
+fn masked(credential: &str) -> String {
+    format!("{}…", credential.get(..8).unwrap_or_default())
+}

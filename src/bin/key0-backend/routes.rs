@@ -1,0 +1,295 @@
+//! What is served: two protected resources, the internal endpoints, health.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    extract::{Path, Request, State},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use http::{HeaderName, HeaderValue};
+use key0_auth::{
+    ApiKeys, AuthLayer, Cached, Identity, InternalAuth, InternalAuthLayer, KeyStore, MemoryStore,
+    Policy, Rejection, RejectionKind, SqliteStore, Validator,
+    api::{HandlerError, IssueToken, PaymentHandler, PaymentReceived},
+    axum as key0_axum,
+    domain::{Clock, PlanId, ResourceId, SystemClock},
+    store::{Payment, PaymentStore, SqliteOpenError},
+};
+use serde::Serialize;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::config::{Config, Database, IssueTokenAuth};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// How long a request may take as a whole.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long `/ready` waits for the store.
+const READY_TIMEOUT: Duration = Duration::from_millis(500);
+/// How often what is past its time is cleared away, and how much at a time.
+const HOUSEKEEPING: Duration = Duration::from_secs(60);
+const HOUSEKEEPING_LIMIT: u32 = 1_000;
+
+/// The backend's parts, put together once.
+#[derive(Debug, Clone)]
+pub(crate) struct App {
+    validator: Validator,
+    keys: Arc<Cached>,
+    issue_token: IssueToken,
+    payment_received: PaymentReceived,
+    internal_auth: Arc<InternalAuth>,
+    issue_token_auth: IssueTokenAuth,
+}
+
+impl App {
+    /// Opens the store and puts the parts together. Must be called within a runtime.
+    pub(crate) fn open(config: &Config) -> Result<Self, SqliteOpenError> {
+        match &config.database {
+            Database::Sqlite(path) => Ok(Self::new(config, Arc::new(SqliteStore::open(path)?))),
+            Database::Memory => Ok(Self::new(config, Arc::new(MemoryStore::new()))),
+        }
+    }
+
+    fn new<S: KeyStore + PaymentStore>(config: &Config, store: Arc<S>) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let cached = Cached::builder(store.clone(), clock.clone()).time_to_live(config.cache_ttl);
+        let cached = match cached.build() {
+            Ok(cached) => Arc::new(cached),
+            Err(_) => unreachable!("the time to live was checked when it was read"),
+        };
+        let keys = Arc::new(ApiKeys::cached(cached.clone()).bootstrap(config.bootstrap.clone()));
+        let validator = Validator::builder()
+            .access_tokens(config.tokens.clone())
+            .api_keys(keys.clone())
+            .build();
+        let validator = match validator {
+            Ok(validator) => validator,
+            Err(_) => unreachable!("there are tokens, keys and sources"),
+        };
+        Self {
+            validator,
+            keys: cached,
+            issue_token: IssueToken::new(store.clone(), keys, config.issuance.clone())
+                .time_to_live(config.key_ttl),
+            payment_received: PaymentReceived::with_handler(store, clock, LogPayment),
+            internal_auth: config.internal_auth.clone(),
+            issue_token_auth: config.issue_token_auth,
+        }
+    }
+
+    /// All routes, for one listener.
+    pub(crate) fn everything(&self) -> Router {
+        self.finish(self.health().merge(self.api_routes()).merge(self.internal_routes()))
+    }
+
+    /// What agents may reach.
+    pub(crate) fn public(&self) -> Router {
+        self.finish(self.health().merge(self.api_routes()))
+    }
+
+    /// What Key0 and the operator may reach, where they have a listener of their own.
+    pub(crate) fn internal(&self) -> Router {
+        self.finish(self.health().merge(self.internal_routes()))
+    }
+
+    /// Clears away what is past its time, for ever.
+    pub(crate) async fn keep_house(self) {
+        loop {
+            tokio::time::sleep(HOUSEKEEPING).await;
+            if let Err(error) = self.issue_token.forget_old_nonces(HOUSEKEEPING_LIMIT).await {
+                tracing::warn!(error = %Chain(&error), "old nonces were not forgotten");
+            }
+        }
+    }
+
+    fn health(&self) -> Router {
+        Router::new()
+            .route("/health", get(health))
+            .route("/ready", get(ready))
+            .with_state(self.keys.clone())
+    }
+
+    fn api_routes(&self) -> Router {
+        Router::new()
+            .route("/api/photos/{id}", get(photo))
+            .route("/api/data/{id}", get(data))
+            .route_layer(AuthLayer::new(self.validator.clone()))
+    }
+
+    fn internal_routes(&self) -> Router {
+        let (auth, payments) = (self.internal_auth.clone(), self.payment_received.clone());
+        match self.issue_token_auth {
+            IssueTokenAuth::Internal => {
+                key0_axum::internal_routes(auth, self.issue_token.clone(), payments)
+            }
+            IssueTokenAuth::Body => {
+                let issue_token = key0_axum::dangerous_issue_token(self.issue_token.clone());
+                Router::new()
+                    .route(
+                        "/internal/payment-received",
+                        key0_axum::dangerous_payment_received(payments),
+                    )
+                    .route_layer(InternalAuthLayer::new(auth))
+                    .route("/internal/issue-token", issue_token)
+            }
+        }
+    }
+
+    /// What every route has: an answer to unknown paths and wrong methods, a limit on time, an
+    /// answer to panics, a request id and a line in the log.
+    fn finish(&self, routes: Router) -> Router {
+        key0_axum::with_problem_fallbacks(routes, self.validator.responder())
+            .layer(middleware::from_fn(limit_time))
+            .layer(CatchPanicLayer::custom(answer_panic))
+            .layer(middleware::from_fn(observe))
+    }
+}
+
+#[derive(Serialize)]
+struct Health {
+    status: &'static str,
+    service: &'static str,
+}
+
+async fn health() -> Json<Health> {
+    Json(Health { status: "ok", service: "backend" })
+}
+
+async fn ready(State(store): State<Arc<Cached>>) -> Result<Json<Health>, Rejection> {
+    match tokio::time::timeout(READY_TIMEOUT, store.ping()).await {
+        Ok(Ok(())) => Ok(Json(Health { status: "ready", service: "backend" })),
+        Ok(Err(error)) => Err(Rejection::new(RejectionKind::StoreUnavailable).cause(error)),
+        Err(elapsed) => Err(Rejection::new(RejectionKind::StoreUnavailable).cause(elapsed)),
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Photo<'a> {
+    id: &'a str,
+    tier_id: Option<&'a PlanId>,
+    plan_id: Option<&'a PlanId>,
+    url: String,
+    title: String,
+    resolution: &'static str,
+}
+
+async fn photo(Path(id): Path<String>, identity: Identity) -> Result<Response, Rejection> {
+    Policy::resource(id.as_str()).check(&identity)?;
+    let photo = Photo {
+        id: &id,
+        tier_id: identity.plan_id(),
+        plan_id: identity.plan_id(),
+        url: format!("https://cdn.example.com/photos/{id}.jpg"),
+        title: format!("Photo {id}"),
+        resolution: "4K",
+    };
+    Ok(Json(photo).into_response())
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Data<'a> {
+    id: &'a str,
+    data: &'static str,
+    tier_id: Option<&'a PlanId>,
+    plan_id: Option<&'a PlanId>,
+    resource_id: Option<&'a ResourceId>,
+}
+
+async fn data(Path(id): Path<String>, identity: Identity) -> Result<Response, Rejection> {
+    Policy::resource(id.as_str()).check(&identity)?;
+    let data = Data {
+        id: &id,
+        data: "premium content",
+        tier_id: identity.plan_id(),
+        plan_id: identity.plan_id(),
+        resource_id: identity.resource_id(),
+    };
+    Ok(Json(data).into_response())
+}
+
+async fn limit_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Rejection::from(RejectionKind::Timeout).into_response(),
+    }
+}
+
+/// The panic's own words are in the log, by the panic hook; the caller gets none of them.
+fn answer_panic(_: Box<dyn std::any::Any + Send>) -> Response {
+    Rejection::from(RejectionKind::Internal).into_response()
+}
+
+async fn observe(request: Request, next: Next) -> Response {
+    let started = std::time::Instant::now();
+    let id = request_id(request.headers().get(REQUEST_ID));
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let mut response = next.run(request).await;
+    let status = response.status().as_u16();
+    let request_id = id.to_str().unwrap_or_default();
+    let micros = started.elapsed().as_micros();
+    match response.extensions().get::<Rejection>() {
+        Some(rejection) if status >= 500 => {
+            let cause = Chain(rejection).to_string();
+            tracing::error!(%method, path, status, micros, request_id, cause, "request failed");
+        }
+        Some(rejection) => {
+            let cause = Chain(rejection).to_string();
+            tracing::info!(%method, path, status, micros, request_id, cause, "request refused");
+        }
+        None => tracing::info!(%method, path, status, micros, request_id, "request"),
+    }
+    response.headers_mut().insert(REQUEST_ID, id);
+    response
+}
+
+/// The caller's own id where it is harmless, else a new one.
+fn request_id(sent: Option<&HeaderValue>) -> HeaderValue {
+    let sane = |value: &&HeaderValue| {
+        (1..=128).contains(&value.len()) && value.as_bytes().iter().all(u8::is_ascii_graphic)
+    };
+    match sent.filter(sane) {
+        Some(value) => value.clone(),
+        None => {
+            let id = uuid::Uuid::now_v7().hyphenated().to_string();
+            HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("-"))
+        }
+    }
+}
+
+/// An error and all its causes on one line.
+struct Chain<'a>(&'a (dyn std::error::Error + 'static));
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut next = self.0.source();
+        while let Some(cause) = next {
+            write!(f, ": {cause}")?;
+            next = cause.source();
+        }
+        Ok(())
+    }
+}
+
+/// The sample's way to deal with a payment: a line in the log.
+#[derive(Debug)]
+struct LogPayment;
+
+#[async_trait::async_trait]
+impl PaymentHandler for LogPayment {
+    async fn handle(&self, payment: &Payment) -> Result<(), HandlerError> {
+        tracing::info!(
+            challenge_id = %payment.challenge_id,
+            resource_id = %payment.resource_id,
+            plan_id = %payment.plan_id,
+            tx_hash = %payment.tx_hash,
+            "payment received"
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,200 @@
+//! Listening, limits on connections, draining.
+
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Router, body::Body};
+use hyper::{Request, body::Incoming, server::conn::http1};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+    service::TowerToHyperService,
+};
+use key0_auth::store::SqliteOpenError;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
+
+use crate::{config::Config, logging, routes::App};
+
+/// How long a client may take to send the head of a request, and how long a connection may idle.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// The most that the head of a request may be, in bytes.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// The most connections at a time, over all listeners.
+const MAX_CONNECTIONS: usize = 8_192;
+/// How long requests may go on after the signal to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+/// How long to wait when the system gives no more connections, as when it is out of files.
+const BREATH: Duration = Duration::from_millis(100);
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    #[error("{0}")]
+    Database(#[from] SqliteOpenError),
+    #[error("can't listen on {0}: {1}")]
+    Listen(SocketAddr, io::Error),
+    #[error("the runtime did not start: {0}")]
+    Runtime(io::Error),
+    #[error("can't listen for signals: {0}")]
+    Signal(io::Error),
+}
+
+impl StartError {
+    /// 2 for what the operator can mend in the configuration, else 1.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Database(_) | Self::Listen(..) => 2,
+            Self::Runtime(_) | Self::Signal(_) => 1,
+        }
+    }
+}
+
+/// Serves until the signal to stop, then drains.
+pub(crate) fn serve(config: Config) -> Result<(), StartError> {
+    logging::start(&config.log);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(StartError::Runtime)?;
+    runtime.block_on(run(config))
+}
+
+async fn run(config: Config) -> Result<(), StartError> {
+    // Every address is bound before the store is opened, so that nothing is left half-started.
+    let public = listen(config.public).await?;
+    let internal = match config.internal {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
+    let app = App::open(&config)?;
+    let housekeeping = tokio::spawn(app.clone().keep_house());
+    let stop = stop_signal().map_err(StartError::Signal)?;
+    announce(&config, &public, internal.as_ref());
+
+    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut listeners = JoinSet::new();
+    let split = internal.is_some();
+    if let Some(internal) = internal {
+        listeners.spawn(accept(internal, app.internal(), connections.clone(), stop.clone()));
+    }
+    let routes = if split { app.public() } else { app.everything() };
+    listeners.spawn(accept(public, routes, connections, stop));
+    listeners.join_all().await;
+    housekeeping.abort();
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|error| StartError::Listen(address, error))
+}
+
+/// Takes connections until the signal to stop, then waits for the open ones.
+async fn accept(
+    listener: TcpListener,
+    routes: Router,
+    connections: Arc<Semaphore>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let graceful = GracefulShutdown::new();
+    loop {
+        let permit = tokio::select! {
+            permit = connections.clone().acquire_owned() => permit,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        let (Ok(permit), Ok((stream, _))) = (permit, accepted) else {
+            tokio::time::sleep(BREATH).await;
+            continue;
+        };
+        let connection = graceful.watch(connection(stream, routes.clone()));
+        tokio::spawn(async move {
+            // A client that breaks off, or sends what is not HTTP, is its own business.
+            let _ = connection.await;
+            drop(permit);
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
+        tracing::warn!("some requests were cut off after {DRAIN:?}");
+    }
+}
+
+fn connection(
+    stream: TcpStream,
+    routes: Router,
+) -> http1::Connection<TokioIo<TcpStream>, TowerToHyperService<Hyper>> {
+    // Small answers go out at once.
+    let _ = stream.set_nodelay(true);
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(Hyper(routes)))
+}
+
+/// The routes as hyper calls them.
+#[derive(Clone)]
+struct Hyper(Router);
+
+impl tower::Service<Request<Incoming>> for Hyper {
+    type Response = axum::response::Response;
+    type Error = Infallible;
+    type Future = axum::routing::future::RouteFuture<Infallible>;
+
+    fn poll_ready(
+        &mut self,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), Infallible>> {
+        tower::Service::<Request<Body>>::poll_ready(&mut self.0, cx)
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        tower::Service::call(&mut self.0, request.map(Body::new))
+    }
+}
+
+/// Becomes true at SIGTERM or Ctrl-C.
+fn stop_signal() -> io::Result<watch::Receiver<bool>> {
+    let (sender, receiver) = watch::channel(false);
+    #[cfg(unix)]
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::spawn(async move {
+        #[cfg(unix)]
+        let terminate = terminate.recv();
+        #[cfg(not(unix))]
+        let terminate = std::future::pending::<()>();
+        tokio::select! {
+            _ = terminate => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        tracing::info!("stopping: no new connections, open requests have {DRAIN:?}");
+        let _ = sender.send(true);
+    });
+    Ok(receiver)
+}
+
+/// Says what is served where, and loudly what is open.
+fn announce(config: &Config, public: &TcpListener, internal: Option<&TcpListener>) {
+    let address = |listener: &TcpListener| {
+        listener.local_addr().map_or_else(|_| "?".to_owned(), |address| format!("http://{address}"))
+    };
+    println!("key0-backend {}", env!("CARGO_PKG_VERSION"));
+    println!("listening on    {}", address(public));
+    if let Some(internal) = internal {
+        println!("internal on     {}", address(internal));
+    }
+    println!("protected       /api/photos/{{id}}  /api/data/{{id}}");
+    println!("internal paths  /internal/issue-token  /internal/payment-received");
+    println!("store           {}", config.database);
+    for warning in &config.warnings {
+        println!("WARNING         {warning}");
+        tracing::warn!("{warning}");
+    }
+}

@@ -1,0 +1,100 @@
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::Semaphore;
+
+use super::Cached;
+use crate::{
+    domain::Clock,
+    error::{ConfigError, ConfigFault},
+    store::keys::KeyStore,
+};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The limits of a [`Cached`].
+#[derive(Debug)]
+pub struct CachedBuilder {
+    pub(super) inner: Arc<dyn KeyStore>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) time_to_live: Duration,
+    pub(super) read_deadline: Duration,
+    pub(super) max_keys: u64,
+    pub(super) max_misses: u64,
+    pub(super) max_concurrent_reads: usize,
+}
+
+impl CachedBuilder {
+    pub(super) fn new(inner: Arc<dyn KeyStore>, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            inner,
+            clock,
+            time_to_live: Duration::from_secs(5),
+            read_deadline: Duration::from_millis(500),
+            max_keys: 100_000,
+            max_misses: 65_536,
+            max_concurrent_reads: 64,
+        }
+    }
+
+    /// How long an answer is remembered: 5 s unless set, at most a day. Zero remembers nothing,
+    /// and still makes one read of many at the same time.
+    ///
+    /// This bounds how long a change stays unseen that the inner store doesn't tell of.
+    #[must_use]
+    pub fn time_to_live(mut self, time_to_live: Duration) -> Self {
+        self.time_to_live = time_to_live;
+        self
+    }
+
+    /// How long one read of the inner store may take, the wait for its turn included: 500 ms
+    /// unless set.
+    #[must_use]
+    pub fn read_deadline(mut self, read_deadline: Duration) -> Self {
+        self.read_deadline = read_deadline;
+        self
+    }
+
+    /// How many keys are remembered: 100,000 unless set. One takes about 1 KiB, and whatever its
+    /// metadata takes.
+    #[must_use]
+    pub fn max_keys(mut self, max_keys: u64) -> Self {
+        self.max_keys = max_keys;
+        self
+    }
+
+    /// How many unknown digests are remembered: 65,536 unless set. One takes about 0.5 KiB.
+    #[must_use]
+    pub fn max_misses(mut self, max_misses: u64) -> Self {
+        self.max_misses = max_misses;
+        self
+    }
+
+    /// How many reads of the inner store run at once: 64 unless set. Further ones wait.
+    #[must_use]
+    pub fn max_concurrent_reads(mut self, max_concurrent_reads: usize) -> Self {
+        self.max_concurrent_reads = max_concurrent_reads;
+        self
+    }
+
+    /// The cache, which listens to its inner store from now on.
+    ///
+    /// # Errors
+    ///
+    /// Fails on a time to live of more than a day, a read deadline of zero, and on reads at once
+    /// that are none or more than a semaphore can count.
+    pub fn build(self) -> Result<Cached, ConfigError> {
+        let mut faults = Vec::new();
+        if self.time_to_live > DAY {
+            faults.push(ConfigFault::invalid("the cache's time to live", "it is at most a day"));
+        }
+        if self.read_deadline.is_zero() {
+            faults.push(ConfigFault::invalid("the store's read deadline", "it is above zero"));
+        }
+        if !(1..=Semaphore::MAX_PERMITS).contains(&self.max_concurrent_reads) {
+            let reason = "it is at least 1 and at most what a semaphore counts";
+            faults.push(ConfigFault::invalid("the number of concurrent reads", reason));
+        }
+        ConfigError::check(faults)?;
+        Ok(Cached::assemble(self))
+    }
+}

@@ -1,0 +1,180 @@
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+
+use super::{Cached, state::Life};
+use crate::{
+    apikey::{Grant, KeyDigest, KeyFormat, KeyRecord},
+    domain::{KeyId, PlanId, ResourceId, SystemClock, Timestamp},
+    error::StoreError,
+    store::keys::KeyStore,
+};
+
+/// Holds some keys, and counts its reads.
+#[derive(Debug, Default)]
+struct Keys {
+    keys: Vec<KeyRecord>,
+    reads: AtomicUsize,
+}
+
+#[async_trait]
+impl KeyStore for Keys {
+    async fn find(&self, digest: &KeyDigest) -> Result<Option<KeyRecord>, StoreError> {
+        self.reads.fetch_add(1, Relaxed);
+        let at = self.keys.binary_search_by_key(digest.as_bytes(), |key| *key.digest.as_bytes());
+        Ok(at.ok().map(|at| self.keys[at].clone()))
+    }
+
+    async fn get(&self, _id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
+        Ok(None)
+    }
+
+    async fn insert(&self, _record: &KeyRecord) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn revoke(&self, _id: &KeyId, _at: Timestamp) -> Result<Option<KeyDigest>, StoreError> {
+        Ok(None)
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+impl Keys {
+    fn new(count: usize) -> Arc<Self> {
+        let grant = Grant::Payment {
+            resource_id: ResourceId::new("photo-1").unwrap(),
+            plan_id: PlanId::new("basic").unwrap(),
+            permissions: None,
+        };
+        let new_key = |_| {
+            let key = KeyFormat::default().generate().unwrap();
+            KeyRecord::new(KeyId::generate(), &key, grant.clone(), Timestamp::from_seconds(0))
+        };
+        let mut keys: Vec<_> = (0..count).map(new_key).collect();
+        keys.sort_by_key(|key| *key.digest.as_bytes());
+        Arc::new(Self { keys, reads: AtomicUsize::new(0) })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_unknown_keys_displaces_no_known_one() {
+    const KNOWN: usize = 1_000;
+    const FLOOD: usize = 60_000;
+    const MAX_MISSES: u64 = 5_000;
+    /// What moka lets in before it tidies up.
+    const SLACK: u64 = 2_500;
+
+    let store = Keys::new(KNOWN);
+    let cache = Cached::builder(store.clone(), Arc::new(SystemClock))
+        .time_to_live(Duration::from_secs(3600))
+        .max_keys(KNOWN as u64)
+        .max_misses(MAX_MISSES)
+        .build()
+        .unwrap();
+    let cache = Arc::new(cache);
+    for key in &store.keys {
+        assert!(cache.find_shared(&key.digest).await.unwrap().is_some());
+    }
+    cache.loader.state.found.run_pending_tasks().await;
+
+    let flood = |from: usize| {
+        let cache = cache.clone();
+        async move {
+            for n in from..from + FLOOD / 2 {
+                let unknown = KeyDigest::of(&n.to_string());
+                assert!(cache.find_shared(&unknown).await.unwrap().is_none());
+                if n % 5_000 == 0 {
+                    let remembered = cache.loader.state.unknown.iter().count() as u64;
+                    assert!(remembered <= MAX_MISSES + SLACK, "{remembered}");
+                }
+            }
+        }
+    };
+    let (one, other) = (tokio::spawn(flood(0)), tokio::spawn(flood(FLOOD)));
+    one.await.unwrap();
+    other.await.unwrap();
+    cache.loader.state.unknown.run_pending_tasks().await;
+    assert!(cache.loader.state.unknown.entry_count() <= MAX_MISSES);
+    assert_eq!(cache.loader.state.found.iter().count(), KNOWN);
+
+    let before = store.reads.load(Relaxed);
+    assert!(before >= KNOWN + FLOOD);
+    for key in &store.keys {
+        assert!(cache.find_shared(&key.digest).await.unwrap().is_some());
+    }
+    assert_eq!(store.reads.load(Relaxed), before);
+}
+
+#[tokio::test]
+async fn debug_shows_no_digest_and_no_key() {
+    let store = Keys::new(1);
+    let cache = Cached::new(store.clone(), Arc::new(SystemClock));
+    cache.find(&store.keys[0].digest).await.unwrap();
+    cache.find(&KeyDigest::of("unknown")).await.unwrap();
+    cache.loader.state.found.run_pending_tasks().await;
+    cache.loader.state.unknown.run_pending_tasks().await;
+    let state = format!("{:?}", cache.loader.state);
+    assert_eq!(state, "State { found: 1, unknown: 1, .. }");
+    let bytes = format!("{:?}", store.keys[0].digest.as_bytes());
+    assert!(!format!("{cache:?}").contains(bytes.trim_matches(['[', ']'])));
+}
+
+#[test]
+fn limits_that_make_no_sense_are_refused_together() {
+    let store: Arc<dyn KeyStore> = Keys::new(0);
+    let builder = || Cached::builder(store.clone(), Arc::new(SystemClock));
+    let error = builder()
+        .time_to_live(Duration::MAX)
+        .read_deadline(Duration::ZERO)
+        .max_concurrent_reads(0)
+        .build()
+        .unwrap_err();
+    assert_eq!(error.faults().len(), 3, "{error}");
+    assert!(builder().max_concurrent_reads(usize::MAX).build().is_err());
+    let extremes = builder()
+        .time_to_live(Duration::ZERO)
+        .read_deadline(Duration::MAX)
+        .max_keys(0)
+        .max_misses(0);
+    assert!(extremes.build().is_ok());
+}
+
+#[tokio::test]
+async fn extreme_limits_work() {
+    let store = Keys::new(1);
+    let cache = Cached::builder(store.clone(), Arc::new(SystemClock))
+        .read_deadline(Duration::MAX)
+        .max_keys(0)
+        .max_misses(0)
+        .build()
+        .unwrap();
+    for _ in 0..3 {
+        assert!(cache.find(&store.keys[0].digest).await.unwrap().is_some());
+        assert!(cache.find(&KeyDigest::of("unknown")).await.unwrap().is_none());
+    }
+}
+
+#[test]
+fn a_life_ends_with_the_time_to_live_or_with_the_key() {
+    let at = Timestamp::from_seconds;
+    let life = Life::new(at(100), Duration::from_secs(5));
+    for (expires_at, until) in
+        [(None, 105), (Some(103), 103), (Some(106), 105), (Some(100), 105), (Some(99), 105)]
+    {
+        let life = life.until_at_most(expires_at.map(at));
+        assert!(life.includes(at(100)) && life.includes(at(until).minus(Duration::from_micros(1))));
+        assert!(!life.includes(at(until)), "{expires_at:?}");
+        assert!(!life.includes(at(99)));
+    }
+}

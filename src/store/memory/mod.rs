@@ -1,0 +1,59 @@
+mod idempotency;
+mod keys;
+mod payments;
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+};
+
+use super::listeners::Listeners;
+use crate::error::StoreError;
+
+/// Keeps everything in this process's memory: for tests, demos and caches of nothing lasting.
+///
+/// It forgets all of it at exit, also what was spent and what was revoked, it is shared with no
+/// other process, and nothing bounds it but what is purged. Clones are the same store.
+#[derive(Clone, Default)]
+pub struct MemoryStore {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    listeners: Listeners,
+}
+
+#[derive(Default)]
+struct State {
+    keys: keys::Keys,
+    issuances: payments::Issuances,
+    payments: payments::Payments,
+    requests: idempotency::Requests,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Runs one transaction.
+    fn with<T>(
+        &self,
+        work: impl FnOnce(&mut State) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut state =
+            self.shared.state.lock().map_err(|_| {
+                StoreError::unavailable("a panic left the store in an unknown state")
+            })?;
+        work(&mut state)
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").finish_non_exhaustive()
+    }
+}

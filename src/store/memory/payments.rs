@@ -1,0 +1,266 @@
+use std::collections::{BTreeMap, HashMap};
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use super::MemoryStore;
+use crate::{
+    apikey::KeyRecord,
+    domain::{ChallengeId, Timestamp},
+    error::StoreError,
+    store::{
+        Change, Issuance, IssuanceClaim, IssuanceKey, IssuanceState, Lease, LeasedPayment, Payment,
+        PaymentOutcome, PaymentStore, RequestFingerprint,
+    },
+};
+
+#[derive(Default)]
+pub(super) struct Issuances {
+    entries: HashMap<IssuanceKey, Entry>,
+    /// Which id claimed or spent a hash.
+    spent: HashMap<String, IssuanceKey>,
+}
+
+struct Entry {
+    fingerprint: RequestFingerprint,
+    tx_hash: String,
+    stage: Stage,
+}
+
+enum Stage {
+    Claimed(Lease),
+    Issued(Issuance),
+}
+
+#[derive(Default)]
+pub(super) struct Payments {
+    entries: HashMap<ChallengeId, Kept>,
+    paid: HashMap<String, ChallengeId>,
+    /// Unfinished payments, by when they are due and then by arrival.
+    due: BTreeMap<(Timestamp, u64), ChallengeId>,
+    arrivals: u64,
+}
+
+struct Kept {
+    payment: Payment,
+    attempts: u32,
+    lease: Option<Uuid>,
+    /// Its place in the queue; the lease's end while it is leased.
+    due: (Timestamp, u64),
+}
+
+impl Issuances {
+    fn remove(&mut self, key: &IssuanceKey) {
+        if let Some(entry) = self.entries.remove(key) {
+            self.spent.remove(&entry.tx_hash);
+        }
+    }
+
+    fn remove_if_lapsed(&mut self, key: &IssuanceKey, now: Timestamp) {
+        let stage = self.entries.get(key).map(|entry| &entry.stage);
+        if matches!(stage, Some(Stage::Claimed(lease)) if lease.until <= now) {
+            self.remove(key);
+        }
+    }
+
+    /// The entry that this very claim holds.
+    fn held(&mut self, claim: &IssuanceClaim) -> Option<&mut Entry> {
+        self.entries.get_mut(&claim.key).filter(
+            |entry| matches!(&entry.stage, Stage::Claimed(lease) if lease.token == claim.lease.token),
+        )
+    }
+
+    fn issued(&mut self, key: &IssuanceKey) -> Option<&mut Issuance> {
+        match self.entries.get_mut(key).map(|entry| &mut entry.stage) {
+            Some(Stage::Issued(issuance)) => Some(issuance),
+            _ => None,
+        }
+    }
+}
+
+impl Payments {
+    /// Moves a payment that is leased so to another place in the queue, or out of it.
+    fn end_lease(&mut self, id: &ChallengeId, lease: &Lease, next: Option<Timestamp>) -> bool {
+        let held = self.entries.get_mut(id).filter(|kept| kept.lease == Some(lease.token));
+        let Some(kept) = held else { return false };
+        kept.lease = None;
+        self.due.remove(&kept.due);
+        if let Some(next) = next {
+            kept.due.0 = next;
+            self.due.insert(kept.due, id.clone());
+        }
+        true
+    }
+}
+
+#[async_trait]
+impl PaymentStore for MemoryStore {
+    async fn begin_issuance(
+        &self,
+        claim: &IssuanceClaim,
+        now: Timestamp,
+    ) -> Result<IssuanceState, StoreError> {
+        self.with(|state| {
+            let issuances = &mut state.issuances;
+            let tx_hash = claim.tx_hash.normalized();
+            issuances.remove_if_lapsed(&claim.key, now);
+            if let Some(other) = issuances.spent.get(&tx_hash).cloned() {
+                issuances.remove_if_lapsed(&other, now);
+            }
+            if let Some(entry) = issuances.entries.get(&claim.key) {
+                return Ok(match &entry.stage {
+                    _ if entry.fingerprint != claim.fingerprint => IssuanceState::Conflict,
+                    Stage::Claimed(_) => IssuanceState::InProgress,
+                    Stage::Issued(issuance) => IssuanceState::Issued(issuance.clone()),
+                });
+            }
+            if issuances.spent.contains_key(&tx_hash) {
+                return Ok(IssuanceState::Redeemed);
+            }
+            issuances.spent.insert(tx_hash.clone(), claim.key.clone());
+            let stage = Stage::Claimed(claim.lease.clone());
+            let entry = Entry { fingerprint: claim.fingerprint, tx_hash, stage };
+            issuances.entries.insert(claim.key.clone(), entry);
+            Ok(IssuanceState::Started)
+        })
+    }
+
+    async fn complete_issuance(
+        &self,
+        claim: &IssuanceClaim,
+        issuance: &Issuance,
+        record: Option<&KeyRecord>,
+    ) -> Result<bool, StoreError> {
+        let kept = self.with(|state| {
+            let Some(entry) = state.issuances.held(claim) else { return Ok(false) };
+            if let Some(record) = record {
+                state.keys.insert(record)?;
+            }
+            entry.stage = Stage::Issued(issuance.clone());
+            Ok(true)
+        })?;
+        if let Some(record) = record.filter(|_| kept) {
+            self.shared.listeners.tell(&[Change::Key(record.digest)]);
+        }
+        Ok(kept)
+    }
+
+    async fn abandon_issuance(&self, claim: &IssuanceClaim) -> Result<(), StoreError> {
+        self.with(|state| {
+            if state.issuances.held(claim).is_some() {
+                state.issuances.remove(&claim.key);
+            }
+            Ok(())
+        })
+    }
+
+    async fn replace_issuance(
+        &self,
+        key: &IssuanceKey,
+        old: &Issuance,
+        new: &Issuance,
+        display: &str,
+    ) -> Result<bool, StoreError> {
+        let replaced = self.with(|state| {
+            let Some(issuance) = state.issuances.issued(key).filter(|stored| *stored == old) else {
+                return Ok(false);
+            };
+            if let Some(id) = &old.key_id
+                && !state.keys.replace(id, old.digest, new.digest, display)?
+            {
+                return Ok(false);
+            }
+            *issuance = new.clone();
+            Ok(true)
+        })?;
+        if replaced {
+            self.shared.listeners.tell(&[Change::Key(old.digest), Change::Key(new.digest)]);
+        }
+        Ok(replaced)
+    }
+
+    async fn forget_nonces(&self, before: Timestamp, limit: u32) -> Result<u32, StoreError> {
+        self.with(|state| {
+            let nonces =
+                state.issuances.entries.values_mut().filter_map(|entry| match &mut entry.stage {
+                    Stage::Issued(issuance) if issuance.issued_at < before => {
+                        issuance.nonce.is_some().then_some(&mut issuance.nonce)
+                    }
+                    _ => None,
+                });
+            let mut forgotten = 0;
+            for nonce in nonces.take(limit as usize) {
+                *nonce = None;
+                forgotten += 1;
+            }
+            Ok(forgotten)
+        })
+    }
+
+    async fn record_payment(&self, payment: &Payment) -> Result<PaymentOutcome, StoreError> {
+        self.with(|state| {
+            let payments = &mut state.payments;
+            let tx_hash = payment.tx_hash.normalized();
+            let known = payments.entries.get(&payment.challenge_id);
+            let payer = payments.paid.get(&tx_hash);
+            if known.is_some() && payer == Some(&payment.challenge_id) {
+                return Ok(PaymentOutcome::Repeated);
+            }
+            if known.is_some() || payer.is_some() {
+                return Ok(PaymentOutcome::Conflict);
+            }
+            let due = (payment.received_at, payments.arrivals);
+            payments.arrivals += 1;
+            payments.due.insert(due, payment.challenge_id.clone());
+            payments.paid.insert(tx_hash, payment.challenge_id.clone());
+            let kept = Kept { payment: payment.clone(), attempts: 0, lease: None, due };
+            payments.entries.insert(payment.challenge_id.clone(), kept);
+            Ok(PaymentOutcome::Recorded)
+        })
+    }
+
+    async fn payment(&self, challenge_id: &ChallengeId) -> Result<Option<Payment>, StoreError> {
+        self.with(|state| {
+            Ok(state.payments.entries.get(challenge_id).map(|kept| kept.payment.clone()))
+        })
+    }
+
+    async fn lease_payment(
+        &self,
+        lease: &Lease,
+        now: Timestamp,
+    ) -> Result<Option<LeasedPayment>, StoreError> {
+        self.with(|state| {
+            let payments = &mut state.payments;
+            let Some(first) = payments.due.first_entry().filter(|first| first.key().0 <= now)
+            else {
+                return Ok(None);
+            };
+            let id = first.remove();
+            let Some(kept) = payments.entries.get_mut(&id) else { return Ok(None) };
+            kept.due.0 = lease.until;
+            payments.due.insert(kept.due, id);
+            kept.lease = Some(lease.token);
+            let attempts = kept.attempts;
+            kept.attempts = attempts.saturating_add(1);
+            Ok(Some(LeasedPayment { payment: kept.payment.clone(), attempts }))
+        })
+    }
+
+    async fn finish_payment(
+        &self,
+        challenge_id: &ChallengeId,
+        lease: &Lease,
+    ) -> Result<bool, StoreError> {
+        self.with(|state| Ok(state.payments.end_lease(challenge_id, lease, None)))
+    }
+
+    async fn retry_payment(
+        &self,
+        challenge_id: &ChallengeId,
+        lease: &Lease,
+        next_attempt: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.with(|state| Ok(state.payments.end_lease(challenge_id, lease, Some(next_attempt))))
+    }
+}

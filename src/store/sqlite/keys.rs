@@ -1,0 +1,155 @@
+use std::sync::Weak;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension, Row, ToSql};
+
+use super::{
+    SqliteStore,
+    row::{Fault, bad, instant, instant_if_any, json, parsed, to_json},
+    worker::Transaction,
+};
+use crate::{
+    apikey::{Grant, KeyDigest, KeyRecord},
+    domain::{KeyId, Timestamp},
+    error::StoreError,
+    store::{ChangeListener, keys::KeyStore},
+};
+
+const BY_DIGEST: &str = "SELECT id, digest, display, kind, role, permissions, resource_id, plan_id,
+    label, metadata, created_at, expires_at, revoked_at, last_used_at FROM keys WHERE digest = ?1";
+const BY_ID: &str = "SELECT id, digest, display, kind, role, permissions, resource_id, plan_id,
+    label, metadata, created_at, expires_at, revoked_at, last_used_at FROM keys WHERE id = ?1";
+
+#[async_trait]
+impl KeyStore for SqliteStore {
+    async fn find(&self, digest: &KeyDigest) -> Result<Option<KeyRecord>, StoreError> {
+        let digest = *digest;
+        self.read(move |conn| one(conn, BY_DIGEST, digest.as_bytes())).await
+    }
+
+    async fn get(&self, id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
+        let id = id.clone();
+        self.read(move |conn| one(conn, BY_ID, &id.as_str())).await
+    }
+
+    async fn insert(&self, record: &KeyRecord) -> Result<(), StoreError> {
+        let record = record.clone();
+        self.write(move |tx| insert(tx, &record)).await
+    }
+
+    async fn revoke(&self, id: &KeyId, at: Timestamp) -> Result<Option<KeyDigest>, StoreError> {
+        let id = id.clone();
+        self.write(move |tx| {
+            let digest = tx
+                .conn
+                .prepare_cached(
+                    "UPDATE keys SET revoked_at = ?2 WHERE id = ?1 AND revoked_at IS NULL
+                     RETURNING digest",
+                )?
+                .query_row((id.as_str(), at.as_micros()), |row| row.get(0))
+                .optional()?
+                .map(KeyDigest::from_bytes);
+            if let Some(digest) = digest {
+                tx.changed(digest);
+            }
+            Ok(digest)
+        })
+        .await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.read(|conn| {
+            let mut statement = conn.prepare_cached("SELECT count(*) FROM sqlite_schema")?;
+            Ok(statement.query_row((), |_| Ok(()))?)
+        })
+        .await
+    }
+
+    fn subscribe(&self, listener: Weak<dyn ChangeListener>) {
+        self.shared.listeners.add(listener);
+    }
+}
+
+pub(super) fn insert(tx: &mut Transaction<'_>, record: &KeyRecord) -> Result<(), Fault> {
+    let (role, permissions, resource_id, plan_id) = match &record.grant {
+        Grant::Integrator { role, permissions } => (Some(role.as_str()), permissions, None, None),
+        Grant::Payment { resource_id, plan_id, permissions } => {
+            (None, permissions, Some(resource_id.as_str()), Some(plan_id.as_str()))
+        }
+    };
+    let permissions = permissions.as_ref().map(to_json).transpose()?;
+    tx.conn
+        .prepare_cached(
+            "INSERT INTO keys (id, digest, display, kind, role, permissions, resource_id, plan_id,
+                 label, metadata, created_at, expires_at, revoked_at, last_used_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+        )?
+        .execute((
+            record.id.as_str(),
+            record.digest.as_bytes(),
+            &record.display,
+            record.kind().as_str(),
+            role,
+            permissions,
+            resource_id,
+            plan_id,
+            &record.label,
+            to_json(&record.metadata)?,
+            record.created_at.as_micros(),
+            record.expires_at.map(Timestamp::as_micros),
+            record.revoked_at.map(Timestamp::as_micros),
+            record.last_used_at.map(Timestamp::as_micros),
+        ))?;
+    tx.changed(record.digest);
+    Ok(())
+}
+
+/// Gives a record another digest; `false` where it does not have the old one any more.
+pub(super) fn replace(
+    tx: &mut Transaction<'_>,
+    id: &KeyId,
+    old: KeyDigest,
+    new: KeyDigest,
+    display: &str,
+) -> Result<bool, Fault> {
+    let replaced = tx
+        .conn
+        .prepare_cached("UPDATE keys SET digest = ?3, display = ?4 WHERE id = ?1 AND digest = ?2")?
+        .execute((id.as_str(), old.as_bytes(), new.as_bytes(), display))?;
+    Ok(replaced == 1)
+}
+
+fn one(conn: &Connection, query: &str, wanted: &dyn ToSql) -> Result<Option<KeyRecord>, Fault> {
+    let mut statement = conn.prepare_cached(query)?;
+    let mut rows = statement.query([wanted])?;
+    rows.next()?.map(record).transpose()
+}
+
+fn record(row: &Row<'_>) -> Result<KeyRecord, Fault> {
+    let text = |index| row.get::<_, Option<String>>(index);
+    let permissions = text(5)?.map(|text| json(&text, "permissions")).transpose()?;
+    let kind: String = row.get(3)?;
+    let grant = match (&*kind, text(4)?, text(6)?, text(7)?) {
+        ("integrator", Some(role), None, None) => {
+            Grant::Integrator { role: parsed(&role, "role")?, permissions }
+        }
+        ("payment", None, Some(resource_id), Some(plan_id)) => Grant::Payment {
+            resource_id: parsed(&resource_id, "resource_id")?,
+            plan_id: parsed(&plan_id, "plan_id")?,
+            permissions,
+        },
+        _ => return Err(bad("kind")),
+    };
+    Ok(KeyRecord {
+        id: parsed(&row.get::<_, String>(0)?, "id")?,
+        digest: KeyDigest::from_bytes(row.get(1)?),
+        display: row.get(2)?,
+        grant,
+        label: row.get(8)?,
+        metadata: json(&row.get::<_, String>(9)?, "metadata")?,
+        created_at: instant(row.get(10)?, "created_at")?,
+        expires_at: instant_if_any(row.get(11)?, "expires_at")?,
+        revoked_at: instant_if_any(row.get(12)?, "revoked_at")?,
+        last_used_at: instant_if_any(row.get(13)?, "last_used_at")?,
+    })
+}

@@ -1,0 +1,338 @@
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use super::{
+    SqliteStore, keys,
+    row::{Fault, bad, instant, instant_if_any, json, parsed, to_json},
+};
+use crate::{
+    apikey::{KeyDigest, KeyRecord, Nonce, SecretFingerprint},
+    domain::{ChallengeId, Timestamp},
+    error::StoreError,
+    store::{
+        Issuance, IssuanceClaim, IssuanceKey, IssuanceState, Lease, LeasedPayment, Payment,
+        PaymentOutcome, PaymentStore, RequestFingerprint,
+    },
+};
+
+#[async_trait]
+impl PaymentStore for SqliteStore {
+    async fn begin_issuance(
+        &self,
+        claim: &IssuanceClaim,
+        now: Timestamp,
+    ) -> Result<IssuanceState, StoreError> {
+        let claim = claim.clone();
+        self.write(move |tx| begin(tx.conn, &claim, now)).await
+    }
+
+    async fn complete_issuance(
+        &self,
+        claim: &IssuanceClaim,
+        issuance: &Issuance,
+        record: Option<&KeyRecord>,
+    ) -> Result<bool, StoreError> {
+        let (claim, issuance, record) = (claim.clone(), issuance.clone(), record.cloned());
+        self.write(move |tx| {
+            if !put(tx.conn, &claim.key, Some(&claim.lease), &issuance)? {
+                return Ok(false);
+            }
+            if let Some(record) = &record {
+                keys::insert(tx, record)?;
+            }
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn abandon_issuance(&self, claim: &IssuanceClaim) -> Result<(), StoreError> {
+        let (key, token) = (claim.key.clone(), claim.lease.token);
+        self.write(move |tx| {
+            tx.conn
+                .prepare_cached(
+                    "DELETE FROM issuances WHERE namespace = ?1 AND id = ?2 AND lease_token = ?3",
+                )?
+                .execute((key.namespace(), key.id(), token.as_bytes()))?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn replace_issuance(
+        &self,
+        key: &IssuanceKey,
+        old: &Issuance,
+        new: &Issuance,
+        display: &str,
+    ) -> Result<bool, StoreError> {
+        let (key, old, new) = (key.clone(), old.clone(), new.clone());
+        let display = display.to_owned();
+        self.write(move |tx| {
+            let stored = known(tx.conn, &key)?.and_then(|known| known.issuance);
+            if stored.as_ref() != Some(&old) {
+                return Ok(false);
+            }
+            if let Some(id) = &old.key_id
+                && !keys::replace(tx, id, old.digest, new.digest, &display)?
+            {
+                return Ok(false);
+            }
+            put(tx.conn, &key, None, &new)?;
+            tx.changed(old.digest);
+            tx.changed(new.digest);
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn forget_nonces(&self, before: Timestamp, limit: u32) -> Result<u32, StoreError> {
+        self.write(move |tx| {
+            let forgotten = tx
+                .conn
+                .prepare_cached(
+                    "UPDATE issuances SET nonce = NULL WHERE (namespace, id) IN
+                         (SELECT namespace, id FROM issuances
+                          WHERE nonce IS NOT NULL AND issued_at < ?1
+                          ORDER BY issued_at LIMIT ?2)",
+                )?
+                .execute((before.as_micros(), limit))?;
+            Ok(u32::try_from(forgotten).unwrap_or(limit))
+        })
+        .await
+    }
+
+    async fn record_payment(&self, payment: &Payment) -> Result<PaymentOutcome, StoreError> {
+        let payment = payment.clone();
+        self.write(move |tx| record(tx.conn, &payment)).await
+    }
+
+    async fn payment(&self, challenge_id: &ChallengeId) -> Result<Option<Payment>, StoreError> {
+        let id = challenge_id.clone();
+        self.read(move |conn| {
+            let mut statement = conn.prepare_cached(
+                "SELECT challenge_id, request_id, resource_id, plan_id, tx_hash, details,
+                     received_at FROM payments WHERE challenge_id = ?1",
+            )?;
+            let row = statement.query_row([id.as_str()], raw_payment).optional()?;
+            row.map(payment).transpose()
+        })
+        .await
+    }
+
+    async fn lease_payment(
+        &self,
+        lease: &Lease,
+        now: Timestamp,
+    ) -> Result<Option<LeasedPayment>, StoreError> {
+        let lease = lease.clone();
+        let leased = self
+            .write(move |tx| {
+                let mut statement = tx.conn.prepare_cached(
+                    "UPDATE payments
+                     SET due_at = ?2, lease_token = ?3, attempts = attempts + 1
+                     WHERE arrival = (SELECT arrival FROM payments WHERE due_at <= ?1
+                                      ORDER BY due_at, arrival LIMIT 1)
+                     RETURNING challenge_id, request_id, resource_id, plan_id, tx_hash, details,
+                         received_at, attempts - 1",
+                )?;
+                let leased = statement
+                    .query_row(
+                        (now.as_micros(), lease.until.as_micros(), lease.token.as_bytes()),
+                        |row| Ok((raw_payment(row)?, row.get(7)?)),
+                    )
+                    .optional()?;
+                Ok(leased)
+            })
+            .await?;
+        // Understood only after the commit: one bad row must not hold up all behind it.
+        let understood = leased
+            .map(|(raw, attempts)| payment(raw).map(|payment| LeasedPayment { payment, attempts }));
+        understood.transpose().map_err(|Fault(error)| error)
+    }
+
+    async fn finish_payment(
+        &self,
+        challenge_id: &ChallengeId,
+        lease: &Lease,
+    ) -> Result<bool, StoreError> {
+        self.end_lease(challenge_id, lease, None).await
+    }
+
+    async fn retry_payment(
+        &self,
+        challenge_id: &ChallengeId,
+        lease: &Lease,
+        next_attempt: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.end_lease(challenge_id, lease, Some(next_attempt)).await
+    }
+}
+
+impl SqliteStore {
+    /// Ends a lease; `next` is when the payment is due again, if ever.
+    async fn end_lease(
+        &self,
+        challenge_id: &ChallengeId,
+        lease: &Lease,
+        next: Option<Timestamp>,
+    ) -> Result<bool, StoreError> {
+        let (id, token) = (challenge_id.clone(), lease.token);
+        self.write(move |tx| {
+            let ended = tx
+                .conn
+                .prepare_cached(
+                    "UPDATE payments SET due_at = ?3, lease_token = NULL
+                     WHERE challenge_id = ?1 AND lease_token = ?2",
+                )?
+                .execute((id.as_str(), token.as_bytes(), next.map(Timestamp::as_micros)))?;
+            Ok(ended == 1)
+        })
+        .await
+    }
+}
+
+/// What is kept under an id: a claim as long as there is no issuance.
+struct Known {
+    fingerprint: RequestFingerprint,
+    issuance: Option<Issuance>,
+}
+
+fn begin(conn: &Connection, claim: &IssuanceClaim, now: Timestamp) -> Result<IssuanceState, Fault> {
+    let (namespace, id) = (claim.key.namespace(), claim.key.id());
+    let tx_hash = claim.tx_hash.normalized();
+    conn.prepare_cached(
+        "DELETE FROM issuances WHERE lease_until <= ?4
+             AND ((namespace = ?1 AND id = ?2) OR tx_hash = ?3)",
+    )?
+    .execute((namespace, id, &tx_hash, now.as_micros()))?;
+    if let Some(known) = known(conn, &claim.key)? {
+        return Ok(match known.issuance {
+            _ if known.fingerprint != claim.fingerprint => IssuanceState::Conflict,
+            None => IssuanceState::InProgress,
+            Some(issuance) => IssuanceState::Issued(issuance),
+        });
+    }
+    let claimed = conn
+        .prepare_cached(
+            "INSERT INTO issuances
+                 (namespace, id, fingerprint, tx_hash, lease_token, lease_until)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT (tx_hash) DO NOTHING",
+        )?
+        .execute((
+            namespace,
+            id,
+            claim.fingerprint.as_bytes(),
+            tx_hash,
+            claim.lease.token.as_bytes(),
+            claim.lease.until.as_micros(),
+        ))?;
+    Ok(if claimed == 1 { IssuanceState::Started } else { IssuanceState::Redeemed })
+}
+
+/// Writes an issuance over the claim with this lease, or over the issuance where there is none.
+fn put(
+    conn: &Connection,
+    key: &IssuanceKey,
+    lease: Option<&Lease>,
+    issuance: &Issuance,
+) -> Result<bool, Fault> {
+    let written = conn
+        .prepare_cached(
+            "UPDATE issuances
+             SET key_id = ?4, digest = ?5, nonce = ?6, secret = ?7, issued_at = ?8,
+                 expires_at = ?9, lease_token = NULL, lease_until = NULL
+             WHERE namespace = ?1 AND id = ?2 AND lease_token IS ?3",
+        )?
+        .execute((
+            key.namespace(),
+            key.id(),
+            lease.map(|lease| lease.token.as_bytes()),
+            issuance.key_id.as_ref().map(|id| id.as_str()),
+            issuance.digest.as_bytes(),
+            issuance.nonce.as_ref().map(Nonce::as_bytes),
+            issuance.secret.as_ref().map(SecretFingerprint::as_bytes),
+            issuance.issued_at.as_micros(),
+            issuance.expires_at.map(Timestamp::as_micros),
+        ))?;
+    Ok(written == 1)
+}
+
+fn known(conn: &Connection, key: &IssuanceKey) -> Result<Option<Known>, Fault> {
+    let mut statement = conn.prepare_cached(
+        "SELECT fingerprint, key_id, digest, nonce, secret, issued_at, expires_at
+         FROM issuances WHERE namespace = ?1 AND id = ?2",
+    )?;
+    let mut rows = statement.query((key.namespace(), key.id()))?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let issued_at: Option<i64> = row.get(5)?;
+    Ok(Some(Known {
+        fingerprint: RequestFingerprint::from_bytes(row.get(0)?),
+        issuance: issued_at.map(|at| issuance(row, at)).transpose()?,
+    }))
+}
+
+fn issuance(row: &Row<'_>, issued_at: i64) -> Result<Issuance, Fault> {
+    let key_id: Option<String> = row.get(1)?;
+    let digest: Option<[u8; 32]> = row.get(2)?;
+    Ok(Issuance {
+        key_id: key_id.map(|id| parsed(&id, "key_id")).transpose()?,
+        digest: KeyDigest::from_bytes(digest.ok_or_else(|| bad("digest"))?),
+        nonce: row.get::<_, Option<_>>(3)?.map(Nonce::from_bytes),
+        secret: row.get::<_, Option<_>>(4)?.map(SecretFingerprint::from_bytes),
+        issued_at: instant(issued_at, "issued_at")?,
+        expires_at: instant_if_any(row.get(6)?, "expires_at")?,
+    })
+}
+
+fn record(conn: &Connection, payment: &Payment) -> Result<PaymentOutcome, Fault> {
+    let tx_hash = payment.tx_hash.normalized();
+    // Up to two rows clash: one with the challenge, one with the hash.
+    let mut statement = conn.prepare_cached(
+        "SELECT challenge_id = ?1 AND tx_hash = ?2 FROM payments
+         WHERE challenge_id = ?1 OR tx_hash = ?2",
+    )?;
+    let same = statement
+        .query_map((payment.challenge_id.as_str(), &tx_hash), |row| row.get::<_, bool>(0))?
+        .collect::<Result<Vec<_>, _>>()?;
+    if let Some(first) = same.first() {
+        return Ok(if *first { PaymentOutcome::Repeated } else { PaymentOutcome::Conflict });
+    }
+    conn.prepare_cached(
+        "INSERT INTO payments (challenge_id, request_id, resource_id, plan_id, tx_hash, details,
+             received_at, due_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)",
+    )?
+    .execute((
+        payment.challenge_id.as_str(),
+        payment.request_id.as_str(),
+        payment.resource_id.as_str(),
+        payment.plan_id.as_str(),
+        payment.tx_hash.as_str(),
+        to_json(&payment.details)?,
+        payment.received_at.as_micros(),
+    ))?;
+    Ok(PaymentOutcome::Recorded)
+}
+
+/// A payment's columns as they stand in its row.
+type RawPayment = ([String; 6], i64);
+
+fn raw_payment(row: &Row<'_>) -> rusqlite::Result<RawPayment> {
+    let texts = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?];
+    Ok((texts, row.get(6)?))
+}
+
+fn payment(
+    ([challenge, request, resource, plan, hash, details], at): RawPayment,
+) -> Result<Payment, Fault> {
+    Ok(Payment {
+        challenge_id: parsed(&challenge, "challenge_id")?,
+        request_id: parsed(&request, "request_id")?,
+        resource_id: parsed(&resource, "resource_id")?,
+        plan_id: parsed(&plan, "plan_id")?,
+        tx_hash: parsed(&hash, "tx_hash")?,
+        details: json(&details, "details")?,
+        received_at: instant(at, "received_at")?,
+    })
+}

@@ -1,0 +1,179 @@
+use rusqlite::{Connection, TransactionBehavior};
+
+/// Marks a file as ours: "Key0".
+pub(super) const APPLICATION_ID: i32 = 0x4b65_7930;
+
+/// What takes a file from each version to the next.
+const MIGRATIONS: [&str; 1] = [V1];
+
+/// The newest version.
+pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
+
+/// What a file turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    Current,
+    Newer(i32),
+    Foreign,
+}
+
+enum State {
+    Empty,
+    Ours(i32),
+    Foreign,
+}
+
+/// Brings a file of ours to the newest version, and leaves any other as it is.
+pub(super) fn update(conn: &mut Connection) -> rusqlite::Result<Found> {
+    // Looked at without a lock first: nothing is written to a file that is not ours.
+    if let Some(found) = judge(&state(conn)?) {
+        return Ok(found);
+    }
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let state = state(&tx)?;
+    if let Some(found) = judge(&state) {
+        return Ok(found);
+    }
+    let from = match state {
+        State::Ours(version) => version,
+        State::Empty | State::Foreign => 0,
+    };
+    for migration in MIGRATIONS.iter().skip(usize::try_from(from).unwrap_or(0)) {
+        tx.execute_batch(migration)?;
+    }
+    tx.pragma_update(None, "application_id", APPLICATION_ID)?;
+    tx.pragma_update(None, "user_version", VERSION)?;
+    tx.commit()?;
+    Ok(Found::Current)
+}
+
+/// `None` where there is something to update.
+fn judge(state: &State) -> Option<Found> {
+    match *state {
+        State::Foreign => Some(Found::Foreign),
+        State::Ours(version) if version > VERSION => Some(Found::Newer(version)),
+        State::Ours(VERSION) => Some(Found::Current),
+        State::Ours(_) | State::Empty => None,
+    }
+}
+
+fn state(conn: &Connection) -> rusqlite::Result<State> {
+    // One statement, so that all three come from the same moment.
+    conn.query_row(
+        "SELECT (SELECT application_id FROM pragma_application_id),
+                (SELECT user_version FROM pragma_user_version),
+                (SELECT count(*) FROM sqlite_schema)",
+        (),
+        |row| {
+            let (application, version, objects): (i32, i32, i64) =
+                (row.get(0)?, row.get(1)?, row.get(2)?);
+            Ok(match (application, version, objects) {
+                (APPLICATION_ID, 1.., _) => State::Ours(version),
+                (0, 0, 0) => State::Empty,
+                _ => State::Foreign,
+            })
+        },
+    )
+}
+
+/// Times are microseconds since 1970; a missing one is NULL.
+///
+/// The triggers log whatever happens to a key, by whichever program. Those that run before a
+/// statement see the row that an `OR REPLACE` removes without a trigger of its own. A mere
+/// `last_used_at` is no change. The log keeps its last 4,096 rows.
+const V1: &str = "
+CREATE TABLE keys (
+    id           TEXT NOT NULL PRIMARY KEY,
+    digest       BLOB NOT NULL UNIQUE CHECK (length(digest) = 32),
+    display      TEXT NOT NULL,
+    kind         TEXT NOT NULL,
+    role         TEXT,
+    permissions  TEXT,
+    resource_id  TEXT,
+    plan_id      TEXT,
+    label        TEXT,
+    metadata     TEXT NOT NULL,
+    created_at   INTEGER NOT NULL,
+    expires_at   INTEGER,
+    revoked_at   INTEGER,
+    last_used_at INTEGER
+) STRICT;
+
+CREATE TABLE key_changes (
+    revision INTEGER PRIMARY KEY AUTOINCREMENT,
+    digest   BLOB NOT NULL
+) STRICT;
+
+CREATE TRIGGER key_changes_pruned AFTER INSERT ON key_changes BEGIN
+    DELETE FROM key_changes WHERE revision <= NEW.revision - 4096;
+END;
+CREATE TRIGGER keys_displaced_by_insert BEFORE INSERT ON keys BEGIN
+    INSERT INTO key_changes (digest) SELECT digest FROM keys WHERE id = NEW.id;
+END;
+CREATE TRIGGER keys_displaced_by_update BEFORE UPDATE OF id ON keys WHEN OLD.id <> NEW.id BEGIN
+    INSERT INTO key_changes (digest) SELECT digest FROM keys WHERE id = NEW.id;
+END;
+CREATE TRIGGER keys_inserted AFTER INSERT ON keys BEGIN
+    INSERT INTO key_changes (digest) VALUES (NEW.digest);
+END;
+CREATE TRIGGER keys_updated AFTER UPDATE OF id, digest, display, kind, role, permissions,
+    resource_id, plan_id, label, metadata, created_at, expires_at, revoked_at ON keys
+BEGIN
+    INSERT INTO key_changes (digest) VALUES (OLD.digest);
+    INSERT INTO key_changes (digest) SELECT NEW.digest WHERE NEW.digest <> OLD.digest;
+END;
+CREATE TRIGGER keys_deleted AFTER DELETE ON keys BEGIN
+    INSERT INTO key_changes (digest) VALUES (OLD.digest);
+END;
+
+-- A claim has a lease, an issuance has none. key_id outlives the key's record.
+CREATE TABLE issuances (
+    namespace   TEXT NOT NULL,
+    id          TEXT NOT NULL,
+    fingerprint BLOB NOT NULL,
+    tx_hash     TEXT NOT NULL COLLATE NOCASE UNIQUE,
+    lease_token BLOB,
+    lease_until INTEGER,
+    key_id      TEXT,
+    digest      BLOB,
+    nonce       BLOB,
+    secret      BLOB,
+    issued_at   INTEGER,
+    expires_at  INTEGER,
+    PRIMARY KEY (namespace, id),
+    CHECK ((lease_token IS NULL) = (lease_until IS NULL)),
+    CHECK ((lease_token IS NULL) = (issued_at IS NOT NULL))
+) STRICT, WITHOUT ROWID;
+CREATE INDEX issuances_with_nonce ON issuances (issued_at) WHERE nonce IS NOT NULL;
+
+-- due_at is the end of the lease while there is one, and NULL when the payment is handled.
+CREATE TABLE payments (
+    arrival      INTEGER PRIMARY KEY,
+    challenge_id TEXT NOT NULL UNIQUE,
+    request_id   TEXT NOT NULL,
+    resource_id  TEXT NOT NULL,
+    plan_id      TEXT NOT NULL,
+    tx_hash      TEXT NOT NULL COLLATE NOCASE UNIQUE,
+    details      TEXT NOT NULL,
+    received_at  INTEGER NOT NULL,
+    due_at       INTEGER,
+    lease_token  BLOB,
+    attempts     INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE INDEX payments_due ON payments (due_at) WHERE due_at IS NOT NULL;
+
+-- free_at is the end of the lease, or that of the answer's time where there is no lease.
+CREATE TABLE idempotency (
+    scope       TEXT NOT NULL,
+    key         TEXT NOT NULL,
+    fingerprint BLOB NOT NULL,
+    free_at     INTEGER NOT NULL,
+    lease_token BLOB,
+    status      INTEGER,
+    headers     TEXT,
+    body        BLOB,
+    PRIMARY KEY (scope, key),
+    CHECK ((lease_token IS NULL) = (status IS NOT NULL))
+) STRICT;
+CREATE INDEX idempotency_free ON idempotency (free_at);
+";

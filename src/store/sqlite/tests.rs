@@ -1,0 +1,540 @@
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::sync::{Mutex, Weak};
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::{
+    KeyStore,
+    apikey::{Grant, KeyDigest, KeyFormat, KeyRecord, Nonce},
+    domain::{ChallengeId, KeyId, PlanId, RequestId, ResourceId, Timestamp, TxHash},
+    error::StoreErrorKind,
+    store::{
+        Change, ChangeListener, IdempotencyStore, Issuance, IssuanceClaim, IssuanceKey, Lease,
+        Payment, PaymentStore, RequestFingerprint, Slot, StoredResponse,
+    },
+};
+
+fn fresh() -> (TempDir, SqliteStore, Connection) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    // Own watching is out of the way: each test looks when it wants to.
+    let store = SqliteOptions::new()
+        .poll_interval(Duration::from_secs(3600))
+        .write_timeout(Duration::from_millis(20))
+        .open(&path)
+        .unwrap();
+    let raw = Connection::open(&path).unwrap();
+    (folder, store, raw)
+}
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_seconds(seconds)
+}
+
+fn key() -> KeyRecord {
+    let grant = Grant::Payment {
+        resource_id: ResourceId::new("photo-1").unwrap(),
+        plan_id: PlanId::new("basic").unwrap(),
+    };
+    KeyRecord::new(KeyId::generate(), &KeyFormat::default().generate().unwrap(), grant, at(0))
+}
+
+fn payment(id: &str) -> Payment {
+    Payment {
+        challenge_id: ChallengeId::new(id).unwrap(),
+        request_id: RequestId::new("r").unwrap(),
+        resource_id: ResourceId::new("photo-1").unwrap(),
+        plan_id: PlanId::new("basic").unwrap(),
+        tx_hash: TxHash::new(id).unwrap(),
+        details: serde_json::Map::new(),
+        received_at: at(0),
+    }
+}
+
+fn claim(id: &str) -> IssuanceClaim {
+    IssuanceClaim {
+        key: IssuanceKey::Challenge(ChallengeId::new(id).unwrap()),
+        fingerprint: RequestFingerprint::of([&b"body"[..]]),
+        tx_hash: TxHash::new(id).unwrap(),
+        lease: Lease::new(at(100)),
+    }
+}
+
+fn issuance(record: &KeyRecord) -> Issuance {
+    Issuance {
+        key_id: Some(record.id.clone()),
+        digest: record.digest,
+        nonce: Some(Nonce::generate().unwrap()),
+        secret: None,
+        issued_at: at(0),
+        expires_at: None,
+    }
+}
+
+#[derive(Debug, Default)]
+struct Ear(Mutex<Vec<Change>>);
+
+impl ChangeListener for Ear {
+    fn changed(&self, change: Change) {
+        self.0.lock().unwrap().push(change);
+    }
+}
+
+impl Ear {
+    fn on(listeners: &Listeners) -> Arc<Self> {
+        let ear = Arc::new(Self::default());
+        let listener: Arc<dyn ChangeListener> = ear.clone();
+        let listener: Weak<dyn ChangeListener> = Arc::downgrade(&listener);
+        listeners.add(listener);
+        ear
+    }
+
+    fn take(&self) -> Vec<Change> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+/// Keeps the writing thread busy until the sender is used or dropped.
+async fn block(store: &SqliteStore) -> mpsc::Sender<()> {
+    let (go_on, wait) = mpsc::channel();
+    let (running, started) = tokio::sync::oneshot::channel();
+    let store = store.clone();
+    tokio::spawn(async move {
+        let job = store.write(move |_| {
+            let _ = running.send(());
+            let _ = wait.recv();
+            Ok(())
+        });
+        job.await.unwrap();
+    });
+    started.await.unwrap();
+    go_on
+}
+
+/// Sends a job on its way, so that it stands in the queue when this returns.
+async fn enqueue<T: Send + 'static>(
+    job: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+) -> tokio::task::JoinHandle<Result<T, StoreError>> {
+    let mut job = Box::pin(job);
+    let first = std::future::poll_fn(|cx| std::task::Poll::Ready(job.as_mut().poll(cx))).await;
+    assert!(first.is_pending());
+    tokio::spawn(job)
+}
+
+#[tokio::test]
+async fn a_panic_fails_its_job_and_neither_thread_nor_data() {
+    let (_folder, store, _raw) = fresh();
+    let record = key();
+    let half = record.clone();
+    let write = store.write(move |tx| -> Result<(), Fault> {
+        keys::insert(tx, &half)?;
+        panic!("on purpose");
+    });
+    assert_eq!(write.await.unwrap_err().kind(), StoreErrorKind::Unavailable);
+    for _ in 0..5 {
+        let read = store.read(|_| -> Result<(), Fault> { panic!("on purpose") });
+        assert_eq!(read.await.unwrap_err().kind(), StoreErrorKind::Unavailable);
+    }
+    assert_eq!(store.find(&record.digest).await.unwrap(), None);
+    store.insert(&record).await.unwrap();
+    assert_eq!(store.find(&record.digest).await.unwrap(), Some(record));
+}
+
+#[tokio::test]
+async fn a_full_queue_is_an_error_and_not_a_wait() {
+    let (_folder, store, _raw) = fresh();
+    let go_on = block(&store).await;
+    let mut waiting = Vec::new();
+    for _ in 0..worker::QUEUE {
+        let store = store.clone();
+        waiting.push(enqueue(async move { store.write(|_| Ok(())).await }).await);
+    }
+    let error = store.write(|_| Ok(())).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+    drop(go_on);
+    for job in waiting {
+        job.await.unwrap().unwrap();
+    }
+    store.write(|_| Ok(())).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_read_that_nobody_waits_for_is_skipped() {
+    let (_folder, store, _raw) = fresh();
+    let mut blocked = Vec::new();
+    for _ in 0..2 {
+        let (go_on, wait) = mpsc::channel::<()>();
+        let (running, started) = tokio::sync::oneshot::channel();
+        let reader = store.clone();
+        let job = async move {
+            let job = reader.read(move |_| {
+                let _ = running.send(());
+                let _ = wait.recv();
+                Ok(())
+            });
+            job.await
+        };
+        blocked.push((go_on, tokio::spawn(job)));
+        started.await.unwrap();
+    }
+    let (ran, runs) = mpsc::channel();
+    for wanted in [false, true] {
+        let (reader, ran) = (store.clone(), ran.clone());
+        let job =
+            async move { reader.read(move |_| ran.send(wanted).map_err(|_| row::bad(""))).await };
+        let job = enqueue(job).await;
+        if wanted {
+            blocked.clear();
+            job.await.unwrap().unwrap();
+        } else {
+            job.abort();
+            assert!(job.await.unwrap_err().is_cancelled());
+        }
+    }
+    drop(ran);
+    assert_eq!(runs.iter().collect::<Vec<_>>(), [true]);
+}
+
+#[tokio::test]
+async fn a_failed_job_is_undone_alone() {
+    let (_folder, store, raw) = fresh();
+    let ear = Ear::on(&store.shared.listeners);
+    let (one, two, three) = (key(), key(), key());
+    let mut taken = key();
+    taken.digest = one.digest;
+    let go_on = block(&store).await;
+    let mut jobs = Vec::new();
+    for record in [&one, &taken, &two] {
+        let (store, record) = (store.clone(), record.clone());
+        jobs.push(enqueue(async move { store.insert(&record).await }).await);
+    }
+    // Fails after a change of its own.
+    let (half, doomed) = (three.clone(), store.clone());
+    let failing = async move {
+        let job = doomed.write(move |tx| -> Result<(), Fault> {
+            keys::insert(tx, &half)?;
+            Err(row::bad("anything"))
+        });
+        job.await
+    };
+    jobs.push(enqueue(failing).await);
+    drop(go_on);
+    let mut kept = Vec::new();
+    for job in jobs {
+        kept.push(job.await.unwrap().is_ok());
+    }
+    assert_eq!(kept, [true, false, true, false]);
+    assert_eq!(ear.take(), [Change::Key(one.digest), Change::Key(two.digest)]);
+    let count: i64 = raw.query_row("SELECT count(*) FROM keys", (), |row| row.get(0)).unwrap();
+    assert_eq!(count, 2);
+}
+
+#[tokio::test]
+async fn what_is_not_committed_is_not_acknowledged() {
+    let (_folder, store, raw) = fresh();
+    raw.execute_batch(
+        "CREATE TABLE parents (id INTEGER PRIMARY KEY);
+         CREATE TABLE children (parent INTEGER REFERENCES parents DEFERRABLE INITIALLY DEFERRED)",
+    )
+    .unwrap();
+    let ear = Ear::on(&store.shared.listeners);
+    let record = key();
+    // In one batch with a write that lets the commit itself fail, and with one whose failure ends
+    // the transaction.
+    for poison in ["INSERT INTO children VALUES (1)", "ROLLBACK"] {
+        for fails in [false, true] {
+            let go_on = block(&store).await;
+            let (good, inserted) = (store.clone(), record.clone());
+            let good = enqueue(async move { good.insert(&inserted).await }).await;
+            let bad = store.clone();
+            let bad = async move {
+                bad.write(move |tx| -> Result<(), Fault> {
+                    tx.conn.execute_batch(poison)?;
+                    if fails && poison == "ROLLBACK" { Err(row::bad("anything")) } else { Ok(()) }
+                })
+                .await
+            };
+            let bad = enqueue(bad).await;
+            let last = store.clone();
+            let last = enqueue(async move { last.insert(&key()).await }).await;
+            drop(go_on);
+            for job in [good, bad, last] {
+                let error = job.await.unwrap().unwrap_err();
+                assert!(matches!(
+                    error.kind(),
+                    StoreErrorKind::Unavailable | StoreErrorKind::Corrupt
+                ));
+            }
+            assert_eq!(ear.take(), []);
+            let count: i64 =
+                raw.query_row("SELECT count(*) FROM keys", (), |row| row.get(0)).unwrap();
+            assert_eq!(count, 0, "{poison}");
+        }
+    }
+    store.insert(&record).await.unwrap();
+    assert_eq!(ear.take(), [Change::Key(record.digest)]);
+}
+
+#[tokio::test]
+async fn a_write_gives_up_on_a_locked_database_and_reads_go_on() {
+    let (_folder, store, raw) = fresh();
+    let record = key();
+    store.insert(&record).await.unwrap();
+    raw.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let error = store.revoke(&record.id, at(1)).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+    assert_eq!(store.find(&record.digest).await.unwrap(), Some(record.clone()));
+    raw.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(store.revoke(&record.id, at(1)).await.unwrap(), Some(record.digest));
+}
+
+#[tokio::test]
+async fn a_key_that_can_not_be_understood_is_an_error() {
+    let (_folder, store, raw) = fresh();
+    for damage in [
+        "kind = 'visitor'",
+        "kind = 'integrator'",
+        "role = 'read'",
+        "permissions = '{}'",
+        "resource_id = NULL",
+        "plan_id = 'two words'",
+        "metadata = '[]'",
+        "metadata = '{'",
+        "expires_at = 9223372036854775807",
+        "kind = 'integrator', resource_id = NULL, plan_id = NULL",
+        "kind = 'integrator', resource_id = NULL, plan_id = NULL, role = 'root'",
+        "kind = 'integrator', resource_id = NULL, plan_id = NULL, role = 'read', permissions = '1'",
+        "kind = 'integrator', resource_id = NULL, plan_id = NULL, role = 'read',
+             permissions = '{\"dpp\":[\"all\"]}'",
+        "label = CAST(x'ff' AS TEXT)",
+    ] {
+        let record = key();
+        store.insert(&record).await.unwrap();
+        assert!(store.find(&record.digest).await.unwrap().is_some());
+        let sql = format!("UPDATE keys SET {damage} WHERE id = ?1");
+        assert_eq!(raw.execute(&sql, [record.id.as_str()]).unwrap(), 1);
+        for error in [
+            store.find(&record.digest).await.unwrap_err(),
+            store.get(&record.id).await.unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{damage}");
+        }
+        // It can be revoked all the same.
+        assert_eq!(store.revoke(&record.id, at(1)).await.unwrap(), Some(record.digest));
+    }
+}
+
+#[tokio::test]
+async fn an_issuance_that_can_not_be_understood_is_an_error() {
+    let (_folder, store, raw) = fresh();
+    for (i, damage) in ["fingerprint = x'00'", "digest = NULL", "nonce = x'01'", "key_id = ''"]
+        .into_iter()
+        .enumerate()
+    {
+        let (claim, record) = (claim(&format!("c{i}")), key());
+        store.begin_issuance(&claim, at(0)).await.unwrap();
+        let issuance = issuance(&record);
+        store.complete_issuance(&claim, &issuance, Some(&record)).await.unwrap();
+        raw.execute(&format!("UPDATE issuances SET {damage} WHERE id = ?1"), [claim.key.id()])
+            .unwrap();
+        for error in [
+            store.begin_issuance(&claim, at(0)).await.unwrap_err(),
+            store.replace_issuance(&claim.key, &issuance, &issuance, "x").await.unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{damage}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_payment_that_can_not_be_understood_is_an_error_and_holds_up_no_other() {
+    let (_folder, store, raw) = fresh();
+    for (i, damage) in ["details = '1'", "plan_id = ''", "received_at = -9223372036854775807"]
+        .into_iter()
+        .enumerate()
+    {
+        let (bad, good) = (payment(&format!("bad{i}")), payment(&format!("good{i}")));
+        store.record_payment(&bad).await.unwrap();
+        store.record_payment(&good).await.unwrap();
+        let id = bad.challenge_id.as_str();
+        raw.execute(&format!("UPDATE payments SET {damage} WHERE challenge_id = ?1"), [id])
+            .unwrap();
+        let lease = Lease::new(at(100));
+        for error in [
+            store.payment(&bad.challenge_id).await.unwrap_err(),
+            store.lease_payment(&lease, at(1)).await.unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{damage}");
+        }
+        let leased = store.lease_payment(&lease, at(1)).await.unwrap().unwrap();
+        assert_eq!(leased.payment, good);
+        assert_eq!(store.lease_payment(&lease, at(1)).await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_can_not_be_understood_is_an_error() {
+    let (_folder, store, raw) = fresh();
+    let response = StoredResponse { status: 200, headers: vec![], body: vec![1] };
+    let fingerprint = RequestFingerprint::of([&b"body"[..]]);
+    for damage in ["fingerprint = x''", "status = 70000", "headers = NULL", "body = NULL"] {
+        let slot = Slot { scope: "a".to_owned(), key: damage.to_owned() };
+        let lease = Lease::new(at(100));
+        store.begin_request(&slot, &fingerprint, &lease, at(0)).await.unwrap();
+        store.complete_request(&slot, &lease, &response, at(1_000)).await.unwrap();
+        raw.execute(&format!("UPDATE idempotency SET {damage} WHERE key = ?1"), [&slot.key])
+            .unwrap();
+        let error = store.begin_request(&slot, &fingerprint, &lease, at(1)).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{damage}");
+    }
+}
+
+#[tokio::test]
+async fn a_forgotten_nonce_is_in_no_file() {
+    let (folder, store, raw) = fresh();
+    let (claim, record) = (claim("c"), key());
+    let issuance = issuance(&record);
+    store.begin_issuance(&claim, at(0)).await.unwrap();
+    store.complete_issuance(&claim, &issuance, Some(&record)).await.unwrap();
+    let nonce = issuance.nonce.unwrap();
+    let files_with_nonce = || {
+        let _: i64 = raw.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |r| r.get(0)).unwrap();
+        let files = std::fs::read_dir(folder.path()).unwrap();
+        let contents = files.map(|file| std::fs::read(file.unwrap().path()).unwrap());
+        contents.filter(|bytes| bytes.windows(16).any(|part| part == nonce.as_bytes())).count()
+    };
+    assert_eq!(files_with_nonce(), 1);
+    assert_eq!(store.forget_nonces(at(1), 10).await.unwrap(), 1);
+    assert_eq!(files_with_nonce(), 0);
+}
+
+fn watcher(folder: &TempDir) -> (Watcher, Arc<Ear>) {
+    let listeners = Arc::new(Listeners::default());
+    let ear = Ear::on(&listeners);
+    let conn = open::reader(&folder.path().join("store.db"), READ_TIMEOUT).unwrap();
+    (Watcher::new(conn, listeners).unwrap(), ear)
+}
+
+#[tokio::test]
+async fn whatever_happens_to_a_key_is_seen() {
+    let (folder, store, raw) = fresh();
+    let (mut watcher, ear) = watcher(&folder);
+    let (one, two) = (key(), key());
+    let changed = |record: &KeyRecord| Change::Key(record.digest);
+    let new = KeyDigest::of("another");
+    let run = |sql: &str| {
+        let sql = sql
+            .replace("$one", &format!("'{}'", one.id))
+            .replace("$two", &format!("'{}'", two.id))
+            .replace("$new", &hex(new.as_bytes()));
+        raw.execute_batch(&sql).unwrap();
+    };
+    watcher.look().unwrap();
+    assert_eq!(ear.take(), []);
+
+    store.insert(&one).await.unwrap();
+    store.insert(&two).await.unwrap();
+    watcher.look().unwrap();
+    assert_eq!(ear.take(), [changed(&one), changed(&two)]);
+
+    run("UPDATE keys SET last_used_at = 5");
+    watcher.look().unwrap();
+    assert_eq!(ear.take(), []);
+
+    for column in ["revoked_at = 1", "expires_at = 1", "plan_id = 'gold'", "metadata = '{\"a\":1}'"]
+    {
+        run(&format!("UPDATE keys SET {column}, last_used_at = 6 WHERE id = $one"));
+        watcher.look().unwrap();
+        assert_eq!(ear.take(), [changed(&one)], "{column}");
+    }
+
+    run("BEGIN; UPDATE keys SET revoked_at = 2; ROLLBACK");
+    watcher.look().unwrap();
+    assert_eq!(ear.take(), []);
+
+    run("UPDATE keys SET digest = $new WHERE id = $one");
+    watcher.look().unwrap();
+    assert_eq!(ear.take(), [changed(&one), Change::Key(new)]);
+
+    // Both take a row away without a trigger for its removal.
+    run("UPDATE OR REPLACE keys SET id = $two WHERE id = $one");
+    watcher.look().unwrap();
+    assert!(ear.take().contains(&changed(&two)));
+    let third = KeyDigest::of("third");
+    raw.execute(
+        "INSERT OR REPLACE INTO keys (id, digest, display, kind, metadata, created_at)
+         VALUES (?1, ?2, '', '', '{}', 0)",
+        (two.id.as_str(), third.as_bytes()),
+    )
+    .unwrap();
+    watcher.look().unwrap();
+    let heard = ear.take();
+    assert!(heard.contains(&Change::Key(new)) && heard.contains(&Change::Key(third)));
+
+    run("DELETE FROM keys");
+    watcher.look().unwrap();
+    assert_eq!(ear.take(), [Change::Key(third)]);
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("x'{digits}'")
+}
+
+#[tokio::test]
+async fn where_changes_may_be_missed_anything_may_have_changed() {
+    let (folder, store, raw) = fresh();
+    let (mut watcher, ear) = watcher(&folder);
+    let mut all = async |cause: &str| {
+        watcher.look().unwrap();
+        assert_eq!(ear.take(), [Change::All], "{cause}");
+        let record = key();
+        store.insert(&record).await.unwrap();
+        watcher.look().unwrap();
+        assert_eq!(ear.take(), [Change::Key(record.digest)], "after {cause}");
+    };
+    store.insert(&key()).await.unwrap();
+    raw.execute_batch("DELETE FROM key_changes").unwrap();
+    all("a pruned log").await;
+
+    store.insert(&key()).await.unwrap();
+    store.insert(&key()).await.unwrap();
+    raw.execute_batch(
+        "DELETE FROM key_changes WHERE revision = (SELECT max(revision) - 1 FROM key_changes)",
+    )
+    .unwrap();
+    all("a hole in the log").await;
+
+    raw.execute_batch("INSERT INTO key_changes (digest) VALUES (x'00')").unwrap();
+    all("a row that can't be understood").await;
+
+    raw.execute_batch("DELETE FROM key_changes; DELETE FROM sqlite_sequence").unwrap();
+    all("a log that begins anew").await;
+
+    raw.execute_batch(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 6000)
+         INSERT INTO key_changes (digest) SELECT zeroblob(32) FROM n",
+    )
+    .unwrap();
+    let kept: i64 =
+        raw.query_row("SELECT count(*) FROM key_changes", (), |row| row.get(0)).unwrap();
+    assert_eq!(kept, 4096);
+    all("more than can be told").await;
+}
+
+#[tokio::test]
+async fn after_an_error_anything_may_have_changed() {
+    let (folder, _store, raw) = fresh();
+    let (mut watcher, ear) = watcher(&folder);
+    raw.execute_batch("ALTER TABLE key_changes RENAME TO gone").unwrap();
+    watcher.look().unwrap_err();
+    watcher.lose();
+    assert_eq!(ear.take(), []);
+    raw.execute_batch("ALTER TABLE gone RENAME TO key_changes").unwrap();
+    watcher.look().unwrap();
+    assert_eq!(ear.take(), [Change::All]);
+    watcher.look().unwrap();
+    assert_eq!(ear.take(), []);
+}

@@ -1,0 +1,114 @@
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use rusqlite::Connection;
+
+use super::worker::spawn;
+use crate::{
+    apikey::KeyDigest,
+    store::{Change, listeners::Listeners},
+};
+
+/// From so many changes at once on, the listeners are told that anything may have changed.
+const MAX_CHANGES: i64 = 1000;
+
+/// Finds out what other connections and processes have changed.
+pub(super) struct Watcher {
+    conn: Connection,
+    listeners: Arc<Listeners>,
+    /// SQLite's counter of commits by others, as of the last successful look.
+    version: i64,
+    /// The last change that the listeners know of.
+    revision: i64,
+    /// Whether something may have been missed.
+    lost: bool,
+}
+
+impl Watcher {
+    /// Watches from now on.
+    pub(super) fn new(conn: Connection, listeners: Arc<Listeners>) -> rusqlite::Result<Self> {
+        // In this order: a commit between the two is looked at again, never missed.
+        let version = version(&conn)?;
+        let revision = last_revision(&conn)?;
+        Ok(Self { conn, listeners, version, revision, lost: false })
+    }
+
+    /// Looks every `interval` until the other end of `stop` is dropped.
+    pub(super) fn start(
+        mut self,
+        interval: Duration,
+        stop: Receiver<()>,
+    ) -> io::Result<JoinHandle<()>> {
+        spawn("key0-sql-watch", move || {
+            while stop.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+                let looked = catch_unwind(AssertUnwindSafe(|| self.look()));
+                // Told as soon as the feed works again: while it does not, nobody could read
+                // fresh answers either, and the caches' time to live is the bound.
+                self.lost |= !matches!(looked, Ok(Ok(())));
+            }
+        })
+    }
+
+    pub(super) fn look(&mut self) -> rusqlite::Result<()> {
+        let version = version(&self.conn)?;
+        if version == self.version && !self.lost {
+            return Ok(());
+        }
+        let (changes, revision) = self.changes()?;
+        self.listeners.tell(&changes);
+        self.version = version;
+        self.revision = revision;
+        self.lost = false;
+        Ok(())
+    }
+
+    /// What is new since the last look, and up to where.
+    fn changes(&self) -> rusqlite::Result<(Vec<Change>, i64)> {
+        // The log before the counter: a change in between is seen twice rather than never.
+        let mut statement = self.conn.prepare_cached(
+            "SELECT revision, digest FROM key_changes WHERE revision > ?1
+             ORDER BY revision LIMIT ?2",
+        )?;
+        let mut rows = statement.query((self.revision, MAX_CHANGES))?;
+        let mut changes = Vec::new();
+        let mut through = self.revision;
+        let mut gap = self.lost;
+        while let Some(row) = rows.next()? {
+            let revision: i64 = row.get(0)?;
+            gap |= revision != through + 1;
+            through = revision;
+            match row.get(1) {
+                Ok(digest) => changes.push(Change::Key(KeyDigest::from_bytes(digest))),
+                Err(_) => gap = true,
+            }
+        }
+        let last = last_revision(&self.conn)?;
+        gap |= last != through;
+        Ok(if gap { (vec![Change::All], last) } else { (changes, last) })
+    }
+
+    #[cfg(test)]
+    pub(super) fn lose(&mut self) {
+        self.lost = true;
+    }
+}
+
+fn version(conn: &Connection) -> rusqlite::Result<i64> {
+    conn.prepare_cached("PRAGMA data_version")?.query_row((), |row| row.get(0))
+}
+
+/// The last revision that was ever given out, also where its row is gone.
+fn last_revision(conn: &Connection) -> rusqlite::Result<i64> {
+    conn.prepare_cached(
+        "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'key_changes'), 0)",
+    )?
+    .query_row((), |row| row.get(0))
+}

@@ -1,0 +1,205 @@
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use http::{Request, Response};
+use pin_project_lite::pin_project;
+use tower::Service;
+
+use super::{body::ResponseBody, gate::Gate, refusal};
+use crate::{
+    Identity, InternalAuth, Rejection,
+    auth::{Lookup, Responder},
+};
+
+/// A boxed future only here: access tokens never get to it.
+type LookupFuture = Pin<Box<dyn Future<Output = Result<Identity, Rejection>> + Send>>;
+
+pin_project! {
+    /// The response of an [`AuthService`](super::AuthService).
+    pub struct ResponseFuture<S, B>
+    where
+        S: Service<Request<B>>,
+    {
+        #[pin]
+        state: State<S, B>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<S, B>
+    where
+        S: Service<Request<B>>,
+    {
+        LookingUp { lookup: LookupFuture, waiting: Option<Waiting<S, B>>, gate: Arc<Gate> },
+        Answering { #[pin] answer: Answer<S::Future, Gate> },
+    }
+}
+
+/// A request that is held back, and the service that is ready for it.
+struct Waiting<S, B> {
+    ready: S,
+    request: Request<B>,
+}
+
+impl<S, B> ResponseFuture<S, B>
+where
+    S: Service<Request<B>>,
+{
+    pub(super) fn inner(future: S::Future, gate: Arc<Gate>) -> Self {
+        Self { state: State::Answering { answer: Answer::Inner { future, judge: gate } } }
+    }
+
+    pub(super) fn refused(rejection: Rejection, gate: Arc<Gate>) -> Self {
+        Self { state: State::Answering { answer: Answer::refusal(rejection, gate) } }
+    }
+
+    pub(super) fn looking_up(
+        lookup: Lookup,
+        ready: S,
+        request: Request<B>,
+        gate: Arc<Gate>,
+    ) -> Self {
+        let validator = gate.validator().clone();
+        let lookup = Box::pin(async move { validator.look_up(lookup).await });
+        Self { state: State::LookingUp { lookup, waiting: Some(Waiting { ready, request }), gate } }
+    }
+}
+
+impl<S, ReqB, ResB> Future for ResponseFuture<S, ReqB>
+where
+    S: Service<Request<ReqB>, Response = Response<ResB>>,
+{
+    type Output = Result<Response<ResponseBody<ResB>>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            let answer = match state.as_mut().project() {
+                StateProjection::Answering { answer } => return answer.poll(cx),
+                StateProjection::LookingUp { lookup, waiting, gate } => {
+                    let judged = ready!(lookup.as_mut().poll(cx));
+                    let gate = Arc::clone(gate);
+                    match waiting.take() {
+                        Some(Waiting { mut ready, request }) => {
+                            let (mut parts, body) = request.into_parts();
+                            match gate.admit(&mut parts, judged) {
+                                Ok(()) => {
+                                    let future = ready.call(Request::from_parts(parts, body));
+                                    Answer::Inner { future, judge: gate }
+                                }
+                                Err(rejection) => Answer::refusal(rejection, gate),
+                            }
+                        }
+                        // It is taken only here, where the state is left.
+                        None => unreachable!("a request is held until its lookup is over"),
+                    }
+                }
+            };
+            state.set(State::Answering { answer });
+        }
+    }
+}
+
+pin_project! {
+    /// The response of an [`InternalAuthService`](super::InternalAuthService), whose inner service
+    /// answers with the future `F`.
+    pub struct InternalResponseFuture<F> {
+        #[pin]
+        answer: Answer<F, InternalAuth>,
+    }
+}
+
+impl<F> InternalResponseFuture<F> {
+    pub(super) fn inner(future: F, judge: Arc<InternalAuth>) -> Self {
+        Self { answer: Answer::Inner { future, judge } }
+    }
+
+    pub(super) fn refused(rejection: Rejection, judge: Arc<InternalAuth>) -> Self {
+        Self { answer: Answer::refusal(rejection, judge) }
+    }
+}
+
+impl<F, B, E> Future for InternalResponseFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
+    type Output = Result<Response<ResponseBody<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().answer.poll(cx)
+    }
+}
+
+pin_project! {
+    /// Who answers a request once it is judged.
+    #[project = AnswerProjection]
+    enum Answer<F, J> {
+        Inner { #[pin] future: F, judge: Arc<J> },
+        Refusal { response: Option<Response<bytes::Bytes>> },
+    }
+}
+
+/// Who judged, and so knows how a refusal is answered.
+trait Judge {
+    fn responder(&self) -> &Responder;
+}
+
+impl Judge for Gate {
+    fn responder(&self) -> &Responder {
+        self.responder()
+    }
+}
+
+impl Judge for InternalAuth {
+    fn responder(&self) -> &Responder {
+        self.responder()
+    }
+}
+
+impl<F, J: Judge> Answer<F, J> {
+    fn refusal(rejection: Rejection, judge: Arc<J>) -> Self {
+        let response = refusal::respond(rejection, judge.responder());
+        Self::Refusal { response: Some(response) }
+    }
+}
+
+impl<F, J, B, E> Future for Answer<F, J>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    J: Judge,
+{
+    type Output = Result<Response<ResponseBody<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            AnswerProjection::Inner { future, judge } => {
+                let response = ready!(future.poll(cx))?;
+                Poll::Ready(Ok(refusal::pass_on(response, judge.responder())))
+            }
+            AnswerProjection::Refusal { response } => match response.take() {
+                Some(response) => Poll::Ready(Ok(response.map(ResponseBody::refusal))),
+                None => panic!("a response future was polled after it was done"),
+            },
+        }
+    }
+}
+
+impl<S, B> fmt::Debug for ResponseFuture<S, B>
+where
+    S: Service<Request<B>>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}
+
+impl<F> fmt::Debug for InternalResponseFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InternalResponseFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,115 @@
+use std::sync::Arc;
+
+use http::request::Parts;
+use tower::Layer;
+
+use super::{
+    gate::{Gate, Requirement},
+    service::AuthService,
+};
+use crate::{Policy, RejectionKind, Validator};
+
+/// Lets requests through whose credential a [`Validator`] finds good, and answers all others
+/// itself. See the [module](crate::tower) for what exactly passes.
+///
+/// ```
+/// use key0_auth::{AccessTokens, AuthLayer, Policy, Validator};
+///
+/// let tokens = AccessTokens::hs256("a secret that Key0 shares with this backend")?;
+/// let validator = Validator::builder().access_tokens(tokens).build()?;
+/// let any_buyer = AuthLayer::new(validator.clone());
+/// let gold_buyers = AuthLayer::new(validator).policy(Policy::plan("gold"));
+/// # let _ = (any_buyer, gold_buyers);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct AuthLayer {
+    gate: Arc<Gate>,
+}
+
+impl AuthLayer {
+    /// Asks every request for a credential that this validator accepts.
+    pub fn new(validator: Validator) -> Self {
+        Self { gate: Arc::new(Gate::new(validator)) }
+    }
+
+    /// Also lets requests without any credential of ours pass, without an
+    /// [`Identity`](crate::Identity). A credential that is sent must still be good, and readable.
+    ///
+    /// A policy asks for an identity: where one applies, the credential stays required. A policy
+    /// that depends on the request ([`policy_fn`](Self::policy_fn)) can thus open some paths to
+    /// everybody.
+    pub fn optional(mut self) -> Self {
+        self.gate().optional = true;
+        self
+    }
+
+    /// Asks the identity to satisfy this policy. Called again, all of them.
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.gate().requirements.push(Requirement::Fixed(policy));
+        self
+    }
+
+    /// Asks the identity to satisfy a policy that depends on the request; `None` asks for no more
+    /// than a good credential. Called again, all of them.
+    ///
+    /// The path of the request is as the client sent it. A rule that takes an id out of it must
+    /// decode it just as the router does; where the handler has the id anyway, let it call
+    /// [`Policy::check`].
+    ///
+    /// ```
+    /// use http::{Method, request::Parts};
+    /// use key0_auth::{AccessTokens, AuthLayer, Policy, Validator, domain::Action};
+    ///
+    /// let tokens = AccessTokens::hs256("a secret that Key0 shares with this backend")?;
+    /// let validator = Validator::builder().access_tokens(tokens).build()?;
+    /// let layer = AuthLayer::new(validator).policy_fn(|request: &Parts| match request.method {
+    ///     Method::GET => Policy::permission("orders", Action::Read),
+    ///     _ => Policy::permission("orders", Action::Update),
+    /// });
+    /// # let _ = layer;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn policy_fn<F, P>(mut self, policy: F) -> Self
+    where
+        F: Fn(&Parts) -> P + Send + Sync + 'static,
+        P: Into<Option<Policy>>,
+    {
+        let policy = Arc::new(move |parts: &Parts| policy(parts).into());
+        self.gate().requirements.push(Requirement::OfRequest(policy));
+        self
+    }
+
+    /// Lets CORS preflights pass, without an [`Identity`](crate::Identity): `OPTIONS` with
+    /// `Origin` and `Access-Control-Request-Method`, whatever credential comes along.
+    ///
+    /// Needed only where the inner service answers them. A CORS layer outside of this one sees
+    /// them first.
+    pub fn allow_preflight(mut self) -> Self {
+        self.gate().allow_preflight = true;
+        self
+    }
+
+    /// Sets the text that the caller is shown, by the kind of refusal; `None` keeps it. Status,
+    /// code and challenge stay, and so do the refusals that handlers return.
+    pub fn wording<F>(mut self, wording: F) -> Self
+    where
+        F: Fn(RejectionKind) -> Option<&'static str> + Send + Sync + 'static,
+    {
+        self.gate().wording = Some(Arc::new(wording));
+        self
+    }
+
+    fn gate(&mut self) -> &mut Gate {
+        Arc::make_mut(&mut self.gate)
+    }
+}
+
+impl<S> Layer<S> for AuthLayer {
+    type Service = AuthService<S>;
+
+    fn layer(&self, inner: S) -> AuthService<S> {
+        AuthService::new(inner, Arc::clone(&self.gate))
+    }
+}

@@ -1,0 +1,10 @@
+//! The cache in front of a key store: what it remembers, what it must never remember, and how it
+//! holds up against a crowd and a bad store.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod bad_store;
+mod crowd;
+mod fence;
+mod remembering;
+mod support;

@@ -1,0 +1,225 @@
+use std::{collections::BTreeSet, sync::Arc};
+
+use key0_auth::{
+    domain::{ChallengeId, PlanId, RequestId, ResourceId},
+    store::{IssuanceState, Lease, LeasedPayment, Payment, PaymentOutcome},
+};
+use serde_json::json;
+
+use super::{Engine, after, at, challenge, claim, hash, lease};
+
+fn payment(id: &str, tx_hash: &str) -> Payment {
+    Payment {
+        challenge_id: ChallengeId::new(id).unwrap(),
+        request_id: RequestId::new("request-1").unwrap(),
+        resource_id: ResourceId::new("photo-1").unwrap(),
+        plan_id: PlanId::new("basic").unwrap(),
+        tx_hash: hash(tx_hash),
+        details: serde_json::Map::new(),
+        received_at: at(0),
+    }
+}
+
+async fn record(engine: &Engine, payment: &Payment) -> PaymentOutcome {
+    engine.payments.record_payment(payment).await.unwrap()
+}
+
+async fn take(engine: &Engine, lease: &Lease, now: i64) -> Option<LeasedPayment> {
+    engine.payments.lease_payment(lease, at(now)).await.unwrap()
+}
+
+/// The id of the payment that is leased at `now` until `until`, and the lease.
+async fn take_id(engine: &Engine, now: i64, until: i64) -> Option<(String, Lease)> {
+    let lease = lease(until);
+    let leased = take(engine, &lease, now).await?;
+    Some((leased.payment.challenge_id.to_string(), lease))
+}
+
+pub async fn a_payment_is_kept_once(engine: Engine) {
+    let first = payment("c", "0x1");
+    assert_eq!(record(&engine, &first).await, PaymentOutcome::Recorded);
+    let mut other = payment("c", "0x1");
+    other.plan_id = PlanId::new("gold").unwrap();
+    other.received_at = at(50);
+    assert_eq!(record(&engine, &other).await, PaymentOutcome::Repeated);
+    let id = &first.challenge_id;
+    assert_eq!(engine.payments.payment(id).await.unwrap(), Some(first.clone()));
+    assert!(take_id(&engine, 100, 200).await.is_some());
+    assert!(take_id(&engine, 100, 200).await.is_none(), "a repeat triggers nothing");
+}
+
+pub async fn every_field_survives(engine: Engine) {
+    let mut full = payment("c~!'\"%", &"F".repeat(256));
+    full.details = json!({"type": "AccessGrant", "n": [1, {"x": null}], "ü": "\u{0}'", "": ""})
+        .as_object()
+        .unwrap()
+        .clone();
+    full.received_at = after(7, 1);
+    record(&engine, &full).await;
+    let id = &full.challenge_id;
+    assert_eq!(engine.payments.payment(id).await.unwrap(), Some(full.clone()));
+    let leased = take(&engine, &lease(100), 8).await.unwrap();
+    assert_eq!(leased, LeasedPayment { payment: full, attempts: 0 });
+}
+
+pub async fn an_unknown_payment_is_none(engine: Engine) {
+    record(&engine, &payment("c", "0x1")).await;
+    let other = ChallengeId::new("C").unwrap();
+    assert_eq!(engine.payments.payment(&other).await.unwrap(), None);
+}
+
+pub async fn another_hash_or_another_challenge_is_a_conflict(engine: Engine) {
+    record(&engine, &payment("c", "0x1")).await;
+    record(&engine, &payment("d", "0x2")).await;
+    for (id, tx_hash) in [("c", "0x3"), ("e", "0x1"), ("c", "0x2"), ("d", "0x1")] {
+        let outcome = record(&engine, &payment(id, tx_hash)).await;
+        assert_eq!(outcome, PaymentOutcome::Conflict, "{id} {tx_hash}");
+    }
+    assert_eq!(record(&engine, &payment("e", "0x3")).await, PaymentOutcome::Recorded);
+}
+
+pub async fn hashes_that_differ_in_case_are_the_same(engine: Engine) {
+    record(&engine, &payment("c", "0xAb")).await;
+    assert_eq!(record(&engine, &payment("c", "0XaB")).await, PaymentOutcome::Repeated);
+    assert_eq!(record(&engine, &payment("d", "0xab")).await, PaymentOutcome::Conflict);
+    let id = ChallengeId::new("c").unwrap();
+    let kept = engine.payments.payment(&id).await.unwrap().unwrap();
+    assert_eq!(kept.tx_hash.as_str(), "0xAb", "kept as it was reported first");
+}
+
+pub async fn of_racing_reports_one_is_recorded(engine: Engine) {
+    let racing: Vec<_> = (0..50)
+        .map(|i| {
+            let payments = Arc::clone(&engine.payments);
+            let payment = payment("c", if i % 2 == 0 { "0xA" } else { "0xa" });
+            tokio::spawn(async move { payments.record_payment(&payment).await.unwrap() })
+        })
+        .collect();
+    let mut recorded = 0;
+    for report in racing {
+        match report.await.unwrap() {
+            PaymentOutcome::Recorded => recorded += 1,
+            PaymentOutcome::Repeated => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(recorded, 1);
+}
+
+pub async fn issuances_and_payments_share_no_hashes(engine: Engine) {
+    let claim = claim(challenge("c"), "0x1");
+    let state = engine.payments.begin_issuance(&claim, at(0)).await.unwrap();
+    assert_eq!(state, IssuanceState::Started);
+    assert_eq!(record(&engine, &payment("c", "0x1")).await, PaymentOutcome::Recorded);
+}
+
+pub async fn the_first_attempt_is_due_at_once(engine: Engine) {
+    assert!(take_id(&engine, 0, 100).await.is_none(), "nothing is there");
+    record(&engine, &payment("c", "0x1")).await;
+    assert!(take_id(&engine, 0, 100).await.is_some());
+}
+
+pub async fn a_leased_payment_is_leased_to_nobody_else(engine: Engine) {
+    record(&engine, &payment("c", "0x1")).await;
+    assert!(take_id(&engine, 1, 100).await.is_some());
+    assert!(take_id(&engine, 1, 100).await.is_none());
+    assert!(take_id(&engine, 99, 200).await.is_none());
+}
+
+pub async fn racing_workers_get_different_payments(engine: Engine) {
+    for i in 0..20 {
+        record(&engine, &payment(&format!("c{i}"), &format!("0x{i}"))).await;
+    }
+    let racing: Vec<_> = (0..40)
+        .map(|_| {
+            let payments = Arc::clone(&engine.payments);
+            tokio::spawn(async move {
+                let leased = payments.lease_payment(&lease(100), at(1)).await.unwrap();
+                leased.map(|leased| leased.payment.challenge_id.to_string())
+            })
+        })
+        .collect();
+    let mut taken = Vec::new();
+    for worker in racing {
+        taken.extend(worker.await.unwrap());
+    }
+    assert_eq!(taken.len(), 20);
+    assert_eq!(taken.into_iter().collect::<BTreeSet<_>>().len(), 20);
+}
+
+pub async fn the_one_due_longest_comes_first(engine: Engine) {
+    for (id, seconds) in [("late", 30), ("early", 10), ("middle", 20), ("twin", 20)] {
+        let mut payment = payment(id, &format!("0x{id}"));
+        payment.received_at = at(seconds);
+        record(&engine, &payment).await;
+    }
+    for expected in ["early", "middle", "twin", "late"] {
+        let (id, _) = take_id(&engine, 50, 100).await.unwrap();
+        assert_eq!(id, expected);
+    }
+}
+
+pub async fn a_lapsed_lease_is_taken_over(engine: Engine) {
+    record(&engine, &payment("c", "0x1")).await;
+    take_id(&engine, 0, 100).await.unwrap();
+    let second = lease(200);
+    let leased = take(&engine, &second, 100).await.unwrap();
+    assert_eq!(leased.attempts, 1);
+    assert!(take_id(&engine, 199, 300).await.is_none());
+}
+
+pub async fn a_lost_lease_ends_nothing(engine: Engine) {
+    record(&engine, &payment("c", "0x1")).await;
+    let id = ChallengeId::new("c").unwrap();
+    let (_, first) = take_id(&engine, 0, 100).await.unwrap();
+    let (_, second) = take_id(&engine, 100, 200).await.unwrap();
+    let payments = &engine.payments;
+    assert!(!payments.finish_payment(&id, &first).await.unwrap());
+    assert!(!payments.retry_payment(&id, &first, at(101)).await.unwrap());
+    assert!(!payments.finish_payment(&id, &lease(500)).await.unwrap());
+    assert!(!payments.finish_payment(&ChallengeId::new("d").unwrap(), &second).await.unwrap());
+    assert!(take_id(&engine, 150, 300).await.is_none(), "the second lease is in force");
+    // It ran out, but nobody took over: it still ends the work.
+    assert!(payments.finish_payment(&id, &second).await.unwrap());
+    assert!(take_id(&engine, 1_000, 2_000).await.is_none());
+}
+
+pub async fn a_finished_payment_is_done_and_still_known(engine: Engine) {
+    let first = payment("c", "0x1");
+    record(&engine, &first).await;
+    let (_, lease) = take_id(&engine, 0, 100).await.unwrap();
+    let id = &first.challenge_id;
+    assert!(engine.payments.finish_payment(id, &lease).await.unwrap());
+    assert!(!engine.payments.finish_payment(id, &lease).await.unwrap());
+    assert!(!engine.payments.retry_payment(id, &lease, at(1)).await.unwrap());
+    assert!(take_id(&engine, 1_000_000, 2_000_000).await.is_none());
+    assert_eq!(engine.payments.payment(id).await.unwrap(), Some(first.clone()));
+    assert_eq!(record(&engine, &first).await, PaymentOutcome::Repeated);
+    assert_eq!(record(&engine, &payment("d", "0x1")).await, PaymentOutcome::Conflict);
+    assert!(take_id(&engine, 1_000_000, 2_000_000).await.is_none());
+}
+
+pub async fn a_retry_waits_for_its_time_and_counts_attempts(engine: Engine) {
+    record(&engine, &payment("c", "0x1")).await;
+    let id = ChallengeId::new("c").unwrap();
+    for attempts in 0..4 {
+        let now = i64::from(attempts) * 50;
+        let lease = lease(now + 1_000);
+        assert_eq!(take(&engine, &lease, now).await.unwrap().attempts, attempts);
+        assert!(engine.payments.retry_payment(&id, &lease, at(now + 50)).await.unwrap());
+        assert!(!engine.payments.retry_payment(&id, &lease, at(0)).await.unwrap());
+        assert!(take_id(&engine, now + 49, now + 1_000).await.is_none());
+    }
+}
+
+pub async fn a_retried_payment_queues_behind_those_due_before(engine: Engine) {
+    for i in 0..2 {
+        record(&engine, &payment(&format!("c{i}"), &format!("0x{i}"))).await;
+    }
+    let (id, lease) = take_id(&engine, 1, 100).await.unwrap();
+    assert_eq!(id, "c0");
+    let id = ChallengeId::new("c0").unwrap();
+    engine.payments.retry_payment(&id, &lease, at(2)).await.unwrap();
+    assert_eq!(take_id(&engine, 10, 100).await.unwrap().0, "c1");
+    assert_eq!(take_id(&engine, 10, 100).await.unwrap().0, "c0");
+}

@@ -1,0 +1,185 @@
+use std::sync::Arc;
+
+use key0_auth::store::{IdempotencyState, Lease, Slot, StoredResponse};
+
+use super::{Engine, at, fingerprint, lease};
+
+fn slot(scope: &str, key: &str) -> Slot {
+    Slot { scope: scope.to_owned(), key: key.to_owned() }
+}
+
+fn response() -> StoredResponse {
+    StoredResponse {
+        status: 201,
+        headers: vec![
+            ("content-type".to_owned(), b"application/json".to_vec()),
+            ("x-odd".to_owned(), vec![0xff, b'"', b'\t']),
+            ("x-odd".to_owned(), vec![]),
+        ],
+        body: (0..=255).collect(),
+    }
+}
+
+async fn begin(engine: &Engine, slot: &Slot, lease: &Lease, now: i64) -> IdempotencyState {
+    engine.requests.begin_request(slot, &fingerprint("body"), lease, at(now)).await.unwrap()
+}
+
+async fn begin_other(engine: &Engine, slot: &Slot, now: i64) -> IdempotencyState {
+    let other = fingerprint("another body");
+    engine.requests.begin_request(slot, &other, &lease(now + 100), at(now)).await.unwrap()
+}
+
+async fn complete(engine: &Engine, slot: &Slot, lease: &Lease, until: i64) -> bool {
+    engine.requests.complete_request(slot, lease, &response(), at(until)).await.unwrap()
+}
+
+pub async fn a_free_slot_is_claimed(engine: Engine) {
+    let state = begin(&engine, &slot("a", "k"), &lease(100), 0).await;
+    assert_eq!(state, IdempotencyState::Started);
+}
+
+pub async fn a_claimed_slot_is_in_progress_until_its_lease_ends(engine: Engine) {
+    let slot = slot("a", "k");
+    begin(&engine, &slot, &lease(100), 0).await;
+    for now in [0, 99] {
+        let state = begin(&engine, &slot, &lease(500), now).await;
+        assert_eq!(state, IdempotencyState::InProgress { until: at(100) });
+    }
+}
+
+pub async fn another_fingerprint_is_reused(engine: Engine) {
+    let slot = slot("a", "k");
+    let first = lease(100);
+    begin(&engine, &slot, &first, 0).await;
+    assert_eq!(begin_other(&engine, &slot, 1).await, IdempotencyState::Reused);
+    assert!(complete(&engine, &slot, &first, 1_000).await);
+    assert_eq!(begin_other(&engine, &slot, 999).await, IdempotencyState::Reused);
+    assert_eq!(begin_other(&engine, &slot, 1_000).await, IdempotencyState::Started);
+}
+
+pub async fn slots_are_per_scope_and_key(engine: Engine) {
+    for (scope, key) in [("a", "k"), ("b", "k"), ("a", "K"), ("ak", ""), ("", "ak")] {
+        let state = begin(&engine, &slot(scope, key), &lease(100), 0).await;
+        assert_eq!(state, IdempotencyState::Started, "{scope} {key}");
+    }
+}
+
+pub async fn an_answer_is_replayed_byte_for_byte(engine: Engine) {
+    let slot = slot("a", "k");
+    let first = lease(100);
+    begin(&engine, &slot, &first, 0).await;
+    assert!(complete(&engine, &slot, &first, 1_000).await);
+    for now in [1, 100, 999] {
+        let state = begin(&engine, &slot, &lease(2_000), now).await;
+        assert_eq!(state, IdempotencyState::Done(response()));
+    }
+    let empty = StoredResponse { status: 204, headers: Vec::new(), body: Vec::new() };
+    let (slot, second) = (self::slot("a", "l"), lease(100));
+    begin(&engine, &slot, &second, 0).await;
+    engine.requests.complete_request(&slot, &second, &empty, at(1_000)).await.unwrap();
+    assert_eq!(begin(&engine, &slot, &lease(100), 1).await, IdempotencyState::Done(empty));
+}
+
+pub async fn an_answer_past_its_time_is_free(engine: Engine) {
+    let slot = slot("a", "k");
+    let first = lease(100);
+    begin(&engine, &slot, &first, 0).await;
+    complete(&engine, &slot, &first, 50).await;
+    assert_eq!(begin(&engine, &slot, &lease(200), 50).await, IdempotencyState::Started);
+    let state = begin(&engine, &slot, &lease(300), 51).await;
+    assert_eq!(state, IdempotencyState::InProgress { until: at(200) });
+}
+
+pub async fn a_lapsed_lease_is_free(engine: Engine) {
+    let slot = slot("a", "k");
+    begin(&engine, &slot, &lease(100), 0).await;
+    assert_eq!(begin_other(&engine, &slot, 100).await, IdempotencyState::Started);
+    assert_eq!(begin(&engine, &slot, &lease(300), 101).await, IdempotencyState::Reused);
+}
+
+pub async fn a_lost_lease_completes_and_releases_nothing(engine: Engine) {
+    let slot = slot("a", "k");
+    let (first, second) = (lease(100), lease(200));
+    begin(&engine, &slot, &first, 0).await;
+    begin(&engine, &slot, &second, 100).await;
+    assert!(!complete(&engine, &slot, &first, 1_000).await);
+    engine.requests.release_request(&slot, &first).await.unwrap();
+    let state = begin(&engine, &slot, &lease(300), 101).await;
+    assert_eq!(state, IdempotencyState::InProgress { until: at(200) });
+    assert!(complete(&engine, &slot, &second, 1_000).await);
+    assert!(!complete(&engine, &self::slot("b", "k"), &second, 1_000).await);
+}
+
+pub async fn a_lapsed_lease_that_nobody_took_completes(engine: Engine) {
+    let slot = slot("a", "k");
+    let first = lease(100);
+    begin(&engine, &slot, &first, 0).await;
+    begin(&engine, &self::slot("b", "k"), &lease(900), 500).await;
+    assert!(complete(&engine, &slot, &first, 1_000).await);
+    let state = begin(&engine, &slot, &lease(900), 501).await;
+    assert_eq!(state, IdempotencyState::Done(response()));
+}
+
+pub async fn a_released_slot_is_free(engine: Engine) {
+    let slot = slot("a", "k");
+    let first = lease(100);
+    begin(&engine, &slot, &first, 0).await;
+    engine.requests.release_request(&slot, &first).await.unwrap();
+    assert!(!complete(&engine, &slot, &first, 1_000).await);
+    assert_eq!(begin_other(&engine, &slot, 1).await, IdempotencyState::Started);
+}
+
+pub async fn an_answer_can_not_be_released_or_replaced(engine: Engine) {
+    let slot = slot("a", "k");
+    let first = lease(100);
+    begin(&engine, &slot, &first, 0).await;
+    complete(&engine, &slot, &first, 1_000).await;
+    engine.requests.release_request(&slot, &first).await.unwrap();
+    assert!(!complete(&engine, &slot, &first, 5_000).await);
+    let state = begin(&engine, &slot, &lease(200), 1).await;
+    assert_eq!(state, IdempotencyState::Done(response()));
+    assert_eq!(begin(&engine, &slot, &lease(2_000), 1_000).await, IdempotencyState::Started);
+}
+
+pub async fn of_racing_claims_exactly_one_starts(engine: Engine) {
+    let racing: Vec<_> = (0..100)
+        .map(|_| {
+            let requests = Arc::clone(&engine.requests);
+            tokio::spawn(async move {
+                let (slot, fingerprint) = (slot("a", "k"), fingerprint("body"));
+                requests.begin_request(&slot, &fingerprint, &lease(100), at(0)).await.unwrap()
+            })
+        })
+        .collect();
+    let mut started = 0;
+    for claim in racing {
+        match claim.await.unwrap() {
+            IdempotencyState::Started => started += 1,
+            IdempotencyState::InProgress { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(started, 1);
+}
+
+pub async fn purging_takes_what_is_free_in_bounds(engine: Engine) {
+    for i in 0..6 {
+        let (slot, lease) = (slot("a", &i.to_string()), lease(100));
+        begin(&engine, &slot, &lease, 0).await;
+        if i < 4 {
+            complete(&engine, &slot, &lease, 10 * (i + 1)).await;
+        }
+    }
+    let purge = async |now, limit| engine.requests.purge_requests(at(now), limit).await.unwrap();
+    assert_eq!(purge(9, 10).await, 0);
+    assert_eq!(purge(30, 0).await, 0);
+    assert_eq!(purge(30, 2).await, 2);
+    assert_eq!(purge(30, 2).await, 1, "one is left, and none is counted twice");
+    assert_eq!(purge(30, 2).await, 0);
+    let state = begin(&engine, &slot("a", "3"), &lease(200), 30).await;
+    assert_eq!(state, IdempotencyState::Done(response()), "its time is not over");
+    let state = begin(&engine, &slot("a", "4"), &lease(200), 30).await;
+    assert!(matches!(state, IdempotencyState::InProgress { .. }));
+    assert_eq!(purge(99, 10).await, 1, "the last answer");
+    assert_eq!(purge(100, 10).await, 2, "both abandoned claims");
+}

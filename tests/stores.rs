@@ -1,0 +1,23 @@
+//! Every engine against the same kit. A new engine is one function and one line at the end.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod store_kit;
+
+use key0_auth::MemoryStore;
+use store_kit::Engine;
+
+async fn memory() -> Engine {
+    Engine::new(MemoryStore::new(), ())
+}
+
+#[cfg(feature = "sqlite")]
+async fn sqlite() -> Engine {
+    let folder = tempfile::tempdir().unwrap();
+    let store = key0_auth::SqliteStore::open(folder.path().join("store.db")).unwrap();
+    Engine::new(store, folder)
+}
+
+store_kit!(memory);
+#[cfg(feature = "sqlite")]
+store_kit!(sqlite);
