@@ -359,7 +359,7 @@ fn canonical(part: &str) -> Option<Vec<u8>> {
         return None;
     }
     let mut standard = part.replace('-', "+").replace('_', "/");
-    while standard.len() % 4 != 0 {
+    while !standard.len().is_multiple_of(4) {
         standard.push('=');
     }
     let bytes = STANDARD.decode(standard).ok()?;
@@ -439,7 +439,7 @@ impl Random {
     }
 
     fn one_in(&mut self, n: u64) -> bool {
-        self.next() % n == 0
+        self.next().is_multiple_of(n)
     }
 
     fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {

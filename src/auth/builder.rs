@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     api_keys::ApiKeys,
@@ -13,6 +13,9 @@ use crate::{
     error::{ConfigError, ConfigFault},
 };
 
+/// How long a fallback may take, unless another limit is set.
+const DEFAULT_FALLBACK_DEADLINE: Duration = Duration::from_secs(2);
+
 /// Collects what a [`Validator`] accepts.
 #[derive(Debug)]
 #[must_use]
@@ -20,6 +23,7 @@ pub struct ValidatorBuilder {
     tokens: Option<Arc<AccessTokens>>,
     keys: Option<Arc<ApiKeys>>,
     fallback: Option<Arc<dyn Fallback>>,
+    fallback_deadline: Duration,
     sources: Vec<Source>,
     realm: String,
     body: Option<Arc<dyn ProblemBody>>,
@@ -32,6 +36,7 @@ impl ValidatorBuilder {
             tokens: None,
             keys: None,
             fallback: None,
+            fallback_deadline: DEFAULT_FALLBACK_DEADLINE,
             sources: vec![Source::Bearer, Source::ApiKeyHeader],
             realm: "api".to_owned(),
             body: None,
@@ -54,6 +59,13 @@ impl ValidatorBuilder {
     /// Asks the application about bearer values that are neither.
     pub fn fallback(mut self, fallback: impl Fallback) -> Self {
         self.fallback = Some(Arc::new(fallback));
+        self
+    }
+
+    /// Sets how long the application may take to judge a credential before the request is answered
+    /// 503; two seconds by default.
+    pub fn fallback_deadline(mut self, deadline: Duration) -> Self {
+        self.fallback_deadline = deadline;
         self
     }
 
@@ -110,6 +122,7 @@ impl ValidatorBuilder {
             tokens: self.tokens,
             keys: self.keys,
             fallback: self.fallback,
+            fallback_deadline: self.fallback_deadline,
             responder: match self.body {
                 Some(body) => responder.body(body),
                 None => responder,

@@ -37,7 +37,8 @@ pub trait Fallback: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// Fails when the application can't tell: the request is answered 503, never as if the
-    /// credential were good or bad. The error goes to the log alone; it must hold no credential.
+    /// credential were good or bad. The same where the answer takes longer than
+    /// [`fallback_deadline`](super::ValidatorBuilder::fallback_deadline). The error goes to the log alone; it must hold no credential.
     async fn judge(
         &self,
         credential: Credential<'_>,

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -45,6 +45,7 @@ pub(super) struct Parts {
     pub(super) keys: Option<Arc<ApiKeys>>,
     pub(super) fallback: Option<Arc<dyn Fallback>>,
     pub(super) sources: Vec<Source>,
+    pub(super) fallback_deadline: Duration,
     pub(super) responder: Responder,
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -148,11 +149,12 @@ impl Validator {
             }
             (Question::Fallback { credential, unknown }, _, Some(fallback)) => {
                 let credential = Credential::try_from(credential.expose_secret())?;
-                match fallback.judge(credential).await {
-                    Ok(Some(grant)) => Ok(Identity::from_fallback(grant)),
-                    Ok(None) => Err(unknown),
-                    Err(error) => Err(Rejection::new(RejectionKind::StoreUnavailable)
-                        .cause(super::fallback::Failed(error))),
+                let judged = fallback.judge(credential);
+                match tokio::time::timeout(self.0.fallback_deadline, judged).await {
+                    Ok(Ok(Some(grant))) => Ok(Identity::from_fallback(grant)),
+                    Ok(Ok(None)) => Err(unknown),
+                    Ok(Err(error)) => Err(outage(super::fallback::Failed(error))),
+                    Err(elapsed) => Err(outage(elapsed)),
                 }
             }
             // A lookup of another validator, which had what this one lacks.
@@ -193,6 +195,10 @@ impl Validator {
         let credential = SecretString::from(credential.expose());
         Judgement::Pending(Lookup(Question::Fallback { credential, unknown }))
     }
+}
+
+fn outage(cause: impl std::error::Error + Send + Sync + 'static) -> Rejection {
+    Rejection::new(RejectionKind::StoreUnavailable).cause(cause)
 }
 
 fn refuse(kind: RejectionKind) -> Judgement {

@@ -37,6 +37,7 @@ fn key() -> KeyRecord {
     let grant = Grant::Payment {
         resource_id: ResourceId::new("photo-1").unwrap(),
         plan_id: PlanId::new("basic").unwrap(),
+        permissions: None,
     };
     KeyRecord::new(KeyId::generate(), &KeyFormat::default().generate().unwrap(), grant, at(0))
 }
@@ -297,7 +298,7 @@ async fn a_key_that_can_not_be_understood_is_an_error() {
         "kind = 'visitor'",
         "kind = 'integrator'",
         "role = 'read'",
-        "permissions = '{}'",
+        "permissions = '1'",
         "resource_id = NULL",
         "plan_id = 'two words'",
         "metadata = '[]'",
