@@ -986,6 +986,9 @@ fn keys_that_can_not_be_trusted_are_refused_at_start_up() {
     ] {
         let pem = key_file(name);
         assert_bad_key(VerifyingKey::from_any_pem("THE_KEY", &pem), &pem, name);
+        // Whoever put a private key here should be told so.
+        let told = VerifyingKey::from_any_pem("THE_KEY", &pem).unwrap_err().to_string();
+        assert_eq!(told.contains("it is a private key"), name.ends_with("private"), "{told}");
         for algorithm in ASYMMETRIC {
             let key = VerifyingKey::from_pem("THE_KEY", algorithm, &pem);
             assert_bad_key(key, &pem, &format!("{name} as {algorithm}"));
