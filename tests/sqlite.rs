@@ -3,7 +3,7 @@
 //! Child processes are this test binary again, running one test that does nothing in the parent.
 
 #![cfg(feature = "sqlite")]
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
 #[allow(dead_code)]
 mod store_kit;
