@@ -3,7 +3,7 @@
 //! Child processes are this test binary again, running one test that does nothing in the parent.
 
 #![cfg(feature = "sqlite")]
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
 #[allow(dead_code)]
 mod store_kit;
@@ -162,6 +162,38 @@ async fn sql_by_hand_reaches_the_listeners() {
     assert!(!ear.heard_of(used.digest), "its use is no news");
     assert!(store.find(&revoked.digest).await.unwrap().unwrap().revoked_at.is_some());
     assert_eq!(store.find(&deleted.digest).await.unwrap(), None);
+}
+
+#[test]
+fn racing_openings_make_one_schema() {
+    for _ in 0..10 {
+        let (_folder, path) = file();
+        // All of them find an empty database, and then wait for the right to write.
+        let owner = Connection::open(&path).unwrap();
+        owner.execute_batch("BEGIN IMMEDIATE").unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..6 {
+                scope.spawn(|| SqliteStore::open(&path).unwrap());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+            owner.execute_batch("ROLLBACK").unwrap();
+        });
+    }
+}
+
+#[test]
+fn the_switch_to_wal_waits_for_a_writer() {
+    let (_folder, path) = file();
+    make(&path);
+    let owner = Connection::open(&path).unwrap();
+    owner.pragma_update(None, "journal_mode", "delete").unwrap();
+    owner.execute_batch("BEGIN IMMEDIATE").unwrap();
+    std::thread::scope(|scope| {
+        let opened = scope.spawn(|| SqliteStore::open(&path).map(drop));
+        std::thread::sleep(Duration::from_millis(50));
+        owner.execute_batch("ROLLBACK").unwrap();
+        opened.join().unwrap().unwrap();
+    });
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Every engine against the same kit. A new engine is one function and one line at the end.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
 mod store_kit;
 

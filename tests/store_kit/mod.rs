@@ -34,7 +34,7 @@ pub struct Engine {
     pub payments: Arc<dyn PaymentStore>,
     pub requests: Arc<dyn IdempotencyStore>,
     /// Whatever must live as long: a folder, a server.
-    pub guard: Box<dyn Any + Send>,
+    _guard: Box<dyn Any + Send>,
 }
 
 impl Engine {
@@ -46,7 +46,7 @@ impl Engine {
             keys: Arc::new(store.clone()),
             payments: Arc::new(store.clone()),
             requests: Arc::new(store),
-            guard: Box::new(guard),
+            _guard: Box::new(guard),
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use super::listeners::Listeners;
 use crate::error::StoreError;
 
-/// Keeps everything in this process's memory: for tests, demos and caches of nothing lasting.
+/// Keeps everything in this process's memory: for tests, trials and demos.
 ///
 /// It forgets all of it at exit, also what was spent and what was revoked, it is shared with no
 /// other process, and nothing bounds it but what is purged. Clones are the same store.

@@ -393,22 +393,37 @@ async fn an_answer_that_can_not_be_understood_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_forgotten_nonce_is_in_no_file() {
+async fn what_is_forgotten_is_in_no_file() {
     let (folder, store, raw) = fresh();
-    let (claim, record) = (claim("c"), key());
-    let issuance = issuance(&record);
-    store.begin_issuance(&claim, at(0)).await.unwrap();
-    store.complete_issuance(&claim, &issuance, Some(&record)).await.unwrap();
-    let nonce = issuance.nonce.unwrap();
-    let files_with_nonce = || {
+    let mut nonces = Vec::new();
+    for i in 0..50 {
+        let (claim, record) = (claim(&format!("c{i}")), key());
+        let issuance = issuance(&record);
+        nonces.extend(issuance.nonce);
+        store.begin_issuance(&claim, at(0)).await.unwrap();
+        store.complete_issuance(&claim, &issuance, Some(&record)).await.unwrap();
+    }
+    let slot = Slot { scope: "a".to_owned(), key: "k".to_owned() };
+    let lease = Lease::new(at(100));
+    let body = b"what the answer said".repeat(1_000);
+    let response = StoredResponse { status: 200, headers: vec![], body };
+    let fingerprint = RequestFingerprint::of([&b"body"[..]]);
+    store.begin_request(&slot, &fingerprint, &lease, at(0)).await.unwrap();
+    store.complete_request(&slot, &lease, &response, at(1)).await.unwrap();
+
+    let count = |wanted: &[u8]| {
         let _: i64 = raw.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |r| r.get(0)).unwrap();
         let files = std::fs::read_dir(folder.path()).unwrap();
         let contents = files.map(|file| std::fs::read(file.unwrap().path()).unwrap());
-        contents.filter(|bytes| bytes.windows(16).any(|part| part == nonce.as_bytes())).count()
+        let windows = |bytes: Vec<u8>| bytes.windows(wanted.len()).filter(|w| *w == wanted).count();
+        contents.map(windows).sum::<usize>()
     };
-    assert_eq!(files_with_nonce(), 1);
-    assert_eq!(store.forget_nonces(at(1), 10).await.unwrap(), 1);
-    assert_eq!(files_with_nonce(), 0);
+    assert!(nonces.iter().all(|nonce| count(nonce.as_bytes()) > 0));
+    assert!(count(b"what the answer said") > 900);
+    assert_eq!(store.forget_nonces(at(1), 100).await.unwrap(), 50);
+    assert_eq!(store.purge_requests(at(1), 100).await.unwrap(), 1);
+    assert_eq!(nonces.iter().filter(|nonce| count(nonce.as_bytes()) > 0).count(), 0);
+    assert_eq!(count(b"what the answer said"), 0);
 }
 
 fn watcher(folder: &TempDir) -> (Watcher, Arc<Ear>) {

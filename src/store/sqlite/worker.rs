@@ -151,11 +151,7 @@ fn commit(conn: &mut Connection, batch: &mut [Box<dyn Write>]) -> rusqlite::Resu
             savepoint.commit()?;
         } else {
             changes.truncate(before);
-            // Some failures, such as a full disk, have ended the whole transaction already.
-            if savepoint.is_autocommit() {
-                let aborted = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ABORT_ROLLBACK);
-                return Err(rusqlite::Error::SqliteFailure(aborted, None));
-            }
+            // Fails where the failure, such as a full disk, has ended the whole transaction.
             savepoint.finish()?;
         }
     }
