@@ -55,7 +55,7 @@ impl VerifyingKey {
     /// # Errors
     ///
     /// [`ConfigFault::BadKey`] when it is not a public key of this algorithm, or an RSA key of
-    /// fewer than 2048 or more than 8192 bits.
+    /// fewer than 2048 or more than 8192 bits (4096 where `rust_crypto` is the only crypto feature).
     pub fn from_pem(name: &str, algorithm: Algorithm, pem: &str) -> Result<Self, ConfigFault> {
         let verifier = Verifier::public(algorithm, pem)
             .map_err(|reason| ConfigFault::bad_key(name, reason))?;

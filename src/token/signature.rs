@@ -177,7 +177,7 @@ fn spki(pem: &str) -> Result<(Vec<u8>, &str), &'static str> {
 
 fn check_rsa_size(der: &[u8]) -> Result<(), &'static str> {
     let (modulus, _) = (PROVIDER.key_utils.rsa_pub_components_from_public_key)(der)
-        .map_err(|_| "its RSA key can't be read")?;
+        .map_err(|_| "its RSA key can't be read, or is longer than the crypto provider takes")?;
     let significant = modulus.iter().skip_while(|byte| **byte == 0);
     let bits = significant.clone().count() * 8
         - significant.clone().next().map_or(0, |top| top.leading_zeros() as usize);

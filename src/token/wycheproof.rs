@@ -92,7 +92,12 @@ fn rsa_pkcs1_sha256() {
     ] {
         let set = rsa_pkcs1_verify::TestSet::load(name).unwrap();
         for group in set.test_groups {
-            let verifier = Verifier::public(Algorithm::Rs256, &group.pem).unwrap();
+            let verifier = Verifier::public(Algorithm::Rs256, &group.pem);
+            if cfg!(not(feature = "aws_lc_rs")) && group.key_size > 4096 {
+                assert!(verifier.is_err(), "a key that this provider can't verify with");
+                continue;
+            }
+            let verifier = verifier.unwrap();
             for test in group.tests {
                 let good = tally.decide(&verifier, &test.msg, &test.sig);
                 // "Acceptable" is a padding that lacks a NULL, which is refused here.
@@ -101,5 +106,6 @@ fn rsa_pkcs1_sha256() {
             }
         }
     }
-    assert_eq!(tally, Tally { accepted: 31, refused: 1003 });
+    let (accepted, refused) = if cfg!(feature = "aws_lc_rs") { (31, 1003) } else { (24, 752) };
+    assert_eq!(tally, Tally { accepted, refused });
 }
