@@ -26,7 +26,7 @@ pub trait IssuanceHook: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// Fails when the application can't tell; the request is answered 503 and may be retried.
-    /// The same after eight seconds without an answer.
+    /// The same after eight seconds without an answer. A panic is answered 500.
     async fn decide(&self, request: &IssuanceRequest) -> Result<Decision, HookError>;
 }
 

@@ -258,10 +258,17 @@ impl Parts {
         };
         let unavailable = Rejection::new(RejectionKind::StoreUnavailable)
             .detail("The application can't decide on this request now");
-        match tokio::time::timeout(HOOK_DEADLINE, hook.decide(request)).await {
-            Ok(Ok(decision)) => Ok(decision),
-            Ok(Err(error)) => Err(unavailable.cause(StoreError::unavailable(error))),
-            Err(elapsed) => Err(unavailable.cause(elapsed)),
+        // On a task of its own, so that a panic in the hook frees the claim like any other failure.
+        let (hook, request) = (hook.clone(), request.clone());
+        let mut asked = tokio::spawn(async move { hook.decide(&request).await });
+        match tokio::time::timeout(HOOK_DEADLINE, &mut asked).await {
+            Ok(Ok(Ok(decision))) => Ok(decision),
+            Ok(Ok(Err(error))) => Err(unavailable.cause(StoreError::unavailable(error))),
+            Ok(Err(panicked)) => Err(Rejection::new(RejectionKind::Internal).cause(panicked)),
+            Err(elapsed) => {
+                asked.abort();
+                Err(unavailable.cause(elapsed))
+            }
         }
     }
 
