@@ -12,7 +12,7 @@ use crate::{
     AccessTokens, Rejection, RejectionKind,
     domain::{ChallengeId, Clock, Credential, SecretSet, SystemClock, Timestamp},
     error::{ConfigError, ConfigFault},
-    token::SystemRules,
+    token::{MAX_LEEWAY, SystemRules},
 };
 
 /// The header that carries the shared secret, unless another is configured.
@@ -146,13 +146,14 @@ impl SignedJwt {
             .validate_system(token, &rules, now)
             .map_err(|reason| Rejection::new(RejectionKind::InvalidInternalAuth).cause(reason))?;
         if let Some(seen) = &self.seen {
-            seen.once(claims.challenge_id(), claims.expires_at(), now)?;
+            // Remembered for as long as any leeway could let it in again.
+            seen.once(claims.challenge_id(), claims.expires_at().plus(MAX_LEEWAY), now)?;
         }
         Ok(InternalCaller(InternalStrategy::SignedJwt))
     }
 }
 
-/// The ids of system tokens that were let in and have not expired yet.
+/// The ids of system tokens that were let in, and until when each could be let in again.
 #[derive(Debug, Default)]
 struct Seen(Mutex<HashMap<ChallengeId, Timestamp>>);
 
