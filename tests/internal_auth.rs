@@ -139,7 +139,9 @@ fn whatever_is_not_the_secret_is_refused_with_one_answer() {
     let previous_too = [INTERNAL, OLD_INTERNAL].concat();
     let nearly = [&INTERNAL[1..], &INTERNAL[..INTERNAL.len() - 1], &INTERNAL.to_uppercase()]
         .map(str::to_owned);
-    let mut rows: Vec<(&str, Vec<&[u8]>, Vec<&[u8]>)> = vec![
+    /// What it is, and the values of the two headers.
+    type Row<'a> = (&'a str, Vec<&'a [u8]>, Vec<&'a [u8]>);
+    let mut rows: Vec<Row<'_>> = vec![
         ("nothing", vec![], vec![]),
         ("an empty header", vec![], vec![b""]),
         ("blanks", vec![], vec![b" \t "]),

@@ -145,6 +145,7 @@ impl KeyStore for SpyKeys {
 pub struct SpyPayments {
     inner: Arc<dyn PaymentStore>,
     calls: Mutex<HashMap<&'static str, usize>>,
+    answered: Mutex<HashMap<&'static str, usize>>,
     moods: Mutex<HashMap<&'static str, Mood>>,
     /// One permit for each hanging call that may go on.
     pub gate: Semaphore,
@@ -165,6 +166,7 @@ impl SpyPayments {
         Arc::new(Self {
             inner,
             calls: Mutex::default(),
+            answered: Mutex::default(),
             moods: Mutex::default(),
             gate: Semaphore::new(0),
         })
@@ -172,6 +174,11 @@ impl SpyPayments {
 
     pub fn calls(&self, method: &'static str) -> usize {
         self.calls.lock().unwrap().get(method).copied().unwrap_or(0)
+    }
+
+    /// How many calls are over.
+    pub fn answered(&self, method: &'static str) -> usize {
+        self.answered.lock().unwrap().get(method).copied().unwrap_or(0)
     }
 
     pub fn set(&self, method: &'static str, mood: Mood) {
@@ -190,7 +197,7 @@ impl SpyPayments {
         *self.calls.lock().unwrap().entry(method).or_default() += 1;
         let mood = self.moods.lock().unwrap().get(method).copied();
         let outage = || Err(StoreError::new(StoreErrorKind::Unavailable));
-        match mood {
+        let result = match mood {
             None => work.await,
             Some(Mood::Fails) => outage(),
             Some(Mood::LosesItsAnswer) => {
@@ -201,7 +208,9 @@ impl SpyPayments {
                 self.gate.acquire().await.unwrap().forget();
                 work.await
             }
-        }
+        };
+        *self.answered.lock().unwrap().entry(method).or_default() += 1;
+        result
     }
 }
 
