@@ -1,3 +1,5 @@
+use std::fmt;
+
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -9,8 +11,8 @@ use crate::{
 /// The largest body that an endpoint takes, in bytes: 64 KiB.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// A good answer of an endpoint.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A good answer of an endpoint. Its body can hold a credential, so `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Reply {
     /// The status code.
@@ -33,6 +35,12 @@ impl Reply {
             // Only a map whose keys are no texts, or a failing `Serialize`, could fail here.
             body: serde_json::to_vec(body).unwrap_or_default(),
         }
+    }
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reply").field("status", &self.status).finish_non_exhaustive()
     }
 }
 

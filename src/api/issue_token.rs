@@ -1,23 +1,18 @@
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
-use serde_json::{Map, Value};
 
-use super::body::{Members, Reply};
+use super::{
+    body::Reply,
+    issuance::{Decision, IssuanceHook, IssuanceRequest, OwnCredential, Terms},
+};
 use crate::{
     ApiKeys, KeyStore, Rejection, RejectionKind,
     apikey::{Grant, IssuanceSecrets, KeyDigest, KeyRecord, Nonce, PlainKey},
-    domain::{
-        ChallengeId, Clock, KeyId, Permissions, PlanId, RequestId, ResourceId, SystemClock,
-        Timestamp, TxHash,
-    },
+    domain::{Clock, KeyId, SystemClock, Timestamp},
     error::StoreError,
-    store::{
-        Issuance, IssuanceClaim, IssuanceKey, IssuanceState, Lease, PaymentStore,
-        RequestFingerprint,
-    },
+    store::{Issuance, IssuanceClaim, IssuanceKey, IssuanceState, Lease, PaymentStore},
 };
 
 /// How long the same request gets the same credential again.
@@ -31,8 +26,6 @@ const GLANCE: Duration = Duration::from_millis(25);
 const CLAIM: Duration = Duration::from_millis(1_500);
 /// How long the application's hook may take; Key0 itself gives up after ten seconds.
 const HOOK_DEADLINE: Duration = Duration::from_secs(8);
-/// The largest metadata that is kept, in bytes of JSON: 4 KiB.
-const MAX_METADATA_BYTES: usize = 4 * 1024;
 
 /// `POST /internal/issue-token`: a credential for a payment, and the same one for every retry.
 ///
@@ -52,105 +45,6 @@ struct Parts {
     hook: Option<Arc<dyn IssuanceHook>>,
     time_to_live: Duration,
     clock: Arc<dyn Clock>,
-}
-
-/// The application's say in what is issued.
-///
-/// Asked once per issuance, and again when the first asking was cut off or, for a credential of
-/// the application's own, when the request is retried: the same request must then get the same
-/// answer.
-#[async_trait]
-pub trait IssuanceHook: fmt::Debug + Send + Sync + 'static {
-    /// Decides on a request.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the application can't tell; the request is answered 503 and may be retried.
-    /// The same after eight seconds without an answer.
-    async fn decide(&self, request: &IssuanceRequest) -> Result<Decision, HookError>;
-}
-
-/// Why a hook could not decide.
-pub type HookError = Box<dyn std::error::Error + Send + Sync>;
-
-/// What a hook decides.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum Decision {
-    /// Issue a key on these terms.
-    Approve(Terms),
-    /// This resource and plan are not for sale (422).
-    Refuse,
-    /// Hand out this credential of the application's own.
-    Own(OwnCredential),
-}
-
-/// The terms of an issued key.
-#[derive(Debug, Clone, Default)]
-pub struct Terms {
-    time_to_live: Option<Duration>,
-    permissions: Option<Permissions>,
-    metadata: Option<Map<String, Value>>,
-}
-
-/// A credential that the application has made itself and that its fallback will know.
-#[derive(Debug, Clone)]
-pub struct OwnCredential {
-    credential: SecretString,
-    expires_at: Option<Timestamp>,
-}
-
-/// What Key0 asks for.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct IssuanceRequest {
-    /// The agent's request.
-    pub request_id: RequestId,
-    /// The payment's challenge, where one is named.
-    pub challenge_id: Option<ChallengeId>,
-    /// What was bought.
-    pub resource_id: ResourceId,
-    /// The plan that was bought.
-    pub plan_id: PlanId,
-    /// The payment on the chain.
-    pub tx_hash: TxHash,
-    /// Every further member of the request; empty where they came to more than 4 KiB.
-    pub metadata: Map<String, Value>,
-}
-
-impl Terms {
-    /// The endpoint's own terms.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Sets how long the key lives.
-    #[must_use]
-    pub fn time_to_live(mut self, time_to_live: Duration) -> Self {
-        self.time_to_live = Some(time_to_live);
-        self
-    }
-
-    /// Gives the key permissions besides its resource; it has none by default.
-    #[must_use]
-    pub fn permissions(mut self, permissions: Permissions) -> Self {
-        self.permissions = Some(permissions);
-        self
-    }
-
-    /// Replaces the metadata that is kept with the key.
-    #[must_use]
-    pub fn metadata(mut self, metadata: Map<String, Value>) -> Self {
-        self.metadata = Some(metadata);
-        self
-    }
-}
-
-impl OwnCredential {
-    /// A credential that expires at `expires_at`, or never.
-    pub fn new(credential: impl Into<String>, expires_at: Option<Timestamp>) -> Self {
-        Self { credential: SecretString::from(credential.into()), expires_at }
-    }
 }
 
 impl IssueToken {
@@ -212,44 +106,6 @@ impl IssueToken {
     pub async fn forget_old_nonces(&self, limit: u32) -> Result<u32, StoreError> {
         let before = self.0.clock.now().minus(REPLAY_WINDOW);
         self.0.payments.forget_nonces(before, limit).await
-    }
-}
-
-impl IssuanceRequest {
-    fn parse(body: &[u8]) -> Result<Self, Rejection> {
-        let mut members = Members::parse(body)?;
-        let mut request = Self {
-            request_id: members.id("requestId", RequestId::new)?,
-            challenge_id: members.optional_id("challengeId", ChallengeId::new)?,
-            resource_id: members.id("resourceId", ResourceId::new)?,
-            plan_id: members.plan()?,
-            tx_hash: members.id("txHash", TxHash::new)?,
-            metadata: Map::new(),
-        };
-        let metadata = Value::Object(members.rest());
-        if let (true, Value::Object(metadata)) =
-            (metadata.to_string().len() <= MAX_METADATA_BYTES, metadata)
-        {
-            request.metadata = metadata;
-        }
-        Ok(request)
-    }
-
-    /// Under which id it is idempotent.
-    fn key(&self) -> IssuanceKey {
-        match &self.challenge_id {
-            Some(id) => IssuanceKey::Challenge(id.clone()),
-            None => IssuanceKey::Request(self.request_id.clone()),
-        }
-    }
-
-    fn fingerprint(&self) -> RequestFingerprint {
-        RequestFingerprint::of([
-            self.request_id.as_str().as_bytes(),
-            self.resource_id.as_str().as_bytes(),
-            self.plan_id.as_str().as_bytes(),
-            self.tx_hash.normalized().as_bytes(),
-        ])
     }
 }
 
@@ -402,10 +258,17 @@ impl Parts {
         };
         let unavailable = Rejection::new(RejectionKind::StoreUnavailable)
             .detail("The application can't decide on this request now");
-        match tokio::time::timeout(HOOK_DEADLINE, hook.decide(request)).await {
-            Ok(Ok(decision)) => Ok(decision),
-            Ok(Err(error)) => Err(unavailable.cause(StoreError::unavailable(error))),
-            Err(elapsed) => Err(unavailable.cause(elapsed)),
+        // On a task of its own, so that a panic in the hook frees the claim like any other failure.
+        let (hook, request) = (hook.clone(), request.clone());
+        let mut asked = tokio::spawn(async move { hook.decide(&request).await });
+        match tokio::time::timeout(HOOK_DEADLINE, &mut asked).await {
+            Ok(Ok(Ok(decision))) => Ok(decision),
+            Ok(Ok(Err(error))) => Err(unavailable.cause(StoreError::unavailable(error))),
+            Ok(Err(panicked)) => Err(Rejection::new(RejectionKind::Internal).cause(panicked)),
+            Err(elapsed) => {
+                asked.abort();
+                Err(unavailable.cause(elapsed))
+            }
         }
     }
 

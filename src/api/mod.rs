@@ -4,11 +4,11 @@
 //! [`check_media_type`], reads at most [`MAX_BODY_BYTES`], and hands the body over.
 
 mod body;
-pub(crate) mod issue_token;
+mod issuance;
+mod issue_token;
 mod payment_received;
 
 pub use body::{MAX_BODY_BYTES, Reply, check_media_type};
-pub use issue_token::{
-    Decision, HookError, IssuanceHook, IssuanceRequest, IssueToken, OwnCredential, Terms,
-};
+pub use issuance::{Decision, HookError, IssuanceHook, IssuanceRequest, OwnCredential, Terms};
+pub use issue_token::IssueToken;
 pub use payment_received::{HandlerError, PaymentHandler, PaymentReceived};

@@ -10,9 +10,9 @@ use super::{
 };
 use crate::{
     AccessTokens, Rejection, RejectionKind,
-    domain::{ChallengeId, Clock, Credential, SecretSet, SystemClock, Timestamp},
+    domain::{ChallengeId, Clock, Credential, ResourceId, SecretSet, SystemClock, Timestamp},
     error::{ConfigError, ConfigFault},
-    token::SystemRules,
+    token::{MAX_LEEWAY, SystemRules},
 };
 
 /// The header that carries the shared secret, unless another is configured.
@@ -146,13 +146,14 @@ impl SignedJwt {
             .validate_system(token, &rules, now)
             .map_err(|reason| Rejection::new(RejectionKind::InvalidInternalAuth).cause(reason))?;
         if let Some(seen) = &self.seen {
-            seen.once(claims.challenge_id(), claims.expires_at(), now)?;
+            // Remembered for as long as any leeway could let it in again.
+            seen.once(claims.challenge_id(), claims.expires_at().plus(MAX_LEEWAY), now)?;
         }
         Ok(InternalCaller(InternalStrategy::SignedJwt))
     }
 }
 
-/// The ids of system tokens that were let in and have not expired yet.
+/// The ids of system tokens that were let in, and until when each could be let in again.
 #[derive(Debug, Default)]
 struct Seen(Mutex<HashMap<ChallengeId, Timestamp>>);
 
@@ -271,8 +272,8 @@ impl InternalAuthBuilder {
     /// # Errors
     ///
     /// Fails without a strategy, with [`dangerous_allow_anyone`](Self::dangerous_allow_anyone)
-    /// next to another, with an empty audience, a lifetime of zero, or a header whose name is not
-    /// a token (RFC 9110, section 5.6.2) or is `Authorization`.
+    /// next to another, with an audience that is no id, a lifetime of less than a second, or a
+    /// header whose name is not a token (RFC 9110, section 5.6.2) or is `Authorization`.
     pub fn build(self) -> Result<InternalAuth, ConfigError> {
         let mut faults = Vec::new();
         let some = self.shared_secret.is_some() || self.signed_jwt.is_some();
@@ -284,10 +285,13 @@ impl InternalAuthBuilder {
             let reason = "it lets everybody in and goes with no other strategy";
             faults.push(ConfigFault::invalid("the internal auth strategy none", reason));
         }
-        if self.signed_jwt.as_ref().is_some_and(|(_, audience)| audience.is_empty()) {
-            faults.push(ConfigFault::missing("the internal auth audience", "it must not be empty"));
+        // It stands in the tokens as a resource id: another text would let nobody in.
+        if self.signed_jwt.as_ref().is_some_and(|(_, audience)| ResourceId::new(audience).is_err())
+        {
+            let reason = "it is 1 to 256 visible ascii characters";
+            faults.push(ConfigFault::invalid("the internal auth audience", reason));
         }
-        if self.max_lifetime.is_zero() {
+        if self.max_lifetime < Duration::from_secs(1) {
             let reason = "it is at least one second";
             faults.push(ConfigFault::invalid("the internal auth lifetime", reason));
         }

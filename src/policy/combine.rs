@@ -3,12 +3,36 @@ use crate::{Identity, Rejection, RejectionKind};
 
 impl Policy {
     /// Every one of these. An empty list does not compile.
+    ///
+    /// ```
+    /// # use key0_auth::Policy;
+    /// let policy = Policy::all([Policy::plan("gold")]);
+    /// # let _ = policy;
+    /// ```
+    ///
+    /// ```compile_fail,E0080
+    /// # use key0_auth::Policy;
+    /// let policy = Policy::all([]);
+    /// # let _ = policy;
+    /// ```
     pub fn all<const N: usize>(policies: [Self; N]) -> Self {
         const { assert!(N > 0, "a policy of nothing would let everybody in") }
         Self(Rule::All(policies.into()))
     }
 
     /// At least one of these. An empty list does not compile.
+    ///
+    /// ```
+    /// # use key0_auth::Policy;
+    /// let policy = Policy::any([Policy::plan("gold")]);
+    /// # let _ = policy;
+    /// ```
+    ///
+    /// ```compile_fail,E0080
+    /// # use key0_auth::Policy;
+    /// let policy = Policy::any([]);
+    /// # let _ = policy;
+    /// ```
     pub fn any<const N: usize>(policies: [Self; N]) -> Self {
         const { assert!(N > 0, "a policy of nothing would let nobody in") }
         Self(Rule::Any(policies.into()))

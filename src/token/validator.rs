@@ -79,7 +79,7 @@ impl AccessTokens {
     /// Whether one of our keys has signed these bytes, however the token around them is bent.
     /// Whatever it is, such a token is nobody else's.
     pub(crate) fn has_signed(&self, token: Credential<'_>) -> bool {
-        Token::split(token.expose()).is_some_and(|token| {
+        Token::split_sloppily(token.expose()).is_some_and(|token| {
             token
                 .signatures_as_anyone_reads_them()
                 .any(|signature| self.keys.verify_with_any(token.signing_input(), &signature))

@@ -1,0 +1,152 @@
+use std::{fmt, time::Duration};
+
+use async_trait::async_trait;
+use secrecy::SecretString;
+use serde_json::{Map, Value};
+
+use super::body::Members;
+use crate::{
+    Rejection,
+    domain::{ChallengeId, Permissions, PlanId, RequestId, ResourceId, Timestamp, TxHash},
+    store::{IssuanceKey, RequestFingerprint},
+};
+
+/// The largest metadata that is kept, in bytes of JSON: 4 KiB.
+const MAX_METADATA_BYTES: usize = 4 * 1024;
+
+/// The application's say in what is issued.
+///
+/// Asked once per issuance, and again when the first asking was cut off or, for a credential of
+/// the application's own, when the request is retried: the same request must then get the same
+/// answer.
+#[async_trait]
+pub trait IssuanceHook: fmt::Debug + Send + Sync + 'static {
+    /// Decides on a request.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the application can't tell; the request is answered 503 and may be retried.
+    /// The same after eight seconds without an answer. A panic is answered 500.
+    async fn decide(&self, request: &IssuanceRequest) -> Result<Decision, HookError>;
+}
+
+/// Why a hook could not decide.
+pub type HookError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a hook decides.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Decision {
+    /// Issue a key on these terms.
+    Approve(Terms),
+    /// This resource and plan are not for sale (422).
+    Refuse,
+    /// Hand out this credential of the application's own.
+    Own(OwnCredential),
+}
+
+/// The terms of an issued key.
+#[derive(Debug, Clone, Default)]
+pub struct Terms {
+    pub(super) time_to_live: Option<Duration>,
+    pub(super) permissions: Option<Permissions>,
+    pub(super) metadata: Option<Map<String, Value>>,
+}
+
+/// A credential that the application has made itself and that its fallback will know.
+#[derive(Debug, Clone)]
+pub struct OwnCredential {
+    pub(super) credential: SecretString,
+    pub(super) expires_at: Option<Timestamp>,
+}
+
+/// What Key0 asks for.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct IssuanceRequest {
+    /// The agent's request.
+    pub request_id: RequestId,
+    /// The payment's challenge, where one is named.
+    pub challenge_id: Option<ChallengeId>,
+    /// What was bought.
+    pub resource_id: ResourceId,
+    /// The plan that was bought.
+    pub plan_id: PlanId,
+    /// The payment on the chain.
+    pub tx_hash: TxHash,
+    /// Every further member of the request; empty where they came to more than 4 KiB.
+    pub metadata: Map<String, Value>,
+}
+
+impl Terms {
+    /// The endpoint's own terms.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets how long the key lives.
+    #[must_use]
+    pub fn time_to_live(mut self, time_to_live: Duration) -> Self {
+        self.time_to_live = Some(time_to_live);
+        self
+    }
+
+    /// Gives the key permissions besides its resource; it has none by default.
+    #[must_use]
+    pub fn permissions(mut self, permissions: Permissions) -> Self {
+        self.permissions = Some(permissions);
+        self
+    }
+
+    /// Replaces the metadata that is kept with the key.
+    #[must_use]
+    pub fn metadata(mut self, metadata: Map<String, Value>) -> Self {
+        self.metadata = Some(metadata);
+        self
+    }
+}
+
+impl OwnCredential {
+    /// A credential that expires at `expires_at`, or never.
+    pub fn new(credential: impl Into<String>, expires_at: Option<Timestamp>) -> Self {
+        Self { credential: SecretString::from(credential.into()), expires_at }
+    }
+}
+
+impl IssuanceRequest {
+    pub(super) fn parse(body: &[u8]) -> Result<Self, Rejection> {
+        let mut members = Members::parse(body)?;
+        let mut request = Self {
+            request_id: members.id("requestId", RequestId::new)?,
+            challenge_id: members.optional_id("challengeId", ChallengeId::new)?,
+            resource_id: members.id("resourceId", ResourceId::new)?,
+            plan_id: members.plan()?,
+            tx_hash: members.id("txHash", TxHash::new)?,
+            metadata: Map::new(),
+        };
+        let metadata = Value::Object(members.rest());
+        if let (true, Value::Object(metadata)) =
+            (metadata.to_string().len() <= MAX_METADATA_BYTES, metadata)
+        {
+            request.metadata = metadata;
+        }
+        Ok(request)
+    }
+
+    /// Under which id it is idempotent.
+    pub(super) fn key(&self) -> IssuanceKey {
+        match &self.challenge_id {
+            Some(id) => IssuanceKey::Challenge(id.clone()),
+            None => IssuanceKey::Request(self.request_id.clone()),
+        }
+    }
+
+    pub(super) fn fingerprint(&self) -> RequestFingerprint {
+        RequestFingerprint::of([
+            self.request_id.as_str().as_bytes(),
+            self.resource_id.as_str().as_bytes(),
+            self.plan_id.as_str().as_bytes(),
+            self.tx_hash.normalized().as_bytes(),
+        ])
+    }
+}
