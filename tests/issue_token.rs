@@ -896,6 +896,19 @@ async fn a_hook_has_eight_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_is_503_before_key0_gives_up() {
+    let (store, clock) = (MemoryStore::new(), RuntimeClock::new());
+    let (issue, payments) = timed(&store, &clock);
+    for step in ["begin_issuance", "complete_issuance"] {
+        payments.set(step, Mood::Hangs);
+        let began = Instant::now();
+        assert_refused(issue.handle(&body()).await, StoreUnavailable, step);
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+        payments.calm();
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_work_goes_on_when_the_client_hangs_up() {
     let (store, clock) = (MemoryStore::new(), RuntimeClock::new());
     let script = Script::new(Answer::Wait);

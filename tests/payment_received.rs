@@ -385,6 +385,16 @@ async fn an_outage_is_503_and_keeps_nothing() {
     assert_received(endpoint.handle(&report()).await);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_is_503_before_key0_gives_up() {
+    let store = SpyPayments::over(memory());
+    let endpoint = PaymentReceived::new(store.clone(), TestClock::new());
+    store.set("record_payment", Mood::Hangs);
+    let began = Instant::now();
+    assert_refused(endpoint.handle(&report()).await, StoreUnavailable, "a store that hangs");
+    assert!(began.elapsed() < 10 * SECOND, "{:?}", began.elapsed());
+}
+
 // The handler runs
 
 #[tokio::test(start_paused = true)]

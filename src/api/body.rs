@@ -1,4 +1,4 @@
-use std::fmt;
+use std::{borrow::Cow, fmt, time::Duration};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -60,6 +60,19 @@ pub fn check_media_type(content_type: Option<&[u8]>) -> Result<(), Rejection> {
     }
 }
 
+/// How long an endpoint may take: a second less than Key0 waits.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(9);
+
+/// The answer of some work, or an outage where it takes too long.
+pub(super) async fn in_time<T>(
+    work: impl Future<Output = Result<T, Rejection>>,
+) -> Result<T, Rejection> {
+    match tokio::time::timeout(ANSWER_DEADLINE, work).await {
+        Ok(answer) => answer,
+        Err(elapsed) => Err(Rejection::new(RejectionKind::StoreUnavailable).cause(elapsed)),
+    }
+}
+
 /// The members of a JSON object, taken out one by one.
 pub(super) struct Members(Map<String, Value>);
 
@@ -118,6 +131,6 @@ impl Members {
     }
 }
 
-fn invalid(detail: impl Into<std::borrow::Cow<'static, str>>) -> Rejection {
+fn invalid(detail: impl Into<Cow<'static, str>>) -> Rejection {
     Rejection::new(RejectionKind::InvalidBody).detail(detail)
 }

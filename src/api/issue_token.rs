@@ -4,7 +4,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
 use super::{
-    body::Reply,
+    body::{self, Reply},
     issuance::{Decision, IssuanceHook, IssuanceRequest, OwnCredential, Terms},
 };
 use crate::{
@@ -94,7 +94,11 @@ impl IssueToken {
         let request = IssuanceRequest::parse(body)?;
         let parts = self.0.clone();
         let work = tokio::spawn(async move { parts.issue(request).await });
-        work.await.unwrap_or_else(|error| Err(Rejection::new(RejectionKind::Internal).cause(error)))
+        let answer = async {
+            let panicked = |error| Err(Rejection::new(RejectionKind::Internal).cause(error));
+            work.await.unwrap_or_else(panicked)
+        };
+        body::in_time(answer).await
     }
 
     /// Removes nonces that no retry needs any more, up to `limit`, and says how many. To be called

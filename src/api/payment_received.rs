@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use serde_json::json;
 use tokio::{sync::Notify, task::AbortHandle};
 
-use super::body::{Members, Reply};
+use super::body::{self, Members, Reply};
 use crate::{
     Rejection, RejectionKind,
     domain::{ChallengeId, Clock, RequestId, ResourceId, TxHash},
@@ -102,13 +102,11 @@ impl PaymentReceived {
             details: members.rest(),
             received_at: self.0.clock.now().to_millis(),
         };
-        let outcome = self
-            .0
-            .payments
-            .record_payment(&payment)
-            .await
-            .map_err(|error| Rejection::new(RejectionKind::StoreUnavailable).cause(error))?;
-        match outcome {
+        let recorded = async {
+            let outcome = self.0.payments.record_payment(&payment).await;
+            outcome.map_err(|error| Rejection::new(RejectionKind::StoreUnavailable).cause(error))
+        };
+        match body::in_time(recorded).await? {
             PaymentOutcome::Recorded => self.0.wake.notify_one(),
             PaymentOutcome::Repeated => {}
             PaymentOutcome::Conflict => {
@@ -132,7 +130,12 @@ impl Worker {
     async fn run(self) {
         loop {
             // A store that fails is asked again after a pause, like one that has nothing to do.
-            if !matches!(self.step().await, Ok(true)) {
+            let stepped = self.step().await;
+            #[cfg(feature = "tracing")]
+            if let Err(error) = &stepped {
+                tracing::warn!(%error, "payments wait for the store");
+            }
+            if !matches!(stepped, Ok(true)) {
                 let _ = tokio::time::timeout(LOOK, self.wake.notified()).await;
             }
         }
@@ -149,6 +152,8 @@ impl Worker {
         if self.succeeds(&payment).await {
             self.payments.finish_payment(&payment.challenge_id, &lease).await?;
         } else {
+            #[cfg(feature = "tracing")]
+            tracing::warn!(challenge_id = %payment.challenge_id, attempts, "payment handler failed");
             let next_attempt = self.clock.now().plus(pause(attempts));
             self.payments.retry_payment(&payment.challenge_id, &lease, next_attempt).await?;
         }
