@@ -6,7 +6,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-#[allow(dead_code)]
+#[allow(dead_code, unreachable_pub)]
 mod tokens;
 
 use std::{

@@ -693,6 +693,13 @@ async fn the_application_s_own_credential_is_handed_out_and_kept_nowhere(store: 
     assert_refused(shop.ask(&body()).await, StoreUnavailable, "can't tell now");
     script.say(own(OWN, None));
     assert_eq!(shop.ask(&body()).await.unwrap(), first, "with the time it was first told");
+    // With the secret gone that its digest was keyed with, the hook's word counts, and is kept.
+    let again = own(OWN, Some(START.plus(DAY)));
+    let (rotated, asked) =
+        shop_with(&store.again(), &one(SECOND_SECRET), shop.clock.clone()).hooked(again);
+    assert_eq!(rotated.ask(&body()).await.unwrap(), first);
+    asked.say(own("another-credential-of-the-application", None));
+    assert_refused(rotated.ask(&body()).await, Internal, "unsteady");
     // One that never expires says nothing of it.
     let other = body_with(&[set("challengeId", "c2"), set("txHash", "0x2")]);
     let reply = shop.ask(&other).await.unwrap();
@@ -702,6 +709,8 @@ async fn the_application_s_own_credential_is_handed_out_and_kept_nowhere(store: 
     assert_refused(shop.ask(&body()).await, PaymentAlreadyRedeemed, "a day later");
     if let Some((_, path)) = &store.file {
         assert!(!on_disk(path, OWN.as_bytes()));
+        // Nor what a list of short credentials could be compared with.
+        assert!(!on_disk(path, KeyDigest::of(OWN).as_bytes()));
     }
 }
 
@@ -862,11 +871,11 @@ async fn the_second_of_two_twins_waits_two_seconds() {
     let answer = Responder::default().respond(&refusal);
     assert_eq!(answer.status, 503);
     assert!(answer.headers.contains(&("retry-after", "1".into())));
-    // Its id and its payment are taken meanwhile.
-    let result = issue.handle(&body_with(&[set("planId", "gold")])).await;
-    assert_refused(result, RequestConflict, "another body");
-    let result = issue.handle(&body_with(&[set("challengeId", "another")])).await;
-    assert_refused(result, PaymentAlreadyRedeemed, "another id");
+    // Its id and its payment are taken meanwhile, though not for good: the hook may refuse.
+    let other_body = body_with(&[set("planId", "gold")]);
+    assert_refused(issue.handle(&other_body).await, IssuanceInProgress, "another body");
+    let other_id = body_with(&[set("challengeId", "another")]);
+    assert_refused(issue.handle(&other_id).await, IssuanceInProgress, "another id");
 
     // One that comes when the first is nearly done gets its credential.
     let third = tokio::spawn({
@@ -878,6 +887,8 @@ async fn the_second_of_two_twins_waits_two_seconds() {
     let first = first.await.unwrap().unwrap();
     assert_eq!(third.await.unwrap().unwrap(), first);
     assert_eq!(script.asked(), 1);
+    assert_refused(issue.handle(&other_body).await, RequestConflict, "another body");
+    assert_refused(issue.handle(&other_id).await, PaymentAlreadyRedeemed, "another id");
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     ApiKeys, KeyStore, Rejection, RejectionKind,
-    apikey::{Grant, IssuanceSecrets, KeyDigest, KeyRecord, Nonce, PlainKey},
+    apikey::{Grant, IssuanceSecrets, KeyRecord, Nonce, PlainKey},
     domain::{Clock, KeyId, SystemClock, Timestamp},
     error::StoreError,
     store::{Issuance, IssuanceClaim, IssuanceKey, IssuanceState, Lease, PaymentStore},
@@ -164,7 +164,7 @@ impl Parts {
     ) -> Result<Progress, Rejection> {
         let made = match self.decide(request).await {
             Ok(Decision::Approve(terms)) => self.make(request, terms, now),
-            Ok(Decision::Own(own)) => Ok(Made::own(own, now)),
+            Ok(Decision::Own(own)) => self.keep(own),
             Ok(Decision::Refuse) => Err(RejectionKind::NotForSale.into()),
             Err(rejection) => Err(rejection),
         };
@@ -241,18 +241,31 @@ impl Parts {
         Ok(Progress::Done(reply(plain.expose(), new.expires_at)))
     }
 
+    /// The hook is asked again, since nothing of its credential was kept but a digest.
     async fn replay_own(
         &self,
         request: &IssuanceRequest,
-        issuance: &Issuance,
+        old: &Issuance,
     ) -> Result<Progress, Rejection> {
-        match self.decide(request).await? {
-            Decision::Own(own)
-                if KeyDigest::of(own.credential.expose_secret()) == issuance.digest =>
-            {
-                Ok(Progress::Done(reply(own.credential.expose_secret(), issuance.expires_at)))
+        let Decision::Own(own) = self.decide(request).await? else {
+            return Err(Rejection::new(RejectionKind::Internal).cause(Unsteady));
+        };
+        let credential = own.credential.expose_secret();
+        let secret = old.secret.as_ref();
+        match secret.and_then(|secret| self.secrets.digest(secret, credential)) {
+            Some(digest) if digest == old.digest => {
+                Ok(Progress::Done(reply(credential, old.expires_at)))
             }
-            _ => Err(Rejection::new(RejectionKind::Internal).cause(Unsteady)),
+            Some(_) => Err(Rejection::new(RejectionKind::Internal).cause(Unsteady)),
+            // The secret is gone: what the hook says now is what counts from now on.
+            None => {
+                let new = Issuance { issued_at: old.issued_at, ..self.issuance_of(&own)? };
+                let replaced = self.payments.replace_issuance(&request.key(), old, &new, "").await;
+                Ok(match replaced.map_err(outage)? {
+                    true => Progress::Done(reply(credential, new.expires_at)),
+                    false => Progress::Again,
+                })
+            }
         }
     }
 
@@ -306,6 +319,24 @@ impl Parts {
         Ok(Made { credential, issuance, record: Some(record) })
     }
 
+    fn keep(&self, own: OwnCredential) -> Result<Made, Rejection> {
+        let issuance = self.issuance_of(&own)?;
+        Ok(Made { credential: own.credential, issuance, record: None })
+    }
+
+    fn issuance_of(&self, own: &OwnCredential) -> Result<Issuance, Rejection> {
+        let secret = self.secrets.current();
+        let digest = self.secrets.digest(&secret, own.credential.expose_secret());
+        Ok(Issuance {
+            key_id: None,
+            digest: digest.ok_or(RejectionKind::Internal)?,
+            nonce: None,
+            secret: Some(secret),
+            issued_at: self.clock.now().to_millis(),
+            expires_at: own.expires_at,
+        })
+    }
+
     fn derive(&self, id: &KeyId) -> Result<(PlainKey, Nonce), Rejection> {
         let internal = || Rejection::from(RejectionKind::Internal);
         let nonce = Nonce::generate().map_err(|error| internal().cause(error))?;
@@ -323,18 +354,6 @@ struct Made {
 }
 
 impl Made {
-    fn own(own: OwnCredential, now: Timestamp) -> Self {
-        let issuance = Issuance {
-            key_id: None,
-            digest: KeyDigest::of(own.credential.expose_secret()),
-            nonce: None,
-            secret: None,
-            issued_at: now.to_millis(),
-            expires_at: own.expires_at,
-        };
-        Self { credential: own.credential, issuance, record: None }
-    }
-
     fn reply(&self) -> Reply {
         reply(self.credential.expose_secret(), self.issuance.expires_at)
     }

@@ -4,11 +4,15 @@ use hkdf::Hkdf;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::format::{KeyFormat, PlainKey};
+use super::{
+    digest::KeyDigest,
+    format::{KeyFormat, PlainKey},
+};
 use crate::domain::{KeyId, Secret, SecretSet};
 
 /// Tells derived keys of this crate from whatever else the same secret may be used for.
 const KEY_LABEL: &[u8] = b"key0-auth issued key v1";
+const OWN_LABEL: &[u8] = b"key0-auth application's own credential v1";
 const SECRET_LABEL: &[u8] = b"key0-auth issuance secret v1";
 const FINGERPRINT_LABEL: &[u8] = b"key0-auth issuance secret fingerprint v1";
 
@@ -122,11 +126,28 @@ impl IssuanceSecrets {
         nonce: &Nonce,
         id: &KeyId,
     ) -> Option<PlainKey> {
-        let (_, secret) =
-            self.secrets.iter().find(|(known, _)| bool::from(known.0.ct_eq(&fingerprint.0)))?;
+        let secret = self.secret(fingerprint)?;
         let mut stream = [0; 128];
         expand(secret, &[KEY_LABEL, nonce.as_bytes(), id.as_str().as_bytes()], &mut stream);
         format.key_from_stream(&stream)
+    }
+
+    /// A digest of a credential that the application has made. It takes the secret to compute, so
+    /// that a short credential can't be searched for in the database alone. `None` when that
+    /// secret is not configured any more.
+    pub(crate) fn digest(
+        &self,
+        fingerprint: &SecretFingerprint,
+        credential: &str,
+    ) -> Option<KeyDigest> {
+        let mut digest = [0; 32];
+        expand(self.secret(fingerprint)?, &[OWN_LABEL, credential.as_bytes()], &mut digest);
+        Some(KeyDigest::from_bytes(digest))
+    }
+
+    fn secret(&self, fingerprint: &SecretFingerprint) -> Option<&Secret> {
+        let mut secrets = self.secrets.iter();
+        secrets.find(|(known, _)| known.0.ct_eq(&fingerprint.0).into()).map(|(_, secret)| secret)
     }
 }
 

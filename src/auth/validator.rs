@@ -130,7 +130,9 @@ impl Validator {
             {
                 Self::judge_key(keys, key)
             }
-            (Presented::Bearer(opaque), _) => self.judge_opaque(opaque),
+            (Presented::Bearer(opaque), _) => {
+                self.judge_foreign(opaque, RejectionKind::InvalidToken.into())
+            }
         }
     }
 
@@ -179,23 +181,15 @@ impl Validator {
         };
         match tokens.validate(token, self.0.clock.now()) {
             Ok(claims) => Judgement::Decided(Ok(Identity::from_claims(claims))),
-            Err(rejection) if self.0.fallback.is_some() && !tokens.has_signed(token) => {
-                self.judge_foreign(token, rejection)
-            }
-            Err(rejection) => Judgement::Decided(Err(rejection)),
+            Err(rejection) => self.judge_foreign(token, rejection),
         }
     }
 
-    fn judge_opaque(&self, opaque: Credential<'_>) -> Judgement {
-        // One of our tokens with something behind it: some readers take no offence at that.
-        match self.0.tokens.as_deref() {
-            Some(tokens) if tokens.has_signed(opaque) => refuse(RejectionKind::InvalidToken),
-            _ => self.judge_foreign(opaque, RejectionKind::InvalidToken.into()),
-        }
-    }
-
+    /// For the fallback, unless one of our keys has signed it: some readers take no offence at a
+    /// token of ours that is bent, or that has something behind it.
     fn judge_foreign(&self, credential: Credential<'_>, unknown: Rejection) -> Judgement {
-        if self.0.fallback.is_none() {
+        let ours = || self.0.tokens.as_deref().is_some_and(|tokens| tokens.has_signed(credential));
+        if self.0.fallback.is_none() || ours() {
             return Judgement::Decided(Err(unknown));
         }
         let credential = SecretString::from(credential.expose());

@@ -195,13 +195,13 @@ pub struct IssuanceClaim {
 pub enum IssuanceState {
     /// The claim holds: issue, then complete or abandon it.
     Started,
-    /// Another request with the same id and fingerprint holds it.
+    /// Another request holds the id or the payment, and nobody knows yet how it comes out.
     InProgress,
     /// It was issued before, for the same id and fingerprint.
     Issued(Issuance),
-    /// The id was claimed or issued with another fingerprint.
+    /// It was issued before with another fingerprint.
     Conflict,
-    /// The payment was claimed or spent under another id.
+    /// The payment was spent under another id.
     Redeemed,
 }
 
@@ -210,11 +210,11 @@ pub enum IssuanceState {
 pub struct Issuance {
     /// The record of the key; none where the application brought a credential of its own.
     pub key_id: Option<KeyId>,
-    /// The digest of the credential.
+    /// The digest of the key; for the application's own credential a keyed one.
     pub digest: KeyDigest,
     /// What the credential was derived from; none after a day, and none for the application's own.
     pub nonce: Option<Nonce>,
-    /// The secret that it was derived with; none for the application's own.
+    /// The secret that it was derived with, or that the digest is keyed with.
     pub secret: Option<SecretFingerprint>,
     /// When it was issued.
     pub issued_at: Timestamp,

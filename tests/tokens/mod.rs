@@ -1,7 +1,5 @@
 //! Tokens made by hand: any text can be a header or a payload, and be signed too.
 
-#![allow(dead_code, unreachable_pub, unused_imports)]
-
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Map, Value, json};

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     apikey::KeyRecord,
-    domain::Clock,
+    domain::{Clock, KeyId},
     error::{StoreError, StoreErrorKind},
     store::keys::KeyStore,
 };
@@ -47,6 +47,11 @@ impl Loader {
 
     pub(super) async fn remembered(&self, key: &CacheKey) -> Option<Option<Arc<KeyRecord>>> {
         self.state.remembered(key, self.clock.now()).await
+    }
+
+    pub(super) async fn get(&self, id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
+        let got = timeout(self.read_deadline, self.inner.get(id)).await;
+        got.unwrap_or_else(|_elapsed| Err(timed_out()))
     }
 
     /// Joins the read of this key, or begins it.

@@ -105,9 +105,9 @@ impl KeyStore for Cached {
         Ok(self.find_shared(digest).await?.map(Arc::unwrap_or_clone))
     }
 
-    /// Always asks the inner store.
+    /// Always asks the inner store, within the read deadline.
     async fn get(&self, id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
-        self.loader.inner.get(id).await
+        self.loader.get(id).await
     }
 
     async fn insert(&self, record: &KeyRecord) -> Result<(), StoreError> {

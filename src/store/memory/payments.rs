@@ -109,13 +109,16 @@ impl PaymentStore for MemoryStore {
             }
             if let Some(entry) = issuances.entries.get(&claim.key) {
                 return Ok(match &entry.stage {
-                    _ if entry.fingerprint != claim.fingerprint => IssuanceState::Conflict,
                     Stage::Claimed(_) => IssuanceState::InProgress,
+                    _ if entry.fingerprint != claim.fingerprint => IssuanceState::Conflict,
                     Stage::Issued(issuance) => IssuanceState::Issued(issuance.clone()),
                 });
             }
-            if issuances.spent.contains_key(&tx_hash) {
-                return Ok(IssuanceState::Redeemed);
+            if let Some(other) = issuances.spent.get(&tx_hash) {
+                return Ok(match issuances.entries.get(other).map(|entry| &entry.stage) {
+                    Some(Stage::Claimed(_)) => IssuanceState::InProgress,
+                    _ => IssuanceState::Redeemed,
+                });
             }
             issuances.spent.insert(tx_hash.clone(), claim.key.clone());
             let stage = Stage::Claimed(claim.lease.clone());

@@ -207,8 +207,8 @@ fn begin(conn: &Connection, claim: &IssuanceClaim, now: Timestamp) -> Result<Iss
     .execute((namespace, id, &tx_hash, now.as_micros()))?;
     if let Some(known) = known(conn, &claim.key)? {
         return Ok(match known.issuance {
-            _ if known.fingerprint != claim.fingerprint => IssuanceState::Conflict,
             None => IssuanceState::InProgress,
+            _ if known.fingerprint != claim.fingerprint => IssuanceState::Conflict,
             Some(issuance) => IssuanceState::Issued(issuance),
         });
     }
@@ -223,11 +223,17 @@ fn begin(conn: &Connection, claim: &IssuanceClaim, now: Timestamp) -> Result<Iss
             namespace,
             id,
             claim.fingerprint.as_bytes(),
-            tx_hash,
+            &tx_hash,
             claim.lease.token.as_bytes(),
             claim.lease.until.as_micros(),
         ))?;
-    Ok(if claimed == 1 { IssuanceState::Started } else { IssuanceState::Redeemed })
+    if claimed == 1 {
+        return Ok(IssuanceState::Started);
+    }
+    let spent = conn
+        .prepare_cached("SELECT issued_at IS NOT NULL FROM issuances WHERE tx_hash = ?1")?
+        .query_row([&tx_hash], |row| row.get(0))?;
+    Ok(if spent { IssuanceState::Redeemed } else { IssuanceState::InProgress })
 }
 
 /// Writes an issuance over the claim with this lease, or over the issuance where there is none.
