@@ -87,7 +87,7 @@ impl KeyFormat {
 
     /// The key that a stream of pseudo-random bytes stands for. `None` when the stream is too
     /// short, which takes more than 100 rejected bytes of 128.
-    pub(super) fn from_stream(&self, stream: &[u8; 128]) -> Option<PlainKey> {
+    pub(super) fn read_stream(&self, stream: &[u8; 128]) -> Option<PlainKey> {
         let mut random = String::with_capacity(RANDOM_CHARS);
         push_unbiased(&mut random, stream);
         (random.len() == RANDOM_CHARS).then(|| self.assemble(&random))

@@ -126,7 +126,7 @@ impl IssuanceSecrets {
             self.secrets.iter().find(|(known, _)| bool::from(known.0.ct_eq(&fingerprint.0)))?;
         let mut stream = [0; 128];
         expand(secret, &[KEY_LABEL, nonce.as_bytes(), id.as_str().as_bytes()], &mut stream);
-        format.from_stream(&stream)
+        format.read_stream(&stream)
     }
 }
 
