@@ -6,6 +6,7 @@ mod demo;
 mod logging;
 mod routes;
 mod server;
+mod socket;
 
 use std::process::ExitCode;
 
@@ -41,7 +42,7 @@ fn start(
     match serve(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("error: {}", logging::Chain(&error));
             ExitCode::from(error.exit_code())
         }
     }

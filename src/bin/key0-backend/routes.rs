@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::{Path, Request, State},
+    extract::{Path, Request, State, rejection::PathRejection},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
@@ -21,7 +21,10 @@ use key0_auth::{
 use serde::Serialize;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::config::{Config, Database, IssueTokenAuth};
+use crate::{
+    config::{Config, Database, IssueTokenAuth},
+    logging::Chain,
+};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// How long a request may take as a whole.
@@ -97,10 +100,15 @@ impl App {
     /// Clears away what is past its time, for ever.
     pub(crate) async fn keep_house(self) {
         loop {
-            tokio::time::sleep(HOUSEKEEPING).await;
-            if let Err(error) = self.issue_token.forget_old_nonces(HOUSEKEEPING_LIMIT).await {
-                tracing::warn!(error = %Chain(&error), "old nonces were not forgotten");
+            match self.issue_token.forget_old_nonces(HOUSEKEEPING_LIMIT).await {
+                // There are more.
+                Ok(HOUSEKEEPING_LIMIT) => continue,
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(error = %Chain(&error), "old nonces were not forgotten");
+                }
             }
+            tokio::time::sleep(HOUSEKEEPING).await;
         }
     }
 
@@ -165,6 +173,16 @@ async fn ready(State(store): State<Arc<Cached>>) -> Result<Json<Health>, Rejecti
     }
 }
 
+/// The id in a path, which may be escaped bytes that are no text.
+type ResourcePath = Result<Path<String>, PathRejection>;
+
+fn resource(path: ResourcePath) -> Result<String, Rejection> {
+    match path {
+        Ok(Path(id)) => Ok(id),
+        Err(error) => Err(Rejection::new(RejectionKind::NotFound).cause(error)),
+    }
+}
+
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Photo<'a> {
@@ -176,7 +194,8 @@ struct Photo<'a> {
     resolution: &'static str,
 }
 
-async fn photo(Path(id): Path<String>, identity: Identity) -> Result<Response, Rejection> {
+async fn photo(path: ResourcePath, identity: Identity) -> Result<Response, Rejection> {
+    let id = resource(path)?;
     Policy::resource(id.as_str()).check(&identity)?;
     let photo = Photo {
         id: &id,
@@ -199,7 +218,8 @@ struct Data<'a> {
     resource_id: Option<&'a ResourceId>,
 }
 
-async fn data(Path(id): Path<String>, identity: Identity) -> Result<Response, Rejection> {
+async fn data(path: ResourcePath, identity: Identity) -> Result<Response, Rejection> {
+    let id = resource(path)?;
     Policy::resource(id.as_str()).check(&identity)?;
     let data = Data {
         id: &id,
@@ -258,21 +278,6 @@ fn request_id(sent: Option<&HeaderValue>) -> HeaderValue {
             let id = uuid::Uuid::now_v7().hyphenated().to_string();
             HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("-"))
         }
-    }
-}
-
-/// An error and all its causes on one line.
-struct Chain<'a>(&'a (dyn std::error::Error + 'static));
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut next = self.0.source();
-        while let Some(cause) = next {
-            write!(f, ": {cause}")?;
-            next = cause.source();
-        }
-        Ok(())
     }
 }
 

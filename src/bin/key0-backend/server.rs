@@ -1,6 +1,6 @@
 //! Listening, limits on connections, draining.
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, io::Write, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
 use hyper::{Request, body::Incoming, server::conn::http1};
@@ -11,19 +11,21 @@ use hyper_util::{
 };
 use key0_auth::store::SqliteOpenError;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket},
     sync::{Semaphore, watch},
     task::JoinSet,
 };
 
-use crate::{config::Config, logging, routes::App};
+use crate::{config::Config, logging, routes::App, socket::Socket};
 
 /// How long a client may take to send the head of a request, and how long a connection may idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// The most that the head of a request may be, in bytes.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
-/// The most connections at a time, over all listeners.
-const MAX_CONNECTIONS: usize = 8_192;
+/// The most connections at a time on one listener, so that agents can't keep Key0 out.
+const MAX_CONNECTIONS: usize = 4_096;
+/// How many connections may wait to be taken.
+const BACKLOG: u32 = 1_024;
 /// How long requests may go on after the signal to stop.
 const DRAIN: Duration = Duration::from_secs(10);
 /// How long to wait when the system gives no more connections, as when it is out of files.
@@ -32,21 +34,21 @@ const BREATH: Duration = Duration::from_millis(100);
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
-    #[error("{0}")]
+    #[error(transparent)]
     Database(#[from] SqliteOpenError),
-    #[error("can't listen on {0}: {1}")]
-    Listen(SocketAddr, io::Error),
-    #[error("the runtime did not start: {0}")]
-    Runtime(io::Error),
-    #[error("can't listen for signals: {0}")]
-    Signal(io::Error),
+    #[error("can't listen on {address}")]
+    Listen { address: SocketAddr, source: io::Error },
+    #[error("the runtime did not start")]
+    Runtime(#[source] io::Error),
+    #[error("can't listen for signals")]
+    Signal(#[source] io::Error),
 }
 
 impl StartError {
     /// 2 for what the operator can mend in the configuration, else 1.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Database(_) | Self::Listen(..) => 2,
+            Self::Database(_) | Self::Listen { .. } => 2,
             Self::Runtime(_) | Self::Signal(_) => 1,
         }
     }
@@ -63,43 +65,61 @@ pub(crate) fn serve(config: Config) -> Result<(), StartError> {
 }
 
 async fn run(config: Config) -> Result<(), StartError> {
-    // Every address is bound before the store is opened, so that nothing is left half-started.
-    let public = listen(config.public).await?;
-    let internal = match config.internal {
-        Some(address) => Some(listen(address).await?),
-        None => None,
-    };
+    // A port in use must leave no database behind, and nobody may connect before all is well: so
+    // the addresses are taken first, and listened on last.
+    let public = Bound::to(config.public)?;
+    let internal = config.internal.map(Bound::to).transpose()?;
     let app = App::open(&config)?;
-    let housekeeping = tokio::spawn(app.clone().keep_house());
     let stop = stop_signal().map_err(StartError::Signal)?;
+    let public = public.listen()?;
+    let internal = internal.map(Bound::listen).transpose()?;
     announce(&config, &public, internal.as_ref());
 
-    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let housekeeping = tokio::spawn(app.clone().keep_house());
     let mut listeners = JoinSet::new();
-    let split = internal.is_some();
+    let routes = if internal.is_some() { app.public() } else { app.everything() };
+    listeners.spawn(accept(public, routes, stop.clone()));
     if let Some(internal) = internal {
-        listeners.spawn(accept(internal, app.internal(), connections.clone(), stop.clone()));
+        listeners.spawn(accept(internal, app.internal(), stop));
     }
-    let routes = if split { app.public() } else { app.everything() };
-    listeners.spawn(accept(public, routes, connections, stop));
     listeners.join_all().await;
     housekeeping.abort();
     tracing::info!("stopped");
     Ok(())
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|error| StartError::Listen(address, error))
+/// An address that is taken and not listened on yet.
+struct Bound {
+    address: SocketAddr,
+    socket: TcpSocket,
+}
+
+impl Bound {
+    fn to(address: SocketAddr) -> Result<Self, StartError> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+        let bind = |socket: TcpSocket| {
+            // A restart need not wait for the connections of the run before.
+            #[cfg(unix)]
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            Ok(socket)
+        };
+        match socket.and_then(bind) {
+            Ok(socket) => Ok(Self { address, socket }),
+            Err(source) => Err(StartError::Listen { address, source }),
+        }
+    }
+
+    fn listen(self) -> Result<TcpListener, StartError> {
+        let Self { address, socket } = self;
+        socket.listen(BACKLOG).map_err(|source| StartError::Listen { address, source })
+    }
 }
 
 /// Takes connections until the signal to stop, then waits for the open ones.
-async fn accept(
-    listener: TcpListener,
-    routes: Router,
-    connections: Arc<Semaphore>,
-    mut stop: watch::Receiver<bool>,
-) {
+async fn accept(listener: TcpListener, routes: Router, mut stop: watch::Receiver<bool>) {
     let graceful = GracefulShutdown::new();
+    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let permit = tokio::select! {
             permit = connections.clone().acquire_owned() => permit,
@@ -113,7 +133,7 @@ async fn accept(
             tokio::time::sleep(BREATH).await;
             continue;
         };
-        let connection = graceful.watch(connection(stream, routes.clone()));
+        let connection = graceful.watch(connection(Socket::new(stream), routes.clone()));
         tokio::spawn(async move {
             // A client that breaks off, or sends what is not HTTP, is its own business.
             let _ = connection.await;
@@ -127,16 +147,14 @@ async fn accept(
 }
 
 fn connection(
-    stream: TcpStream,
+    socket: Socket,
     routes: Router,
-) -> http1::Connection<TokioIo<TcpStream>, TowerToHyperService<Hyper>> {
-    // Small answers go out at once.
-    let _ = stream.set_nodelay(true);
+) -> http1::Connection<TokioIo<Socket>, TowerToHyperService<Hyper>> {
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(Hyper(routes)))
+        .serve_connection(TokioIo::new(socket), TowerToHyperService::new(Hyper(routes)))
 }
 
 /// The routes as hyper calls them.
@@ -185,16 +203,20 @@ fn announce(config: &Config, public: &TcpListener, internal: Option<&TcpListener
     let address = |listener: &TcpListener| {
         listener.local_addr().map_or_else(|_| "?".to_owned(), |address| format!("http://{address}"))
     };
-    println!("key0-backend {}", env!("CARGO_PKG_VERSION"));
-    println!("listening on    {}", address(public));
-    if let Some(internal) = internal {
-        println!("internal on     {}", address(internal));
-    }
-    println!("protected       /api/photos/{{id}}  /api/data/{{id}}");
-    println!("internal paths  /internal/issue-token  /internal/payment-received");
-    println!("store           {}", config.database);
+    let mut lines = vec![
+        format!("key0-backend {}", env!("CARGO_PKG_VERSION")),
+        format!("listening on    {}", address(public)),
+    ];
+    lines.extend(internal.map(|internal| format!("internal on     {}", address(internal))));
+    lines.extend([
+        "protected       /api/photos/{id}  /api/data/{id}".to_owned(),
+        "internal paths  /internal/issue-token  /internal/payment-received".to_owned(),
+        format!("store           {}", config.database),
+    ]);
+    lines.extend(config.warnings.iter().map(|warning| format!("WARNING         {warning}")));
+    // The server runs on where nobody reads it.
+    let _ = writeln!(io::stdout(), "{}", lines.join("\n"));
     for warning in &config.warnings {
-        println!("WARNING         {warning}");
         tracing::warn!("{warning}");
     }
 }

@@ -1,5 +1,6 @@
 //! The configuration: read whole, judged whole, every fault at once.
 
+mod secrets;
 mod variables;
 
 use std::{
@@ -12,12 +13,15 @@ use std::{
 use key0_auth::{
     AccessTokens, InternalAuth,
     apikey::{BootstrapKeys, IssuanceSecrets},
-    domain::{Role, Secret, SecretSet, check_secrets_differ},
+    domain::ResourceId,
     error::{ConfigError, ConfigFault},
     token::VerifyingKey,
 };
 
-use self::variables::{Variables, invalid, missing};
+use self::{
+    secrets::Secrets,
+    variables::{Variables, invalid, missing},
+};
 use crate::cli::ServeOptions;
 
 /// What later versions will understand; asking for it now is a fault, not a wish.
@@ -84,15 +88,6 @@ struct Strategies {
     none: bool,
 }
 
-/// Every secret that was read.
-#[derive(Default)]
-struct Secrets {
-    tokens: Vec<Secret>,
-    internal: Option<SecretSet>,
-    issuance: Option<SecretSet>,
-    bootstrap: Vec<(Role, Secret)>,
-}
-
 impl Config {
     /// Reads and judges it, before anything is opened.
     pub(crate) fn load(options: &ServeOptions) -> Result<Self, ConfigError> {
@@ -120,7 +115,7 @@ impl Config {
         let secrets = Secrets::read(variables, faults);
         let tokens = access_tokens(variables, &secrets, faults).map(Arc::new);
         let internal_auth = internal_auth(variables, &strategies, &secrets, &tokens, faults);
-        let issuance = secrets.issuance(variables, faults);
+        let issuance = secrets.issuance(variables, &strategies, faults);
         let issue_token_auth = issue_token_auth(variables, faults);
         let (public, internal) = listeners(variables, faults);
         let mut warnings = secrets.warnings();
@@ -139,6 +134,9 @@ impl Config {
             .bootstrap
             .into_iter()
             .fold(BootstrapKeys::new(), |keys, (role, secret)| keys.key(role, secret));
+        let database = database(variables, faults);
+        let log = log(variables, faults);
+        // From here on nothing is judged any more: whatever is missing has its fault.
         Some(Self {
             public: public?,
             internal,
@@ -147,10 +145,10 @@ impl Config {
             issue_token_auth,
             issuance: issuance?,
             bootstrap,
-            database: database(variables, faults)?,
+            database: database?,
             key_ttl: Duration::from_secs(key_ttl),
             cache_ttl: Duration::from_secs(cache_ttl),
-            log: log(variables, faults),
+            log,
             warnings,
         })
     }
@@ -177,79 +175,6 @@ impl Strategies {
     }
 }
 
-impl Secrets {
-    fn read(variables: &Variables, faults: &mut Vec<ConfigFault>) -> Self {
-        let set = |current: &str, previous: &str, faults: &mut Vec<ConfigFault>| {
-            let first = variables.secret(current, faults);
-            let previous_secrets = variables.secrets(previous, faults);
-            if first.is_none() && !previous_secrets.is_empty() {
-                faults.push(missing(current, &format!("{previous} needs a current one")));
-            }
-            first.map(|first| {
-                previous_secrets.into_iter().fold(SecretSet::new(first), SecretSet::previous)
-            })
-        };
-        let internal = set("INTERNAL_AUTH_SECRET", "INTERNAL_AUTH_PREVIOUS_SECRETS", faults);
-        let issuance = set("ISSUANCE_SECRET", "ISSUANCE_PREVIOUS_SECRETS", faults);
-        let mut tokens: Vec<Secret> =
-            variables.secret("KEY0_ACCESS_TOKEN_SECRET", faults).into_iter().collect();
-        tokens.extend(variables.secrets("KEY0_ACCESS_TOKEN_PREVIOUS_SECRETS", faults));
-        let bootstrap: Vec<(Role, Secret)> = [
-            (Role::Master, "MASTER_API_KEYS"),
-            (Role::Minter, "MINTER_API_KEYS"),
-            (Role::Read, "READ_API_KEYS"),
-        ]
-        .into_iter()
-        .flat_map(|(role, name)| {
-            let keys = variables.secrets(name, faults);
-            keys.into_iter().map(move |key| (role, key)).collect::<Vec<_>>()
-        })
-        .collect();
-
-        let all = tokens
-            .iter()
-            .chain(internal.iter().flat_map(SecretSet::iter))
-            .chain(bootstrap.iter().map(|(_, key)| key));
-        if let Err(error) = check_secrets_differ(all) {
-            faults.extend(error.into_faults());
-        }
-        Self { tokens, internal, issuance, bootstrap }
-    }
-
-    fn warnings(&self) -> Vec<String> {
-        self.tokens
-            .iter()
-            .chain(self.internal.iter().flat_map(SecretSet::iter))
-            .chain(self.issuance.iter().flat_map(SecretSet::iter))
-            .chain(self.bootstrap.iter().map(|(_, key)| key))
-            .filter(|secret| secret.is_published_example())
-            .map(|secret| {
-                format!("{} is printed in public examples: everybody knows it", secret.name())
-            })
-            .collect()
-    }
-
-    fn issuance(
-        &self,
-        variables: &Variables,
-        faults: &mut Vec<ConfigFault>,
-    ) -> Option<IssuanceSecrets> {
-        match (&self.issuance, &self.internal) {
-            (Some(secrets), _) => Some(IssuanceSecrets::new(secrets)),
-            (None, Some(internal)) => Some(IssuanceSecrets::derived_from(internal)),
-            (None, None) => {
-                let names = ["ISSUANCE_SECRET", "INTERNAL_AUTH_SECRET"];
-                if names.iter().any(|name| variables.is_given(name)) {
-                    return None;
-                }
-                let why = "issued keys are derived from it, or from INTERNAL_AUTH_SECRET";
-                faults.push(missing("ISSUANCE_SECRET", why));
-                None
-            }
-        }
-    }
-}
-
 fn access_tokens(
     variables: &Variables,
     secrets: &Secrets,
@@ -271,12 +196,14 @@ fn access_tokens(
             }
         }
     }
+    // Previous secrets alone are a way out of HS256, but no way to start with it.
+    let current = ["KEY0_ACCESS_TOKEN_SECRET", "KEY0_PUBLIC_KEY"];
+    if !current.iter().any(|name| variables.is_given(name)) {
+        let why = "it verifies access tokens, unless KEY0_PUBLIC_KEY is given";
+        faults.push(missing("KEY0_ACCESS_TOKEN_SECRET", why));
+        return None;
+    }
     if secrets.tokens.is_empty() && pem.is_none() {
-        let names = ["KEY0_ACCESS_TOKEN_SECRET", "KEY0_PUBLIC_KEY"];
-        if !names.iter().any(|name| variables.is_given(name)) {
-            let why = "it verifies access tokens, unless KEY0_PUBLIC_KEY is given";
-            faults.push(missing("KEY0_ACCESS_TOKEN_SECRET", why));
-        }
         return None;
     }
     builder.build().map_err(|error| faults.extend(error.into_faults())).ok()
@@ -290,8 +217,12 @@ fn internal_auth(
     faults: &mut Vec<ConfigFault>,
 ) -> Option<Arc<InternalAuth>> {
     const LIFETIME: &str = "INTERNAL_AUTH_MAX_LIFETIME_SECONDS";
+    const AUDIENCE: &str = "INTERNAL_AUTH_AUDIENCE";
     let lifetime = variables.number(LIFETIME, 300, 1..=86_400, faults);
-    let audience = variables.get("INTERNAL_AUTH_AUDIENCE").unwrap_or("backend-service");
+    let audience = variables.get(AUDIENCE).unwrap_or("backend-service");
+    if ResourceId::new(audience).is_err() {
+        faults.push(invalid(AUDIENCE, "it is 1 to 256 visible ASCII characters"));
+    }
     let mut builder = InternalAuth::builder().max_lifetime(Duration::from_secs(lifetime));
     if strategies.shared_secret {
         match &secrets.internal {
@@ -336,10 +267,8 @@ fn listeners(
     let internal_host = variables.host("INTERNAL_HOST", faults);
     let internal_port = variables.port("INTERNAL_PORT", faults);
     let internal = internal_port.and_then(|port| Some(SocketAddr::new(internal_host?, port)));
-    if let (Some(public), Some(internal)) = (public, internal) {
-        if public == internal && public.port() != 0 {
-            faults.push(invalid("INTERNAL_PORT", "it is the same address as HOST and PORT"));
-        }
+    if public.is_some_and(|public| public.port() != 0) && public == internal {
+        faults.push(invalid("INTERNAL_PORT", "it is the same address as HOST and PORT"));
     }
     (public, internal)
 }

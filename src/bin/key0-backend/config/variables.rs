@@ -4,17 +4,62 @@ use key0_auth::{domain::Secret, error::ConfigFault};
 
 use crate::cli::ServeOptions;
 
+/// Every variable that has a meaning here, apart from those that name a file with a secret.
+const NAMES: [&str; 27] = [
+    "API_KEY_TTL_SECONDS",
+    "CACHE_TTL_SECONDS",
+    "DANGEROUS_ALLOW_PUBLIC",
+    "DANGEROUS_DISABLE_KEY_CHECKS",
+    "DATABASE_URL",
+    "HOST",
+    "INTERNAL_AUTH_AUDIENCE",
+    "INTERNAL_AUTH_MAX_LIFETIME_SECONDS",
+    "INTERNAL_AUTH_PREVIOUS_SECRETS",
+    "INTERNAL_AUTH_SECRET",
+    "INTERNAL_AUTH_STRATEGY",
+    "INTERNAL_HOST",
+    "INTERNAL_PORT",
+    "ISSUANCE_PREVIOUS_SECRETS",
+    "ISSUANCE_SECRET",
+    "ISSUE_TOKEN_AUTH",
+    "KEY0_ACCESS_TOKEN_PREVIOUS_SECRETS",
+    "KEY0_ACCESS_TOKEN_SECRET",
+    "KEY0_JWKS_URL",
+    "KEY0_PUBLIC_KEY",
+    "LOG_FORMAT",
+    "MASTER_API_KEYS",
+    "METRICS_PORT",
+    "MINTER_API_KEYS",
+    "PORT",
+    "READ_API_KEYS",
+    "RUST_LOG",
+];
+
 /// The variables by name: flags win over the environment, the environment over the file. One that
 /// is set to nothing counts as not set.
-pub(super) struct Variables(HashMap<String, String>);
+pub(super) struct Variables {
+    values: HashMap<String, String>,
+    /// Those of ours that are no text.
+    unreadable: Vec<String>,
+}
 
 impl Variables {
     pub(super) fn load(options: &ServeOptions, faults: &mut Vec<ConfigFault>) -> Self {
-        let mut variables = HashMap::new();
-        read_file(options.env_file.as_deref(), &mut variables, faults);
+        let mut values = HashMap::new();
+        let mut unreadable = Vec::new();
+        read_file(options.env_file.as_deref(), &mut values, faults);
         for (name, value) in std::env::vars_os() {
-            if let (Ok(name), Ok(value)) = (name.into_string(), value.into_string()) {
-                variables.insert(name, value);
+            let Ok(name) = name.into_string() else { continue };
+            match value.into_string() {
+                Ok(value) => {
+                    values.insert(name, value);
+                }
+                Err(_) if NAMES.contains(&name.strip_suffix("_FILE").unwrap_or(&name)) => {
+                    faults.push(invalid(&name, "it is not UTF-8"));
+                    values.remove(&name);
+                    unreadable.push(name);
+                }
+                Err(_) => {}
             }
         }
         let flags = [
@@ -29,24 +74,24 @@ impl Variables {
         ];
         for (name, value) in flags {
             if let Some(value) = value {
-                variables.insert(name.to_owned(), value.clone());
+                values.insert(name.to_owned(), value.clone());
             }
         }
-        variables.retain(|_, value| !value.trim().is_empty());
-        Self(variables)
+        values.retain(|_, value| !value.trim().is_empty());
+        Self { values, unreadable }
     }
 
     pub(super) fn is_set(&self, name: &str) -> bool {
-        self.0.contains_key(name)
+        self.values.contains_key(name) || self.unreadable.iter().any(|other| other == name)
     }
 
-    /// Whether it is given in one of the ways a secret can be.
+    /// Whether it is given in one of the ways a secret can be, be it legible or not.
     pub(super) fn is_given(&self, name: &str) -> bool {
         self.is_set(name) || self.is_set(&format!("{name}_FILE"))
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(|value| value.trim())
+        self.values.get(name).map(|value| value.trim())
     }
 
     /// A switch: off unless it is true.
@@ -98,7 +143,7 @@ impl Variables {
     /// A text that may be secret: from the variable, or from the file that NAME_FILE names.
     pub(super) fn secret_text(&self, name: &str, faults: &mut Vec<ConfigFault>) -> Option<String> {
         let file_name = format!("{name}_FILE");
-        match (self.0.get(name), self.get(&file_name)) {
+        match (self.values.get(name), self.get(&file_name)) {
             (Some(_), Some(_)) => {
                 faults.push(invalid(name, &format!("{file_name} is given as well; one is enough")));
                 None
@@ -106,8 +151,9 @@ impl Variables {
             (Some(value), None) => Some(value.clone()),
             (None, Some(path)) => match fs::read_to_string(path) {
                 Ok(text) => {
-                    let text = text.strip_suffix('\n').unwrap_or(&text);
-                    let text = text.strip_suffix('\r').unwrap_or(text);
+                    let text = text
+                        .strip_suffix('\n')
+                        .map_or(&*text, |line| line.strip_suffix('\r').unwrap_or(line));
                     if text.is_empty() {
                         faults.push(invalid(&file_name, "the file is empty"));
                     }

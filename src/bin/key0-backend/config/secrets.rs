@@ -1,0 +1,93 @@
+use key0_auth::{
+    apikey::IssuanceSecrets,
+    domain::{Role, Secret, SecretSet, check_secrets_differ},
+    error::ConfigFault,
+};
+
+use super::{
+    Strategies,
+    variables::{Variables, missing},
+};
+
+/// Every secret that was read.
+pub(super) struct Secrets {
+    pub(super) tokens: Vec<Secret>,
+    pub(super) internal: Option<SecretSet>,
+    issuance: Option<SecretSet>,
+    pub(super) bootstrap: Vec<(Role, Secret)>,
+}
+
+impl Secrets {
+    pub(super) fn read(variables: &Variables, faults: &mut Vec<ConfigFault>) -> Self {
+        let set = |current: &str, previous: &str, faults: &mut Vec<ConfigFault>| {
+            let first = variables.secret(current, faults);
+            let previous_secrets = variables.secrets(previous, faults);
+            if !variables.is_given(current) && !previous_secrets.is_empty() {
+                faults.push(missing(current, &format!("{previous} needs a current one")));
+            }
+            first.map(|first| {
+                previous_secrets.into_iter().fold(SecretSet::new(first), SecretSet::previous)
+            })
+        };
+        let internal = set("INTERNAL_AUTH_SECRET", "INTERNAL_AUTH_PREVIOUS_SECRETS", faults);
+        let issuance = set("ISSUANCE_SECRET", "ISSUANCE_PREVIOUS_SECRETS", faults);
+        let mut tokens: Vec<Secret> =
+            variables.secret("KEY0_ACCESS_TOKEN_SECRET", faults).into_iter().collect();
+        tokens.extend(variables.secrets("KEY0_ACCESS_TOKEN_PREVIOUS_SECRETS", faults));
+        let bootstrap: Vec<(Role, Secret)> = [
+            (Role::Master, "MASTER_API_KEYS"),
+            (Role::Minter, "MINTER_API_KEYS"),
+            (Role::Read, "READ_API_KEYS"),
+        ]
+        .into_iter()
+        .flat_map(|(role, name)| {
+            let keys = variables.secrets(name, faults);
+            keys.into_iter().map(move |key| (role, key)).collect::<Vec<_>>()
+        })
+        .collect();
+
+        let all = tokens
+            .iter()
+            .chain(internal.iter().flat_map(SecretSet::iter))
+            .chain(bootstrap.iter().map(|(_, key)| key));
+        if let Err(error) = check_secrets_differ(all) {
+            faults.extend(error.into_faults());
+        }
+        Self { tokens, internal, issuance, bootstrap }
+    }
+
+    pub(super) fn warnings(&self) -> Vec<String> {
+        self.tokens
+            .iter()
+            .chain(self.internal.iter().flat_map(SecretSet::iter))
+            .chain(self.issuance.iter().flat_map(SecretSet::iter))
+            .chain(self.bootstrap.iter().map(|(_, key)| key))
+            .filter(|secret| secret.is_published_example())
+            .map(|secret| {
+                format!("{} is printed in public examples: everybody knows it", secret.name())
+            })
+            .collect()
+    }
+
+    pub(super) fn issuance(
+        &self,
+        variables: &Variables,
+        strategies: &Strategies,
+        faults: &mut Vec<ConfigFault>,
+    ) -> Option<IssuanceSecrets> {
+        match (&self.issuance, &self.internal) {
+            (Some(secrets), _) => Some(IssuanceSecrets::new(secrets)),
+            (None, Some(internal)) => Some(IssuanceSecrets::derived_from(internal)),
+            (None, None) => {
+                let names = ["ISSUANCE_SECRET", "INTERNAL_AUTH_SECRET"];
+                let told = strategies.shared_secret;
+                if told || names.iter().any(|name| variables.is_given(name)) {
+                    return None;
+                }
+                let why = "issued keys are derived from it, or from INTERNAL_AUTH_SECRET";
+                faults.push(missing("ISSUANCE_SECRET", why));
+                None
+            }
+        }
+    }
+}

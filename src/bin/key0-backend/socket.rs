@@ -1,0 +1,117 @@
+//! A connection that does not wait for ever for a client that stopped reading, and that gives one
+//! which is still sending the time to read its answer.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::{Sleep, sleep},
+};
+
+/// How long a client may leave its answer unread.
+const STALL: Duration = Duration::from_secs(15);
+/// How long the rest of a refused request is taken in and thrown away. Closing at once would
+/// reset the connection, and the client could lose the refusal.
+const LINGER: Duration = Duration::from_secs(2);
+/// The most that is thrown away, in bytes.
+const MAX_DISCARDED: usize = 1024 * 1024;
+
+pub(crate) struct Socket {
+    stream: TcpStream,
+    stalled: Option<Pin<Box<Sleep>>>,
+    closing: Option<Closing>,
+}
+
+struct Closing {
+    linger: Pin<Box<Sleep>>,
+    discarded: usize,
+}
+
+impl Socket {
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        // Small answers go out at once.
+        let _ = stream.set_nodelay(true);
+        Self { stream, stalled: None, closing: None }
+    }
+
+    /// An error when writing has made no progress for too long.
+    fn watch_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(STALL)));
+        ready!(stalled.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.watch_write(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.watch_write(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { stream, closing, .. } = &mut *self;
+        if closing.is_none() {
+            ready!(Pin::new(&mut *stream).poll_shutdown(cx))?;
+        }
+        let closing = closing
+            .get_or_insert_with(|| Closing { linger: Box::pin(sleep(LINGER)), discarded: 0 });
+        while closing.discarded < MAX_DISCARDED {
+            let mut bytes = [0; 8 * 1024];
+            let mut buffer = ReadBuf::new(&mut bytes);
+            match Pin::new(&mut *stream).poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    closing.discarded += buffer.filled().len();
+                }
+                // The client has closed its side, too.
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => return closing.linger.as_mut().poll(cx).map(Ok),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
