@@ -25,10 +25,7 @@ use self::{
 use crate::cli::ServeOptions;
 
 /// What later versions will understand; asking for it now is a fault, not a wish.
-const NOT_YET: [(&str, &str); 2] = [
-    ("KEY0_JWKS_URL", "this version has no JWKS key source"),
-    ("METRICS_PORT", "this version serves no metrics"),
-];
+const NOT_YET: [(&str, &str); 1] = [("KEY0_JWKS_URL", "this version has no JWKS key source")];
 
 /// A configuration that was found right.
 #[derive(Debug)]
@@ -103,7 +100,7 @@ impl Config {
 
     fn read(variables: &Variables, faults: &mut Vec<ConfigFault>) -> Option<Self> {
         for (name, why) in NOT_YET {
-            if variables.is_set(name) {
+            if variables.is_given(name) {
                 faults.push(invalid(name, why));
             }
         }
@@ -267,6 +264,10 @@ fn listeners(
     let internal_host = variables.host("INTERNAL_HOST", faults);
     let internal_port = variables.port("INTERNAL_PORT", faults);
     let internal = internal_port.and_then(|port| Some(SocketAddr::new(internal_host?, port)));
+    if variables.is_set("INTERNAL_HOST") && !variables.is_set("INTERNAL_PORT") {
+        let why = "INTERNAL_HOST is given, and without a port there is no listener for it";
+        faults.push(missing("INTERNAL_PORT", why));
+    }
     if public.is_some_and(|public| public.port() != 0) && public == internal {
         faults.push(invalid("INTERNAL_PORT", "it is the same address as HOST and PORT"));
     }

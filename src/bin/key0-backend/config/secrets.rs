@@ -6,7 +6,7 @@ use key0_auth::{
 
 use super::{
     Strategies,
-    variables::{Variables, missing},
+    variables::{Variables, invalid, missing},
 };
 
 /// Every secret that was read.
@@ -46,6 +46,18 @@ impl Secrets {
         })
         .collect();
 
+        for secret in internal.iter().flat_map(SecretSet::iter) {
+            if !secret.expose_bytes().iter().all(|byte| matches!(byte, b' '..=b'~')) {
+                let why = "it can't be sent in a header: it holds other than printable ASCII";
+                faults.push(invalid(secret.name(), why));
+            }
+        }
+        for (_, key) in &bootstrap {
+            if !key.expose_bytes().iter().all(u8::is_ascii_graphic) {
+                let why = "it can't be sent as a key: it holds other than visible ASCII";
+                faults.push(invalid(key.name(), why));
+            }
+        }
         let all = tokens
             .iter()
             .chain(internal.iter().flat_map(SecretSet::iter))

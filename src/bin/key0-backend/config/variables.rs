@@ -5,7 +5,7 @@ use key0_auth::{domain::Secret, error::ConfigFault};
 use crate::cli::ServeOptions;
 
 /// Every variable that has a meaning here, apart from those that name a file with a secret.
-const NAMES: [&str; 27] = [
+const NAMES: [&str; 26] = [
     "API_KEY_TTL_SECONDS",
     "CACHE_TTL_SECONDS",
     "DANGEROUS_ALLOW_PUBLIC",
@@ -28,7 +28,6 @@ const NAMES: [&str; 27] = [
     "KEY0_PUBLIC_KEY",
     "LOG_FORMAT",
     "MASTER_API_KEYS",
-    "METRICS_PORT",
     "MINTER_API_KEYS",
     "PORT",
     "READ_API_KEYS",
@@ -171,6 +170,11 @@ impl Variables {
     /// One secret of at least 32 bytes.
     pub(super) fn secret(&self, name: &str, faults: &mut Vec<ConfigFault>) -> Option<Secret> {
         let text = self.secret_text(name, faults)?;
+        if text.trim() != text {
+            // Whoever sends it, or copies it into a list, would lose that.
+            faults.push(invalid(name, "it begins or ends with white space"));
+            return None;
+        }
         Secret::new(name, text).map_err(|fault| faults.push(fault)).ok()
     }
 
@@ -178,6 +182,9 @@ impl Variables {
     pub(super) fn secrets(&self, name: &str, faults: &mut Vec<ConfigFault>) -> Vec<Secret> {
         let Some(text) = self.secret_text(name, faults) else { return Vec::new() };
         let items = text.split([',', '\n']).map(str::trim).filter(|item| !item.is_empty());
+        if items.clone().next().is_none() {
+            faults.push(invalid(name, "it is given and holds none"));
+        }
         (1..)
             .zip(items)
             .filter_map(|(place, item)| {
@@ -201,11 +208,17 @@ fn read_file(
     if !wanted && !path.exists() {
         return;
     }
-    let Ok(lines) = dotenvy::from_path_iter(path) else {
+    let Ok(text) = fs::read_to_string(path) else {
         faults.push(invalid(&name, "the file can't be read"));
         return;
     };
-    for line in lines {
+    for line in text.lines() {
+        if let Some(variable) = expanded(line) {
+            let why = "its $ would be expanded; put the value between single quotes";
+            faults.push(invalid(variable, why));
+        }
+    }
+    for line in dotenvy::from_read_iter(text.as_bytes()) {
         match line {
             Ok((name, value)) => {
                 variables.insert(name, value);
@@ -217,6 +230,15 @@ fn read_file(
             }
         }
     }
+}
+
+/// The variable of a line whose value has a `$` outside single quotes: reading the file would put
+/// another text in its place, and a secret would silently become another one.
+fn expanded(line: &str) -> Option<&str> {
+    let (name, value) = line.split_once('=')?;
+    let name = name.trim().trim_start_matches("export ").trim();
+    let literal = value.trim_start().starts_with('\'');
+    (!name.starts_with('#') && !literal && value.contains('$')).then_some(name)
 }
 
 pub(super) fn invalid(name: &str, reason: &str) -> ConfigFault {
