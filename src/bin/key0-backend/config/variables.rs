@@ -135,7 +135,8 @@ impl Variables {
             None | Some("localhost") => "127.0.0.1",
             Some(text) => text,
         };
-        let host = IpAddr::from_str(text.trim_start_matches('[').trim_end_matches(']'));
+        let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+        let host = IpAddr::from_str(bare.unwrap_or(text));
         host.map_err(|_| faults.push(invalid(name, "it is an IP address or localhost"))).ok()
     }
 
