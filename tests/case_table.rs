@@ -50,7 +50,7 @@ async fn over_a_socket() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = tokio::spawn(async move { axum::serve(listener, router).await });
-    assert_none(failures(&Served { address, values, lacks: &[] }).await);
+    assert_none(failures(&Served { address, values, lacks: &[], without: &[] }).await);
     server.abort();
 }
 

@@ -31,6 +31,11 @@ pub(crate) trait Target {
         &[]
     }
 
+    /// Where the paths begin that this target does not serve. It must answer their cases 404.
+    fn without(&self) -> &[&str] {
+        &[]
+    }
+
     async fn send(&self, request: Request<Bytes>) -> Response<Bytes>;
 }
 
@@ -48,6 +53,7 @@ pub(crate) struct Served {
     pub(crate) address: SocketAddr,
     pub(crate) values: Placeholders,
     pub(crate) lacks: &'static [&'static str],
+    pub(crate) without: &'static [&'static str],
 }
 
 impl Target for Served {
@@ -57,6 +63,10 @@ impl Target for Served {
 
     fn lacks(&self) -> &[&str] {
         self.lacks
+    }
+
+    fn without(&self) -> &[&str] {
+        self.without
     }
 
     async fn send(&self, request: Request<Bytes>) -> Response<Bytes> {
@@ -151,6 +161,12 @@ pub(crate) async fn failures(target: &impl Target) -> Vec<String> {
         ran += 1;
         let fill = |text: &str| values.fill(text, target);
         let response = target.send(case.request(fill)).await;
+        if target.without().iter().any(|prefix| case.path.starts_with(prefix)) {
+            if response.status() != StatusCode::NOT_FOUND {
+                failures.push(format!("{}: {}, not 404", case.name, response.status()));
+            }
+            continue;
+        }
         for wrong in case.compare(&response) {
             failures.push(format!("{}: {wrong}", case.name));
         }
