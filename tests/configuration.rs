@@ -24,7 +24,7 @@ const PREVIOUS_TOKENS: &str = "KEY0_ACCESS_TOKEN_PREVIOUS_SECRETS";
 const INTERNAL: &str = "INTERNAL_AUTH_SECRET";
 const PREVIOUS_INTERNAL: &str = "INTERNAL_AUTH_PREVIOUS_SECRETS";
 const ISSUANCE: &str = "ISSUANCE_SECRET";
-const OTHER: &str = "hush: one more secret of at least 32 bytes";
+const OTHER: &str = "hush:another-secret-of-these-tests-that-has-no-spaces";
 
 /// Both `serve` and `check-config` say exactly these faults, and nothing was touched.
 #[track_caller]
@@ -161,7 +161,7 @@ fn secrets_that_are_equal() {
            must be of its own"],
     );
     let all_differ = all.iter().enumerate().fold(Setup::new(), |setup, (place, (name, _))| {
-        setup.set(name, format!("{OTHER} {place}"))
+        setup.set(name, format!("{OTHER}-{place}"))
     });
     assert_accepted(&all_differ.set(ISSUANCE, OTHER));
 }
@@ -185,9 +185,10 @@ fn secrets_from_files() {
         assert_accepted(&files(ending));
         assert!(opens(&files(ending), INTERNAL_SECRET), "{ending:?}");
     }
-    // One line end is dropped and no more: a header could never carry the rest.
-    for ending in ["\n\n", "\r", "\n\r\n"] {
-        assert!(!opens(&files(ending), INTERNAL_SECRET), "{ending:?}");
+    // One line end is dropped and no more; a header could never carry the rest.
+    for ending in ["\n\n", "\r", "\n\r\n", " \n"] {
+        let fault = |name| format!("{name} is not valid: it begins or ends with white space");
+        assert_refused(&files(ending), &[&fault(INTERNAL), &fault(TOKEN)]);
     }
     // Lists, by comma and by line; both sorts of line end.
     for list in [
@@ -281,7 +282,57 @@ fn the_env_file() {
     }
     assert_refused(
         &Setup::new().file(".env", b"INTERNAL_HOST=hush\xff\n"),
-        &[".env is not valid: it holds a line that is not NAME=value"],
+        &[".env is not valid: the file can't be read"],
+    );
+}
+
+/// A secret with a `$` must not silently become another one.
+#[test]
+fn the_env_file_expands_nothing() {
+    for value in [
+        "hush:$HOME-and-thirty-two-bytes-or-more-without-it",
+        "\"hush:${HOME}-and-thirty-two-bytes-or-more-without-it\"",
+    ] {
+        assert_refused(
+            &Setup::new().file(".env", format!("# $HOME\nexport {ISSUANCE}={value}\n")),
+            &["ISSUANCE_SECRET is not valid: its $ would be expanded; put the value between \
+               single quotes"],
+        );
+    }
+    let literal = "hush:$HOME-is-more-than-32-bytes-long";
+    let setup = Setup::new().unset(INTERNAL).file(".env", format!("{INTERNAL}='{literal}'\n"));
+    let backend = setup.start();
+    let request = Request::post("/internal/issue-token", &serde_json::json!([]));
+    assert_eq!(request.internal(literal).send(backend.public).status, 400);
+}
+
+#[test]
+fn what_would_silently_come_to_nothing() {
+    assert_refused(
+        &Setup::new().set("INTERNAL_HOST", "127.0.0.1"),
+        &["INTERNAL_PORT is required: INTERNAL_HOST is given, and without a port there is no \
+           listener for it"],
+    );
+    assert_accepted(&Setup::new().set("INTERNAL_HOST", "127.0.0.1").set("INTERNAL_PORT", "0"));
+    for name in ["MASTER_API_KEYS", PREVIOUS_TOKENS] {
+        let fault = format!("{name} is not valid: it is given and holds none");
+        assert_refused(&Setup::new().set(name, ",,"), &[&fault]);
+        let file = Setup::new().file("keys", "\n \n\n").set(&format!("{name}_FILE"), "keys");
+        assert_refused(&file, &[&fault]);
+    }
+    assert_refused(
+        &Setup::new().set("KEY0_JWKS_URL_FILE", "url"),
+        &["KEY0_JWKS_URL is not valid: this version has no JWKS key source"],
+    );
+    assert_refused(
+        &Setup::new().set("READ_API_KEYS", "hush: a key with spaces in it and of 32 bytes"),
+        &["READ_API_KEYS (number 1) is not valid: it can't be sent as a key: it holds other than \
+           visible ASCII"],
+    );
+    assert_refused(
+        &Setup::new().set(INTERNAL, "hush: a sécret that no header can carry as it is"),
+        &["INTERNAL_AUTH_SECRET is not valid: it can't be sent in a header: it holds other than \
+           printable ASCII"],
     );
 }
 
@@ -308,7 +359,10 @@ fn values_that_are_none() {
         ("RUST_LOG", &["info,=,=", "key0=loud"], "a list of filters, as info,key0_auth=debug"),
     ] {
         for value in values {
-            let setup = Setup::new().set(name, *value);
+            let mut setup = Setup::new().set(name, *value);
+            if name == "INTERNAL_HOST" {
+                setup = setup.set("INTERNAL_PORT", "0");
+            }
             assert_refused(&setup, &[&format!("{name} is not valid: it is {what}")]);
         }
     }
@@ -372,7 +426,6 @@ fn values_that_are_no_text() {
 fn what_this_version_lacks() {
     for (name, value, why) in [
         ("KEY0_JWKS_URL", "https://issuer.example/jwks", "this version has no JWKS key source"),
-        ("METRICS_PORT", "9000", "this version serves no metrics"),
         (
             "DANGEROUS_DISABLE_KEY_CHECKS",
             "true",

@@ -171,12 +171,13 @@ impl Variables {
     /// One secret of at least 32 bytes.
     pub(super) fn secret(&self, name: &str, faults: &mut Vec<ConfigFault>) -> Option<Secret> {
         let text = self.secret_text(name, faults)?;
-        if text.trim() != text {
-            // Whoever sends it, or copies it into a list, would lose that.
+        // Whoever sends it, or copies it into a list, would lose white space at its ends.
+        let trimmed = text.trim() == text;
+        let secret = Secret::new(name, text).map_err(|fault| faults.push(fault)).ok()?;
+        if !trimmed {
             faults.push(invalid(name, "it begins or ends with white space"));
-            return None;
         }
-        Secret::new(name, text).map_err(|fault| faults.push(fault)).ok()
+        trimmed.then_some(secret)
     }
 
     /// Any number of secrets, with commas or line ends between them.
