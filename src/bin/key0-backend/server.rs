@@ -214,8 +214,9 @@ fn announce(config: &Config, public: &TcpListener, internal: Option<&TcpListener
         format!("store           {}", config.database),
     ]);
     lines.extend(config.warnings.iter().map(|warning| format!("WARNING         {warning}")));
-    // The server runs on where nobody reads it.
-    let _ = writeln!(io::stdout(), "{}", lines.join("\n"));
+    // In one piece, for whoever waits for it; and the server runs on where nobody reads it.
+    let text = lines.join("\n") + "\n";
+    let _ = io::stdout().write_all(text.as_bytes());
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
