@@ -26,7 +26,8 @@ use key0_auth::{
     RejectionKind::{self, *},
     SqliteStore, Validator,
     api::{
-        Decision, HookError, IssuanceHook, IssuanceRequest, IssueToken, OwnCredential, Reply, Terms,
+        Decision, HookError, IssuanceHook, IssuanceRequest, IssueToken, OwnCredential, Reply,
+        Terms, check_media_type,
     },
     apikey::{IssuanceSecrets, KeyDigest, KeyFormat, KeyRecord},
     auth::{IdentityKind, Responder},
@@ -1110,6 +1111,19 @@ async fn a_bad_body_is_told_what_is_wrong() {
     let longest = "a".repeat(256);
     let names = ["requestId", "challengeId", "resourceId", "planId", "txHash"];
     shop.buy(&body_with(&names.map(|name| set(name, &*longest)))).await;
+}
+
+#[test]
+fn a_body_is_announced_as_json() {
+    for good in ["application/json", "Application/JSON", "application/json; charset=utf-8"] {
+        check_media_type(Some(good.as_bytes())).unwrap();
+    }
+    for bad in ["", "text/json", "application/jsonp", "application/problem+json", "json", "*/*"] {
+        let refusal = check_media_type(Some(bad.as_bytes())).unwrap_err();
+        assert_eq!(refusal.kind(), UnsupportedMediaType, "{bad}");
+    }
+    let refusal = check_media_type(None).unwrap_err();
+    assert_eq!(status(&refusal), 415);
 }
 
 #[tokio::test]

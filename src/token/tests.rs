@@ -83,6 +83,8 @@ fn a_bent_token_of_ours_stays_ours() {
                 format!("{input}.{}~{}", &signature[..9], &signature[9..]),
                 stray_bit(&token),
                 format!("{}=", stray_bit(&token)),
+                format!("{token}."),
+                format!("{token}.x.y"),
             ];
             if other != signature {
                 bent.push(format!("{input}.{other}"));
@@ -119,7 +121,6 @@ fn what_we_have_not_signed_is_not_ours() {
         format!("{input}."),
         format!("{input}.{}", &signature[..40]),
         format!("{input}.A{signature}"),
-        format!("{ours}."),
         input.to_owned(),
         "..".to_owned(),
         "ak_opaque".to_owned(),
