@@ -115,6 +115,29 @@ fn an_outage_of_the_store_looks_like_nothing_else() {
     assert!(logged.contains("request failed") && logged.contains("not a database"), "{logged}");
 }
 
+/// Another process writes and does not come to an end.
+#[test]
+fn a_store_that_is_held_by_another_is_an_outage_for_writes_alone() {
+    let setup = Setup::new();
+    let backend = setup.start();
+    let key = issue(1).send(backend.public).member("token");
+    let other = rusqlite::Connection::open(setup.database()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    thread::scope(|scope| {
+        let refused = scope.spawn(|| issue(2).send(backend.public));
+        while !refused.is_finished() {
+            Request::get(PHOTO).bearer(&key).send(backend.public).assert_ok(PHOTO_1);
+            assert_eq!(Request::get("/ready").send(backend.public).status, 200);
+            thread::sleep(Duration::from_millis(50));
+        }
+        let refused = refused.join().unwrap();
+        let detail = "The credential store can't be reached";
+        refused.assert_problem(503, "store_unavailable", detail);
+    });
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(issue(2).send(backend.public).status, 200);
+}
+
 /// A collector of logs that dies takes nobody along.
 #[test]
 fn a_log_that_nobody_reads_breaks_no_request() {

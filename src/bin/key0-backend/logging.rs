@@ -1,4 +1,8 @@
-use std::{error::Error, fmt};
+use std::{
+    error::Error,
+    fmt,
+    io::{self, IsTerminal},
+};
 
 use tracing_subscriber::EnvFilter;
 
@@ -9,13 +13,14 @@ pub(crate) fn start(log: &Log) {
     let filter = EnvFilter::new(&log.filter);
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
         // Where nobody reads the log any more, saying so would panic in the middle of a request.
         .log_internal_errors(false);
     if log.json {
         builder.json().flatten_event(true).init();
     } else {
-        builder.with_ansi(false).init();
+        builder.init();
     }
 }
 

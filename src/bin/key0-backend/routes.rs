@@ -298,3 +298,6 @@ impl PaymentHandler for LogPayment {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
