@@ -28,7 +28,20 @@ pub use payments::{
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub use sqlite::{OpenError as SqliteOpenError, SqliteOptions};
 
+use std::time::Duration;
+
 use crate::domain::Timestamp;
+
+/// The longest that work is put off: by a lease, or until a payment is tried again.
+///
+/// What is put off for longer was written before the clock was set back. Stores take it for over,
+/// so that work goes on at once and not when the clock gets there again.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(600);
+
+/// Whether work that was put off until `until` can be taken up at `now`.
+fn is_over(until: Timestamp, now: Timestamp) -> bool {
+    until <= now || until > now.plus(LONGEST_WAIT)
+}
 
 /// The right to work on something for a while.
 ///

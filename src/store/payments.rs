@@ -19,7 +19,8 @@ pub trait PaymentStore: fmt::Debug + Send + Sync + 'static {
     /// Claims the right to issue a credential, together with the payment that buys it.
     ///
     /// A claim whose lease ran out without an issuance counts as never made, also where it is
-    /// another id's claim on the same hash.
+    /// another id's claim on the same hash. The same for a lease that ends later than
+    /// [`LONGEST_WAIT`](super::LONGEST_WAIT) from now.
     ///
     /// # Errors
     ///
@@ -89,7 +90,8 @@ pub trait PaymentStore: fmt::Debug + Send + Sync + 'static {
     async fn payment(&self, challenge_id: &ChallengeId) -> Result<Option<Payment>, StoreError>;
 
     /// Takes the payment whose handler is due longest, if any: not finished, its next attempt not
-    /// in the future, and no lease on it in force.
+    /// in the future, and no lease on it in force. What is later than
+    /// [`LONGEST_WAIT`](super::LONGEST_WAIT) from now counts as due, after all others.
     ///
     /// # Errors
     ///

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use key0_auth::{
     apikey::Nonce,
-    store::{Issuance, IssuanceClaim, IssuanceState},
+    store::{Issuance, IssuanceClaim, IssuanceState, LONGEST_WAIT},
 };
 
 use super::{
@@ -465,4 +465,16 @@ pub async fn nonces_are_forgotten_by_age_and_in_bounds(engine: Engine) {
         assert!(engine.keys.find(&issued.digest).await.unwrap().is_some());
     }
     assert_eq!(begin(&engine, &again(&pending, 200), 50).await, IssuanceState::InProgress);
+}
+
+pub async fn a_clock_that_was_set_back_holds_up_no_claim(engine: Engine) {
+    let wait = LONGEST_WAIT.as_secs() as i64;
+    let first = claim(challenge("c"), "0x1");
+    begin(&engine, &again(&first, wait), 0).await;
+    assert_eq!(begin(&engine, &again(&first, 10), 0).await, IssuanceState::InProgress);
+    // An hour back, its lease would end in over an hour.
+    let other = claim(challenge("d"), "0x1");
+    assert_eq!(begin(&engine, &again(&other, -3_590), -3_600).await, IssuanceState::Started);
+    assert_eq!(begin(&engine, &again(&first, -3_590), -3_600).await, IssuanceState::InProgress);
+    assert_eq!(begin(&engine, &again(&first, -3_580), -3_590).await, IssuanceState::Started);
 }

@@ -86,6 +86,7 @@ macro_rules! store_kit {
                     challenge_and_request_are_separate_namespaces,
                     a_lapsed_claim_counts_as_never_made,
                     a_lapsed_claim_frees_its_hash_for_another_id,
+                    a_clock_that_was_set_back_holds_up_no_claim,
                     a_lost_lease_completes_nothing,
                     a_lapsed_lease_that_nobody_took_completes,
                     completing_twice_keeps_the_first,
@@ -119,6 +120,7 @@ macro_rules! store_kit {
                     a_finished_payment_is_done_and_still_known,
                     a_retry_waits_for_its_time_and_counts_attempts,
                     a_retried_payment_queues_behind_those_due_before,
+                    a_clock_that_was_set_back_holds_up_no_payment,
                 }
                 requests {
                     a_free_slot_is_claimed,

@@ -2,7 +2,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use key0_auth::{
     domain::{ChallengeId, PlanId, RequestId, ResourceId},
-    store::{IssuanceState, Lease, LeasedPayment, Payment, PaymentOutcome},
+    store::{IssuanceState, LONGEST_WAIT, Lease, LeasedPayment, Payment, PaymentOutcome},
 };
 use serde_json::json;
 
@@ -222,4 +222,25 @@ pub async fn a_retried_payment_queues_behind_those_due_before(engine: Engine) {
     engine.payments.retry_payment(&id, &lease, at(2)).await.unwrap();
     assert_eq!(take_id(&engine, 10, 100).await.unwrap().0, "c1");
     assert_eq!(take_id(&engine, 10, 100).await.unwrap().0, "c0");
+}
+
+pub async fn a_clock_that_was_set_back_holds_up_no_payment(engine: Engine) {
+    let wait = LONGEST_WAIT.as_secs() as i64;
+    record(&engine, &payment("new", "0x1")).await;
+    record(&engine, &payment("held", "0x2")).await;
+    let (_, lease) = take_id(&engine, 0, wait).await.unwrap();
+    engine
+        .payments
+        .retry_payment(&ChallengeId::new("new").unwrap(), &lease, at(wait))
+        .await
+        .unwrap();
+    assert!(take_id(&engine, 0, wait).await.is_some());
+    assert!(take_id(&engine, 0, wait).await.is_none(), "both are put off, and not for too long");
+    // An hour back, both would wait for over an hour.
+    let mut taken = BTreeSet::new();
+    for _ in 0..2 {
+        taken.insert(take_id(&engine, -3_600, -3_500).await.unwrap().0);
+    }
+    assert_eq!(taken, BTreeSet::from(["new".to_owned(), "held".to_owned()]));
+    assert!(take_id(&engine, -3_600, -3_500).await.is_none());
 }

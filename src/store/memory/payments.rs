@@ -10,7 +10,7 @@ use crate::{
     error::StoreError,
     store::{
         Change, Issuance, IssuanceClaim, IssuanceKey, IssuanceState, Lease, LeasedPayment, Payment,
-        PaymentOutcome, PaymentStore, RequestFingerprint,
+        PaymentOutcome, PaymentStore, RequestFingerprint, is_over,
     },
 };
 
@@ -58,7 +58,7 @@ impl Issuances {
 
     fn remove_if_lapsed(&mut self, key: &IssuanceKey, now: Timestamp) {
         let stage = self.entries.get(key).map(|entry| &entry.stage);
-        if matches!(stage, Some(Stage::Claimed(lease)) if lease.until <= now) {
+        if matches!(stage, Some(Stage::Claimed(lease)) if is_over(lease.until, now)) {
             self.remove(key);
         }
     }
@@ -235,11 +235,12 @@ impl PaymentStore for MemoryStore {
     ) -> Result<Option<LeasedPayment>, StoreError> {
         self.with(|state| {
             let payments = &mut state.payments;
-            let Some(first) = payments.due.first_entry().filter(|first| first.key().0 <= now)
-            else {
+            let places = [payments.due.first_key_value(), payments.due.last_key_value()];
+            let due = places.into_iter().flatten().map(|(place, _)| *place);
+            let Some(place) = due.filter(|place| is_over(place.0, now)).min() else {
                 return Ok(None);
             };
-            let id = first.remove();
+            let Some(id) = payments.due.remove(&place) else { return Ok(None) };
             let Some(kept) = payments.entries.get_mut(&id) else { return Ok(None) };
             kept.due.0 = lease.until;
             payments.due.insert(kept.due, id);

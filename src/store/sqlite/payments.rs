@@ -10,8 +10,8 @@ use crate::{
     domain::{ChallengeId, Timestamp},
     error::StoreError,
     store::{
-        Issuance, IssuanceClaim, IssuanceKey, IssuanceState, Lease, LeasedPayment, Payment,
-        PaymentOutcome, PaymentStore, RequestFingerprint,
+        Issuance, IssuanceClaim, IssuanceKey, IssuanceState, LONGEST_WAIT, Lease, LeasedPayment,
+        Payment, PaymentOutcome, PaymentStore, RequestFingerprint,
     },
 };
 
@@ -130,14 +130,20 @@ impl PaymentStore for SqliteStore {
                 let mut statement = tx.conn.prepare_cached(
                     "UPDATE payments
                      SET due_at = ?2, lease_token = ?3, attempts = attempts + 1
-                     WHERE arrival = (SELECT arrival FROM payments WHERE due_at <= ?1
+                     WHERE arrival = (SELECT arrival FROM payments
+                                      WHERE due_at <= ?1 OR due_at > ?4
                                       ORDER BY due_at, arrival LIMIT 1)
                      RETURNING challenge_id, request_id, resource_id, plan_id, tx_hash, details,
                          received_at, attempts - 1",
                 )?;
                 let leased = statement
                     .query_row(
-                        (now.as_micros(), lease.until.as_micros(), lease.token.as_bytes()),
+                        (
+                            now.as_micros(),
+                            lease.until.as_micros(),
+                            lease.token.as_bytes(),
+                            now.plus(LONGEST_WAIT).as_micros(),
+                        ),
                         |row| Ok((raw_payment(row)?, row.get(7)?)),
                     )
                     .optional()?;
@@ -201,10 +207,16 @@ fn begin(conn: &Connection, claim: &IssuanceClaim, now: Timestamp) -> Result<Iss
     let (namespace, id) = (claim.key.namespace(), claim.key.id());
     let tx_hash = claim.tx_hash.normalized();
     conn.prepare_cached(
-        "DELETE FROM issuances WHERE lease_until <= ?4
+        "DELETE FROM issuances WHERE (lease_until <= ?4 OR lease_until > ?5)
              AND ((namespace = ?1 AND id = ?2) OR tx_hash = ?3)",
     )?
-    .execute((namespace, id, &tx_hash, now.as_micros()))?;
+    .execute((
+        namespace,
+        id,
+        &tx_hash,
+        now.as_micros(),
+        now.plus(LONGEST_WAIT).as_micros(),
+    ))?;
     if let Some(known) = known(conn, &claim.key)? {
         return Ok(match known.issuance {
             None => IssuanceState::InProgress,
