@@ -289,21 +289,29 @@ fn the_env_file() {
 /// A secret with a `$` must not silently become another one.
 #[test]
 fn the_env_file_expands_nothing() {
-    for value in [
-        "hush:$HOME-and-thirty-two-bytes-or-more-without-it",
-        "\"hush:${HOME}-and-thirty-two-bytes-or-more-without-it\"",
-    ] {
-        assert_refused(
-            &Setup::new().file(".env", format!("# $HOME\nexport {ISSUANCE}={value}\n")),
-            &["ISSUANCE_SECRET is not valid: its $ would be expanded; put the value between \
-               single quotes"],
-        );
+    let literal = "hush:$HOME-${HOME}$-is-more-than-32-bytes-long";
+    let opens = |line: String| {
+        let backend = Setup::new().unset(INTERNAL).file(".env", line).start();
+        let request = Request::post("/internal/issue-token", &serde_json::json!([]));
+        request.internal(literal).send(backend.public).status == 400
+    };
+    assert!(opens(format!("{INTERNAL}={literal}\n")));
+    assert!(opens(format!("export {INTERNAL}=\"{literal}\" # $HOME\n")));
+    assert!(opens(format!("OTHER=\\$1\n{INTERNAL}='{literal}'\n")));
+    // Also on a further line of a list.
+    let list =
+        |quote: char| format!("INTERNAL_AUTH_PREVIOUS_SECRETS={quote}{OTHER}\n{literal}{quote}\n");
+    for quote in ['"', '\''] {
+        assert!(opens(format!("{INTERNAL}={OTHER}-1\n{}", list(quote))));
     }
-    let literal = "hush:$HOME-is-more-than-32-bytes-long";
-    let setup = Setup::new().unset(INTERNAL).file(".env", format!("{INTERNAL}='{literal}'\n"));
-    let backend = setup.start();
-    let request = Request::post("/internal/issue-token", &serde_json::json!([]));
-    assert_eq!(request.internal(literal).send(backend.public).status, 400);
+    let escaped = format!("{INTERNAL}=\"hush:\\$HOME-is-more-than-32-bytes-long\"\n");
+    assert_refused(
+        &Setup::new().unset(INTERNAL).file(".env", escaped),
+        &[
+            "INTERNAL_AUTH_SECRET is not valid: it holds \\$; a $ needs no backslash, as nothing is \
+           expanded",
+        ],
+    );
 }
 
 #[test]
@@ -617,10 +625,14 @@ fn a_port_in_use() {
         }
         assert_eq!(setup.files(), [""; 0]);
     }
-    assert_refused(
-        &Setup::new().set("PORT", "4000").set("INTERNAL_PORT", "4000"),
-        &["INTERNAL_PORT is not valid: it is the same address as HOST and PORT"],
-    );
+    let twice = Setup::new().set("PORT", "4000").set("INTERNAL_PORT", "4000");
+    // Every address of the machine is that one, too.
+    for setup in [twice.clone(), twice.set("HOST", "0.0.0.0")] {
+        assert_refused(
+            &setup,
+            &["INTERNAL_PORT is not valid: it is the same address as HOST and PORT"],
+        );
+    }
 }
 
 #[test]

@@ -268,10 +268,18 @@ fn listeners(
         let why = "INTERNAL_HOST is given, and without a port there is no listener for it";
         faults.push(missing("INTERNAL_PORT", why));
     }
-    if public.is_some_and(|public| public.port() != 0) && public == internal {
+    if let (Some(public), Some(internal)) = (public, internal)
+        && overlap(public, internal)
+    {
         faults.push(invalid("INTERNAL_PORT", "it is the same address as HOST and PORT"));
     }
     (public, internal)
+}
+
+/// Whether two listeners would take each other's address.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && (everywhere || one.ip() == other.ip())
 }
 
 /// Refuses open doors on an address that others can reach, unless that is asked for by name.

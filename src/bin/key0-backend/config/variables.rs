@@ -34,6 +34,11 @@ const NAMES: [&str; 26] = [
     "RUST_LOG",
 ];
 
+/// Stand for `$` and `\$` while a file is read: expanding them would silently make another secret
+/// of one. Both are of no use to anybody (Unicode, private use).
+const DOLLAR: &str = "\u{f000}";
+const ESCAPED_DOLLAR: &str = "\u{f001}";
+
 /// The variables by name: flags win over the environment, the environment over the file. One that
 /// is set to nothing counts as not set.
 pub(super) struct Variables {
@@ -53,7 +58,7 @@ impl Variables {
                 Ok(value) => {
                     values.insert(name, value);
                 }
-                Err(_) if NAMES.contains(&name.strip_suffix("_FILE").unwrap_or(&name)) => {
+                Err(_) if is_ours(&name) => {
                     faults.push(invalid(&name, "it is not UTF-8"));
                     values.remove(&name);
                     unreadable.push(name);
@@ -214,15 +219,16 @@ fn read_file(
         faults.push(invalid(&name, "the file can't be read"));
         return;
     };
-    for line in text.lines() {
-        if let Some(variable) = expanded(line) {
-            let why = "its $ would be expanded; put the value between single quotes";
-            faults.push(invalid(variable, why));
-        }
-    }
+    let text = text.replace("\\$", ESCAPED_DOLLAR).replace('$', DOLLAR);
     for line in dotenvy::from_read_iter(text.as_bytes()) {
         match line {
             Ok((name, value)) => {
+                if value.contains(ESCAPED_DOLLAR) && is_ours(&name) {
+                    // Whether the backslash belongs to it depends on the quotes, which are gone.
+                    let why = "it holds \\$; a $ needs no backslash, as nothing is expanded";
+                    faults.push(invalid(&name, why));
+                }
+                let value = value.replace(DOLLAR, "$").replace(ESCAPED_DOLLAR, "\\$");
                 variables.insert(name, value);
             }
             // The error's own text shows the line, which may hold a secret.
@@ -234,13 +240,9 @@ fn read_file(
     }
 }
 
-/// The variable of a line whose value has a `$` outside single quotes: reading the file would put
-/// another text in its place, and a secret would silently become another one.
-fn expanded(line: &str) -> Option<&str> {
-    let (name, value) = line.split_once('=')?;
-    let name = name.trim().trim_start_matches("export ").trim();
-    let literal = value.trim_start().starts_with('\'');
-    (!name.starts_with('#') && !literal && value.contains('$')).then_some(name)
+/// Whether a variable has a meaning here.
+fn is_ours(name: &str) -> bool {
+    NAMES.contains(&name.strip_suffix("_FILE").unwrap_or(name))
 }
 
 pub(super) fn invalid(name: &str, reason: &str) -> ConfigFault {
