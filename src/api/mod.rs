@@ -6,9 +6,11 @@
 mod body;
 mod issuance;
 mod issue_token;
+mod keys;
 mod payment_received;
 
 pub use body::{MAX_BODY_BYTES, Reply, check_media_type};
 pub use issuance::{Decision, HookError, IssuanceHook, IssuanceRequest, OwnCredential, Terms};
 pub use issue_token::IssueToken;
+pub use keys::{KeysApi, Operator};
 pub use payment_received::{HandlerError, PaymentHandler, PaymentReceived};
