@@ -18,11 +18,12 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use key0_auth::{
-    AccessTokens, ApiKeys, AuthLayer, Identity, InternalAuth, InternalAuthLayer, Policy, Rejection,
-    RejectionKind, Validator,
+    AccessTokens, ApiKeys, AuthLayer, Identity, InternalAuth, InternalAuthLayer, MemoryStore,
+    Policy, Rejection, RejectionKind, Validator,
+    api::KeysApi,
     apikey::{BootstrapKeys, Grant},
     auth::InternalCaller,
-    axum::with_problem_fallbacks,
+    axum::{keys_routes, with_problem_fallbacks},
     domain::{Action, Clock, PlanId, ResourceId, Role, Secret, SecretSet, Timestamp},
     token::{Algorithm, TokenIssuer, VerifyingKey},
 };
@@ -99,6 +100,7 @@ fn the_table_is_whole() {
         "not_found",
         "store_unavailable",
         "token_expired",
+        "unsupported_media_type",
     ];
     assert_eq!(codes, BTreeSet::from(wanted));
 }
@@ -153,9 +155,10 @@ fn backend() -> (Router, Placeholders) {
 
     let master = Secret::new("master", MASTER_KEY).unwrap();
     let keys = ApiKeys::new(store).bootstrap(BootstrapKeys::new().key(Role::Master, master));
+    let keys = Arc::new(keys);
     let validator = Validator::builder()
         .access_tokens(tokens.clone())
-        .api_keys(keys)
+        .api_keys(keys.clone())
         .clock(Arc::new(TestClock))
         .build()
         .unwrap();
@@ -166,10 +169,11 @@ fn backend() -> (Router, Placeholders) {
         .clock(Arc::new(TestClock))
         .build()
         .unwrap();
-    (router(&validator, internal), values)
+    let keys = KeysApi::new(Arc::new(MemoryStore::new()), keys).clock(Arc::new(TestClock));
+    (router(&validator, internal, keys), values)
 }
 
-fn router(validator: &Validator, internal: InternalAuth) -> Router {
+fn router(validator: &Validator, internal: InternalAuth, keys: KeysApi) -> Router {
     let auth = AuthLayer::new(validator.clone());
     let sold = Router::new()
         .route("/api/photos/{id}", get(photo))
@@ -184,7 +188,9 @@ fn router(validator: &Validator, internal: InternalAuth) -> Router {
         .route_layer(InternalAuthLayer::new(internal));
     let health = get(async || Json(json!({"status": "ok", "service": "backend"})));
     let router = Router::new().route("/health", health);
-    with_problem_fallbacks(router.merge(sold).merge(partner).merge(internal), validator.responder())
+    let keys = keys_routes(validator.clone(), keys);
+    let router = router.merge(sold).merge(partner).merge(internal).merge(keys);
+    with_problem_fallbacks(router, validator.responder())
 }
 
 async fn photo(Path(id): Path<String>, identity: Identity) -> Result<Json<Value>, Rejection> {
