@@ -129,6 +129,21 @@ fn holes_in_the_store_and_the_keys() {
         Hole::ListingShowsKeys,
         &["a key's life: made, listed, revoked, dead", "a key is shown once"],
     );
+    judge(
+        Hole::EverybodyIsMaster,
+        &[
+            "keys with",
+            "a token manages no keys",
+            "a payment key manages no keys",
+            "a minter manages no keys",
+            "a reader manages no keys",
+            "a key's life: made, listed, revoked, dead",
+            "a revoked key is dead everywhere",
+            "the right is judged before the body",
+            "a request id is echoed: GET /keys",
+            "a store that can't answer is no refusal: /keys",
+        ],
+    );
     // The minter's key could not be revoked by its case; it was in the end.
     judge(Hole::RevocationFailsOnce, &["a key's life: made, listed, revoked, dead"]);
 }

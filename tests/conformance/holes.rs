@@ -164,7 +164,10 @@ fn router(hole: Hole, store: &MemoryStore, unreachable: KeyDigest) -> Router {
         seen: Mutex::default(),
         count: AtomicU32::new(0),
     });
-    with_problem_fallbacks(routes, validator.responder())
+    let routes = with_problem_fallbacks(routes, validator.responder());
+    // Outside of the router, which adds `Allow` at the very end.
+    Router::new()
+        .fallback_service(routes)
         .layer(middleware::from_fn_with_state(bend, bend_both_ways))
 }
 
@@ -238,11 +241,13 @@ async fn bend_both_ways(State(bend): State<Arc<Bend>>, request: Request, next: N
     bend_request(hole, &path, &mut parts.headers);
 
     let refused = |kind: RejectionKind| Rejection::from(kind).into_response();
-    let revoking = method == Method::DELETE && path.len() > "/keys/".len();
+    // A key that is there: its id begins with the time.
+    let revoking = method == Method::DELETE && path.starts_with("/keys/01");
     let response = match hole {
         Hole::BodyBeforeCaller
             if path.starts_with("/internal/")
                 && method == Method::POST
+                && (1..=64 * 1024).contains(&body.len())
                 && serde_json::from_slice::<Value>(&body).is_err() =>
         {
             refused(RejectionKind::InvalidBody)
@@ -251,7 +256,7 @@ async fn bend_both_ways(State(bend): State<Arc<Bend>>, request: Request, next: N
         Hole::LongTokenIsTooLarge if sent.as_ref().is_some_and(|sent| sent.len() > 8 * 1024) => {
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.into_response()
         }
-        Hole::RevocationFailsOnce if revoking && bend.count.fetch_add(1, SeqCst) == 1 => {
+        Hole::RevocationFailsOnce if revoking && bend.count.fetch_add(1, SeqCst) == 0 => {
             refused(RejectionKind::Internal)
         }
         _ => next.run(Request::from_parts(parts, Body::from(body))).await,
@@ -290,15 +295,17 @@ fn bend_request(hole: Hole, path: &str, headers: &mut HeaderMap) {
             accept(headers, |token| token.payload[claim] == mark);
         }
         Hole::NoExpNeeded if sold => {
-            accept(headers, |token| token.signed && token.payload.get("exp").is_none());
+            accept(headers, |Careless { payload, signed, .. }| {
+                *signed && payload.get("sub").is_some() && payload.get("exp").is_none()
+            });
         }
         Hole::AlgNoneAccepted if sold => accept(headers, |token| {
             let alg = token.header["alg"].as_str().unwrap_or_default();
             !token.signed && alg.eq_ignore_ascii_case("none")
         }),
         Hole::SchemeIsCaseSensitive => {
-            let sent = headers.get(header::AUTHORIZATION);
-            if sent.is_some_and(|sent| !sent.as_bytes().starts_with(b"Bearer ")) {
+            let mut sent = headers.get_all(header::AUTHORIZATION).iter();
+            if sent.all(|sent| !sent.as_bytes().starts_with(b"Bearer ")) {
                 headers.remove(header::AUTHORIZATION);
             }
         }
