@@ -52,6 +52,6 @@ pub use guarded::{Probe, ProbeAnswer, assert_guarded_by};
 #[cfg(feature = "tower")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
 pub use guarded_tower::assert_guarded;
-pub use identity::TestIdentity;
+pub use identity::{buyer, operator, partner};
 pub use minter::{TestToken, TokenMinter};
 pub use store::{FaultyStore, Mood};
