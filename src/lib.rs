@@ -46,6 +46,8 @@ pub mod auth;
 pub mod axum;
 pub mod domain;
 pub mod error;
+#[cfg(any(feature = "tower", feature = "actix"))]
+mod gate;
 mod policy;
 pub mod store;
 pub mod token;
