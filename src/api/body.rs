@@ -60,6 +60,27 @@ pub fn check_media_type(content_type: Option<&[u8]>) -> Result<(), Rejection> {
     }
 }
 
+/// Checks what the head of a request says of its body: the media type, then the length. Whatever
+/// it says, no more than [`MAX_BODY_BYTES`] are to be read.
+#[cfg(any(feature = "axum", feature = "actix"))]
+pub(crate) fn check_announced(
+    content_type: Option<&[u8]>,
+    content_length: Option<&[u8]>,
+) -> Result<(), Rejection> {
+    check_media_type(content_type)?;
+    let length = content_length.and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
+    if length.is_some_and(|length: u64| length > MAX_BODY_BYTES as u64) {
+        return Err(RejectionKind::BodyTooLarge.into());
+    }
+    Ok(())
+}
+
+/// The refusal of a body that ended too early, or that was none.
+#[cfg(any(feature = "axum", feature = "actix"))]
+pub(crate) fn broken_off() -> Rejection {
+    invalid("The request body could not be read to its end")
+}
+
 /// How long an endpoint may take: a second less than Key0 waits.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(9);
 

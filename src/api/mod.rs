@@ -9,6 +9,8 @@ mod issue_token;
 mod payment_received;
 
 pub use body::{MAX_BODY_BYTES, Reply, check_media_type};
+#[cfg(any(feature = "axum", feature = "actix"))]
+pub(crate) use body::{broken_off, check_announced};
 pub use issuance::{Decision, HookError, IssuanceHook, IssuanceRequest, OwnCredential, Terms};
 pub use issue_token::IssueToken;
 pub use payment_received::{HandlerError, PaymentHandler, PaymentReceived};

@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use crate::{
     InternalAuth, InternalAuthLayer, Rejection, RejectionKind,
-    api::{IssueToken, MAX_BODY_BYTES, PaymentReceived, Reply, check_media_type},
+    api::{IssueToken, MAX_BODY_BYTES, PaymentReceived, Reply, broken_off, check_announced},
 };
 
 /// The two endpoints that Key0 calls, `/internal/issue-token` and `/internal/payment-received`,
@@ -59,16 +59,12 @@ where
 /// The whole body, once its media type and its size are known to be right.
 async fn read(request: Request) -> Result<Vec<u8>, Rejection> {
     let headers = request.headers();
-    check_media_type(headers.get(CONTENT_TYPE).map(|value| value.as_bytes()))?;
-    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|length: u64| length > MAX_BODY_BYTES as u64) {
-        return Err(RejectionKind::BodyTooLarge.into());
-    }
+    let header = |name| headers.get(name).map(|value| value.as_bytes());
+    check_announced(header(CONTENT_TYPE), header(CONTENT_LENGTH))?;
     match Limited::new(request.into_body(), MAX_BODY_BYTES).collect().await {
         Ok(body) => Ok(body.to_bytes().into()),
         Err(error) if error.is::<LengthLimitError>() => Err(RejectionKind::BodyTooLarge.into()),
-        Err(_) => Err(Rejection::new(RejectionKind::InvalidBody)
-            .detail("The request body could not be read to its end")),
+        Err(_) => Err(broken_off()),
     }
 }
 

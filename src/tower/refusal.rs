@@ -1,8 +1,5 @@
 use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
-    response::Parts,
-};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, response::Parts};
 
 use super::body::ResponseBody;
 use crate::{
