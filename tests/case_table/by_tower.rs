@@ -64,8 +64,7 @@ impl InProcess {
                 collect(auth.policy_fn(of_path).layer(handler).oneshot(request).await).await
             }
             "v1" => {
-                let handler =
-                    service_fn(async |_: Request<Bytes>| whole(json(&parts::passport())));
+                let handler = service_fn(async |_: Request<Bytes>| whole(json(&parts::passport())));
                 let auth = auth.policy(Policy::permission("dpp", Action::Create));
                 collect(auth.layer(handler).oneshot(request).await).await
             }

@@ -188,9 +188,7 @@ fn requests(target: &impl Target) -> BTreeMap<String, Request<Bytes>> {
     let known =
         |name: &String| values.common.contains_key(name) || target.placeholder(name).is_some();
     let cases = table().into_iter().filter(|case| case.placeholders().iter().all(known));
-    cases
-        .map(|case| (case.name.clone(), case.request(|text| values.fill(text, target))))
-        .collect()
+    cases.map(|case| (case.name.clone(), case.request(|text| values.fill(text, target)))).collect()
 }
 
 /// Sends every case to both targets, and tells where their answers differ in a byte.
