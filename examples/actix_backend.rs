@@ -245,7 +245,7 @@ struct PrintPayment;
 #[async_trait]
 impl PaymentHandler for PrintPayment {
     async fn handle(&self, payment: &Payment) -> Result<(), HandlerError> {
-        println!("paid            {} for {}", payment.tx_hash, payment.resource_id);
+        eprintln!("payment {} for {}", payment.tx_hash, payment.resource_id);
         Ok(())
     }
 }
