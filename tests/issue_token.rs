@@ -31,7 +31,7 @@ use key0_auth::{
     },
     apikey::{IssuanceSecrets, KeyDigest, KeyFormat, KeyRecord},
     auth::{IdentityKind, Responder},
-    domain::{Action, ChallengeId, Clock, Permissions, SecretSet, Timestamp, TxHash},
+    domain::{Action, Actor, ChallengeId, Clock, Permissions, SecretSet, Timestamp, TxHash},
     store::{
         IssuanceClaim, IssuanceKey, IssuanceState, Lease, PaymentStore, RequestFingerprint,
         SqliteOptions,
@@ -467,7 +467,7 @@ async fn a_revoked_credential_is_not_given_again(store: Store) {
     let shop = shop(&store);
     let first = shop.buy(&body()).await;
     let id = shop.identity(&first).await.unwrap().key_id().unwrap().clone();
-    shop.cached.revoke(&id, shop.now()).await.unwrap().unwrap();
+    shop.cached.revoke(&id, &Actor::host(), shop.now()).await.unwrap().unwrap();
     let refusal = assert_refused(shop.ask(&body()).await, CredentialRevoked, "revoked");
     assert_eq!(status(&refusal), 409);
     assert_eq!(shop.identity(&first).await.unwrap_err().kind(), KeyRevoked);
@@ -574,7 +574,9 @@ async fn a_digest_that_does_not_fit_is_replaced(store: Store) {
     };
     let mut bent = stored.clone();
     bent.digest = forged.digest();
-    assert!(store.payments.replace_issuance(&key(), &stored, &bent, "x").await.unwrap());
+    assert!(
+        store.payments.replace_issuance(&key(), &stored, &bent, "x", shop.now()).await.unwrap()
+    );
     let new = shop.buy(&body()).await;
     assert!(new != old && new != forged.expose());
     for dead in [&*old, forged.expose()] {

@@ -20,7 +20,7 @@ use std::{
 
 use key0_auth::{
     KeyStore, SqliteStore,
-    domain::{ChallengeId, KeyId, PlanId, RequestId, ResourceId},
+    domain::{Actor, ChallengeId, KeyId, PlanId, RequestId, ResourceId},
     store::{
         Change, IssuanceState, Payment, PaymentOutcome, PaymentStore, SqliteOpenError,
         SqliteOptions,
@@ -98,14 +98,14 @@ async fn two_stores_on_one_file_are_one_store() {
     let (one, two) = (SqliteStore::open(&path).unwrap(), SqliteStore::open(&path).unwrap());
     let ear = Ear::on(&two);
     let record = payment_key();
-    one.insert(&record).await.unwrap();
+    one.insert(&record, &Actor::host()).await.unwrap();
     assert_eq!(two.find(&record.digest).await.unwrap(), Some(record.clone()));
     eventually("the other store hears of the new key", || ear.heard_of(record.digest)).await;
     ear.forget();
-    one.revoke(&record.id, at(1)).await.unwrap();
+    one.revoke(&record.id, &Actor::host(), at(1)).await.unwrap();
     eventually("the other store hears of the revocation", || ear.heard_of(record.digest)).await;
     assert!(!ear.heard(Change::All));
-    assert_eq!(two.revoke(&record.id, at(2)).await.unwrap(), None);
+    assert_eq!(two.revoke(&record.id, &Actor::host(), at(2)).await.unwrap(), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,7 +139,7 @@ async fn sql_by_hand_reaches_the_listeners() {
     let ear = Ear::on(&store);
     let (used, revoked, deleted) = (payment_key(), integrator_key(), integrator_key());
     for record in [&used, &revoked, &deleted] {
-        store.insert(record).await.unwrap();
+        store.insert(record, &Actor::host()).await.unwrap();
     }
     let raw = Connection::open(&path).unwrap();
     // What this store has written itself is told a second time: let it pass.
@@ -254,7 +254,7 @@ async fn child_writes_until_it_is_killed() {
     let keys = async || {
         for _ in 0..100_000 {
             let record = integrator_key();
-            store.insert(&record).await.unwrap();
+            store.insert(&record, &Actor::host()).await.unwrap();
             println!("\nkey {} .", record.id);
         }
     };
@@ -268,8 +268,8 @@ async fn child_writes_until_it_is_killed() {
     let revocations = async || {
         for _ in 0..100_000 {
             let record = payment_key();
-            store.insert(&record).await.unwrap();
-            store.revoke(&record.id, at(1)).await.unwrap();
+            store.insert(&record, &Actor::host()).await.unwrap();
+            store.revoke(&record.id, &Actor::host(), at(1)).await.unwrap();
             println!("\nrevoked {} .", record.id);
         }
     };
@@ -327,11 +327,11 @@ async fn child_ends_its_threads() {
     };
     let stores: Vec<_> = (0..3).map(|_| SqliteStore::open(&path).unwrap()).collect();
     let copy = stores[0].clone();
-    copy.insert(&payment_key()).await.unwrap();
+    copy.insert(&payment_key(), &Actor::host()).await.unwrap();
     assert_eq!(threads(), 3 * 4);
     drop(stores);
     eventually("two stores are gone", || threads() == 4).await;
-    copy.insert(&payment_key()).await.unwrap();
+    copy.insert(&payment_key(), &Actor::host()).await.unwrap();
     drop(copy);
     eventually("all are gone", || threads() == 0).await;
     // The last one has cleaned up.
@@ -353,7 +353,7 @@ fn the_last_clone_ends_the_threads_and_closes_the_file() {
 async fn a_file_can_be_reopened_and_replaced() {
     let (_folder, path) = file();
     let record = payment_key();
-    SqliteStore::open(&path).unwrap().insert(&record).await.unwrap();
+    SqliteStore::open(&path).unwrap().insert(&record, &Actor::host()).await.unwrap();
     let store = SqliteStore::open(&path).unwrap();
     assert_eq!(store.find(&record.digest).await.unwrap(), Some(record.clone()));
     let (wal, shm) = (path.with_extension("db-wal"), path.with_extension("db-shm"));
@@ -362,7 +362,7 @@ async fn a_file_can_be_reopened_and_replaced() {
     fs::remove_file(&path).unwrap();
     let store = SqliteStore::open(&path).unwrap();
     assert_eq!(store.find(&record.digest).await.unwrap(), None);
-    store.insert(&record).await.unwrap();
+    store.insert(&record, &Actor::host()).await.unwrap();
 }
 
 // What is made, and what is refused
@@ -374,7 +374,7 @@ async fn only_the_owner_can_read_what_is_made() {
     let (folder, path) = file();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let store = SqliteStore::open(&path).unwrap();
-    store.insert(&payment_key()).await.unwrap();
+    store.insert(&payment_key(), &Actor::host()).await.unwrap();
     let files: Vec<_> =
         fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path()).collect();
     assert_eq!(files.len(), 3, "{files:?}");
@@ -394,7 +394,7 @@ async fn only_the_owner_can_read_what_is_made() {
 async fn child_opens_a_relative_name() {
     let Some(path) = database_of_this_child() else { return };
     let record = payment_key();
-    SqliteStore::open(&path).unwrap().insert(&record).await.unwrap();
+    SqliteStore::open(&path).unwrap().insert(&record, &Actor::host()).await.unwrap();
     let store = SqliteStore::open(&path).unwrap();
     assert!(store.find(&record.digest).await.unwrap().is_some());
     println!("\nfound");
@@ -420,7 +420,7 @@ async fn tables_of_others_in_our_file_are_welcome() {
     let raw = Connection::open(&path).unwrap();
     raw.execute_batch("CREATE TABLE passports (id TEXT)").unwrap();
     let store = SqliteStore::open(&path).unwrap();
-    store.insert(&payment_key()).await.unwrap();
+    store.insert(&payment_key(), &Actor::host()).await.unwrap();
 }
 
 /// Opens a file that must be refused, and sees that it and its neighbours stay what they are.

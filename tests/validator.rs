@@ -25,7 +25,9 @@ use key0_auth::{
         Fallback, FallbackError, FallbackGrant, IdentityKind, Judgement, Problem, ProblemBody,
         Source,
     },
-    domain::{Action, Clock, Credential, KeyId, Permissions, PlanId, ResourceId, Role, Timestamp},
+    domain::{
+        Action, Actor, Clock, Credential, KeyId, Permissions, PlanId, ResourceId, Role, Timestamp,
+    },
     token::{TokenIssuer, VerifyingKey},
     validate_key0_token,
 };
@@ -72,7 +74,7 @@ impl Flow {
         let plain = KeyFormat::default().generate().unwrap();
         let mut record = KeyRecord::new(KeyId::generate(), &plain, grant, self.clock.now());
         change(&mut record);
-        self.cached.insert(&record).await.unwrap();
+        self.cached.insert(&record, &Actor::host()).await.unwrap();
         (plain, record.id)
     }
 
@@ -398,7 +400,7 @@ async fn a_revocation_counts_at_once_and_is_told_from_the_cache_too() {
         .key(payment("photo-1", "basic", None), |key| key.expires_at = Some(START.plus(HOUR)))
         .await;
     flow.bearer(plain.expose()).await.unwrap();
-    flow.cached.revoke(&id, flow.clock.now()).await.unwrap().unwrap();
+    flow.cached.revoke(&id, &Actor::host(), flow.clock.now()).await.unwrap().unwrap();
     assert_refused(flow.bearer(plain.expose()).await, KeyRevoked, "the next request");
     let finds = flow.store.finds();
     for result in
@@ -517,7 +519,10 @@ async fn only_the_sources_that_are_on_are_looked_at() {
     let keys = Arc::new(ApiKeys::cached(cached.clone()));
     let plain = KeyFormat::default().generate().unwrap();
     let grant = payment("photo-1", "basic", None);
-    cached.insert(&KeyRecord::new(KeyId::generate(), &plain, grant, START)).await.unwrap();
+    cached
+        .insert(&KeyRecord::new(KeyId::generate(), &plain, grant, START), &Actor::host())
+        .await
+        .unwrap();
     let validator = |sources: &[Source]| {
         Validator::builder()
             .access_tokens(AccessTokens::hs256(SECRET).unwrap())

@@ -8,7 +8,7 @@ use key0_auth::{
     ApiKeys, KeyStore, Rejection, Validator,
     apikey::{BootstrapKeys, KeyDigest, KeyRecord},
     auth::Judgement,
-    domain::{KeyId, Role, Secret, Timestamp},
+    domain::{Actor, KeyId, Role, Secret, Timestamp},
     error::StoreError,
 };
 use key0_auth_fuzz::access_tokens;
@@ -69,11 +69,11 @@ impl KeyStore for Empty {
         Ok(None)
     }
 
-    async fn insert(&self, _: &KeyRecord) -> Result<(), StoreError> {
+    async fn insert(&self, _: &KeyRecord, _: &Actor) -> Result<(), StoreError> {
         Ok(())
     }
 
-    async fn revoke(&self, _: &KeyId, _: Timestamp) -> Result<Option<KeyDigest>, StoreError> {
+    async fn revoke(&self, _: &KeyId, _: &Actor, _: Timestamp) -> Result<Option<KeyDigest>, StoreError> {
         Ok(None)
     }
 

@@ -232,7 +232,8 @@ impl Parts {
             secret: Some(self.secrets.current()),
             ..old.clone()
         };
-        let replaced = self.payments.replace_issuance(key, old, &new, &plain.masked()).await;
+        let now = self.clock.now();
+        let replaced = self.payments.replace_issuance(key, old, &new, &plain.masked(), now).await;
         if !replaced.map_err(outage)? {
             return Ok(Progress::Again);
         }
@@ -260,7 +261,9 @@ impl Parts {
             // The secret is gone: what the hook says now is what counts from now on.
             None => {
                 let new = Issuance { issued_at: old.issued_at, ..self.issuance_of(&own)? };
-                let replaced = self.payments.replace_issuance(&request.key(), old, &new, "").await;
+                let now = self.clock.now();
+                let replaced =
+                    self.payments.replace_issuance(&request.key(), old, &new, "", now).await;
                 Ok(match replaced.map_err(outage)? {
                     true => Progress::Done(reply(credential, new.expires_at)),
                     false => Progress::Again,

@@ -2,6 +2,7 @@
 
 mod bootstrap;
 mod digest;
+mod event;
 mod format;
 mod issuer;
 mod record;
@@ -9,6 +10,7 @@ mod record;
 pub(crate) use bootstrap::BootstrapHolder;
 pub use bootstrap::BootstrapKeys;
 pub use digest::KeyDigest;
+pub use event::{InvalidKeyAction, KeyAction, KeyEvent};
 pub use format::{KeyFormat, PlainKey};
 pub use issuer::{IssuanceSecrets, Nonce, SecretFingerprint};
 pub use record::{Grant, KeyKind, KeyRecord, KeyState};

@@ -107,6 +107,14 @@ impl KeyRecord {
         }
     }
 
+    /// Since when, or from when on, the key can't be used: the earlier of revocation and expiry.
+    pub fn ends_at(&self) -> Option<Timestamp> {
+        match (self.revoked_at, self.expires_at) {
+            (Some(revoked), Some(expires)) => Some(revoked.min(expires)),
+            (revoked, expires) => revoked.or(expires),
+        }
+    }
+
     /// Whether the key can be used at `now`: not revoked, and `now < expires_at`.
     pub fn state_at(&self, now: Timestamp) -> KeyState {
         if self.revoked_at.is_some() {

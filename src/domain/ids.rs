@@ -121,6 +121,34 @@ id! {
     KeyId
 }
 
+id! {
+    /// Who changed a key: the id of the master key that asked for it, or one of the names below.
+    Actor
+}
+
+impl Actor {
+    /// Key0, which had a key issued.
+    pub fn key0() -> Self {
+        Self("key0".into())
+    }
+
+    /// Whoever works on the host itself.
+    pub fn host() -> Self {
+        Self("host".into())
+    }
+
+    /// Anybody, where the checks of management keys are off.
+    pub fn unchecked() -> Self {
+        Self("unchecked".into())
+    }
+}
+
+impl From<&KeyId> for Actor {
+    fn from(id: &KeyId) -> Self {
+        Self(Arc::clone(&id.0))
+    }
+}
+
 impl ResourceId {
     /// The resource id that stands for every resource of a plan.
     pub const DEFAULT: &'static str = "default";

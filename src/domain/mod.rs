@@ -11,7 +11,7 @@ pub(crate) mod time;
 pub use claims::Claims;
 pub(crate) use credential::CredentialFault;
 pub use credential::{Credential, MAX_CREDENTIAL_BYTES};
-pub use ids::{ChallengeId, InvalidId, KeyId, PlanId, RequestId, ResourceId, TxHash};
+pub use ids::{Actor, ChallengeId, InvalidId, KeyId, PlanId, RequestId, ResourceId, TxHash};
 pub use permission::{Action, InvalidPermissions, Permissions, Role};
 pub use secret::{MIN_SECRET_BYTES, Secret, SecretSet, check_secrets_differ};
 pub use time::{Clock, InvalidTimestamp, SystemClock, Timestamp};

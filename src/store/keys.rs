@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use crate::{
     apikey::{KeyDigest, KeyRecord},
-    domain::{KeyId, Timestamp},
+    domain::{Actor, KeyId, Timestamp},
     error::StoreError,
 };
 
@@ -28,12 +28,12 @@ pub trait KeyStore: fmt::Debug + Send + Sync + 'static {
     /// Fails when the store can't tell.
     async fn get(&self, id: &KeyId) -> Result<Option<KeyRecord>, StoreError>;
 
-    /// Adds a record. Its id and its digest must be new.
+    /// Adds a record, whose id and digest must be new, and says in its history who made it.
     ///
     /// # Errors
     ///
     /// Fails when the store can't keep it, or holds its id or digest already.
-    async fn insert(&self, record: &KeyRecord) -> Result<(), StoreError>;
+    async fn insert(&self, record: &KeyRecord, by: &Actor) -> Result<(), StoreError>;
 
     /// Marks a key as revoked, durably, and tells the listeners before it returns. `None` when
     /// there is no such key, or it was revoked before; else the digest that is dead now.
@@ -41,7 +41,12 @@ pub trait KeyStore: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// Fails when the store can't tell whether the key is revoked now.
-    async fn revoke(&self, id: &KeyId, at: Timestamp) -> Result<Option<KeyDigest>, StoreError>;
+    async fn revoke(
+        &self,
+        id: &KeyId,
+        by: &Actor,
+        at: Timestamp,
+    ) -> Result<Option<KeyDigest>, StoreError>;
 
     /// Succeeds while the store can answer.
     ///

@@ -1,8 +1,8 @@
 //! Where API keys, issuances, payments and idempotency keys are kept.
 //!
-//! Three traits, held as `Arc<dyn …>`: [`KeyStore`](crate::KeyStore), [`PaymentStore`] and
-//! [`IdempotencyStore`]. [`MemoryStore`](crate::MemoryStore) and the SQLite store implement all
-//! of them. [`Cached`](crate::Cached) wraps any `KeyStore`.
+//! Four traits, held as `Arc<dyn …>`: [`KeyStore`](crate::KeyStore), [`KeyRegistry`] for whoever
+//! manages keys, [`PaymentStore`] and [`IdempotencyStore`]. [`MemoryStore`](crate::MemoryStore)
+//! and the SQLite store implement all of them. [`Cached`](crate::Cached) wraps any `KeyStore`.
 //!
 //! A store keeps no credential: it is handed digests, and nonces that are worthless without the
 //! issuance secret. Every method either has happened durably or has not happened when it returns
@@ -14,6 +14,7 @@ pub(crate) mod keys;
 mod listeners;
 pub(crate) mod memory;
 mod payments;
+mod registry;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
 
@@ -24,6 +25,7 @@ pub use payments::{
     Issuance, IssuanceClaim, IssuanceKey, IssuanceState, LeasedPayment, Payment, PaymentOutcome,
     PaymentStore, RequestFingerprint,
 };
+pub use registry::{KeyPage, KeyPosition, KeyQuery, KeyRegistry, Rotation};
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub use sqlite::{OpenError as SqliteOpenError, SqliteOptions};

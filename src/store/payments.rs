@@ -52,8 +52,9 @@ pub trait PaymentStore: fmt::Debug + Send + Sync + 'static {
     async fn abandon_issuance(&self, claim: &IssuanceClaim) -> Result<(), StoreError>;
 
     /// Replaces what was issued, and in the key's record the digest and the `display` form, in one
-    /// step; the old digest is dead then, and the listeners know. `false`, and nothing changes,
-    /// where `old` is not what is stored any more.
+    /// step; the old digest is dead then, the listeners know, and the key's history says that it
+    /// was rotated `at` this instant. `false`, and nothing changes, where `old` is not what is
+    /// stored any more.
     ///
     /// # Errors
     ///
@@ -64,6 +65,7 @@ pub trait PaymentStore: fmt::Debug + Send + Sync + 'static {
         old: &Issuance,
         new: &Issuance,
         display: &str,
+        at: Timestamp,
     ) -> Result<bool, StoreError>;
 
     /// Removes the nonces of up to `limit` issuances that were made before `before`, and says how

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use key0_auth::{Cached, KeyStore, apikey::KeyRecord, store::Change};
+use key0_auth::{Cached, KeyStore, apikey::KeyRecord, domain::Actor, store::Change};
 use tokio::task::JoinSet;
 
 use crate::support::{
@@ -31,7 +31,7 @@ const WAYS: [Way; 4] = [Way::Revoke, Way::TellKey, Way::TellAll, Way::Forget];
 async fn revoke(way: Way, cache: &Cached, store: &TestStore, key: &KeyRecord) {
     match way {
         Way::Revoke => {
-            cache.revoke(&key.id, START).await.unwrap().unwrap();
+            cache.revoke(&key.id, &Actor::host(), START).await.unwrap().unwrap();
         }
         Way::TellKey => {
             store.set_revoked(&key.id, START).unwrap();
@@ -117,9 +117,9 @@ async fn a_new_key_counts_at_once() {
         let early = spawn_find(&cache, key.digest);
         store.gated_read_began().await;
         if through_cache {
-            cache.insert(&key).await.unwrap();
+            cache.insert(&key, &Actor::host()).await.unwrap();
         } else {
-            store.insert(&key).await.unwrap();
+            store.insert(&key, &Actor::host()).await.unwrap();
         }
         store.open_gate();
         assert!(early.await.unwrap().unwrap().is_none());
@@ -134,7 +134,8 @@ async fn a_revocation_that_nobody_waits_for_counts_when_the_store_tells_of_it() 
     let cache = cached(&store);
     assert!(!is_revoked(&cache, &key.digest).await);
     store.behave(Behaviour::Hang);
-    let revocation = cache.revoke(&key.id, START);
+    let host = Actor::host();
+    let revocation = cache.revoke(&key.id, &host, START);
     assert!(tokio::time::timeout(Duration::from_secs(1), revocation).await.is_err());
     store.behave(Behaviour::Answer);
     assert!(is_revoked(&cache, &key.digest).await);
@@ -150,7 +151,7 @@ async fn other_keys_stay_remembered() {
     for key in others.iter().chain([&key]) {
         cache.find(&key.digest).await.unwrap();
     }
-    cache.revoke(&key.id, START).await.unwrap();
+    cache.revoke(&key.id, &Actor::host(), START).await.unwrap();
     for key in &others {
         cache.find(&key.digest).await.unwrap();
     }
@@ -185,7 +186,7 @@ async fn no_revoked_key_passes_under_stress() {
             tokio::task::yield_now().await;
         }
         if round % 2 == 0 {
-            cache.revoke(&key.id, START).await.unwrap().unwrap();
+            cache.revoke(&key.id, &Actor::host(), START).await.unwrap().unwrap();
         } else {
             store.set_revoked(&key.id, START).unwrap();
             store.tell(Change::Key(key.digest));

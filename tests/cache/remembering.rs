@@ -5,6 +5,7 @@ use std::{
 
 use key0_auth::{
     KeyStore,
+    domain::Actor,
     error::StoreErrorKind,
     store::{Change, ChangeListener},
 };
@@ -120,13 +121,13 @@ async fn an_outage_leaves_what_is_remembered() {
 async fn everything_else_goes_to_the_store() {
     let (store, key) = (TestStore::new(), new_key());
     let cache = cached(&store);
-    cache.insert(&key).await.unwrap();
+    cache.insert(&key, &Actor::host()).await.unwrap();
     for reads in 1..=2 {
         assert_eq!(cache.get(&key.id).await.unwrap().as_ref(), Some(&key));
         assert_eq!(store.reads(), reads);
     }
-    assert_eq!(cache.revoke(&key.id, START).await.unwrap(), Some(key.digest));
-    assert_eq!(cache.revoke(&key.id, START).await.unwrap(), None);
+    assert_eq!(cache.revoke(&key.id, &Actor::host(), START).await.unwrap(), Some(key.digest));
+    assert_eq!(cache.revoke(&key.id, &Actor::host(), START).await.unwrap(), None);
     cache.ping().await.unwrap();
     store.behave(Behaviour::Fail(StoreErrorKind::Unavailable));
     assert!(cache.ping().await.is_err());

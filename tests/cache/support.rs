@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use key0_auth::{
     Cached, KeyStore,
     apikey::{Grant, KeyDigest, KeyFormat, KeyRecord},
-    domain::{Clock, KeyId, PlanId, ResourceId, Timestamp},
+    domain::{Actor, Clock, KeyId, PlanId, ResourceId, Timestamp},
     error::{StoreError, StoreErrorKind},
     store::{CachedBuilder, Change, ChangeListener},
 };
@@ -177,7 +177,7 @@ impl KeyStore for TestStore {
         Ok(self.keys.lock().unwrap().values().find(|record| record.id == *id).cloned())
     }
 
-    async fn insert(&self, record: &KeyRecord) -> Result<(), StoreError> {
+    async fn insert(&self, record: &KeyRecord, _by: &Actor) -> Result<(), StoreError> {
         self.put(record);
         if self.tells.load(SeqCst) {
             self.tell(Change::Key(record.digest));
@@ -185,7 +185,12 @@ impl KeyStore for TestStore {
         Ok(())
     }
 
-    async fn revoke(&self, id: &KeyId, at: Timestamp) -> Result<Option<KeyDigest>, StoreError> {
+    async fn revoke(
+        &self,
+        id: &KeyId,
+        _by: &Actor,
+        at: Timestamp,
+    ) -> Result<Option<KeyDigest>, StoreError> {
         let digest = self.set_revoked(id, at);
         if let (true, Some(digest)) = (self.tells.load(SeqCst), digest) {
             self.tell(Change::Key(digest));

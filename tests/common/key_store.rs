@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use key0_auth::{
     KeyStore,
     apikey::{Grant, KeyDigest, KeyFormat, KeyRecord, PlainKey},
-    domain::{KeyId, Timestamp},
+    domain::{Actor, KeyId, Timestamp},
     error::StoreError,
 };
 use tokio::sync::Semaphore;
@@ -83,11 +83,16 @@ impl KeyStore for TestStore {
         unimplemented!("no adapter asks for a key by its id")
     }
 
-    async fn insert(&self, _: &KeyRecord) -> Result<(), StoreError> {
+    async fn insert(&self, _: &KeyRecord, _: &Actor) -> Result<(), StoreError> {
         unimplemented!("no adapter adds a key")
     }
 
-    async fn revoke(&self, _: &KeyId, _: Timestamp) -> Result<Option<KeyDigest>, StoreError> {
+    async fn revoke(
+        &self,
+        _: &KeyId,
+        _: &Actor,
+        _: Timestamp,
+    ) -> Result<Option<KeyDigest>, StoreError> {
         unimplemented!("no adapter revokes a key")
     }
 

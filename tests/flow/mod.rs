@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use key0_auth::{
     Identity, KeyStore, MemoryStore, Rejection, Validator,
     apikey::{KeyDigest, KeyRecord},
-    domain::{ChallengeId, Clock, KeyId, Secret, Timestamp},
+    domain::{Actor, ChallengeId, Clock, KeyId, Secret, Timestamp},
     error::{StoreError, StoreErrorKind},
     store::{
         Issuance, IssuanceClaim, IssuanceKey, IssuanceState, Lease, LeasedPayment, Payment,
@@ -120,12 +120,17 @@ impl KeyStore for SpyKeys {
         self.inner.get(id).await
     }
 
-    async fn insert(&self, record: &KeyRecord) -> Result<(), StoreError> {
-        self.inner.insert(record).await
+    async fn insert(&self, record: &KeyRecord, by: &Actor) -> Result<(), StoreError> {
+        self.inner.insert(record, by).await
     }
 
-    async fn revoke(&self, id: &KeyId, at: Timestamp) -> Result<Option<KeyDigest>, StoreError> {
-        self.inner.revoke(id, at).await
+    async fn revoke(
+        &self,
+        id: &KeyId,
+        by: &Actor,
+        at: Timestamp,
+    ) -> Result<Option<KeyDigest>, StoreError> {
+        self.inner.revoke(id, by, at).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
@@ -243,8 +248,9 @@ impl PaymentStore for SpyPayments {
         old: &Issuance,
         new: &Issuance,
         display: &str,
+        at: Timestamp,
     ) -> Result<bool, StoreError> {
-        self.run("replace_issuance", self.inner.replace_issuance(key, old, new, display)).await
+        self.run("replace_issuance", self.inner.replace_issuance(key, old, new, display, at)).await
     }
 
     async fn forget_nonces(&self, before: Timestamp, limit: u32) -> Result<u32, StoreError> {

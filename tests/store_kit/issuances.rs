@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use key0_auth::{
     apikey::Nonce,
+    domain::Actor,
     store::{Issuance, IssuanceClaim, IssuanceState, LONGEST_WAIT},
 };
 
@@ -53,7 +54,7 @@ pub async fn an_issuance_without_a_record(engine: Engine) {
 pub async fn neither_is_kept_where_the_record_can_not_be(engine: Engine) {
     let claim = claim(challenge("c"), "0x1");
     let record = payment_key();
-    engine.keys.insert(&record).await.unwrap();
+    engine.keys.insert(&record, &Actor::host()).await.unwrap();
     begin(&engine, &claim, 0).await;
     let issued = issuance(&record);
     engine.payments.complete_issuance(&claim, &issued, Some(&record)).await.unwrap_err();
@@ -289,7 +290,7 @@ pub async fn replacing_swaps_digest_display_and_nonce(engine: Engine) {
     new.issued_at = after(5, 1);
     new.expires_at = None;
     let payments = &engine.payments;
-    assert!(payments.replace_issuance(&claim.key, &old, &new, "ak_new…").await.unwrap());
+    assert!(payments.replace_issuance(&claim.key, &old, &new, "ak_new…", at(5)).await.unwrap());
     assert_eq!(begin(&engine, &again(&claim, 100), 1).await, IssuanceState::Issued(new.clone()));
     assert_eq!(engine.keys.find(&old.digest).await.unwrap(), None);
     let mut replaced = record.clone();
@@ -327,7 +328,8 @@ pub async fn replacing_something_else_changes_nothing(engine: Engine) {
     stale.push((pending.key.clone(), old.clone()));
     stale.push((request("c"), old.clone()));
     for (key, other) in &stale {
-        let replaced = engine.payments.replace_issuance(key, other, &new, "x").await.unwrap();
+        let replaced =
+            engine.payments.replace_issuance(key, other, &new, "x", at(5)).await.unwrap();
         assert!(!replaced, "{key:?} {other:?}");
     }
     assert_eq!(begin(&engine, &again(&held, 100), 1).await, IssuanceState::Issued(old));
@@ -348,7 +350,7 @@ pub async fn of_racing_replacements_one_wins(engine: Engine) {
             let mut new = old.clone();
             new.digest = new_digest();
             tokio::spawn(async move {
-                let won = payments.replace_issuance(&key, &old, &new, "x").await.unwrap();
+                let won = payments.replace_issuance(&key, &old, &new, "x", at(5)).await.unwrap();
                 won.then_some(new)
             })
         })
@@ -368,7 +370,7 @@ pub async fn replacing_one_without_a_record(engine: Engine) {
     let (old, new) = (foreign_issuance(), foreign_issuance());
     begin(&engine, &claim, 0).await;
     engine.payments.complete_issuance(&claim, &old, None).await.unwrap();
-    assert!(engine.payments.replace_issuance(&claim.key, &old, &new, "x").await.unwrap());
+    assert!(engine.payments.replace_issuance(&claim.key, &old, &new, "x", at(5)).await.unwrap());
     assert_eq!(begin(&engine, &again(&claim, 100), 1).await, IssuanceState::Issued(new));
 }
 
@@ -379,7 +381,7 @@ pub async fn replacing_without_the_record_changes_nothing(engine: Engine) {
     engine.payments.complete_issuance(&claim, &old, None).await.unwrap();
     let mut new = old.clone();
     new.digest = new_digest();
-    assert!(!engine.payments.replace_issuance(&claim.key, &old, &new, "x").await.unwrap());
+    assert!(!engine.payments.replace_issuance(&claim.key, &old, &new, "x", at(5)).await.unwrap());
     assert_eq!(begin(&engine, &again(&claim, 100), 1).await, IssuanceState::Issued(old));
 }
 
@@ -387,12 +389,12 @@ pub async fn replacing_with_a_taken_digest_fails_and_changes_nothing(engine: Eng
     let claim = claim(challenge("c"), "0x1");
     let (record, other) = (payment_key(), payment_key());
     let old = issuance(&record);
-    engine.keys.insert(&other).await.unwrap();
+    engine.keys.insert(&other, &Actor::host()).await.unwrap();
     begin(&engine, &claim, 0).await;
     engine.payments.complete_issuance(&claim, &old, Some(&record)).await.unwrap();
     let mut new = old.clone();
     new.digest = other.digest;
-    engine.payments.replace_issuance(&claim.key, &old, &new, "x").await.unwrap_err();
+    engine.payments.replace_issuance(&claim.key, &old, &new, "x", at(5)).await.unwrap_err();
     assert_eq!(begin(&engine, &again(&claim, 100), 1).await, IssuanceState::Issued(old));
     assert_eq!(engine.keys.find(&record.digest).await.unwrap(), Some(record));
     assert_eq!(engine.keys.find(&other.digest).await.unwrap(), Some(other));
@@ -404,10 +406,10 @@ pub async fn replacing_keeps_a_revocation(engine: Engine) {
     let old = issuance(&record);
     begin(&engine, &claim, 0).await;
     engine.payments.complete_issuance(&claim, &old, Some(&record)).await.unwrap();
-    engine.keys.revoke(&record.id, at(1)).await.unwrap();
+    engine.keys.revoke(&record.id, &Actor::host(), at(1)).await.unwrap();
     let mut new = old.clone();
     new.digest = new_digest();
-    engine.payments.replace_issuance(&claim.key, &old, &new, "x").await.unwrap();
+    engine.payments.replace_issuance(&claim.key, &old, &new, "x", at(5)).await.unwrap();
     let stored = engine.keys.get(&record.id).await.unwrap().unwrap();
     assert_eq!(stored.revoked_at, Some(at(1)));
 }
@@ -427,7 +429,7 @@ pub async fn listeners_hear_of_issuance_and_replacement_before_the_return(engine
         let mut new = old.clone();
         new.digest = new_digest();
         ear.forget();
-        engine.payments.replace_issuance(&claim.key, &old, &new, "x").await.unwrap();
+        engine.payments.replace_issuance(&claim.key, &old, &new, "x", at(5)).await.unwrap();
         assert!(ear.heard_of(old.digest) && ear.heard_of(new.digest));
     }
 }

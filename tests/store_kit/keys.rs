@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use key0_auth::{
     apikey::{Grant, KeyRecord},
-    domain::{Action, KeyId, Permissions, PlanId, ResourceId, Role},
+    domain::{Action, Actor, KeyId, Permissions, PlanId, ResourceId, Role},
     store::Change,
 };
 use serde_json::json;
@@ -11,8 +11,8 @@ use super::{Ear, Engine, after, at, integrator_key, new_digest, payment_key};
 
 pub async fn what_is_inserted_is_found_by_digest_and_by_id(engine: Engine) {
     let (one, two) = (payment_key(), integrator_key());
-    engine.keys.insert(&one).await.unwrap();
-    engine.keys.insert(&two).await.unwrap();
+    engine.keys.insert(&one, &Actor::host()).await.unwrap();
+    engine.keys.insert(&two, &Actor::host()).await.unwrap();
     for record in [&one, &two] {
         assert_eq!(engine.keys.find(&record.digest).await.unwrap().as_ref(), Some(record));
         assert_eq!(engine.keys.get(&record.id).await.unwrap().as_ref(), Some(record));
@@ -46,7 +46,7 @@ pub async fn every_field_survives(engine: Engine) {
         full.expires_at = Some(after(1, 999_999));
         full.revoked_at = Some(after(2, 3));
         full.last_used_at = Some(after(3, 7));
-        engine.keys.insert(&full).await.unwrap();
+        engine.keys.insert(&full, &Actor::host()).await.unwrap();
         assert_eq!(engine.keys.find(&full.digest).await.unwrap(), Some(full));
     }
 }
@@ -58,20 +58,20 @@ fn payment_key_with(grant: Grant) -> KeyRecord {
 }
 
 pub async fn an_unknown_key_is_none_and_no_error(engine: Engine) {
-    engine.keys.insert(&payment_key()).await.unwrap();
+    engine.keys.insert(&payment_key(), &Actor::host()).await.unwrap();
     assert_eq!(engine.keys.find(&new_digest()).await.unwrap(), None);
     assert_eq!(engine.keys.get(&KeyId::generate()).await.unwrap(), None);
 }
 
 pub async fn a_taken_id_or_digest_is_refused_and_changes_nothing(engine: Engine) {
     let first = payment_key();
-    engine.keys.insert(&first).await.unwrap();
+    engine.keys.insert(&first, &Actor::host()).await.unwrap();
     let mut same_id = integrator_key();
     same_id.id = first.id.clone();
     let mut same_digest = integrator_key();
     same_digest.digest = first.digest;
     for taken in [&same_id, &same_digest, &first] {
-        engine.keys.insert(taken).await.unwrap_err();
+        engine.keys.insert(taken, &Actor::host()).await.unwrap_err();
     }
     assert_eq!(engine.keys.find(&first.digest).await.unwrap(), Some(first.clone()));
     assert_eq!(engine.keys.get(&first.id).await.unwrap(), Some(first));
@@ -81,9 +81,12 @@ pub async fn a_taken_id_or_digest_is_refused_and_changes_nothing(engine: Engine)
 
 pub async fn a_revoked_key_is_still_found_with_the_time(engine: Engine) {
     let (record, other) = (payment_key(), payment_key());
-    engine.keys.insert(&record).await.unwrap();
-    engine.keys.insert(&other).await.unwrap();
-    assert_eq!(engine.keys.revoke(&record.id, after(5, 1)).await.unwrap(), Some(record.digest));
+    engine.keys.insert(&record, &Actor::host()).await.unwrap();
+    engine.keys.insert(&other, &Actor::host()).await.unwrap();
+    assert_eq!(
+        engine.keys.revoke(&record.id, &Actor::host(), after(5, 1)).await.unwrap(),
+        Some(record.digest)
+    );
     let mut revoked = record.clone();
     revoked.revoked_at = Some(after(5, 1));
     assert_eq!(engine.keys.find(&record.digest).await.unwrap(), Some(revoked.clone()));
@@ -93,21 +96,24 @@ pub async fn a_revoked_key_is_still_found_with_the_time(engine: Engine) {
 
 pub async fn revoking_twice_or_the_unknown_is_none(engine: Engine) {
     let record = payment_key();
-    engine.keys.insert(&record).await.unwrap();
-    assert_eq!(engine.keys.revoke(&KeyId::generate(), at(1)).await.unwrap(), None);
-    assert_eq!(engine.keys.revoke(&record.id, at(1)).await.unwrap(), Some(record.digest));
-    assert_eq!(engine.keys.revoke(&record.id, at(2)).await.unwrap(), None);
+    engine.keys.insert(&record, &Actor::host()).await.unwrap();
+    assert_eq!(engine.keys.revoke(&KeyId::generate(), &Actor::host(), at(1)).await.unwrap(), None);
+    assert_eq!(
+        engine.keys.revoke(&record.id, &Actor::host(), at(1)).await.unwrap(),
+        Some(record.digest)
+    );
+    assert_eq!(engine.keys.revoke(&record.id, &Actor::host(), at(2)).await.unwrap(), None);
     let revoked = engine.keys.get(&record.id).await.unwrap().unwrap();
     assert_eq!(revoked.revoked_at, Some(at(1)));
 }
 
 pub async fn of_racing_revocations_one_gets_the_digest(engine: Engine) {
     let record = payment_key();
-    engine.keys.insert(&record).await.unwrap();
+    engine.keys.insert(&record, &Actor::host()).await.unwrap();
     let racing: Vec<_> = (0..50)
         .map(|i| {
             let (keys, id) = (Arc::clone(&engine.keys), record.id.clone());
-            tokio::spawn(async move { keys.revoke(&id, at(i)).await.unwrap() })
+            tokio::spawn(async move { keys.revoke(&id, &Actor::host(), at(i)).await.unwrap() })
         })
         .collect();
     let mut digests = Vec::new();
@@ -121,10 +127,10 @@ pub async fn listeners_hear_of_insert_and_revoke_before_the_return(engine: Engin
     let ears = [Ear::on(&*engine.keys), Ear::on(&*engine.keys)];
     for _ in 0..20 {
         let record = integrator_key();
-        engine.keys.insert(&record).await.unwrap();
+        engine.keys.insert(&record, &Actor::host()).await.unwrap();
         assert!(ears.iter().all(|ear| ear.heard_of(record.digest)));
         ears.iter().for_each(|ear| ear.forget());
-        engine.keys.revoke(&record.id, at(1)).await.unwrap();
+        engine.keys.revoke(&record.id, &Actor::host(), at(1)).await.unwrap();
         assert!(ears.iter().all(|ear| ear.heard_of(record.digest)));
     }
 }
@@ -132,14 +138,14 @@ pub async fn listeners_hear_of_insert_and_revoke_before_the_return(engine: Engin
 pub async fn no_news_where_nothing_changed(engine: Engine) {
     let ear = Ear::on(&*engine.keys);
     let record = payment_key();
-    engine.keys.revoke(&record.id, at(1)).await.unwrap();
+    engine.keys.revoke(&record.id, &Actor::host(), at(1)).await.unwrap();
     engine.keys.find(&record.digest).await.unwrap();
     engine.keys.ping().await.unwrap();
     assert!(!ear.heard_of(record.digest) && !ear.heard(Change::All));
-    engine.keys.insert(&record).await.unwrap();
+    engine.keys.insert(&record, &Actor::host()).await.unwrap();
     let mut taken = payment_key();
     taken.id = record.id.clone();
-    engine.keys.insert(&taken).await.unwrap_err();
+    engine.keys.insert(&taken, &Actor::host()).await.unwrap_err();
     assert!(!ear.heard_of(taken.digest));
 }
 
@@ -147,7 +153,7 @@ pub async fn a_dropped_listener_is_no_trouble(engine: Engine) {
     drop(Ear::on(&*engine.keys));
     let ear = Ear::on(&*engine.keys);
     let record = payment_key();
-    engine.keys.insert(&record).await.unwrap();
+    engine.keys.insert(&record, &Actor::host()).await.unwrap();
     assert!(ear.heard_of(record.digest));
 }
 

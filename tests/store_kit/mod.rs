@@ -7,6 +7,7 @@
 pub mod issuances;
 pub mod keys;
 pub mod payments;
+pub mod registry;
 pub mod requests;
 
 use std::{
@@ -23,14 +24,14 @@ use key0_auth::{
         ChallengeId, KeyId, PlanId, RequestId, ResourceId, Role, SecretSet, Timestamp, TxHash,
     },
     store::{
-        Change, ChangeListener, IdempotencyStore, Issuance, IssuanceClaim, IssuanceKey, Lease,
-        PaymentStore, RequestFingerprint,
+        Change, ChangeListener, IdempotencyStore, Issuance, IssuanceClaim, IssuanceKey,
+        KeyRegistry, Lease, PaymentStore, RequestFingerprint,
     },
 };
 
 /// One store under all of its traits, empty.
 pub struct Engine {
-    pub keys: Arc<dyn KeyStore>,
+    pub keys: Arc<dyn KeyRegistry>,
     pub payments: Arc<dyn PaymentStore>,
     pub requests: Arc<dyn IdempotencyStore>,
     /// Whatever must live as long: a folder, a server.
@@ -40,7 +41,7 @@ pub struct Engine {
 impl Engine {
     pub fn new<S>(store: S, guard: impl Any + Send) -> Self
     where
-        S: KeyStore + PaymentStore + IdempotencyStore + Clone,
+        S: KeyRegistry + PaymentStore + IdempotencyStore + Clone,
     {
         Self {
             keys: Arc::new(store.clone()),
@@ -71,6 +72,26 @@ macro_rules! store_kit {
                     no_news_where_nothing_changed,
                     a_dropped_listener_is_no_trouble,
                     a_store_that_answers_pings,
+                }
+                registry {
+                    a_listing_is_newest_first_and_of_one_kind,
+                    pages_of_any_size_hold_every_key_once,
+                    what_is_over_is_listed_only_where_asked_for,
+                    keys_that_come_and_go_between_pages_disturb_no_other,
+                    few_keys_among_many_that_are_over_are_all_listed,
+                    a_history_tells_what_was_done_by_whom_and_when,
+                    a_history_is_cut_to_its_last_lines,
+                    what_key0_had_issued_stands_in_the_history,
+                    nothing_stands_in_a_history_that_did_not_happen,
+                    rotating_swaps_digest_and_display_and_nothing_else,
+                    rotating_the_unknown_the_revoked_or_another_secret_changes_nothing,
+                    rotating_to_a_taken_digest_fails_and_changes_nothing,
+                    of_racing_rotations_one_wins,
+                    listeners_hear_of_both_digests_of_a_rotation_before_the_return,
+                    the_latest_use_is_kept_and_is_no_news,
+                    a_purge_takes_what_has_ended_before_in_bounds,
+                    what_a_purge_takes_is_news,
+                    a_purged_key_stays_issued,
                 }
                 issuances {
                     begin_then_complete_then_issued,

@@ -17,7 +17,7 @@ use self::{load::Loader, state::State};
 use super::keys::{ChangeListener, KeyStore};
 use crate::{
     apikey::{KeyDigest, KeyRecord},
-    domain::{Clock, KeyId, Timestamp},
+    domain::{Actor, Clock, KeyId, Timestamp},
     error::StoreError,
 };
 
@@ -110,18 +110,23 @@ impl KeyStore for Cached {
         self.loader.get(id).await
     }
 
-    async fn insert(&self, record: &KeyRecord) -> Result<(), StoreError> {
-        let inserted = self.loader.inner.insert(record).await;
+    async fn insert(&self, record: &KeyRecord, by: &Actor) -> Result<(), StoreError> {
+        let inserted = self.loader.inner.insert(record, by).await;
         // Also after an error: it can mean that the store doesn't know.
         self.loader.state.forget(&record.digest);
         inserted
     }
 
-    async fn revoke(&self, id: &KeyId, at: Timestamp) -> Result<Option<KeyDigest>, StoreError> {
+    async fn revoke(
+        &self,
+        id: &KeyId,
+        by: &Actor,
+        at: Timestamp,
+    ) -> Result<Option<KeyDigest>, StoreError> {
         // No await stands between the store's answer and `forget`, so whoever drops this future
         // drops it before the answer came. Then nobody was told of a revocation, and one that was
         // committed all the same is what the store tells its listeners of.
-        let revoked = self.loader.inner.revoke(id, at).await?;
+        let revoked = self.loader.inner.revoke(id, by, at).await?;
         if let Some(digest) = &revoked {
             self.loader.state.forget(digest);
         }

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use super::{Cached, state::Life};
 use crate::{
     apikey::{Grant, KeyDigest, KeyFormat, KeyRecord},
-    domain::{KeyId, PlanId, ResourceId, SystemClock, Timestamp},
+    domain::{Actor, KeyId, PlanId, ResourceId, SystemClock, Timestamp},
     error::StoreError,
     store::keys::KeyStore,
 };
@@ -37,11 +37,16 @@ impl KeyStore for Keys {
         Ok(None)
     }
 
-    async fn insert(&self, _record: &KeyRecord) -> Result<(), StoreError> {
+    async fn insert(&self, _record: &KeyRecord, _by: &Actor) -> Result<(), StoreError> {
         Ok(())
     }
 
-    async fn revoke(&self, _id: &KeyId, _at: Timestamp) -> Result<Option<KeyDigest>, StoreError> {
+    async fn revoke(
+        &self,
+        _id: &KeyId,
+        _by: &Actor,
+        _at: Timestamp,
+    ) -> Result<Option<KeyDigest>, StoreError> {
         Ok(None)
     }
 

@@ -6,11 +6,11 @@ use uuid::Uuid;
 use super::MemoryStore;
 use crate::{
     apikey::KeyRecord,
-    domain::{ChallengeId, Timestamp},
+    domain::{Actor, ChallengeId, Timestamp},
     error::StoreError,
     store::{
         Change, Issuance, IssuanceClaim, IssuanceKey, IssuanceState, Lease, LeasedPayment, Payment,
-        PaymentOutcome, PaymentStore, RequestFingerprint, is_over,
+        PaymentOutcome, PaymentStore, RequestFingerprint, Rotation, is_over,
     },
 };
 
@@ -137,7 +137,7 @@ impl PaymentStore for MemoryStore {
         let kept = self.with(|state| {
             let Some(entry) = state.issuances.held(claim) else { return Ok(false) };
             if let Some(record) = record {
-                state.keys.insert(record)?;
+                state.keys.insert(record, &Actor::key0())?;
             }
             entry.stage = Stage::Issued(issuance.clone());
             Ok(true)
@@ -163,13 +163,16 @@ impl PaymentStore for MemoryStore {
         old: &Issuance,
         new: &Issuance,
         display: &str,
+        at: Timestamp,
     ) -> Result<bool, StoreError> {
         let replaced = self.with(|state| {
             let Some(issuance) = state.issuances.issued(key).filter(|stored| *stored == old) else {
                 return Ok(false);
             };
+            let display = display.to_owned();
+            let rotation = Rotation { old: old.digest, new: new.digest, display };
             if let Some(id) = &old.key_id
-                && !state.keys.replace(id, old.digest, new.digest, display)?
+                && !state.keys.replace(id, &rotation, &Actor::key0(), at)?
             {
                 return Ok(false);
             }

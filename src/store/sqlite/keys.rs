@@ -9,10 +9,10 @@ use super::{
     worker::Transaction,
 };
 use crate::{
-    apikey::{Grant, KeyDigest, KeyRecord},
-    domain::{KeyId, Timestamp},
+    apikey::{Grant, KeyAction, KeyDigest, KeyEvent, KeyRecord},
+    domain::{Actor, KeyId, Timestamp},
     error::StoreError,
-    store::{ChangeListener, keys::KeyStore},
+    store::{ChangeListener, Rotation, keys::KeyStore},
 };
 
 const BY_DIGEST: &str = "SELECT id, digest, display, kind, role, permissions, resource_id, plan_id,
@@ -32,13 +32,18 @@ impl KeyStore for SqliteStore {
         self.read(move |conn| one(conn, BY_ID, &id.as_str())).await
     }
 
-    async fn insert(&self, record: &KeyRecord) -> Result<(), StoreError> {
-        let record = record.clone();
-        self.write(move |tx| insert(tx, &record)).await
+    async fn insert(&self, record: &KeyRecord, by: &Actor) -> Result<(), StoreError> {
+        let (record, by) = (record.clone(), by.clone());
+        self.write(move |tx| insert(tx, &record, &by)).await
     }
 
-    async fn revoke(&self, id: &KeyId, at: Timestamp) -> Result<Option<KeyDigest>, StoreError> {
-        let id = id.clone();
+    async fn revoke(
+        &self,
+        id: &KeyId,
+        by: &Actor,
+        at: Timestamp,
+    ) -> Result<Option<KeyDigest>, StoreError> {
+        let (id, by) = (id.clone(), by.clone());
         self.write(move |tx| {
             let digest = tx
                 .conn
@@ -50,6 +55,7 @@ impl KeyStore for SqliteStore {
                 .optional()?
                 .map(KeyDigest::from_bytes);
             if let Some(digest) = digest {
+                note(tx, &id, &KeyEvent::new(KeyAction::Revoked, &by, at))?;
                 tx.changed(digest);
             }
             Ok(digest)
@@ -70,7 +76,11 @@ impl KeyStore for SqliteStore {
     }
 }
 
-pub(super) fn insert(tx: &mut Transaction<'_>, record: &KeyRecord) -> Result<(), Fault> {
+pub(super) fn insert(
+    tx: &mut Transaction<'_>,
+    record: &KeyRecord,
+    by: &Actor,
+) -> Result<(), Fault> {
     let (role, permissions, resource_id, plan_id) = match &record.grant {
         Grant::Integrator { role, permissions } => (Some(role.as_str()), permissions, None, None),
         Grant::Payment { resource_id, plan_id, permissions } => {
@@ -100,23 +110,39 @@ pub(super) fn insert(tx: &mut Transaction<'_>, record: &KeyRecord) -> Result<(),
             record.revoked_at.map(Timestamp::as_micros),
             record.last_used_at.map(Timestamp::as_micros),
         ))?;
+    note(tx, &record.id, &KeyEvent::new(KeyAction::Created, by, record.created_at))?;
     tx.changed(record.digest);
     Ok(())
 }
 
-/// Gives a record another digest; `false` where it does not have the old one any more.
+/// Gives a record another digest; `false` where it does not have the old one any more. The caller
+/// tells of both digests.
 pub(super) fn replace(
     tx: &mut Transaction<'_>,
     id: &KeyId,
-    old: KeyDigest,
-    new: KeyDigest,
-    display: &str,
+    rotation: &Rotation,
+    by: &Actor,
+    at: Timestamp,
 ) -> Result<bool, Fault> {
+    let Rotation { old, new, display } = rotation;
     let replaced = tx
         .conn
         .prepare_cached("UPDATE keys SET digest = ?3, display = ?4 WHERE id = ?1 AND digest = ?2")?
         .execute((id.as_str(), old.as_bytes(), new.as_bytes(), display))?;
+    if replaced == 1 {
+        note(tx, id, &KeyEvent::new(KeyAction::Rotated, by, at))?;
+    }
     Ok(replaced == 1)
+}
+
+/// Adds a line to a key's history.
+fn note(tx: &Transaction<'_>, id: &KeyId, event: &KeyEvent) -> Result<(), Fault> {
+    tx.conn
+        .prepare_cached(
+            "INSERT INTO key_events (key_id, action, actor, at) VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute((id.as_str(), event.action.as_str(), event.by.as_str(), event.at.as_micros()))?;
+    Ok(())
 }
 
 fn one(conn: &Connection, query: &str, wanted: &dyn ToSql) -> Result<Option<KeyRecord>, Fault> {
@@ -125,7 +151,7 @@ fn one(conn: &Connection, query: &str, wanted: &dyn ToSql) -> Result<Option<KeyR
     rows.next()?.map(record).transpose()
 }
 
-fn record(row: &Row<'_>) -> Result<KeyRecord, Fault> {
+pub(super) fn record(row: &Row<'_>) -> Result<KeyRecord, Fault> {
     let text = |index| row.get::<_, Option<String>>(index);
     let permissions = text(5)?.map(|text| json(&text, "permissions")).transpose()?;
     let kind: String = row.get(3)?;

@@ -6,6 +6,7 @@ mod idempotency;
 mod keys;
 mod open;
 mod payments;
+mod registry;
 mod row;
 mod schema;
 mod watch;

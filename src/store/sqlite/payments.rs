@@ -7,11 +7,11 @@ use super::{
 };
 use crate::{
     apikey::{KeyDigest, KeyRecord, Nonce, SecretFingerprint},
-    domain::{ChallengeId, Timestamp},
+    domain::{Actor, ChallengeId, Timestamp},
     error::StoreError,
     store::{
         Issuance, IssuanceClaim, IssuanceKey, IssuanceState, LONGEST_WAIT, Lease, LeasedPayment,
-        Payment, PaymentOutcome, PaymentStore, RequestFingerprint,
+        Payment, PaymentOutcome, PaymentStore, RequestFingerprint, Rotation,
     },
 };
 
@@ -38,7 +38,7 @@ impl PaymentStore for SqliteStore {
                 return Ok(false);
             }
             if let Some(record) = &record {
-                keys::insert(tx, record)?;
+                keys::insert(tx, record, &Actor::key0())?;
             }
             Ok(true)
         })
@@ -64,16 +64,18 @@ impl PaymentStore for SqliteStore {
         old: &Issuance,
         new: &Issuance,
         display: &str,
+        at: Timestamp,
     ) -> Result<bool, StoreError> {
         let (key, old, new) = (key.clone(), old.clone(), new.clone());
         let display = display.to_owned();
+        let rotation = Rotation { old: old.digest, new: new.digest, display };
         self.write(move |tx| {
             let stored = known(tx.conn, &key)?.and_then(|known| known.issuance);
             if stored.as_ref() != Some(&old) {
                 return Ok(false);
             }
             if let Some(id) = &old.key_id
-                && !keys::replace(tx, id, old.digest, new.digest, &display)?
+                && !keys::replace(tx, id, &rotation, &Actor::key0(), at)?
             {
                 return Ok(false);
             }

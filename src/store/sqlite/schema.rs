@@ -4,7 +4,7 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(super) const APPLICATION_ID: i32 = 0x4b65_7930;
 
 /// What takes a file from each version to the next.
-const MIGRATIONS: [&str; 1] = [V1];
+pub(super) const MIGRATIONS: [&str; 2] = [V1, V2];
 
 /// The newest version.
 pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
@@ -176,4 +176,21 @@ CREATE TABLE idempotency (
     CHECK ((lease_token IS NULL) = (status IS NOT NULL))
 ) STRICT;
 CREATE INDEX idempotency_free ON idempotency (free_at);
+";
+
+/// Keys can be listed, what was done to them is told, and those that are over are found.
+const V2: &str = "
+CREATE INDEX keys_listed ON keys (kind, created_at, id);
+CREATE INDEX keys_ending ON keys (
+    min(coalesce(revoked_at, expires_at), coalesce(expires_at, revoked_at))
+) WHERE revoked_at IS NOT NULL OR expires_at IS NOT NULL;
+
+CREATE TABLE key_events (
+    event  INTEGER PRIMARY KEY,
+    key_id TEXT NOT NULL,
+    action TEXT NOT NULL,
+    actor  TEXT NOT NULL,
+    at     INTEGER NOT NULL
+) STRICT;
+CREATE INDEX key_events_of_key ON key_events (key_id);
 ";

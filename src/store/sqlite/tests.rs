@@ -7,12 +7,13 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     KeyStore,
-    apikey::{Grant, KeyDigest, KeyFormat, KeyRecord, Nonce},
-    domain::{ChallengeId, KeyId, PlanId, RequestId, ResourceId, Timestamp, TxHash},
+    apikey::{Grant, KeyDigest, KeyFormat, KeyKind, KeyRecord, Nonce},
+    domain::{Actor, ChallengeId, KeyId, PlanId, RequestId, ResourceId, Timestamp, TxHash},
     error::StoreErrorKind,
     store::{
-        Change, ChangeListener, IdempotencyStore, Issuance, IssuanceClaim, IssuanceKey, Lease,
-        Payment, PaymentStore, RequestFingerprint, Slot, StoredResponse,
+        Change, ChangeListener, IdempotencyStore, Issuance, IssuanceClaim, IssuanceKey, KeyPage,
+        KeyQuery, KeyRegistry, Lease, Payment, PaymentStore, RequestFingerprint, Slot,
+        StoredResponse,
     },
 };
 
@@ -130,7 +131,7 @@ async fn a_panic_fails_its_job_and_neither_thread_nor_data() {
     let record = key();
     let half = record.clone();
     let write = store.write(move |tx| -> Result<(), Fault> {
-        keys::insert(tx, &half)?;
+        keys::insert(tx, &half, &Actor::host())?;
         panic!("on purpose");
     });
     assert_eq!(write.await.unwrap_err().kind(), StoreErrorKind::Unavailable);
@@ -139,7 +140,7 @@ async fn a_panic_fails_its_job_and_neither_thread_nor_data() {
         assert_eq!(read.await.unwrap_err().kind(), StoreErrorKind::Unavailable);
     }
     assert_eq!(store.find(&record.digest).await.unwrap(), None);
-    store.insert(&record).await.unwrap();
+    store.insert(&record, &Actor::host()).await.unwrap();
     assert_eq!(store.find(&record.digest).await.unwrap(), Some(record));
 }
 
@@ -209,13 +210,13 @@ async fn a_failed_job_is_undone_alone() {
     let mut jobs = Vec::new();
     for record in [&one, &taken, &two] {
         let (store, record) = (store.clone(), record.clone());
-        jobs.push(enqueue(async move { store.insert(&record).await }).await);
+        jobs.push(enqueue(async move { store.insert(&record, &Actor::host()).await }).await);
     }
     // Fails after a change of its own.
     let (half, doomed) = (three.clone(), store.clone());
     let failing = async move {
         let job = doomed.write(move |tx| -> Result<(), Fault> {
-            keys::insert(tx, &half)?;
+            keys::insert(tx, &half, &Actor::host())?;
             Err(row::bad("anything"))
         });
         job.await
@@ -248,7 +249,7 @@ async fn what_is_not_committed_is_not_acknowledged() {
         for fails in [false, true] {
             let go_on = block(&store).await;
             let (good, inserted) = (store.clone(), record.clone());
-            let good = enqueue(async move { good.insert(&inserted).await }).await;
+            let good = enqueue(async move { good.insert(&inserted, &Actor::host()).await }).await;
             let bad = store.clone();
             let bad = async move {
                 bad.write(move |tx| -> Result<(), Fault> {
@@ -259,7 +260,7 @@ async fn what_is_not_committed_is_not_acknowledged() {
             };
             let bad = enqueue(bad).await;
             let last = store.clone();
-            let last = enqueue(async move { last.insert(&key()).await }).await;
+            let last = enqueue(async move { last.insert(&key(), &Actor::host()).await }).await;
             drop(go_on);
             for job in [good, bad, last] {
                 let error = job.await.unwrap().unwrap_err();
@@ -274,7 +275,7 @@ async fn what_is_not_committed_is_not_acknowledged() {
             assert_eq!(count, 0, "{poison}");
         }
     }
-    store.insert(&record).await.unwrap();
+    store.insert(&record, &Actor::host()).await.unwrap();
     assert_eq!(ear.take(), [Change::Key(record.digest)]);
 }
 
@@ -282,13 +283,13 @@ async fn what_is_not_committed_is_not_acknowledged() {
 async fn a_write_gives_up_on_a_locked_database_and_reads_go_on() {
     let (_folder, store, raw) = fresh();
     let record = key();
-    store.insert(&record).await.unwrap();
+    store.insert(&record, &Actor::host()).await.unwrap();
     raw.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let error = store.revoke(&record.id, at(1)).await.unwrap_err();
+    let error = store.revoke(&record.id, &Actor::host(), at(1)).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unavailable);
     assert_eq!(store.find(&record.digest).await.unwrap(), Some(record.clone()));
     raw.execute_batch("ROLLBACK").unwrap();
-    assert_eq!(store.revoke(&record.id, at(1)).await.unwrap(), Some(record.digest));
+    assert_eq!(store.revoke(&record.id, &Actor::host(), at(1)).await.unwrap(), Some(record.digest));
 }
 
 #[tokio::test]
@@ -312,7 +313,7 @@ async fn a_key_that_can_not_be_understood_is_an_error() {
         "label = CAST(x'ff' AS TEXT)",
     ] {
         let record = key();
-        store.insert(&record).await.unwrap();
+        store.insert(&record, &Actor::host()).await.unwrap();
         assert!(store.find(&record.digest).await.unwrap().is_some());
         let sql = format!("UPDATE keys SET {damage} WHERE id = ?1");
         assert_eq!(raw.execute(&sql, [record.id.as_str()]).unwrap(), 1);
@@ -323,7 +324,10 @@ async fn a_key_that_can_not_be_understood_is_an_error() {
             assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{damage}");
         }
         // It can be revoked all the same.
-        assert_eq!(store.revoke(&record.id, at(1)).await.unwrap(), Some(record.digest));
+        assert_eq!(
+            store.revoke(&record.id, &Actor::host(), at(1)).await.unwrap(),
+            Some(record.digest)
+        );
     }
 }
 
@@ -342,7 +346,7 @@ async fn an_issuance_that_can_not_be_understood_is_an_error() {
             .unwrap();
         for error in [
             store.begin_issuance(&claim, at(0)).await.unwrap_err(),
-            store.replace_issuance(&claim.key, &issuance, &issuance, "x").await.unwrap_err(),
+            store.replace_issuance(&claim.key, &issuance, &issuance, "x", at(5)).await.unwrap_err(),
         ] {
             assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{damage}");
         }
@@ -450,8 +454,8 @@ async fn whatever_happens_to_a_key_is_seen() {
     watcher.look().unwrap();
     assert_eq!(ear.take(), []);
 
-    store.insert(&one).await.unwrap();
-    store.insert(&two).await.unwrap();
+    store.insert(&one, &Actor::host()).await.unwrap();
+    store.insert(&two, &Actor::host()).await.unwrap();
     watcher.look().unwrap();
     assert_eq!(ear.take(), [changed(&one), changed(&two)]);
 
@@ -507,16 +511,16 @@ async fn where_changes_may_be_missed_anything_may_have_changed() {
         watcher.look().unwrap();
         assert_eq!(ear.take(), [Change::All], "{cause}");
         let record = key();
-        store.insert(&record).await.unwrap();
+        store.insert(&record, &Actor::host()).await.unwrap();
         watcher.look().unwrap();
         assert_eq!(ear.take(), [Change::Key(record.digest)], "after {cause}");
     };
-    store.insert(&key()).await.unwrap();
+    store.insert(&key(), &Actor::host()).await.unwrap();
     raw.execute_batch("DELETE FROM key_changes").unwrap();
     all("a pruned log").await;
 
-    store.insert(&key()).await.unwrap();
-    store.insert(&key()).await.unwrap();
+    store.insert(&key(), &Actor::host()).await.unwrap();
+    store.insert(&key(), &Actor::host()).await.unwrap();
     raw.execute_batch(
         "DELETE FROM key_changes WHERE revision = (SELECT max(revision) - 1 FROM key_changes)",
     )
@@ -553,4 +557,73 @@ async fn after_an_error_anything_may_have_changed() {
     assert_eq!(ear.take(), [Change::All]);
     watcher.look().unwrap();
     assert_eq!(ear.take(), []);
+}
+
+/// So many keys that expired long ago, newer than all others, written past the store.
+fn add_expired(raw: &Connection, count: i64) {
+    raw.execute(
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
+         INSERT INTO keys (id, digest, display, kind, resource_id, plan_id, metadata, created_at,
+             expires_at)
+         SELECT 'old-' || i, randomblob(32), 'ak_…', 'payment', 'photo-1', 'basic', '{}',
+             1000000 + i, 2000000 FROM n",
+        [count],
+    )
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_page_looks_through_no_more_than_its_bound() {
+    let (_folder, store, raw) = fresh();
+    let record = key();
+    store.insert(&record, &Actor::host()).await.unwrap();
+    let bound = registry::MOST_LOOKED_THROUGH;
+    add_expired(&raw, i64::from(2 * bound + 1));
+    let mut query =
+        KeyQuery { kind: KeyKind::Payment, in_force_at: Some(at(100)), after: None, limit: 10 };
+    for _ in 0..2 {
+        let page = store.list(&query).await.unwrap();
+        assert_eq!(page.keys, []);
+        assert!(page.next.is_some());
+        query.after = page.next;
+    }
+    let page = store.list(&query).await.unwrap();
+    assert_eq!(page, KeyPage { keys: vec![record], next: None });
+}
+
+#[tokio::test]
+async fn listing_and_purging_go_by_an_index() {
+    let (_folder, store, raw) = fresh();
+    store.ping().await.unwrap();
+    for (query, index) in [
+        (registry::NEWEST, "keys_listed"),
+        (registry::OLDER, "keys_listed"),
+        (registry::OVER, "keys_ending"),
+    ] {
+        let mut plan = raw.prepare(&format!("EXPLAIN QUERY PLAN {query}")).unwrap();
+        let parameters = vec![None::<i64>; plan.parameter_count()];
+        let rows = plan.query_map(rusqlite::params_from_iter(parameters), |row| row.get(3));
+        let plan: Vec<String> = rows.unwrap().map(Result::unwrap).collect();
+        assert!(plan.len() == 1 && plan[0].starts_with("SEARCH"), "{plan:?}");
+        assert!(plan[0].contains(index), "{plan:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_version_is_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let raw = Connection::open(&path).unwrap();
+    raw.execute_batch(schema::MIGRATIONS[0]).unwrap();
+    raw.pragma_update(None, "application_id", schema::APPLICATION_ID).unwrap();
+    raw.pragma_update(None, "user_version", 1).unwrap();
+    add_expired(&raw, 3);
+    drop(raw);
+    let store = SqliteStore::open(&path).unwrap();
+    let query = KeyQuery { kind: KeyKind::Payment, in_force_at: None, after: None, limit: 10 };
+    let listed = store.list(&query).await.unwrap().keys;
+    assert_eq!(listed.len(), 3);
+    let id = &listed[0].id;
+    store.revoke(id, &Actor::host(), at(1)).await.unwrap().unwrap();
+    assert_eq!(store.history(id, 10).await.unwrap().len(), 1);
 }

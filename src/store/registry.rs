@@ -1,0 +1,113 @@
+use async_trait::async_trait;
+
+use super::keys::KeyStore;
+use crate::{
+    apikey::{KeyDigest, KeyEvent, KeyKind, KeyRecord},
+    domain::{Actor, KeyId, Timestamp},
+    error::StoreError,
+};
+
+/// A [`KeyStore`] that an operator can manage: list, rotate, clear up.
+///
+/// Whoever only judges credentials needs the [`KeyStore`] alone.
+#[async_trait]
+pub trait KeyRegistry: KeyStore {
+    /// A page of keys, newest first. A key that is there all the while stands on exactly one page
+    /// of a listing, whatever is added, revoked or removed between the pages.
+    ///
+    /// A page can hold fewer keys than asked for although more follow: a store may bound how much
+    /// it looks through for one page.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store can't tell.
+    async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError>;
+
+    /// The last `limit` lines of a key's history, the oldest first. Nothing for an unknown key.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store can't tell.
+    async fn history(&self, id: &KeyId, limit: u32) -> Result<Vec<KeyEvent>, StoreError>;
+
+    /// Gives a key another secret, durably, and tells the listeners before it returns; the old
+    /// secret is dead then. `false`, and nothing changes, where the key is unknown, revoked, or
+    /// has another secret than `rotation.old`.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store can't tell which secret counts now, or holds the new digest already.
+    async fn rotate(
+        &self,
+        id: &KeyId,
+        rotation: &Rotation,
+        by: &Actor,
+        at: Timestamp,
+    ) -> Result<bool, StoreError>;
+
+    /// Keeps when keys were last used, where that is later than what is known. Ids that are
+    /// unknown are passed over. The listeners are not told.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store can't; then nothing is kept.
+    async fn touch(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError>;
+
+    /// Removes up to `limit` keys that were expired or revoked before `before`, with their
+    /// history, and says how many. What was issued and paid stays known.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store can't; some may be removed then.
+    async fn purge_keys(&self, before: Timestamp, limit: u32) -> Result<u32, StoreError>;
+}
+
+/// Which keys to list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyQuery {
+    /// Of which kind.
+    pub kind: KeyKind,
+    /// Only those that can be used at this instant; else all.
+    pub in_force_at: Option<Timestamp>,
+    /// Only those that come after this place.
+    pub after: Option<KeyPosition>,
+    /// How many at most.
+    pub limit: u32,
+}
+
+/// A place in a listing: newer keys come before it, older ones after it, and of those made at the
+/// same instant the one with the greater id comes first.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KeyPosition {
+    /// When the key of this place was made.
+    pub created_at: Timestamp,
+    /// Its id.
+    pub id: KeyId,
+}
+
+/// One page of a listing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeyPage {
+    /// The keys, newest first.
+    pub keys: Vec<KeyRecord>,
+    /// Where the next page begins; `None` on the last one.
+    pub next: Option<KeyPosition>,
+}
+
+/// The change from one secret of a key to another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rotation {
+    /// The digest of the secret that counts now.
+    pub old: KeyDigest,
+    /// The digest of the one that will.
+    pub new: KeyDigest,
+    /// What may be shown of the new one, as `ak_1a2B…`.
+    pub display: String,
+}
+
+impl KeyPosition {
+    /// The place of this key.
+    pub fn of(record: &KeyRecord) -> Self {
+        Self { created_at: record.created_at, id: record.id.clone() }
+    }
+}

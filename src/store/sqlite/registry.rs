@@ -1,0 +1,149 @@
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension, ToSql};
+
+use super::{
+    SqliteStore, keys,
+    row::{Fault, instant, parsed},
+};
+use crate::{
+    apikey::{KeyDigest, KeyEvent, KeyState},
+    domain::{Actor, KeyId, Timestamp},
+    error::StoreError,
+    store::{KeyPage, KeyPosition, KeyQuery, KeyRegistry, Rotation},
+};
+
+/// How many keys are looked through for one page, so that a listing of few among many that are
+/// over does not keep a reader from its other work.
+pub(super) const MOST_LOOKED_THROUGH: u32 = 10_000;
+
+pub(super) const NEWEST: &str =
+    "SELECT id, digest, display, kind, role, permissions, resource_id, plan_id,
+    label, metadata, created_at, expires_at, revoked_at, last_used_at FROM keys
+    WHERE kind = ?1 ORDER BY created_at DESC, id DESC LIMIT ?2";
+pub(super) const OLDER: &str =
+    "SELECT id, digest, display, kind, role, permissions, resource_id, plan_id,
+    label, metadata, created_at, expires_at, revoked_at, last_used_at FROM keys
+    WHERE kind = ?1 AND (created_at, id) < (?3, ?4)
+    ORDER BY created_at DESC, id DESC LIMIT ?2";
+pub(super) const OVER: &str = "SELECT id, digest FROM keys
+    WHERE (revoked_at IS NOT NULL OR expires_at IS NOT NULL)
+    AND min(coalesce(revoked_at, expires_at), coalesce(expires_at, revoked_at)) < ?1 LIMIT ?2";
+
+#[async_trait]
+impl KeyRegistry for SqliteStore {
+    async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
+        let query = query.clone();
+        self.read(move |conn| page(conn, &query)).await
+    }
+
+    async fn history(&self, id: &KeyId, limit: u32) -> Result<Vec<KeyEvent>, StoreError> {
+        let id = id.clone();
+        self.read(move |conn| history(conn, &id, limit)).await
+    }
+
+    async fn rotate(
+        &self,
+        id: &KeyId,
+        rotation: &Rotation,
+        by: &Actor,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let (id, rotation, by) = (id.clone(), rotation.clone(), by.clone());
+        self.write(move |tx| {
+            let counts = tx
+                .conn
+                .prepare_cached("SELECT 1 FROM keys WHERE id = ?1 AND revoked_at IS NULL")?
+                .query_row([id.as_str()], |_| Ok(()))
+                .optional()?;
+            let rotated = counts.is_some() && keys::replace(tx, &id, &rotation, &by, at)?;
+            if rotated {
+                tx.changed(rotation.old);
+                tx.changed(rotation.new);
+            }
+            Ok(rotated)
+        })
+        .await
+    }
+
+    async fn touch(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
+        let uses = uses.to_vec();
+        self.write(move |tx| {
+            let mut statement = tx.conn.prepare_cached(
+                "UPDATE keys SET last_used_at = ?2
+                 WHERE id = ?1 AND (last_used_at IS NULL OR last_used_at < ?2)",
+            )?;
+            for (id, used_at) in &uses {
+                statement.execute((id.as_str(), used_at.as_micros()))?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn purge_keys(&self, before: Timestamp, limit: u32) -> Result<u32, StoreError> {
+        self.write(move |tx| {
+            let mut over = tx.conn.prepare_cached(OVER)?;
+            let mut rows = over.query((before.as_micros(), limit))?;
+            let mut removed: Vec<(String, [u8; 32])> = Vec::new();
+            while let Some(row) = rows.next()? {
+                removed.push((row.get(0)?, row.get(1)?));
+            }
+            for (id, digest) in &removed {
+                tx.conn
+                    .prepare_cached("DELETE FROM key_events WHERE key_id = ?1")?
+                    .execute([id])?;
+                tx.conn.prepare_cached("DELETE FROM keys WHERE id = ?1")?.execute([id])?;
+                tx.changed(KeyDigest::from_bytes(*digest));
+            }
+            Ok(u32::try_from(removed.len()).unwrap_or(limit))
+        })
+        .await
+    }
+}
+
+fn page(conn: &Connection, query: &KeyQuery) -> Result<KeyPage, Fault> {
+    let kind = query.kind.as_str();
+    let after = query.after.as_ref().map(|place| (place.created_at.as_micros(), place.id.as_str()));
+    let mut parameters: Vec<&dyn ToSql> = vec![&kind, &MOST_LOOKED_THROUGH];
+    if let Some((created_at, id)) = &after {
+        parameters.extend([created_at as &dyn ToSql, id]);
+    }
+    let mut statement = conn.prepare_cached(if after.is_some() { OLDER } else { NEWEST })?;
+    let mut rows = statement.query(&*parameters)?;
+    let mut page = KeyPage { keys: Vec::new(), next: None };
+    let mut last = None;
+    let mut looked_through = 0;
+    while let Some(row) = rows.next()? {
+        looked_through += 1;
+        let record = keys::record(row)?;
+        let in_force = |now| record.state_at(now) == KeyState::InForce;
+        if !query.in_force_at.is_none_or(in_force) {
+            last = Some(KeyPosition::of(&record));
+            continue;
+        }
+        if page.keys.len() == query.limit as usize {
+            page.next = page.keys.last().map(KeyPosition::of);
+            return Ok(page);
+        }
+        last = Some(KeyPosition::of(&record));
+        page.keys.push(record);
+    }
+    page.next = last.filter(|_| looked_through == MOST_LOOKED_THROUGH);
+    Ok(page)
+}
+
+fn history(conn: &Connection, id: &KeyId, limit: u32) -> Result<Vec<KeyEvent>, Fault> {
+    let mut statement = conn.prepare_cached(
+        "SELECT action, actor, at FROM key_events WHERE key_id = ?1 ORDER BY event DESC LIMIT ?2",
+    )?;
+    let mut rows = statement.query((id.as_str(), limit))?;
+    let mut events = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (action, actor): (String, String) = (row.get(0)?, row.get(1)?);
+        let actor: Actor = parsed(&actor, "actor")?;
+        let at = instant(row.get(2)?, "at")?;
+        events.push(KeyEvent::new(parsed(&action, "action")?, &actor, at));
+    }
+    events.reverse();
+    Ok(events)
+}
