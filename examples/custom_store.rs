@@ -13,7 +13,7 @@ use axum::{Router, extract::Path, routing::get};
 use key0_auth::{
     ApiKeys, AuthLayer, Identity, KeyStore, Policy, Rejection, RejectionKind, Validator,
     apikey::{Grant, KeyDigest, KeyFormat, KeyRecord, PlainKey},
-    domain::{Clock, KeyId, SystemClock, Timestamp},
+    domain::{Actor, Clock, KeyId, SystemClock, Timestamp},
     error::StoreError,
 };
 
@@ -37,7 +37,7 @@ impl KeyStore for ListStore {
         Ok(self.records().iter().find(|record| record.id == *id).cloned())
     }
 
-    async fn insert(&self, new: &KeyRecord) -> Result<(), StoreError> {
+    async fn insert(&self, new: &KeyRecord, _: &Actor) -> Result<(), StoreError> {
         let mut records = self.records();
         if records.iter().any(|known| known.id == new.id || known.digest == new.digest) {
             return Err(StoreError::unavailable("this key is there already"));
@@ -46,7 +46,12 @@ impl KeyStore for ListStore {
         Ok(())
     }
 
-    async fn revoke(&self, id: &KeyId, at: Timestamp) -> Result<Option<KeyDigest>, StoreError> {
+    async fn revoke(
+        &self,
+        id: &KeyId,
+        _: &Actor,
+        at: Timestamp,
+    ) -> Result<Option<KeyDigest>, StoreError> {
         let mut records = self.records();
         let in_force = |record: &&mut KeyRecord| record.id == *id && record.revoked_at.is_none();
         Ok(records.iter_mut().find(in_force).map(|record| {
@@ -69,7 +74,7 @@ async fn main() -> common::Outcome {
     let (id, key) = issue(&keys).await?;
     let header = format!("Bearer {}", key.expose());
     assert!(validator.validate([header.as_bytes()], []).await.is_ok());
-    keys.store().revoke(&id, SystemClock.now()).await?;
+    keys.store().revoke(&id, &Actor::host(), SystemClock.now()).await?;
     let refused = validator.validate([header.as_bytes()], []).await.map_err(|no| no.kind());
     assert!(matches!(refused, Err(RejectionKind::KeyRevoked)));
 
@@ -89,7 +94,7 @@ async fn issue(keys: &ApiKeys) -> common::Outcome<(KeyId, PlainKey)> {
         permissions: None,
     };
     let record = KeyRecord::new(KeyId::generate(), &key, grant, SystemClock.now());
-    keys.store().insert(&record).await?;
+    keys.store().insert(&record, &Actor::host()).await?;
     Ok((record.id, key))
 }
 

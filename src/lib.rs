@@ -8,7 +8,8 @@
 //! - [`Policy`] says what the identity must be allowed to do.
 //! - [`InternalAuth`] judges Key0's own calls; [`api`] answers them.
 //! - `AuthLayer` and `InternalAuthLayer` do it for any tower stack (feature `tower`), the module
-//!   `axum` adds extractors and routes (feature `axum`).
+//!   `axum` adds extractors and routes (feature `axum`); the module `actix` is all of that for
+//!   actix-web (feature `actix`).
 //!
 //! The start without any framework:
 //!
@@ -75,6 +76,6 @@ pub use store::sqlite::SqliteStore;
 pub use store::{cached::Cached, keys::KeyStore, memory::MemoryStore};
 pub use token::validator::AccessTokens;
 
-#[cfg(all(doctest, feature = "axum"))]
+#[cfg(all(doctest, feature = "axum", feature = "actix"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,5 +1,5 @@
 //! The actix-web adapter: its middlewares around a handler, its extractors, its routes.
-#![cfg(feature = "actix")]
+#![cfg(all(feature = "actix", feature = "tower"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 #[path = "../common/key_store.rs"]

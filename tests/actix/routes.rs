@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use actix_web::{
-    App, HttpResponse,
+    App,
     http::Method,
     test::{TestRequest, call_service, init_service},
     web::{self, Path},
@@ -53,7 +53,7 @@ async fn extractors_hand_out_what_the_middlewares_proved() {
             web::get()
                 .to(async |caller: InternalCaller| {
                     assert_eq!(caller.strategy(), InternalStrategy::SharedSecret);
-                    HttpResponse::Ok()
+                    ""
                 })
                 .wrap(InternalAuthMiddleware::new(internal())),
         );
@@ -99,6 +99,38 @@ async fn without_a_middleware_it_is_our_own_fault() {
     }
     let maybe = call_service(&app, at("GET", "/maybe", Some(&token)).to_request()).await;
     assert_eq!(text(maybe).await, "false");
+}
+
+/// The fault is logged where it becomes an answer, and only there: an `Option` is no fault.
+#[cfg(feature = "backend")]
+#[actix_web::test]
+async fn a_route_without_a_middleware_is_told_of_in_the_log() {
+    use std::{io, sync::Mutex};
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let app = App::new()
+        .route("/photos/{id}", web::get().to(async |_: Identity| ""))
+        .route("/maybe", web::get().to(async |who: Option<Identity>| who.is_some().to_string()));
+    let app = init_service(app).await;
+    call_service(&app, at("GET", "/maybe", None).to_request()).await;
+    assert!(log.0.lock().unwrap().is_empty());
+    call_service(&app, at("GET", "/photos/1", Some(&token("basic"))).to_request()).await;
+    let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(logged.contains("GET /photos/{id} is not behind an AuthMiddleware"), "{logged}");
+    assert_eq!(logged.lines().count(), 1, "{logged}");
 }
 
 fn sold() -> Routes {

@@ -15,7 +15,7 @@ use key0_auth::{
     ApiKeys, Identity, KeyStore, Validator,
     actix::{AuthMiddleware, Routes},
     apikey::{KeyDigest, KeyRecord},
-    domain::{KeyId, Timestamp},
+    domain::{Actor, KeyId, Timestamp},
     error::StoreError,
 };
 
@@ -42,12 +42,17 @@ impl KeyStore for Counting {
         self.store.get(id).await
     }
 
-    async fn insert(&self, record: &KeyRecord) -> Result<(), StoreError> {
-        self.store.insert(record).await
+    async fn insert(&self, record: &KeyRecord, by: &Actor) -> Result<(), StoreError> {
+        self.store.insert(record, by).await
     }
 
-    async fn revoke(&self, id: &KeyId, at: Timestamp) -> Result<Option<KeyDigest>, StoreError> {
-        self.store.revoke(id, at).await
+    async fn revoke(
+        &self,
+        id: &KeyId,
+        by: &Actor,
+        at: Timestamp,
+    ) -> Result<Option<KeyDigest>, StoreError> {
+        self.store.revoke(id, by, at).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
