@@ -29,11 +29,11 @@ use async_trait::async_trait;
 use key0_auth::{
     AccessTokens, ApiKeys, Cached, Identity, InternalAuth, KeyStore, MemoryStore, Policy,
     Rejection, RejectionKind, SqliteStore, Validator,
-    actix::{AuthMiddleware, Routes, internal_routes},
-    api::{HandlerError, IssueToken, PaymentHandler, PaymentReceived},
+    actix::{AuthMiddleware, Routes, internal_routes, keys_routes},
+    api::{HandlerError, IssueToken, KeysApi, PaymentHandler, PaymentReceived},
     apikey::{BootstrapKeys, IssuanceSecrets},
     domain::{PlanId, ResourceId, Role, Secret, SecretSet, SystemClock, check_secrets_differ},
-    store::{Payment, PaymentStore},
+    store::{KeyRegistry, Payment, PaymentStore},
     token::VerifyingKey,
 };
 use serde::Serialize;
@@ -52,6 +52,7 @@ struct Backend {
     store: Data<Cached>,
     internal: Arc<InternalAuth>,
     issue_token: IssueToken,
+    keys_api: KeysApi,
     payment_received: PaymentReceived,
 }
 
@@ -91,7 +92,7 @@ async fn main() -> Outcome {
 
 impl Backend {
     /// The backend on a store, with the secrets of the environment.
-    fn on<S: KeyStore + PaymentStore>(store: Arc<S>) -> Outcome<Self> {
+    fn on<S: KeyRegistry + PaymentStore>(store: Arc<S>) -> Outcome<Self> {
         let mut token_secrets = vec![secret("KEY0_ACCESS_TOKEN_SECRET")?];
         token_secrets.extend(secrets("KEY0_ACCESS_TOKEN_PREVIOUS_SECRETS")?);
         let internal = SecretSet::new(secret("INTERNAL_AUTH_SECRET")?);
@@ -138,7 +139,8 @@ impl Backend {
             validator,
             store: keys.store().clone().into(),
             internal: Arc::new(internal_auth.build()?),
-            issue_token: IssueToken::new(store.clone(), keys, issuance),
+            issue_token: IssueToken::new(store.clone(), keys.clone(), issuance),
+            keys_api: KeysApi::new(store.clone(), keys),
             payment_received: PaymentReceived::with_handler(store, clock, PrintPayment),
         })
     }
@@ -155,7 +157,7 @@ impl Backend {
             .get("/ready", ready)
             .merge(sold)
             .merge(internal_routes(self.internal.clone(), issue_token, payments))
-        // The keys API is merged here.
+            .merge(keys_routes(self.validator.clone(), self.keys_api.clone()))
     }
 }
 

@@ -137,6 +137,7 @@ fn the_table_is_whole() {
         "not_found",
         "store_unavailable",
         "token_expired",
+        "unsupported_media_type",
     ];
     assert_eq!(codes, BTreeSet::from(wanted));
 }

@@ -434,11 +434,6 @@ fn values_that_are_no_text() {
 fn what_this_version_lacks() {
     for (name, value, why) in [
         ("KEY0_JWKS_URL", "https://issuer.example/jwks", "this version has no JWKS key source"),
-        (
-            "DANGEROUS_DISABLE_KEY_CHECKS",
-            "true",
-            "this version has no key checks that could be disabled",
-        ),
         ("INTERNAL_AUTH_STRATEGY", "oauth", "this version has no strategy oauth"),
         ("INTERNAL_AUTH_STRATEGY", "shared-secret,oauth", "this version has no strategy oauth"),
         ("INTERNAL_AUTH_STRATEGY", "mtls", "it takes shared-secret, signed-jwt and none"),
@@ -543,6 +538,20 @@ fn open_doors_on_public_addresses() {
             assert!(checked.stderr.contains(&format!("warning: {logged}\n")), "{checked:?}");
         }
     }
+    // Where no key is asked for, that goes for both listeners.
+    let unchecked = Setup::new().set("DANGEROUS_DISABLE_KEY_CHECKS", "true");
+    let (name, what) = ("DANGEROUS_DISABLE_KEY_CHECKS", "everybody can make and revoke keys");
+    let told = fault(name, what, "0.0.0.0");
+    for setup in [
+        unchecked.clone().set("HOST", "0.0.0.0"),
+        unchecked.clone().set("HOST", "0.0.0.0").set("INTERNAL_PORT", "0"),
+        unchecked.clone().set("INTERNAL_HOST", "0.0.0.0").set("INTERNAL_PORT", "0"),
+    ] {
+        assert_refused(&setup, &[&told]);
+        assert_accepted(&setup.set("DANGEROUS_ALLOW_PUBLIC", "true"));
+    }
+    let backend = assert_accepted(&unchecked);
+    assert!(backend.stdout().contains(&format!("WARNING         {name}: {what}\n")));
     let allowed = assert_accepted(&Setup::new().set("DANGEROUS_ALLOW_PUBLIC", "true"));
     let warning = "WARNING         DANGEROUS_ALLOW_PUBLIC: open doors are allowed";
     assert!(allowed.stdout().contains(warning));
@@ -676,7 +685,7 @@ fn databases_that_can_not_be_used() {
     assert_unusable(
         &ours,
         &path,
-        "the database PATH has schema version 99, newer than 1 of this program\n",
+        "the database PATH has schema version 99, newer than 2 of this program\n",
     );
     sql(&path, "PRAGMA user_version = 1");
     drop(ours.start());

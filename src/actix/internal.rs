@@ -1,23 +1,14 @@
-use std::{pin::Pin, sync::Arc};
+use std::sync::Arc;
 
-use actix_web::{
-    FromRequest, HttpRequest, HttpResponse, Route,
-    body::{BodyStream, to_bytes_limited},
-    dev::Payload,
-    http::{
-        Method,
-        header::{CONTENT_LENGTH, CONTENT_TYPE},
-    },
-    web::{self, Bytes},
-};
+use actix_web::{Route, http::Method, web};
 
 use super::{
     InternalAuthMiddleware, Routes,
-    refusal::{answer, status},
+    body::{JsonBody, reply},
 };
 use crate::{
-    InternalAuth, Rejection, RejectionKind,
-    api::{IssueToken, MAX_BODY_BYTES, PaymentReceived, Reply, broken_off, check_announced},
+    InternalAuth,
+    api::{IssueToken, PaymentReceived},
 };
 
 /// The two endpoints that Key0 calls, `/internal/issue-token` and `/internal/payment-received`,
@@ -53,31 +44,4 @@ pub fn dangerous_payment_received(endpoint: PaymentReceived) -> Route {
         let endpoint = endpoint.clone();
         async move { endpoint.handle(&body).await.map(reply) }
     })
-}
-
-/// The whole body, once its media type and its size are known to be right.
-struct JsonBody(Bytes);
-
-impl FromRequest for JsonBody {
-    type Error = Rejection;
-    type Future = Pin<Box<dyn Future<Output = Result<Self, Rejection>>>>;
-
-    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let header = |name| request.headers().get(name).map(|value| value.as_bytes());
-        let announced = check_announced(header(CONTENT_TYPE), header(CONTENT_LENGTH));
-        let body = BodyStream::new(payload.take());
-        Box::pin(async move {
-            announced?;
-            match to_bytes_limited(body, MAX_BODY_BYTES).await {
-                Ok(Ok(body)) => Ok(Self(body)),
-                Ok(Err(_)) => Err(broken_off()),
-                Err(_) => Err(RejectionKind::BodyTooLarge.into()),
-            }
-        })
-    }
-}
-
-fn reply(reply: Reply) -> HttpResponse {
-    let response = HttpResponse::new(status(reply.status)).drop_body();
-    answer(response, reply.headers, reply.body)
 }

@@ -63,9 +63,11 @@
 //! # }
 //! ```
 
+mod body;
 mod extract;
 mod fallback;
 mod internal;
+mod keys;
 mod refusal;
 mod request;
 mod routes;
@@ -73,6 +75,7 @@ mod service;
 mod transform;
 
 pub use internal::{dangerous_issue_token, dangerous_payment_received, internal_routes};
+pub use keys::{dangerous_keys_routes, keys_routes};
 pub use routes::Routes;
 pub use service::{AuthService, InternalAuthService};
 pub use transform::{AuthMiddleware, InternalAuthMiddleware};

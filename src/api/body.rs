@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use crate::{
     Rejection, RejectionKind,
     domain::{InvalidId, PlanId, json},
+    error::StoreError,
 };
 
 /// The largest body that an endpoint takes, in bytes: 64 KiB.
@@ -35,6 +36,12 @@ impl Reply {
             // Only a map whose keys are no texts, or a failing `Serialize`, could fail here.
             body: serde_json::to_vec(body).unwrap_or_default(),
         }
+    }
+
+    /// An answer without a body (204).
+    pub(super) fn empty() -> Self {
+        let headers = vec![("cache-control", "no-store".to_owned())];
+        Self { status: 204, headers, body: Vec::new() }
     }
 }
 
@@ -88,10 +95,36 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(9);
 pub(super) async fn in_time<T>(
     work: impl Future<Output = Result<T, Rejection>>,
 ) -> Result<T, Rejection> {
-    match tokio::time::timeout(ANSWER_DEADLINE, work).await {
+    within(ANSWER_DEADLINE, work).await
+}
+
+/// The same, with another deadline.
+pub(super) async fn within<T>(
+    deadline: Duration,
+    work: impl Future<Output = Result<T, Rejection>>,
+) -> Result<T, Rejection> {
+    match tokio::time::timeout(deadline, work).await {
         Ok(answer) => answer,
         Err(elapsed) => Err(Rejection::new(RejectionKind::StoreUnavailable).cause(elapsed)),
     }
+}
+
+/// The answer of some work that goes on when nobody waits for it any more, or an outage where it
+/// takes too long. Must run within a tokio runtime.
+pub(super) async fn carry_out<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Rejection>> + Send + 'static,
+) -> Result<T, Rejection> {
+    let work = tokio::spawn(work);
+    in_time(async {
+        let panicked = |error| Err(Rejection::new(RejectionKind::Internal).cause(error));
+        work.await.unwrap_or_else(panicked)
+    })
+    .await
+}
+
+/// A store's failure as the cause of a refusal.
+pub(super) fn outage(error: StoreError) -> Rejection {
+    Rejection::new(RejectionKind::StoreUnavailable).cause(error)
 }
 
 /// The members of a JSON object, taken out one by one.
@@ -144,6 +177,16 @@ impl Members {
         }
     }
 
+    /// A member of any form.
+    pub(super) fn take(&mut self, name: &str) -> Option<Value> {
+        self.0.remove(name)
+    }
+
+    /// Whether everything was taken out.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Everything that was not taken out.
     pub(super) fn rest(mut self) -> Map<String, Value> {
         // A live credential is kept nowhere, whoever sent it.
@@ -152,6 +195,6 @@ impl Members {
     }
 }
 
-fn invalid(detail: impl Into<Cow<'static, str>>) -> Rejection {
+pub(super) fn invalid(detail: impl Into<Cow<'static, str>>) -> Rejection {
     Rejection::new(RejectionKind::InvalidBody).detail(detail)
 }

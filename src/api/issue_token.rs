@@ -4,7 +4,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
 use super::{
-    body::{self, Reply},
+    body::{self, Reply, outage},
     issuance::{Decision, IssuanceHook, IssuanceRequest, OwnCredential, Terms},
 };
 use crate::{
@@ -93,12 +93,7 @@ impl IssueToken {
     pub async fn handle(&self, body: &[u8]) -> Result<Reply, Rejection> {
         let request = IssuanceRequest::parse(body)?;
         let parts = self.0.clone();
-        let work = tokio::spawn(async move { parts.issue(request).await });
-        let answer = async {
-            let panicked = |error| Err(Rejection::new(RejectionKind::Internal).cause(error));
-            work.await.unwrap_or_else(panicked)
-        };
-        body::in_time(answer).await
+        body::carry_out(async move { parts.issue(request).await }).await
     }
 
     /// Removes nonces that no retry needs any more, up to `limit`, and says how many. To be called
@@ -379,8 +374,4 @@ struct Unsteady;
 
 fn reply(credential: &str, expires_at: Option<Timestamp>) -> Reply {
     Reply::json(200, &Issued { token: credential, expires_at, token_type: "Bearer" })
-}
-
-fn outage(error: StoreError) -> Rejection {
-    Rejection::new(RejectionKind::StoreUnavailable).cause(error)
 }

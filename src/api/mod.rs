@@ -6,6 +6,7 @@
 mod body;
 mod issuance;
 mod issue_token;
+mod keys;
 mod payment_received;
 
 pub use body::{MAX_BODY_BYTES, Reply, check_media_type};
@@ -13,4 +14,5 @@ pub use body::{MAX_BODY_BYTES, Reply, check_media_type};
 pub(crate) use body::{broken_off, check_announced};
 pub use issuance::{Decision, HookError, IssuanceHook, IssuanceRequest, OwnCredential, Terms};
 pub use issue_token::IssueToken;
+pub use keys::{KeysApi, Operator};
 pub use payment_received::{HandlerError, PaymentHandler, PaymentReceived};

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use serde_json::json;
 use tokio::{sync::Notify, task::AbortHandle};
 
-use super::body::{self, Members, Reply};
+use super::body::{self, Members, Reply, outage};
 use crate::{
     Rejection, RejectionKind,
     domain::{ChallengeId, Clock, RequestId, ResourceId, TxHash},
@@ -102,10 +102,7 @@ impl PaymentReceived {
             details: members.rest(),
             received_at: self.0.clock.now().to_millis(),
         };
-        let recorded = async {
-            let outcome = self.0.payments.record_payment(&payment).await;
-            outcome.map_err(|error| Rejection::new(RejectionKind::StoreUnavailable).cause(error))
-        };
+        let recorded = async { self.0.payments.record_payment(&payment).await.map_err(outage) };
         match body::in_time(recorded).await? {
             PaymentOutcome::Recorded => self.0.wake.notify_one(),
             PaymentOutcome::Repeated => {}

@@ -93,6 +93,11 @@ impl KeyFormat {
         (random.len() == RANDOM_CHARS).then(|| self.assemble(&random))
     }
 
+    /// The key that this text is, where it has a known shape: for keys that were issued elsewhere.
+    pub fn recognise(&self, text: &str) -> Option<PlainKey> {
+        self.is_well_formed(text).then(|| PlainKey(text.into()))
+    }
+
     fn assemble(&self, random: &str) -> PlainKey {
         let mut key = format!("{}_{random}", self.prefix);
         key.push_str(&checksum(&key));

@@ -85,10 +85,15 @@ pub enum KeyState {
 impl KeyRecord {
     /// A record for a key that was just made.
     pub fn new(id: KeyId, key: &PlainKey, grant: Grant, created_at: Timestamp) -> Self {
+        Self { display: key.masked(), ..Self::of_digest(id, key.digest(), grant, created_at) }
+    }
+
+    /// A record for a key of which nothing but the digest is known.
+    pub fn of_digest(id: KeyId, digest: KeyDigest, grant: Grant, created_at: Timestamp) -> Self {
         Self {
             id,
-            display: key.masked(),
-            digest: key.digest(),
+            display: "…".to_owned(),
+            digest,
             grant,
             label: None,
             metadata: Map::new(),

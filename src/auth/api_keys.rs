@@ -4,6 +4,7 @@ use crate::{
     Cached, KeyStore, Rejection, RejectionKind,
     apikey::{BootstrapHolder, BootstrapKeys, KeyDigest, KeyFormat, KeyRecord, KeyState},
     domain::{Credential, SystemClock, Timestamp},
+    store::KeyUsage,
 };
 
 /// The API keys that are accepted: where they are kept, how they look, and the ones that come
@@ -19,6 +20,7 @@ use crate::{
 #[derive(Debug)]
 pub struct ApiKeys {
     store: Arc<Cached>,
+    usage: Option<KeyUsage>,
     format: KeyFormat,
     bootstrap: BootstrapKeys,
 }
@@ -31,7 +33,7 @@ impl ApiKeys {
 
     /// Keys behind a cache of your own making.
     pub fn cached(store: Arc<Cached>) -> Self {
-        Self { store, format: KeyFormat::default(), bootstrap: BootstrapKeys::new() }
+        Self { store, usage: None, format: KeyFormat::default(), bootstrap: BootstrapKeys::new() }
     }
 
     /// Sets the shape of issued keys; `ak_…` by default.
@@ -45,6 +47,13 @@ impl ApiKeys {
     #[must_use]
     pub fn bootstrap(mut self, keys: BootstrapKeys) -> Self {
         self.bootstrap = keys;
+        self
+    }
+
+    /// Has it noted when keys are used; it is not by default.
+    #[must_use]
+    pub fn usage(mut self, usage: KeyUsage) -> Self {
+        self.usage = Some(usage);
         self
     }
 
@@ -85,8 +94,14 @@ impl ApiKeys {
         // The store compares as it likes; the last word is a comparison in constant time.
         let record =
             record.filter(|record| record.digest == *digest).ok_or(RejectionKind::InvalidApiKey)?;
-        match record.state_at(now()) {
-            KeyState::InForce => Ok(record),
+        let now = now();
+        match record.state_at(now) {
+            KeyState::InForce => {
+                if let Some(usage) = &self.usage {
+                    usage.note(&record, now);
+                }
+                Ok(record)
+            }
             KeyState::Revoked => Err(RejectionKind::KeyRevoked.into()),
             KeyState::Expired => Err(RejectionKind::KeyExpired.into()),
         }

@@ -125,6 +125,7 @@ fn terms(kind: RejectionKind) -> Terms {
         Kind::CredentialRevoked => (CONFLICT, "credential_revoked", Silent),
         Kind::NotForSale => (UNPROCESSABLE, "not_for_sale", Silent),
         Kind::IssuanceInProgress => (UNAVAILABLE, "issuance_in_progress", Silent),
+        Kind::KeyNotRotatable => (CONFLICT, "key_not_rotatable", Silent),
         Kind::IdempotencyKeyReused => (UNPROCESSABLE, "idempotency_key_reused", Silent),
         Kind::IdempotencyInProgress => (CONFLICT, "idempotency_in_progress", Silent),
         Kind::Timeout => ((408, "Request Timeout"), "request_timeout", Silent),

@@ -41,10 +41,13 @@
 //! # }
 //! ```
 
+mod body;
 mod extract;
 mod fallback;
+mod keys;
 mod response;
 mod routes;
 
 pub use fallback::with_problem_fallbacks;
+pub use keys::{dangerous_keys_routes, keys_routes};
 pub use routes::{dangerous_issue_token, dangerous_payment_received, internal_routes};

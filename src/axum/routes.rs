@@ -2,17 +2,14 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    body::Body,
     extract::Request,
-    response::Response,
     routing::{MethodRouter, post},
 };
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 
+use super::body::{answer, read};
 use crate::{
-    InternalAuth, InternalAuthLayer, Rejection, RejectionKind,
-    api::{IssueToken, MAX_BODY_BYTES, PaymentReceived, Reply, broken_off, check_announced},
+    InternalAuth, InternalAuthLayer,
+    api::{IssueToken, PaymentReceived},
 };
 
 /// The two endpoints that Key0 calls, `/internal/issue-token` and `/internal/payment-received`,
@@ -54,28 +51,4 @@ where
         let body = read(request).await?;
         endpoint.handle(&body).await.map(answer)
     })
-}
-
-/// The whole body, once its media type and its size are known to be right.
-async fn read(request: Request) -> Result<Vec<u8>, Rejection> {
-    let headers = request.headers();
-    let header = |name| headers.get(name).map(|value| value.as_bytes());
-    check_announced(header(CONTENT_TYPE), header(CONTENT_LENGTH))?;
-    match Limited::new(request.into_body(), MAX_BODY_BYTES).collect().await {
-        Ok(body) => Ok(body.to_bytes().into()),
-        Err(error) if error.is::<LengthLimitError>() => Err(RejectionKind::BodyTooLarge.into()),
-        Err(_) => Err(broken_off()),
-    }
-}
-
-fn answer(reply: Reply) -> Response {
-    let mut response = Response::new(Body::from(reply.body));
-    *response.status_mut() =
-        http::StatusCode::from_u16(reply.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
-    for (name, value) in reply.headers {
-        if let Ok(value) = http::HeaderValue::try_from(value) {
-            response.headers_mut().append(name, value);
-        }
-    }
-    response
 }

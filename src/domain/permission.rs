@@ -121,6 +121,11 @@ impl Permissions {
         self.0.values().all(|actions| actions.0 == 0)
     }
 
+    /// Every resource that is named, also where nothing is granted on it.
+    pub fn resources(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(|resource| &**resource)
+    }
+
     /// Every granted pair, by resource.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Action)> {
         self.0.iter().flat_map(|(resource, actions)| {

@@ -59,6 +59,8 @@ pub enum RejectionKind {
     NotForSale,
     /// The same issuance is being worked on by another request.
     IssuanceInProgress,
+    /// The key can't get another secret: of the wrong kind, or over.
+    KeyNotRotatable,
     /// An idempotency key was used before with another request.
     IdempotencyKeyReused,
     /// The first request with this idempotency key is still running.
@@ -90,6 +92,7 @@ impl RejectionKind {
             Self::CredentialRevoked => "The credential of this payment has been revoked",
             Self::NotForSale => "This resource and plan are not for sale",
             Self::IssuanceInProgress => "The credential is being issued by another request",
+            Self::KeyNotRotatable => "Only the key of a minter or a reader in force can be rotated",
             Self::IdempotencyKeyReused => "This idempotency key was used with another request",
             Self::IdempotencyInProgress => "A request with this idempotency key is still running",
             Self::Timeout => "The request took too long",

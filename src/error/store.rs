@@ -22,6 +22,8 @@ pub enum StoreErrorKind {
     TimedOut,
     /// What the store holds can't be understood.
     Corrupt,
+    /// The store holds something that what was to be added can't stand next to.
+    Conflict,
 }
 
 impl StoreError {
@@ -52,6 +54,7 @@ impl fmt::Display for StoreError {
             StoreErrorKind::Unavailable => "the store is unavailable",
             StoreErrorKind::TimedOut => "the store did not answer in time",
             StoreErrorKind::Corrupt => "the store holds something that can't be understood",
+            StoreErrorKind::Conflict => "the store holds this already",
         })
     }
 }

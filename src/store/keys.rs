@@ -32,7 +32,9 @@ pub trait KeyStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Fails when the store can't keep it, or holds its id or digest already.
+    /// Fails when the store can't keep it; with
+    /// [`StoreErrorKind::Conflict`](crate::error::StoreErrorKind::Conflict) when it holds the id
+    /// or the digest already.
     async fn insert(&self, record: &KeyRecord, by: &Actor) -> Result<(), StoreError>;
 
     /// Marks a key as revoked, durably, and tells the listeners before it returns. `None` when

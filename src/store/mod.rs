@@ -17,6 +17,7 @@ mod payments;
 mod registry;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
+mod usage;
 
 pub use cached::CachedBuilder;
 pub use idempotency::{IdempotencyState, IdempotencyStore, Slot, StoredResponse};
@@ -29,6 +30,7 @@ pub use registry::{KeyPage, KeyPosition, KeyQuery, KeyRegistry, Rotation};
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub use sqlite::{OpenError as SqliteOpenError, SqliteOptions};
+pub use usage::KeyUsage;
 
 use std::time::Duration;
 

@@ -36,7 +36,9 @@ pub trait KeyRegistry: KeyStore {
     ///
     /// # Errors
     ///
-    /// Fails when the store can't tell which secret counts now, or holds the new digest already.
+    /// Fails when the store can't tell which secret counts now; with
+    /// [`StoreErrorKind::Conflict`](crate::error::StoreErrorKind::Conflict) when it holds the new
+    /// digest already.
     async fn rotate(
         &self,
         id: &KeyId,

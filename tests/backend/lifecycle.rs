@@ -23,6 +23,7 @@ fn what_is_printed_at_the_start() {
          internal on     http://{}\n\
          protected       /api/photos/{{id}}  /api/data/{{id}}\n\
          internal paths  /internal/issue-token  /internal/payment-received\n\
+         operator paths  /keys\n\
          store           SQLite, key0-backend.db\n",
         env!("CARGO_PKG_VERSION"),
         backend.public,

@@ -11,7 +11,7 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use key0_auth::{
     AuthLayer, Identity, Policy, Rejection,
-    axum::{internal_routes, with_problem_fallbacks},
+    axum::{internal_routes, keys_routes, with_problem_fallbacks},
     domain::Action,
 };
 use serde_json::Value;
@@ -68,7 +68,8 @@ fn router(parts: &Parts) -> Router {
         .route("/health", get(async || Json(parts::health())))
         .merge(sold)
         .merge(partner)
-        .merge(internal_routes(parts.internal.clone(), issue_token, payments));
+        .merge(internal_routes(parts.internal.clone(), issue_token, payments))
+        .merge(keys_routes(parts.validator.clone(), parts.keys.clone()));
     with_problem_fallbacks(router, parts.validator.responder())
 }
 

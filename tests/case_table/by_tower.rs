@@ -7,7 +7,7 @@ use http::{Method, Request, Response, request::Parts as Head};
 use http_body_util::{BodyExt, Full};
 use key0_auth::{
     AuthLayer, Identity, InternalAuthLayer, Policy, Rejection, RejectionKind,
-    api::{Reply, check_media_type},
+    api::{KeysApi, Operator, Reply, check_media_type},
     domain::Action,
     tower::ResponseBody,
 };
@@ -44,6 +44,9 @@ impl InProcess {
         let allow = match *segments.as_slice() {
             ["health"] | ["api", "photos" | "data", _] if !segments.contains(&"") => "GET,HEAD",
             ["v1", "dpp", "passports"] | ["internal", "issue-token" | "payment-received"] => "POST",
+            ["keys"] => "GET,HEAD,POST,DELETE",
+            ["keys", _] => "GET,HEAD,DELETE",
+            ["keys", _, "rotate"] => "POST",
             _ => return self.refuse(RejectionKind::NotFound.into()),
         };
         if !allow.split(',').any(|allowed| request.method() == allowed) {
@@ -62,6 +65,16 @@ impl InProcess {
                     ready(whole(json(&show(&id(request.uri().path()), identity))))
                 });
                 collect(auth.policy_fn(of_path).layer(handler).oneshot(request).await).await
+            }
+            "keys" => {
+                let handler = service_fn(|request| async move {
+                    whole(match self.manage(&request).await {
+                        Ok(reply) => answer(reply.status, reply.headers, reply.body),
+                        Err(rejection) => self.refuse(rejection),
+                    })
+                });
+                let auth = auth.policy(KeysApi::policy()).wording(KeysApi::wording);
+                collect(auth.layer(handler).oneshot(request).await).await
             }
             "v1" => {
                 let handler = service_fn(async |_: Request<Bytes>| whole(json(&parts::passport())));
@@ -82,9 +95,25 @@ impl InProcess {
     }
 
     async fn receive(&self, request: &Request<Bytes>) -> Result<Reply, Rejection> {
-        let media_type = request.headers().get("content-type");
-        check_media_type(media_type.map(|value| value.as_bytes()))?;
+        check_type(request)?;
         self.0.payment_received.handle(request.body()).await
+    }
+
+    async fn manage(&self, request: &Request<Bytes>) -> Result<Reply, Rejection> {
+        let keys = &self.0.keys;
+        let operator = Operator::of(request.extensions().get().unwrap())?;
+        let segments: Vec<_> = request.uri().path().split('/').skip(2).collect();
+        match (request.method().as_str(), segments.as_slice()) {
+            ("GET" | "HEAD", []) => keys.list(request.uri().query()).await,
+            ("POST", []) => {
+                check_type(request)?;
+                keys.create(&operator, request.body()).await
+            }
+            (_, [] | [""]) => Err(KeysApi::missing_id()),
+            ("POST", [id, _]) => keys.rotate(&operator, id, request.body()).await,
+            ("DELETE", [id, ..]) => keys.revoke(&operator, id).await,
+            (_, [id, ..]) => keys.show(id).await,
+        }
     }
 
     fn refuse(&self, rejection: Rejection) -> Response<Bytes> {
@@ -103,6 +132,11 @@ async fn collect(answer: Answer<ResponseBody<Full<Bytes>>>) -> Response<Bytes> {
     let Ok(response) = answer;
     let (parts, body) = response.into_parts();
     Response::from_parts(parts, body.collect().await.unwrap().to_bytes())
+}
+
+fn check_type(request: &Request<Bytes>) -> Result<(), Rejection> {
+    let media_type = request.headers().get("content-type");
+    check_media_type(media_type.map(|value| value.as_bytes()))
 }
 
 /// The decoded id at the end of a path.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use key0_auth::{
     AccessTokens, ApiKeys, Identity, InternalAuth, MemoryStore, Validator,
-    api::{IssueToken, PaymentReceived},
+    api::{IssueToken, KeysApi, PaymentReceived},
     apikey::{BootstrapKeys, Grant, IssuanceSecrets},
     domain::{Clock, PlanId, ResourceId, Role, Secret, SecretSet, Timestamp},
     token::{Algorithm, TokenIssuer, VerifyingKey},
@@ -27,6 +27,7 @@ pub(crate) struct Parts {
     pub(crate) internal: Arc<InternalAuth>,
     pub(crate) issue_token: IssueToken,
     pub(crate) payment_received: PaymentReceived,
+    pub(crate) keys: KeysApi,
     pub(crate) values: Placeholders,
 }
 
@@ -59,10 +60,11 @@ impl Parts {
 
         let master = Secret::new("master", MASTER_KEY).unwrap();
         let keys = ApiKeys::new(store).bootstrap(BootstrapKeys::new().key(Role::Master, master));
+        let keys = Arc::new(keys);
         let clock = Arc::new(TestClock);
         let validator = Validator::builder()
             .access_tokens(tokens.clone())
-            .api_keys(keys)
+            .api_keys(keys.clone())
             .clock(clock.clone())
             .build()
             .unwrap();
@@ -75,13 +77,14 @@ impl Parts {
             .unwrap();
         // A store of its own: the one that is looked into can have no payments.
         let payments = Arc::new(MemoryStore::new());
-        let keys = ApiKeys::new(payments.clone());
+        let issued = ApiKeys::new(payments.clone());
         let issuance = IssuanceSecrets::new(&SecretSet::new(secret("internalAuthSecret")));
         Self {
             validator,
             internal: Arc::new(internal),
-            issue_token: IssueToken::new(payments.clone(), keys, issuance).clock(clock.clone()),
-            payment_received: PaymentReceived::new(payments, clock),
+            issue_token: IssueToken::new(payments.clone(), issued, issuance).clock(clock.clone()),
+            payment_received: PaymentReceived::new(payments, clock.clone()),
+            keys: KeysApi::new(Arc::new(MemoryStore::new()), keys).clock(clock),
             values,
         }
     }

@@ -307,8 +307,9 @@ impl Problem {
             _ => StatusCode::from_u16(status).unwrap().canonical_reason().unwrap(),
         };
         let Self { code, detail } = self;
+        let detail = Value::from(&**detail);
         format!(
-            r#"{{"type":"about:blank","title":"{title}","status":{status},"detail":"{detail}","code":"{code}","error":"{title}","message":"{detail}"}}"#
+            r#"{{"type":"about:blank","title":"{title}","status":{status},"detail":{detail},"code":"{code}","error":"{title}","message":{detail}}}"#
         )
     }
 }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use key0_auth::{
     apikey::{Grant, KeyRecord},
     domain::{Action, Actor, KeyId, Permissions, PlanId, ResourceId, Role},
+    error::StoreErrorKind,
     store::Change,
 };
 use serde_json::json;
@@ -71,7 +72,8 @@ pub async fn a_taken_id_or_digest_is_refused_and_changes_nothing(engine: Engine)
     let mut same_digest = integrator_key();
     same_digest.digest = first.digest;
     for taken in [&same_id, &same_digest, &first] {
-        engine.keys.insert(taken, &Actor::host()).await.unwrap_err();
+        let error = engine.keys.insert(taken, &Actor::host()).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Conflict);
     }
     assert_eq!(engine.keys.find(&first.digest).await.unwrap(), Some(first.clone()));
     assert_eq!(engine.keys.get(&first.id).await.unwrap(), Some(first));

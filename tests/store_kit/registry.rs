@@ -3,6 +3,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use key0_auth::{
     apikey::{KeyAction, KeyEvent, KeyKind, KeyRecord},
     domain::{Actor, KeyId},
+    error::StoreErrorKind,
     store::{Change, IssuanceState, KeyPage, KeyPosition, KeyQuery, Rotation},
 };
 
@@ -242,7 +243,8 @@ pub async fn rotating_to_a_taken_digest_fails_and_changes_nothing(engine: Engine
     add(&engine, &record).await;
     add(&engine, &other).await;
     let taken = Rotation { new: other.digest, ..rotation(&record) };
-    engine.keys.rotate(&record.id, &taken, &master(), at(3)).await.unwrap_err();
+    let error = engine.keys.rotate(&record.id, &taken, &master(), at(3)).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Conflict);
     for record in [record, other] {
         assert_eq!(engine.keys.find(&record.digest).await.unwrap(), Some(record));
     }

@@ -3,6 +3,8 @@
 mod cli;
 mod config;
 mod demo;
+mod house;
+mod keys;
 mod logging;
 mod routes;
 mod server;
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
             }
             Err(error) => refuse(&error),
         },
+        cli::Command::Keys(options) => keys::run(&options),
         cli::Command::Demo(options) => demo::run(&options),
     }
 }

@@ -1,4 +1,4 @@
-//! What is served: two protected resources, the internal endpoints, health.
+//! What is served: two protected resources, the internal endpoints, the keys API, health.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,16 +13,18 @@ use http::{HeaderName, HeaderValue};
 use key0_auth::{
     ApiKeys, AuthLayer, Cached, Identity, InternalAuth, InternalAuthLayer, KeyStore, MemoryStore,
     Policy, Rejection, RejectionKind, SqliteStore, Validator,
-    api::{HandlerError, IssueToken, PaymentHandler, PaymentReceived},
+    api::{HandlerError, IssueToken, KeysApi, PaymentHandler, PaymentReceived},
+    apikey::KeyFormat,
     axum as key0_axum,
     domain::{Clock, PlanId, ResourceId, SystemClock},
-    store::{Payment, PaymentStore, SqliteOpenError},
+    store::{KeyRegistry, KeyUsage, Payment, PaymentStore, SqliteOpenError},
 };
 use serde::Serialize;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
     config::{Config, Database, IssueTokenAuth},
+    house::House,
     logging::Chain,
 };
 
@@ -31,15 +33,15 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long `/ready` waits for the store.
 const READY_TIMEOUT: Duration = Duration::from_millis(500);
-/// How often what is past its time is cleared away, and how much at a time.
-const HOUSEKEEPING: Duration = Duration::from_secs(60);
-const HOUSEKEEPING_LIMIT: u32 = 1_000;
 
 /// The backend's parts, put together once.
 #[derive(Debug, Clone)]
 pub(crate) struct App {
     validator: Validator,
     keys: Arc<Cached>,
+    keys_api: KeysApi,
+    key_checks: bool,
+    usage: KeyUsage,
     issue_token: IssueToken,
     payment_received: PaymentReceived,
     internal_auth: Arc<InternalAuth>,
@@ -55,14 +57,18 @@ impl App {
         }
     }
 
-    fn new<S: KeyStore + PaymentStore>(config: &Config, store: Arc<S>) -> Self {
+    fn new<S: KeyRegistry + PaymentStore>(config: &Config, store: Arc<S>) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let cached = Cached::builder(store.clone(), clock.clone()).time_to_live(config.cache_ttl);
         let cached = match cached.build() {
             Ok(cached) => Arc::new(cached),
             Err(_) => unreachable!("the time to live was checked when it was read"),
         };
-        let keys = Arc::new(ApiKeys::cached(cached.clone()).bootstrap(config.bootstrap.clone()));
+        let usage = KeyUsage::new(store.clone());
+        let keys = ApiKeys::cached(cached.clone())
+            .usage(usage.clone())
+            .bootstrap(config.bootstrap.clone());
+        let keys = Arc::new(keys);
         let validator = Validator::builder()
             .access_tokens(config.tokens.clone())
             .api_keys(keys.clone())
@@ -74,6 +80,9 @@ impl App {
         Self {
             validator,
             keys: cached,
+            keys_api: KeysApi::new(store.clone(), keys.clone()),
+            key_checks: config.key_checks,
+            usage,
             issue_token: IssueToken::new(store.clone(), keys, config.issuance.clone())
                 .time_to_live(config.key_ttl),
             payment_received: PaymentReceived::with_handler(store, clock, LogPayment),
@@ -84,7 +93,8 @@ impl App {
 
     /// All routes, for one listener.
     pub(crate) fn everything(&self) -> Router {
-        self.finish(self.health().merge(self.api_routes()).merge(self.internal_routes()))
+        let closed = self.internal_routes().merge(self.keys_routes());
+        self.finish(self.health().merge(self.api_routes()).merge(closed))
     }
 
     /// What agents may reach.
@@ -94,22 +104,12 @@ impl App {
 
     /// What Key0 and the operator may reach, where they have a listener of their own.
     pub(crate) fn internal(&self) -> Router {
-        self.finish(self.health().merge(self.internal_routes()))
+        self.finish(self.health().merge(self.internal_routes()).merge(self.keys_routes()))
     }
 
-    /// Clears away what is past its time, for ever.
-    pub(crate) async fn keep_house(self) {
-        loop {
-            match self.issue_token.forget_old_nonces(HOUSEKEEPING_LIMIT).await {
-                // There are more.
-                Ok(HOUSEKEEPING_LIMIT) => continue,
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::warn!(error = %Chain(&error), "old nonces were not forgotten");
-                }
-            }
-            tokio::time::sleep(HOUSEKEEPING).await;
-        }
+    /// What is to be done besides answering requests.
+    pub(crate) fn house(&self) -> House {
+        House::new(self.issue_token.clone(), self.keys_api.clone(), self.usage.clone())
     }
 
     fn health(&self) -> Router {
@@ -142,6 +142,15 @@ impl App {
                     .route_layer(InternalAuthLayer::new(auth))
                     .route("/internal/issue-token", issue_token)
             }
+        }
+    }
+
+    fn keys_routes(&self) -> Router {
+        let keys = self.keys_api.clone();
+        if self.key_checks {
+            key0_axum::keys_routes(self.validator.clone(), keys)
+        } else {
+            key0_axum::dangerous_keys_routes(keys)
         }
     }
 
@@ -247,7 +256,7 @@ async fn observe(request: Request, next: Next) -> Response {
     let started = std::time::Instant::now();
     let id = request_id(request.headers().get(REQUEST_ID));
     let method = request.method().clone();
-    let path = request.uri().path().to_owned();
+    let path = told(request.uri().path());
     let mut response = next.run(request).await;
     let status = response.status().as_u16();
     let request_id = id.to_str().unwrap_or_default();
@@ -265,6 +274,17 @@ async fn observe(request: Request, next: Next) -> Response {
     }
     response.headers_mut().insert(REQUEST_ID, id);
     response
+}
+
+/// The path for the log: what looks like a credential, as where a key is sent in place of its id,
+/// is left out.
+fn told(path: &str) -> String {
+    let format = KeyFormat::default();
+    let is_credential = |part: &str| {
+        part.split('.').count() == 3 && part.starts_with("eyJ") || format.is_claimed_by(part)
+    };
+    let parts = path.split('/').map(|part| if is_credential(part) { "…" } else { part });
+    parts.collect::<Vec<_>>().join("/")
 }
 
 /// The caller's own id where it is harmless, else a new one.

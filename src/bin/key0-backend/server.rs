@@ -75,7 +75,8 @@ async fn run(config: Config) -> Result<(), StartError> {
     let internal = internal.map(Bound::listen).transpose()?;
     announce(&config, &public, internal.as_ref());
 
-    let housekeeping = tokio::spawn(app.clone().keep_house());
+    let house = app.house();
+    let housekeeping = tokio::spawn(house.clone().keep());
     let mut listeners = JoinSet::new();
     let routes = if internal.is_some() { app.public() } else { app.everything() };
     listeners.spawn(accept(public, routes, stop.clone()));
@@ -84,6 +85,7 @@ async fn run(config: Config) -> Result<(), StartError> {
     }
     listeners.join_all().await;
     housekeeping.abort();
+    house.close().await;
     tracing::info!("stopped");
     Ok(())
 }
@@ -211,6 +213,7 @@ fn announce(config: &Config, public: &TcpListener, internal: Option<&TcpListener
     lines.extend([
         "protected       /api/photos/{id}  /api/data/{id}".to_owned(),
         "internal paths  /internal/issue-token  /internal/payment-received".to_owned(),
+        "operator paths  /keys".to_owned(),
         format!("store           {}", config.database),
     ]);
     lines.extend(config.warnings.iter().map(|warning| format!("WARNING         {warning}")));

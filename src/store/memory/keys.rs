@@ -10,7 +10,7 @@ use super::MemoryStore;
 use crate::{
     apikey::{KeyAction, KeyDigest, KeyEvent, KeyRecord, KeyState},
     domain::{Actor, KeyId, Timestamp},
-    error::StoreError,
+    error::{StoreError, StoreErrorKind},
     store::{
         Change, ChangeListener, KeyPage, KeyPosition, KeyQuery, KeyRegistry, Rotation,
         keys::KeyStore,
@@ -29,7 +29,7 @@ pub(super) struct Keys {
 impl Keys {
     pub(super) fn insert(&mut self, record: &KeyRecord, by: &Actor) -> Result<(), StoreError> {
         if self.records.contains_key(&record.id) || self.ids.contains_key(&record.digest) {
-            return Err(StoreError::unavailable("the key's id or digest is taken"));
+            return Err(StoreError::new(StoreErrorKind::Conflict));
         }
         self.ids.insert(record.digest, record.id.clone());
         self.places.insert(KeyPosition::of(record));
@@ -48,7 +48,7 @@ impl Keys {
     ) -> Result<bool, StoreError> {
         let Rotation { old, new, display } = rotation;
         if old != new && self.ids.contains_key(new) {
-            return Err(StoreError::unavailable("the key's digest is taken"));
+            return Err(StoreError::new(StoreErrorKind::Conflict));
         }
         let Some(record) = self.records.get_mut(id).filter(|record| record.digest == *old) else {
             return Ok(false);

@@ -2,9 +2,15 @@
 
 use std::str::FromStr;
 
-use rusqlite::{Error, ErrorCode};
+use rusqlite::{
+    Error, ErrorCode,
+    ffi::{SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE},
+};
 
-use crate::{domain::Timestamp, error::StoreError};
+use crate::{
+    domain::Timestamp,
+    error::{StoreError, StoreErrorKind},
+};
 
 /// A failed job; lets `?` take SQLite's errors without making them part of the public API.
 #[derive(Debug)]
@@ -23,10 +29,12 @@ impl From<StoreError> for Fault {
 
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
-        Self(if is_corruption(&error) {
-            StoreError::corrupt(error)
-        } else {
-            StoreError::unavailable(error)
+        Self(match error.sqlite_extended_error_code() {
+            Some(SQLITE_CONSTRAINT_PRIMARYKEY | SQLITE_CONSTRAINT_UNIQUE) => {
+                StoreError::new(StoreErrorKind::Conflict)
+            }
+            _ if is_corruption(&error) => StoreError::corrupt(error),
+            _ => StoreError::unavailable(error),
         })
     }
 }

@@ -1,14 +1,10 @@
 //! The configuration: read whole, judged whole, every fault at once.
 
+mod doors;
 mod secrets;
 mod variables;
 
-use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use key0_auth::{
     AccessTokens, InternalAuth,
@@ -19,6 +15,7 @@ use key0_auth::{
 };
 
 use self::{
+    doors::OpenDoors,
     secrets::Secrets,
     variables::{Variables, invalid, missing},
 };
@@ -38,6 +35,8 @@ pub(crate) struct Config {
     pub(crate) issue_token_auth: IssueTokenAuth,
     pub(crate) issuance: IssuanceSecrets,
     pub(crate) bootstrap: BootstrapKeys,
+    /// Whether `/keys` asks for a master key.
+    pub(crate) key_checks: bool,
     pub(crate) database: Database,
     pub(crate) key_ttl: Duration,
     pub(crate) cache_ttl: Duration,
@@ -98,15 +97,23 @@ impl Config {
         }
     }
 
+    /// Reads no more than where keys are kept.
+    pub(crate) fn load_database(options: &ServeOptions) -> Result<Database, ConfigError> {
+        let mut faults = Vec::new();
+        let variables = Variables::load(options, &mut faults);
+        let database = database(&variables, &mut faults);
+        ConfigError::check(faults)?;
+        match database {
+            Some(database) => Ok(database),
+            None => unreachable!("a database without a fault is known"),
+        }
+    }
+
     fn read(variables: &Variables, faults: &mut Vec<ConfigFault>) -> Option<Self> {
         for (name, why) in NOT_YET {
             if variables.is_given(name) {
                 faults.push(invalid(name, why));
             }
-        }
-        if variables.flag("DANGEROUS_DISABLE_KEY_CHECKS", faults) {
-            let why = "this version has no key checks that could be disabled";
-            faults.push(invalid("DANGEROUS_DISABLE_KEY_CHECKS", why));
         }
         let strategies = Strategies::read(variables, faults);
         let secrets = Secrets::read(variables, faults);
@@ -115,15 +122,11 @@ impl Config {
         let issuance = secrets.issuance(variables, &strategies, faults);
         let issue_token_auth = issue_token_auth(variables, faults);
         let (public, internal) = listeners(variables, faults);
+        let key_checks = !variables.flag("DANGEROUS_DISABLE_KEY_CHECKS", faults);
         let mut warnings = secrets.warnings();
-        guard_public(
-            variables,
-            &strategies,
-            issue_token_auth,
-            internal.or(public),
-            &mut warnings,
-            faults,
-        );
+        let mut doors = OpenDoors { public, internal, open: Vec::new() };
+        doors.note(&strategies, issue_token_auth, key_checks);
+        doors.guard(variables, &mut warnings, faults);
         let year = 365 * 24 * 60 * 60;
         let key_ttl = variables.number("API_KEY_TTL_SECONDS", 3600, 1..=10 * year, faults);
         let cache_ttl = variables.number("CACHE_TTL_SECONDS", 5, 1..=3600, faults);
@@ -142,6 +145,7 @@ impl Config {
             issue_token_auth,
             issuance: issuance?,
             bootstrap,
+            key_checks,
             database: database?,
             key_ttl: Duration::from_secs(key_ttl),
             cache_ttl: Duration::from_secs(cache_ttl),
@@ -280,39 +284,6 @@ fn listeners(
 fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
     one.port() != 0 && one.port() == other.port() && (everywhere || one.ip() == other.ip())
-}
-
-/// Refuses open doors on an address that others can reach, unless that is asked for by name.
-fn guard_public(
-    variables: &Variables,
-    strategies: &Strategies,
-    issue_token_auth: IssueTokenAuth,
-    internal: Option<SocketAddr>,
-    warnings: &mut Vec<String>,
-    faults: &mut Vec<ConfigFault>,
-) {
-    let allowed = variables.flag("DANGEROUS_ALLOW_PUBLIC", faults);
-    let address = internal.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| address.ip());
-    let mut open = Vec::new();
-    if strategies.none {
-        open.push(("INTERNAL_AUTH_STRATEGY", "none lets everybody call the internal endpoints"));
-    }
-    if issue_token_auth == IssueTokenAuth::Body {
-        open.push(("ISSUE_TOKEN_AUTH", "body lets everybody have a key issued"));
-    }
-    for (name, what) in open {
-        warnings.push(format!("{name}: {what}"));
-        if !address.is_loopback() && !allowed {
-            let why = format!(
-                "{what}, and {address} is not a loopback address \
-                 (DANGEROUS_ALLOW_PUBLIC=true allows it)"
-            );
-            faults.push(invalid(name, &why));
-        }
-    }
-    if allowed {
-        warnings.push("DANGEROUS_ALLOW_PUBLIC: open doors are allowed on public addresses".into());
-    }
 }
 
 fn database(variables: &Variables, faults: &mut Vec<ConfigFault>) -> Option<Database> {

@@ -28,6 +28,7 @@ fn app() -> App {
         issue_token_auth: IssueTokenAuth::Internal,
         issuance: IssuanceSecrets::derived_from(&internal),
         bootstrap: BootstrapKeys::new(),
+        key_checks: true,
         database: Database::Memory,
         key_ttl: Duration::from_secs(3_600),
         cache_ttl: Duration::from_secs(5),

@@ -1,0 +1,274 @@
+mod listing;
+mod new_key;
+mod operator;
+mod view;
+
+use std::{sync::Arc, time::Duration};
+
+use self::{
+    listing::Listing,
+    new_key::NewKey,
+    view::{KeyView, Page, Shown},
+};
+use super::body::{self, Members, Reply, invalid, outage};
+use crate::{
+    ApiKeys, Policy, Rejection, RejectionKind,
+    apikey::{Grant, KeyDigest, KeyRecord, KeyState, PlainKey},
+    domain::{Actor, Clock, KeyId, Role, SystemClock},
+    error::{StoreError, StoreErrorKind},
+    store::{KeyRegistry, Rotation},
+};
+
+pub use operator::Operator;
+
+/// How long a read may take: as long as one of a credential.
+const READ_DEADLINE: Duration = Duration::from_millis(500);
+/// How long a key is kept that is over.
+const RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// How many lines of a key's history are shown.
+const MAX_HISTORY: u32 = 100;
+/// How often a rotation is tried that another one comes before.
+const ROTATION_TRIES: usize = 3;
+
+/// `/keys`: operators onboard partners and cut them off. Cheap to clone.
+///
+/// Every change stands in the key's history, in the same transaction. From the return of
+/// [`revoke`](Self::revoke) and [`rotate`](Self::rotate) on, no request that starts on this
+/// instance succeeds with the old secret. The work goes on when the client hangs up.
+///
+/// The adapters mount it behind [`policy`](Self::policy) and [`wording`](Self::wording).
+#[derive(Debug, Clone)]
+pub struct KeysApi(Arc<Parts>);
+
+#[derive(Debug, Clone)]
+struct Parts {
+    registry: Arc<dyn KeyRegistry>,
+    keys: Arc<ApiKeys>,
+    clock: Arc<dyn Clock>,
+}
+
+impl KeysApi {
+    /// Manages the keys that `keys` accepts. `registry` must be the same store.
+    pub fn new(registry: Arc<dyn KeyRegistry>, keys: impl Into<Arc<ApiKeys>>) -> Self {
+        Self(Arc::new(Parts { registry, keys: keys.into(), clock: Arc::new(SystemClock) }))
+    }
+
+    /// Sets where the time comes from; the system's clock by default.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        Arc::make_mut(&mut self.0).clock = clock;
+        self
+    }
+
+    /// What the caller of every one of these routes must be: the holder of a master key.
+    pub fn policy() -> Policy {
+        Policy::role(Role::Master)
+    }
+
+    /// The texts that this API has for refusals of the credential.
+    pub fn wording(kind: RejectionKind) -> Option<&'static str> {
+        use RejectionKind as Kind;
+        match kind {
+            Kind::MissingCredential => Some("Missing x-api-key header"),
+            Kind::InvalidToken
+            | Kind::TokenExpired
+            | Kind::InvalidApiKey
+            | Kind::KeyRevoked
+            | Kind::KeyExpired => Some("Invalid API key"),
+            Kind::InsufficientPermissions => Some(operator::MASTERS_ONLY),
+            _ => None,
+        }
+    }
+
+    /// `POST /keys`: makes a key and shows it, this once.
+    ///
+    /// # Errors
+    ///
+    /// The reason to refuse the request.
+    pub async fn create(&self, operator: &Operator, body: &[u8]) -> Result<Reply, Rejection> {
+        let parts = &self.0;
+        let wanted = NewKey::read(Members::parse(body)?, operator, parts.clock.now())?;
+        let plain = parts.generate()?;
+        let digest = plain.digest();
+        let record = parts.add(wanted, digest, plain.masked(), operator.actor()).await?;
+        Ok(Reply::json(201, &Shown::new(&record, Some(&plain))))
+    }
+
+    /// Takes over a key that was issued elsewhere. The body is that of [`create`](Self::create)
+    /// with one member more: `key`, the plain text of a key in one of the known shapes, or
+    /// `digest`, its SHA-256 in hexadecimal. The answer shows no key.
+    ///
+    /// # Errors
+    ///
+    /// The reason to refuse it; [`RequestConflict`](RejectionKind::RequestConflict) where the key
+    /// is known already.
+    pub async fn import(&self, operator: &Operator, body: &[u8]) -> Result<Reply, Rejection> {
+        let parts = &self.0;
+        let mut members = Members::parse(body)?;
+        let (digest, display) = new_key::imported(&mut members, parts.keys.key_format())?;
+        let wanted = NewKey::read(members, operator, parts.clock.now())?;
+        let record = parts.add(wanted, digest, display, operator.actor()).await?;
+        Ok(Reply::json(201, &Shown::new(&record, None)))
+    }
+
+    /// `GET /keys`: a page of keys, newest first. `query` is the query of the URL, as it was sent.
+    ///
+    /// # Errors
+    ///
+    /// The reason to refuse the request.
+    pub async fn list(&self, query: Option<&str>) -> Result<Reply, Rejection> {
+        let listing = Listing::parse(query.unwrap_or_default())?;
+        let parts = &self.0;
+        let query = listing.query(parts.clock.now());
+        let page = async { parts.registry.list(&query).await.map_err(outage) };
+        let page = body::within(READ_DEADLINE, page).await?;
+        let cursor = page.next.as_ref().map(|place| listing.cursor(place));
+        Ok(Reply::json(200, &Page::new(&page.keys, cursor)))
+    }
+
+    /// `GET /keys/{id}`: one key, in whatever state, with its history.
+    ///
+    /// # Errors
+    ///
+    /// The reason to refuse the request.
+    pub async fn show(&self, id: &str) -> Result<Reply, Rejection> {
+        let id = key_id(id)?;
+        let registry = &self.0.registry;
+        let found = async {
+            let record = registry.get(&id).await.map_err(outage)?.ok_or_else(not_found)?;
+            let history = registry.history(&id, MAX_HISTORY).await.map_err(outage)?;
+            Ok((record, history))
+        };
+        let (record, history) = body::within(READ_DEADLINE, found).await?;
+        Ok(Reply::json(200, &KeyView::with_history(&record, &history)))
+    }
+
+    /// `DELETE /keys/{id}`: kills every secret of this id. No request on this instance that starts
+    /// after the return succeeds with one.
+    ///
+    /// # Errors
+    ///
+    /// The reason to refuse the request.
+    pub async fn revoke(&self, operator: &Operator, id: &str) -> Result<Reply, Rejection> {
+        let id = key_id(id)?;
+        let (parts, actor) = (self.0.clone(), operator.actor().clone());
+        body::carry_out(async move {
+            let now = parts.clock.now();
+            let revoked = parts.registry.revoke(&id, &actor, now).await.map_err(outage)?;
+            parts.keys.store().forget(&revoked.ok_or_else(not_found)?);
+            Ok(Reply::empty())
+        })
+        .await
+    }
+
+    /// `POST /keys/{id}/rotate`: a new secret under the same id, shown this once; the old one dies
+    /// at once. The body is empty, or an object without members.
+    ///
+    /// # Errors
+    ///
+    /// The reason to refuse the request; [`KeyNotRotatable`](RejectionKind::KeyNotRotatable) for a
+    /// payment key, for one that is over, and for a master's key unless the operator is on the
+    /// host.
+    pub async fn rotate(
+        &self,
+        operator: &Operator,
+        id: &str,
+        body: &[u8],
+    ) -> Result<Reply, Rejection> {
+        if !body.is_empty() && !Members::parse(body)?.is_empty() {
+            return Err(invalid("A rotation takes no members"));
+        }
+        let id = key_id(id)?;
+        let (parts, operator) = (self.0.clone(), operator.clone());
+        body::carry_out(async move { parts.rotate(&operator, &id).await }).await
+    }
+
+    /// Removes keys that were expired or revoked 30 days ago, up to `limit`, and says how many. To
+    /// be called every now and then. Until then their holders are told why they are refused.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store can't.
+    pub async fn purge(&self, limit: u32) -> Result<u32, StoreError> {
+        let before = self.0.clock.now().minus(RETENTION);
+        self.0.registry.purge_keys(before, limit).await
+    }
+
+    /// The refusal of a path without an id.
+    pub fn missing_id() -> Rejection {
+        invalid("Missing key id")
+    }
+}
+
+impl Parts {
+    async fn add(
+        self: &Arc<Self>,
+        wanted: NewKey,
+        digest: KeyDigest,
+        display: String,
+        actor: &Actor,
+    ) -> Result<KeyRecord, Rejection> {
+        let mut record = wanted.record(KeyId::generate(), digest, self.clock.now());
+        record.display = display;
+        let (parts, actor) = (self.clone(), actor.clone());
+        body::carry_out(async move {
+            parts.registry.insert(&record, &actor).await.map_err(known_or_outage)?;
+            parts.keys.store().forget(&record.digest);
+            Ok(record)
+        })
+        .await
+    }
+
+    async fn rotate(&self, operator: &Operator, id: &KeyId) -> Result<Reply, Rejection> {
+        for _ in 0..ROTATION_TRIES {
+            let record = self.registry.get(id).await.map_err(outage)?.ok_or_else(not_found)?;
+            self.check_rotatable(operator, &record)?;
+            let plain = self.generate()?;
+            let rotation =
+                Rotation { old: record.digest, new: plain.digest(), display: plain.masked() };
+            let (actor, now) = (operator.actor(), self.clock.now());
+            if self.registry.rotate(id, &rotation, actor, now).await.map_err(outage)? {
+                self.keys.store().forget(&rotation.old);
+                self.keys.store().forget(&rotation.new);
+                return Ok(Reply::json(200, &Shown::new(&record, Some(&plain))));
+            }
+        }
+        Err(Rejection::new(RejectionKind::RequestConflict)
+            .detail("The key is being changed by other requests"))
+    }
+
+    fn check_rotatable(&self, operator: &Operator, record: &KeyRecord) -> Result<(), Rejection> {
+        let ours = match record.grant {
+            Grant::Integrator { role, .. } => operator.may_grant(role),
+            Grant::Payment { .. } => false,
+        };
+        if ours && record.state_at(self.clock.now()) == KeyState::InForce {
+            Ok(())
+        } else {
+            Err(RejectionKind::KeyNotRotatable.into())
+        }
+    }
+
+    fn generate(&self) -> Result<PlainKey, Rejection> {
+        let generated = self.keys.key_format().generate();
+        generated.map_err(|error| Rejection::new(RejectionKind::Internal).cause(error))
+    }
+}
+
+/// What can't be an id is the id of no key.
+fn key_id(text: &str) -> Result<KeyId, Rejection> {
+    KeyId::new(text).map_err(|_| not_found())
+}
+
+fn known_or_outage(error: StoreError) -> Rejection {
+    match error.kind() {
+        StoreErrorKind::Conflict => {
+            Rejection::new(RejectionKind::RequestConflict).detail("This key is known already")
+        }
+        _ => outage(error),
+    }
+}
+
+fn not_found() -> Rejection {
+    Rejection::new(RejectionKind::NotFound).detail("API key not found")
+}

@@ -1,0 +1,153 @@
+use serde_json::{Map, Value};
+
+use super::operator::Operator;
+use crate::{
+    Rejection,
+    api::body::{Members, invalid},
+    apikey::{Grant, KeyDigest, KeyFormat, KeyRecord},
+    domain::{KeyId, Permissions, Role, Timestamp},
+};
+
+/// The longest label, in characters.
+const MAX_LABEL_CHARS: usize = 200;
+/// The longest name of a resource, in bytes.
+const MAX_RESOURCE_BYTES: usize = 64;
+/// The largest permissions and the largest metadata, each in bytes of JSON: 4 KiB.
+const MAX_JSON_BYTES: usize = 4 * 1024;
+
+/// The terms of a key that is to be made.
+pub(super) struct NewKey {
+    role: Role,
+    label: Option<String>,
+    permissions: Option<Permissions>,
+    expires_at: Option<Timestamp>,
+    metadata: Map<String, Value>,
+}
+
+impl NewKey {
+    /// Takes every member; one that is left over is a fault.
+    pub(super) fn read(
+        mut members: Members,
+        operator: &Operator,
+        now: Timestamp,
+    ) -> Result<Self, Rejection> {
+        let new = Self {
+            role: role(members.take("role"), operator)?,
+            label: members.take("label").map(label).transpose()?,
+            permissions: members.take("permissions").map(permissions).transpose()?,
+            expires_at: members.take("expiresAt").map(|value| expiry(&value, now)).transpose()?,
+            metadata: members.take("metadata").map(metadata).transpose()?.unwrap_or_default(),
+        };
+        if !members.is_empty() {
+            // A misspelt expiry must not make a key that never expires.
+            return Err(invalid(
+                "A key takes role, label, permissions, expiresAt and metadata, and nothing else",
+            ));
+        }
+        if new.role == Role::Master && new.permissions.is_some() {
+            return Err(invalid("A master key has no permissions of its own"));
+        }
+        Ok(new)
+    }
+
+    pub(super) fn record(self, id: KeyId, digest: KeyDigest, now: Timestamp) -> KeyRecord {
+        let grant = Grant::Integrator { role: self.role, permissions: self.permissions };
+        let mut record = KeyRecord::of_digest(id, digest, grant, now);
+        record.label = self.label;
+        record.expires_at = self.expires_at;
+        record.metadata = self.metadata;
+        record
+    }
+}
+
+fn role(value: Option<Value>, operator: &Operator) -> Result<Role, Rejection> {
+    let role = value.as_ref().and_then(Value::as_str).and_then(|text| text.parse().ok());
+    role.filter(|role| operator.may_grant(*role))
+        .ok_or_else(|| invalid("role must be \"minter\" or \"read\""))
+}
+
+fn label(value: Value) -> Result<String, Rejection> {
+    let Value::String(label) = value else { return Err(invalid("label must be a string")) };
+    if label.chars().nth(MAX_LABEL_CHARS).is_some() {
+        return Err(invalid("label must have at most 200 characters"));
+    }
+    if label.chars().any(disturbs) {
+        return Err(invalid("label must not hold control characters"));
+    }
+    Ok(label)
+}
+
+/// Whether a character moves, breaks or turns the text around it where it is shown: the controls,
+/// the line separators, and what overrides the direction of writing.
+fn disturbs(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
+}
+
+fn permissions(value: Value) -> Result<Permissions, Rejection> {
+    let shape = "permissions must map resources to some of create, read, update and delete";
+    let small = value.to_string().len() <= MAX_JSON_BYTES;
+    let permissions: Permissions = serde_json::from_value(value).map_err(|_| invalid(shape))?;
+    if !small || !permissions.resources().all(is_resource) {
+        return Err(invalid(
+            "a resource in permissions is 1 to 64 of a-z, A-Z, 0-9, '.', '_', '-' and '/', and \
+             all of them are at most 4 KiB",
+        ));
+    }
+    Ok(permissions)
+}
+
+/// The challenge of a refusal names it, so it must be able to stand there.
+fn is_resource(name: &str) -> bool {
+    (1..=MAX_RESOURCE_BYTES).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte))
+}
+
+fn expiry(value: &Value, now: Timestamp) -> Result<Timestamp, Rejection> {
+    let instant: Option<Timestamp> = value.as_str().and_then(|text| text.parse().ok());
+    let instant = instant.ok_or_else(|| {
+        invalid("expiresAt must be an ISO 8601 instant such as 2026-01-31T12:00:00.000Z")
+    })?;
+    let instant = instant.to_millis();
+    if instant > now { Ok(instant) } else { Err(invalid("expiresAt must be in the future")) }
+}
+
+fn metadata(value: Value) -> Result<Map<String, Value>, Rejection> {
+    let small = value.to_string().len() <= MAX_JSON_BYTES;
+    match value {
+        Value::Object(metadata) if small => Ok(metadata),
+        Value::Object(_) => Err(invalid("metadata must be at most 4 KiB")),
+        _ => Err(invalid("metadata must be an object")),
+    }
+}
+
+/// The digest of a key that was issued elsewhere, and what may be shown of it.
+pub(super) fn imported(
+    members: &mut Members,
+    format: &KeyFormat,
+) -> Result<(KeyDigest, String), Rejection> {
+    match (members.take("key"), members.take("digest")) {
+        (Some(key), None) => match key.as_str().and_then(|key| format.recognise(key)) {
+            Some(key) => Ok((key.digest(), key.masked())),
+            None => Err(invalid("key has none of the known shapes, or is mistyped")),
+        },
+        (None, Some(digest)) => match digest.as_str().and_then(bytes_of_hex) {
+            Some(digest) => Ok((KeyDigest::from_bytes(digest), "…".to_owned())),
+            None => Err(invalid("digest must be 64 hexadecimal digits")),
+        },
+        _ => Err(invalid("either key or digest is required")),
+    }
+}
+
+fn bytes_of_hex(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    let digits = text.as_bytes();
+    if digits.len() != 2 * bytes.len() {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        let digit = |at: usize| char::from(pair[at]).to_digit(16);
+        *byte = u8::try_from(digit(0)? << 4 | digit(1)?).ok()?;
+    }
+    Some(bytes)
+}

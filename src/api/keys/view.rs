@@ -1,0 +1,125 @@
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::{
+    apikey::{Grant, KeyEvent, KeyRecord, PlainKey},
+    domain::{KeyId, Permissions, PlanId, ResourceId, Role, Timestamp},
+};
+
+/// A key as lists show it: nothing of it that is secret.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct KeyView<'a> {
+    id: &'a KeyId,
+    display: &'a str,
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    permissions: Option<&'a Permissions>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource_id: Option<&'a ResourceId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan_id: Option<&'a PlanId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<&'a str>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    metadata: &'a Map<String, Value>,
+    created_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revoked_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_used_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    history: Option<&'a [KeyEvent]>,
+}
+
+/// A page of a listing.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Page<'a> {
+    keys: Vec<KeyView<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
+}
+
+/// A key that was just made, with its plain text, which is shown nowhere else.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Shown<'a> {
+    id: &'a KeyId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    permissions: Option<&'a Permissions>,
+    created_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    metadata: &'a Map<String, Value>,
+}
+
+impl<'a> KeyView<'a> {
+    fn new(record: &'a KeyRecord) -> Self {
+        let (role, permissions) = granted(record);
+        let (resource_id, plan_id) = match &record.grant {
+            Grant::Payment { resource_id, plan_id, .. } => (Some(resource_id), Some(plan_id)),
+            Grant::Integrator { .. } => (None, None),
+        };
+        Self {
+            id: &record.id,
+            display: &record.display,
+            kind: record.kind().as_str(),
+            role: role.map(Role::as_str),
+            permissions,
+            resource_id,
+            plan_id,
+            label: record.label.as_deref(),
+            metadata: &record.metadata,
+            created_at: record.created_at,
+            expires_at: record.expires_at,
+            revoked_at: record.revoked_at,
+            last_used_at: record.last_used_at,
+            history: None,
+        }
+    }
+
+    pub(super) fn with_history(record: &'a KeyRecord, history: &'a [KeyEvent]) -> Self {
+        Self { history: Some(history), ..Self::new(record) }
+    }
+}
+
+impl<'a> Page<'a> {
+    pub(super) fn new(keys: &'a [KeyRecord], next_cursor: Option<String>) -> Self {
+        Self { keys: keys.iter().map(KeyView::new).collect(), next_cursor }
+    }
+}
+
+impl<'a> Shown<'a> {
+    pub(super) fn new(record: &'a KeyRecord, key: Option<&'a PlainKey>) -> Self {
+        let (role, permissions) = granted(record);
+        Self {
+            id: &record.id,
+            key: key.map(PlainKey::expose),
+            role: role.map(Role::as_str),
+            label: record.label.as_deref(),
+            permissions,
+            created_at: record.created_at,
+            expires_at: record.expires_at,
+            metadata: &record.metadata,
+        }
+    }
+}
+
+fn granted(record: &KeyRecord) -> (Option<Role>, Option<&Permissions>) {
+    match &record.grant {
+        Grant::Integrator { role, permissions } => (Some(*role), permissions.as_ref()),
+        Grant::Payment { permissions, .. } => (None, permissions.as_ref()),
+    }
+}

@@ -1,0 +1,123 @@
+use axum::{
+    Router,
+    extract::{FromRequestParts, Path, RawQuery, Request, rejection::PathRejection},
+    response::Response,
+    routing::{MethodFilter, get, on, post},
+};
+use http::request::Parts;
+
+use super::body::{answer, read, read_if_any};
+use crate::{
+    AuthLayer, Identity, Rejection, RejectionKind, Validator,
+    api::{KeysApi, Operator},
+};
+
+/// The keys API, under `/keys`, for the holders of a master key that `validator` accepts. To be
+/// merged into a router that ends with [`with_problem_fallbacks`](super::with_problem_fallbacks).
+///
+/// | method, path | |
+/// |---|---|
+/// | `POST /keys` | makes a key and shows it, this once |
+/// | `GET /keys` | a page of keys, newest first |
+/// | `GET /keys/{id}` | one key with its history |
+/// | `POST /keys/{id}/rotate` | a new secret under the same id |
+/// | `DELETE /keys/{id}` | kills every secret of the id |
+pub fn keys_routes<S>(validator: Validator, keys: KeysApi) -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    let auth = AuthLayer::new(validator).policy(KeysApi::policy()).wording(KeysApi::wording);
+    routes::<S, Checked>(keys).route_layer(auth)
+}
+
+/// The keys API behind nothing: whoever reaches it can make and revoke keys. For closed networks
+/// alone.
+pub fn dangerous_keys_routes<S>(keys: KeysApi) -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    routes::<S, Unchecked>(keys)
+}
+
+fn routes<S, C>(keys: KeysApi) -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+    C: FromRequestParts<S, Rejection = Rejection> + Into<Operator> + Send + 'static,
+{
+    let create = {
+        let keys = keys.clone();
+        async move |caller: C, request: Request| {
+            let body = read(request).await?;
+            keys.create(&caller.into(), &body).await.map(answer)
+        }
+    };
+    let list = {
+        let keys = keys.clone();
+        async move |RawQuery(query): RawQuery| keys.list(query.as_deref()).await.map(answer)
+    };
+    let show = {
+        let keys = keys.clone();
+        async move |id: KeyPath| keys.show(&text(id)?).await.map(answer)
+    };
+    let revoke = {
+        let keys = keys.clone();
+        async move |caller: C, id: KeyPath| {
+            keys.revoke(&caller.into(), &text(id)?).await.map(answer)
+        }
+    };
+    let rotate = async move |caller: C, id: KeyPath, request: Request| {
+        let body = read_if_any(request).await?;
+        keys.rotate(&caller.into(), &text(id)?, &body).await.map(answer)
+    };
+    let missing_id = async || -> Result<Response, Rejection> { Err(KeysApi::missing_id()) };
+    let needs_id = MethodFilter::GET.or(MethodFilter::DELETE);
+    Router::new()
+        .route("/keys", get(list).post(create).delete(missing_id))
+        .route("/keys/", on(needs_id, missing_id))
+        .route("/keys/{id}", get(show).delete(revoke))
+        .route("/keys/{id}/rotate", post(rotate))
+}
+
+/// The id in a path, which may be escaped bytes that are no text.
+type KeyPath = Result<Path<String>, PathRejection>;
+
+fn text(id: KeyPath) -> Result<String, Rejection> {
+    // What can't be an id is the id of no key.
+    Ok(id.map_or_else(|_| String::new(), |Path(id)| id))
+}
+
+/// The caller whom the layer has let in.
+struct Checked(Operator);
+
+/// Whoever calls.
+struct Unchecked;
+
+impl<S: Send + Sync> FromRequestParts<S> for Checked {
+    type Rejection = Rejection;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
+        let identity = parts.extensions.get::<Identity>();
+        let identity = identity.ok_or_else(|| Rejection::from(RejectionKind::Internal))?;
+        Operator::of(identity).map(Self)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Unchecked {
+    type Rejection = Rejection;
+
+    async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Self, Rejection> {
+        Ok(Self)
+    }
+}
+
+impl From<Checked> for Operator {
+    fn from(Checked(operator): Checked) -> Self {
+        operator
+    }
+}
+
+impl From<Unchecked> for Operator {
+    fn from(Unchecked: Unchecked) -> Self {
+        Self::dangerous_unchecked()
+    }
+}

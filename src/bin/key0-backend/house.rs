@@ -1,0 +1,66 @@
+//! What is done besides answering requests: writing down when keys were used, clearing away what is
+//! past its time.
+
+use std::time::Duration;
+
+use key0_auth::{
+    api::{IssueToken, KeysApi},
+    error::StoreError,
+    store::KeyUsage,
+};
+
+use crate::logging::Chain;
+
+/// How often the house is kept; the uses of keys are written as often.
+const ROUND: Duration = Duration::from_secs(60);
+/// How much is cleared away in one transaction.
+const LIMIT: u32 = 1_000;
+/// How long the last uses may take to be written at the end.
+const LAST_WRITE: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Clone)]
+pub(crate) struct House {
+    issue_token: IssueToken,
+    keys: KeysApi,
+    usage: KeyUsage,
+}
+
+impl House {
+    pub(crate) fn new(issue_token: IssueToken, keys: KeysApi, usage: KeyUsage) -> Self {
+        Self { issue_token, keys, usage }
+    }
+
+    /// Goes round for ever.
+    pub(crate) async fn keep(self) {
+        loop {
+            report("old nonces were not forgotten", self.forget_nonces().await);
+            report("old keys were not purged", self.purge_keys().await);
+            tokio::time::sleep(ROUND).await;
+            report("the last uses of keys were not written", self.usage.flush().await);
+        }
+    }
+
+    /// Writes what would be lost, once no request comes any more.
+    pub(crate) async fn close(self) {
+        match tokio::time::timeout(LAST_WRITE, self.usage.flush()).await {
+            Ok(written) => report("the last uses of keys were not written", written),
+            Err(_) => tracing::warn!("the last uses of keys were not written in {LAST_WRITE:?}"),
+        }
+    }
+
+    async fn forget_nonces(&self) -> Result<(), StoreError> {
+        while self.issue_token.forget_old_nonces(LIMIT).await? == LIMIT {}
+        Ok(())
+    }
+
+    async fn purge_keys(&self) -> Result<(), StoreError> {
+        while self.keys.purge(LIMIT).await? == LIMIT {}
+        Ok(())
+    }
+}
+
+fn report(what: &str, done: Result<(), StoreError>) {
+    if let Err(error) = done {
+        tracing::warn!(error = %Chain(&error), "{what}");
+    }
+}

@@ -1,0 +1,150 @@
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use super::registry::KeyRegistry;
+use crate::{
+    apikey::KeyRecord,
+    domain::{KeyId, Timestamp},
+    error::StoreError,
+};
+
+/// 32 KiB. Two keys that share a place, and are both in use, are noted more often than once a
+/// minute; they are still written once.
+const PLACES: usize = 4_096;
+/// How many keys are remembered until they are written; the uses of further ones are forgotten.
+const MAX_PENDING: usize = 262_144;
+/// How many uses are written in one transaction.
+const BATCH: usize = 500;
+
+/// When keys were last used: noted on the request path without waiting and, for a key that was
+/// noted in the same minute, without a lock; written by [`flush`](Self::flush).
+///
+/// Call `flush` once a minute, and at the end. Then a key costs one write a minute at most, and
+/// a crash loses a minute at most. Clones are the same.
+#[derive(Clone)]
+pub struct KeyUsage(Arc<Shared>);
+
+struct Shared {
+    registry: Arc<dyn KeyRegistry>,
+    /// The keys that were noted last: a part of the digest and the minute in one number.
+    recent: Box<[AtomicU64]>,
+    pending: Mutex<HashMap<KeyId, Timestamp>>,
+}
+
+impl KeyUsage {
+    /// Nothing noted yet; uses will be written to this store.
+    pub fn new(registry: Arc<dyn KeyRegistry>) -> Self {
+        let recent = std::iter::repeat_with(AtomicU64::default).take(PLACES).collect();
+        Self(Arc::new(Shared { registry, recent, pending: Mutex::default() }))
+    }
+
+    /// A key is used now.
+    pub(crate) fn note(&self, record: &KeyRecord, now: Timestamp) {
+        // A digest's bytes are evenly spread.
+        let [a, b, c, d, e, f, g, h, low, high, ..] = *record.digest.as_bytes();
+        let minute = now.as_seconds().div_euclid(60).cast_unsigned();
+        let mark = u64::from_le_bytes([a, b, c, d, e, f, g, h]) ^ minute;
+        let place = usize::from(u16::from_le_bytes([low, high])) % PLACES;
+        if self.0.recent[place].load(Ordering::Relaxed) == mark {
+            return;
+        }
+        self.0.recent[place].store(mark, Ordering::Relaxed);
+        let mut pending = self.pending();
+        if pending.len() < MAX_PENDING || pending.contains_key(&record.id) {
+            remember(&mut pending, record.id.clone(), now);
+        }
+    }
+
+    /// Writes what was noted since the last call.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store can't; what it has not taken is written by the next call.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        let batches = self.pending().len().div_ceil(BATCH);
+        for _ in 0..batches {
+            // One batch at a time, so that a call that is given up loses no more than that.
+            let batch: Vec<_> = self.pending().extract_if(|_, _| true).take(BATCH).collect();
+            if let Err(error) = self.0.registry.touch(&batch).await {
+                let mut pending = self.pending();
+                for (id, used_at) in batch {
+                    remember(&mut pending, id, used_at);
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn pending(&self) -> MutexGuard<'_, HashMap<KeyId, Timestamp>> {
+        self.0.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn remember(pending: &mut HashMap<KeyId, Timestamp>, id: KeyId, used_at: Timestamp) {
+    let latest = pending.entry(id).or_insert(used_at);
+    *latest = used_at.max(*latest);
+}
+
+impl fmt::Debug for KeyUsage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyUsage").field("pending", &self.pending().len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        KeyStore, MemoryStore,
+        apikey::{Grant, KeyFormat},
+        domain::{Actor, Role},
+    };
+
+    fn record() -> KeyRecord {
+        let key = KeyFormat::default().generate().expect("random bytes");
+        let grant = Grant::Integrator { role: Role::Read, permissions: None };
+        KeyRecord::new(KeyId::generate(), &key, grant, Timestamp::from_seconds(0))
+    }
+
+    async fn used_at(store: &MemoryStore, record: &KeyRecord) -> Option<Timestamp> {
+        store.get(&record.id).await.expect("it answers").expect("it is there").last_used_at
+    }
+
+    #[tokio::test]
+    async fn the_first_use_in_a_minute_is_written_by_the_flush_and_not_before() {
+        let (store, record) = (MemoryStore::new(), record());
+        store.insert(&record, &Actor::host()).await.expect("it is new");
+        let usage = KeyUsage::new(Arc::new(store.clone()));
+        for (second, written) in [(60, 60), (61, 60), (119, 60), (120, 120), (90, 120)] {
+            let before = used_at(&store, &record).await;
+            usage.note(&record, Timestamp::from_seconds(second));
+            assert_eq!(used_at(&store, &record).await, before);
+            usage.flush().await.expect("it writes");
+            let expected = Some(Timestamp::from_seconds(written));
+            assert_eq!(used_at(&store, &record).await, expected, "{second}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_number_of_keys_that_are_remembered_is_bounded() {
+        let usage = KeyUsage::new(Arc::new(MemoryStore::new()));
+        let mut record = record();
+        for i in 0..=MAX_PENDING as u64 {
+            let mut digest = [0; 32];
+            digest[..8].copy_from_slice(&i.to_le_bytes());
+            record.digest = crate::apikey::KeyDigest::from_bytes(digest);
+            record.id = KeyId::new(&i.to_string()).expect("legal");
+            usage.note(&record, Timestamp::from_seconds(60));
+        }
+        assert_eq!(usage.pending().len(), MAX_PENDING);
+        usage.flush().await.expect("unknown ids are passed over");
+        assert_eq!(usage.pending().len(), 0);
+    }
+}
