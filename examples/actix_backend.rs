@@ -33,7 +33,7 @@ use key0_auth::{
     api::{HandlerError, IssueToken, KeysApi, PaymentHandler, PaymentReceived},
     apikey::{BootstrapKeys, IssuanceSecrets},
     domain::{PlanId, ResourceId, Role, Secret, SecretSet, SystemClock, check_secrets_differ},
-    store::{KeyRegistry, Payment, PaymentStore},
+    store::{KeyRegistry, KeyUsage, Payment, PaymentStore},
     token::VerifyingKey,
 };
 use serde::Serialize;
@@ -53,6 +53,7 @@ struct Backend {
     internal: Arc<InternalAuth>,
     issue_token: IssueToken,
     keys_api: KeysApi,
+    usage: KeyUsage,
     payment_received: PaymentReceived,
 }
 
@@ -67,15 +68,8 @@ async fn main() -> Outcome {
     let host: IpAddr = env::var("HOST").map_or(Ok([127, 0, 0, 1].into()), |host| host.parse())?;
     let port: u16 = env::var("PORT").map_or(Ok(3000), |port| port.parse())?;
 
-    let issue_token = backend.issue_token.clone();
-    actix_web::rt::spawn(async move {
-        loop {
-            if let Err(error) = issue_token.forget_old_nonces(1_000).await {
-                eprintln!("old nonces were not forgotten: {error}");
-            }
-            sleep(HOUSEKEEPING).await;
-        }
-    });
+    let usage = backend.usage.clone();
+    actix_web::rt::spawn(backend.clone().keep_house());
     let server = HttpServer::new(move || {
         let responder = backend.validator.responder();
         App::new()
@@ -87,7 +81,8 @@ async fn main() -> Outcome {
     for address in server.addrs() {
         println!("listening on    http://{address}");
     }
-    Ok(server.run().await?)
+    server.run().await?;
+    Ok(usage.flush().await?)
 }
 
 impl Backend {
@@ -121,7 +116,9 @@ impl Backend {
         let tokens = Arc::new(tokens.build()?);
         let bootstrap =
             keys.into_iter().fold(BootstrapKeys::new(), |keys, (role, key)| keys.key(role, key));
-        let keys = Arc::new(ApiKeys::new(store.clone()).bootstrap(bootstrap));
+        let usage = KeyUsage::new(store.clone());
+        let keys = ApiKeys::new(store.clone()).usage(usage.clone()).bootstrap(bootstrap);
+        let keys = Arc::new(keys);
         let validator =
             Validator::builder().access_tokens(tokens.clone()).api_keys(keys.clone()).build()?;
 
@@ -141,8 +138,22 @@ impl Backend {
             internal: Arc::new(internal_auth.build()?),
             issue_token: IssueToken::new(store.clone(), keys.clone(), issuance),
             keys_api: KeysApi::new(store.clone(), keys),
+            usage,
             payment_received: PaymentReceived::with_handler(store, clock, PrintPayment),
         })
+    }
+
+    /// Clears away what is past its time, and writes down when keys were used.
+    async fn keep_house(self) {
+        loop {
+            let forgotten = self.issue_token.forget_old_nonces(1_000).await;
+            let purged = self.keys_api.purge(1_000).await;
+            let written = self.usage.flush().await;
+            if let Err(error) = forgotten.and(purged).and(written) {
+                eprintln!("the house is not in order: {error}");
+            }
+            sleep(HOUSEKEEPING).await;
+        }
     }
 
     fn routes(&self) -> Routes {

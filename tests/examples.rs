@@ -17,6 +17,7 @@ use self::process::{
     token_secret,
 };
 
+const MASTER_KEY: &str = "hush-a-master-key-of-these-tests-32-bytes";
 const PHOTO: &str = "/photos/photo-1";
 
 /// A running example, and the credential that it tells of.
@@ -156,7 +157,7 @@ fn actix_backend() {
         setup
             .set("KEY0_ACCESS_TOKEN_SECRET", TOKEN_SECRET)
             .set("INTERNAL_AUTH_SECRET", INTERNAL_SECRET)
-            .set("MASTER_API_KEYS", "hush-a-master-key-of-these-tests-32-bytes")
+            .set("MASTER_API_KEYS", MASTER_KEY)
     };
     let Some(example) = Example::start_with("actix_backend", set) else { return };
     let ids = ["requestId", "challengeId", "resourceId", "planId", "txHash"];
@@ -186,6 +187,16 @@ fn actix_backend() {
         several.write_all(&kept.bytes()).unwrap();
         assert_eq!(read_answer(&mut several, false).unwrap().status, 200);
     }
+    let new = Request::post("/keys", &json!({"role": "read"})).header("x-api-key", MASTER_KEY);
+    let made = new.send(example.backend.public);
+    assert_eq!(made.status, 201, "{made:?}");
+    let list =
+        || Request::get("/keys").header("x-api-key", MASTER_KEY).send(example.backend.public);
+    assert_eq!(list().json()["keys"][0]["id"], made.member("id"));
+    let path = format!("/keys/{}", made.member("id"));
+    let gone = Request::new("DELETE", &path).header("x-api-key", MASTER_KEY);
+    assert_eq!(gone.send(example.backend.public).status, 204);
+    assert_eq!(list().json(), json!({"keys": []}));
     example.backend.wait_for_log("payment photo-1 for photo-1", 1);
     // No secret is printed.
     example.backend.kill();

@@ -12,16 +12,19 @@ use actix_web::{
 use key0_auth::{
     ApiKeys, Identity, MemoryStore, Policy, RejectionKind,
     actix::{
-        InternalAuthMiddleware, Routes, dangerous_issue_token, dangerous_payment_received,
-        internal_routes,
+        InternalAuthMiddleware, Routes, dangerous_issue_token, dangerous_keys_routes,
+        dangerous_payment_received, internal_routes, keys_routes,
     },
-    api::{IssueToken, PaymentReceived},
+    api::{IssueToken, KeysApi, PaymentReceived},
     apikey::IssuanceSecrets,
     auth::{InternalCaller, InternalStrategy, Responder},
     domain::{Claims, Secret, SecretSet, SystemClock},
 };
 
-use crate::{INTERNAL_SECRET, MASTER_KEY, auth, bearer, internal, kind, text, token};
+use crate::{
+    INTERNAL_SECRET, MASTER_KEY, auth, bearer, internal, kind, store as store_of_tests, text,
+    token, validator,
+};
 
 fn at(method: &str, path: &str, credential: Option<&str>) -> TestRequest {
     let request = match credential {
@@ -243,6 +246,39 @@ async fn a_policy_in_a_handler_judges_the_decoded_id() {
     ] {
         let response = call_service(&app, at("GET", path, Some(credential)).to_request()).await;
         assert_eq!(response.status(), status, "{path}");
+    }
+}
+
+/// The keys API is for masters, unless it is said otherwise.
+#[actix_web::test]
+async fn keys_are_managed_by_masters_alone_unless_it_is_said_otherwise() {
+    let store = Arc::new(MemoryStore::new());
+    let keys = KeysApi::new(store.clone(), ApiKeys::new(store));
+    let guarded = keys_routes(validator(&store_of_tests()), keys.clone());
+    let responder = Responder::default();
+    let app = App::new().configure(guarded.with_problem_fallbacks(&responder)).service(
+        web::scope("/open")
+            .configure(dangerous_keys_routes(keys).with_problem_fallbacks(&responder)),
+    );
+    let app = init_service(app).await;
+    let new = serde_json::json!({"role": "read"});
+    for (path, credential, status) in [
+        ("/keys", None, 401),
+        ("/keys", Some(&*token("basic")), 403),
+        ("/keys", Some(MASTER_KEY), 201),
+        ("/open/keys", None, 201),
+        ("/open/keys", Some("a.b.c"), 201),
+    ] {
+        let request = at("POST", path, credential).set_json(&new).to_request();
+        assert_eq!(call_service(&app, request).await.status(), status, "{path} {credential:?}");
+    }
+    for (path, credential, status) in
+        [("/keys", None, 401), ("/keys", Some(MASTER_KEY), 200), ("/open/keys", None, 200)]
+    {
+        let response = call_service(&app, at("GET", path, credential).to_request()).await;
+        assert_eq!(response.status(), status, "{path}");
+        let listed: serde_json::Value = serde_json::from_str(&text(response).await).unwrap();
+        assert_eq!(listed["keys"].as_array().map(Vec::len), (status == 200).then_some(3));
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
     key_store::TestStore,
 };
 
-const MASTER_KEY: &str = "a-master-key-of-the-configuration-1";
+pub(crate) const MASTER_KEY: &str = "a-master-key-of-the-configuration-1";
 const PREVIOUS_INTERNAL_SECRET: &str = "previous-internal-secret-of-32-bytes";
 const AUDIENCE: &str = "backend-service";
 
