@@ -1,14 +1,24 @@
 //! Extractors, and routes whose callers are told of the path, the method and the credential in
 //! this order.
 
-use std::sync::Arc;
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use actix_web::{
     App,
+    dev::{Payload, ServiceRequest},
+    error::PayloadError,
     http::Method,
+    middleware::{Next, from_fn},
     test::{TestRequest, call_service, init_service},
     web::{self, Path},
 };
+use bytes::Bytes;
+use http_body::{Body, Frame};
+use http_body_util::BodyDataStream;
 use key0_auth::{
     ApiKeys, Identity, MemoryStore, Policy, RejectionKind,
     actix::{
@@ -246,6 +256,45 @@ async fn a_policy_in_a_handler_judges_the_decoded_id() {
     ] {
         let response = call_service(&app, at("GET", path, Some(credential)).to_request()).await;
         assert_eq!(response.status(), status, "{path}");
+    }
+}
+
+/// A body of 8 KiB at a time that has no end. Nobody may want to see it.
+struct Endless(usize);
+
+impl Body for Endless {
+    type Data = Bytes;
+    type Error = PayloadError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, PayloadError>>> {
+        self.0 += 1;
+        assert!(self.0 < 64, "half a MiB was read");
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[b' '; 8 * 1024])))))
+    }
+}
+
+/// Whatever is announced, no more is read than an endpoint takes.
+#[actix_web::test]
+async fn a_body_without_an_end_is_refused() {
+    let store = Arc::new(MemoryStore::new());
+    let received = PaymentReceived::new(store.clone(), Arc::new(SystemClock));
+    let keys = KeysApi::new(store.clone(), ApiKeys::new(store));
+    let routes = dangerous_keys_routes(keys)
+        .route("/paid", Method::POST, dangerous_payment_received(received))
+        .with_problem_fallbacks(&Responder::default());
+    let endless = from_fn(|mut request: ServiceRequest, next: Next<_>| {
+        let payload = Box::pin(BodyDataStream::new(Endless(0)));
+        request.set_payload(Payload::Stream { payload });
+        next.call(request)
+    });
+    let app = init_service(App::new().configure(routes).wrap(endless)).await;
+    for path in ["/paid", "/keys", "/keys/some-id/rotate"] {
+        let request = at("POST", path, None).insert_header(("content-type", "application/json"));
+        let response = call_service(&app, request.to_request()).await;
+        assert_eq!(kind(&response), Some(RejectionKind::BodyTooLarge), "{path}");
     }
 }
 
