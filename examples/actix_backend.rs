@@ -264,7 +264,7 @@ impl PaymentHandler for PrintPayment {
 }
 
 /// What every request has: a limit on time, an answer to panics, and an id.
-async fn observe(
+pub(crate) async fn observe(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {

@@ -2,9 +2,14 @@
 #![cfg(all(feature = "backend", feature = "axum", feature = "actix", unix))]
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+#[allow(dead_code)]
+#[path = "../examples/actix_backend.rs"]
+mod actix_backend_source;
 mod process;
 
-use std::time::Duration;
+use std::{future::pending, time::Duration};
+
+use actix_web::{App, middleware::from_fn, test as actix, web};
 
 use key0_auth::{
     domain::{Claims, Clock, SystemClock},
@@ -200,6 +205,36 @@ fn actix_backend() {
     example.backend.wait_for_log("payment photo-1 for photo-1", 1);
     // No secret is printed.
     example.backend.kill();
+}
+
+/// No route of the example panics or hangs, so these do.
+#[actix_web::test]
+async fn actix_backend_answers_panics_and_delays() {
+    let panic = async || -> &str { panic!("the words of a panic") };
+    let app = App::new()
+        .route("/panic", web::get().to(panic))
+        .route("/hang", web::get().to(async || pending::<&str>().await))
+        .route("/fine", web::get().to(async || "fine"))
+        .wrap(from_fn(actix_backend_source::observe));
+    let app = actix::init_service(app).await;
+    tokio::time::pause();
+    for (path, status, code) in [
+        ("/panic", 500, "internal_error"),
+        ("/hang", 408, "request_timeout"),
+        ("/fine", 200, "fine"),
+    ] {
+        let request = actix::TestRequest::with_uri(path).insert_header(("x-request-id", "mine"));
+        // What fails further inside becomes a response only in the server.
+        let answer = match actix::try_call_service(&app, request.to_request()).await {
+            Ok(response) => response.into_parts().1.map_into_boxed_body(),
+            Err(error) => error.error_response(),
+        };
+        assert_eq!(answer.status(), status, "{path}");
+        assert_eq!(answer.headers().get("x-request-id").unwrap(), "mine", "{path}");
+        let body = actix_web::body::to_bytes(answer.into_body()).await.unwrap();
+        let body = String::from_utf8(body.to_vec()).unwrap();
+        assert!(body.contains(code) && !body.contains("words"), "{path}: {body}");
+    }
 }
 
 /// Faults of the configuration end it before it listens.
