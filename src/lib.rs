@@ -6,7 +6,8 @@
 //!
 //! - [`Validator`] turns the headers of a request into an [`Identity`] or a [`Rejection`].
 //! - [`Policy`] says what the identity must be allowed to do.
-//! - [`InternalAuth`] judges Key0's own calls; [`api`] answers them.
+//! - [`InternalAuth`] judges Key0's own calls; [`api`] answers them, and those of operators who
+//!   manage keys.
 //! - `AuthLayer` and `InternalAuthLayer` do it for any tower stack (feature `tower`), the module
 //!   `axum` adds extractors and routes (feature `axum`); the module `actix` is all of that for
 //!   actix-web (feature `actix`).

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod internal;
+mod keys;
 mod lifecycle;
 mod limits;
 mod order;

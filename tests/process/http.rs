@@ -216,6 +216,11 @@ pub(crate) fn read_answer(stream: &mut impl Read, to_head: bool) -> io::Result<A
         if answer.header("connection") == Some("close") {
             reader.read_to_end(&mut answer.body)?;
         }
+    } else if status == 204 {
+        // Has no body, and says nothing of its length (RFC 9110, section 15.3.5).
+        if answer.header("content-length").is_some() {
+            return Err(broken("a length without a body"));
+        }
     } else if let Some(length) = answer.header("content-length") {
         let length = length.parse().map_err(|_| broken("no length"))?;
         answer.body = vec![0; length];
