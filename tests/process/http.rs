@@ -211,7 +211,7 @@ pub(crate) fn read_answer(stream: &mut impl Read, to_head: bool) -> io::Result<A
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
     let mut answer = Answer { status, headers, body: Vec::new() };
-    if to_head || answer.status == 204 {
+    if to_head {
         // Whatever follows would be a body that must not be there.
         if answer.header("connection") == Some("close") {
             reader.read_to_end(&mut answer.body)?;
