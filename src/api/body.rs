@@ -79,6 +79,35 @@ pub(super) fn can_be_kept(metadata: &Value) -> bool {
         && metadata.to_string().len() <= MAX_METADATA_BYTES
 }
 
+/// Checks what the head of a request says of its body's length. Whatever it says, no more than
+/// [`MAX_BODY_BYTES`] are to be read.
+#[cfg(any(feature = "axum", feature = "actix"))]
+pub(crate) fn check_length(content_length: Option<&[u8]>) -> Result<(), Rejection> {
+    let length = content_length.and_then(|value| str::from_utf8(value).ok()?.parse().ok());
+    if length.is_some_and(|length: u64| length > MAX_BODY_BYTES as u64) {
+        return Err(RejectionKind::BodyTooLarge.into());
+    }
+    Ok(())
+}
+
+/// A body that may be left out, and then its media type, too.
+#[cfg(any(feature = "axum", feature = "actix"))]
+pub(crate) fn empty_or_judged<B: AsRef<[u8]>>(
+    media_type: Result<(), Rejection>,
+    read: Result<B, Rejection>,
+) -> Result<B, Rejection> {
+    match read {
+        Ok(body) if body.as_ref().is_empty() => Ok(body),
+        read => media_type.and(read),
+    }
+}
+
+/// The refusal of a body that ended too early, or that was none.
+#[cfg(any(feature = "axum", feature = "actix"))]
+pub(crate) fn broken_off() -> Rejection {
+    invalid("The request body could not be read to its end")
+}
+
 /// How long an endpoint may take: a second less than Key0 waits.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(9);
 

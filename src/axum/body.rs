@@ -7,7 +7,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use crate::{
     Rejection, RejectionKind,
-    api::{MAX_BODY_BYTES, Reply, check_media_type},
+    api::{MAX_BODY_BYTES, Reply, broken_off, check_length, check_media_type, empty_or_judged},
 };
 
 /// The whole body, once its media type and its size are known to be right.
@@ -19,10 +19,7 @@ pub(super) async fn read(request: Request) -> Result<Vec<u8>, Rejection> {
 /// The same where a body may be left out: then its media type may be, too.
 pub(super) async fn read_if_any(request: Request) -> Result<Vec<u8>, Rejection> {
     let judged = check_media_type(media_type(request.headers()));
-    match collect(request).await {
-        Ok(body) if body.is_empty() => Ok(body),
-        read => judged.and(read),
-    }
+    empty_or_judged(judged, collect(request).await)
 }
 
 fn media_type(headers: &HeaderMap) -> Option<&[u8]> {
@@ -30,16 +27,11 @@ fn media_type(headers: &HeaderMap) -> Option<&[u8]> {
 }
 
 async fn collect(request: Request) -> Result<Vec<u8>, Rejection> {
-    let headers = request.headers();
-    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|length: u64| length > MAX_BODY_BYTES as u64) {
-        return Err(RejectionKind::BodyTooLarge.into());
-    }
+    check_length(request.headers().get(CONTENT_LENGTH).map(HeaderValue::as_bytes))?;
     match Limited::new(request.into_body(), MAX_BODY_BYTES).collect().await {
         Ok(body) => Ok(body.to_bytes().into()),
         Err(error) if error.is::<LengthLimitError>() => Err(RejectionKind::BodyTooLarge.into()),
-        Err(_) => Err(Rejection::new(RejectionKind::InvalidBody)
-            .detail("The request body could not be read to its end")),
+        Err(_) => Err(broken_off()),
     }
 }
 
