@@ -4,14 +4,14 @@ use actix_web::{
     FromRequest, HttpRequest, HttpResponse,
     body::{BodyStream, to_bytes_limited},
     dev::Payload,
-    http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING},
+    http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue},
     web::Bytes,
 };
 
 use super::refusal::{answer, status};
 use crate::{
     Rejection, RejectionKind,
-    api::{MAX_BODY_BYTES, Reply, broken_off, check_announced, check_media_type},
+    api::{MAX_BODY_BYTES, Reply, broken_off, check_length, check_media_type},
 };
 
 type BodyFuture<T> = Pin<Box<dyn Future<Output = Result<T, Rejection>>>>;
@@ -24,11 +24,11 @@ impl FromRequest for JsonBody {
     type Future = BodyFuture<Self>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let announced = announced(request);
-        let payload = payload.take();
+        let judged = check_media_type(header(request, CONTENT_TYPE));
+        let body = collect(request, payload);
         Box::pin(async move {
-            announced?;
-            read(payload).await.map(Self)
+            judged?;
+            body.await.map(Self)
         })
     }
 }
@@ -41,40 +41,36 @@ impl FromRequest for JsonBodyIfAny {
     type Future = BodyFuture<Self>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let headers = request.headers();
-        let length = headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0");
-        let is_announced = length || headers.contains_key(TRANSFER_ENCODING);
-        let announced = if is_announced { announced(request) } else { Ok(()) };
-        // HTTP/2 has bodies that nothing announces.
-        let media_type = check_media_type(header(request, &CONTENT_TYPE));
-        let payload = payload.take();
+        let judged = check_media_type(header(request, CONTENT_TYPE));
+        let body = collect(request, payload);
         Box::pin(async move {
-            announced?;
-            let body = read(payload).await?;
-            if !body.is_empty() {
-                media_type?;
+            match body.await {
+                Ok(body) if body.is_empty() => Ok(Self(body)),
+                read => judged.and(read).map(Self),
             }
-            Ok(Self(body))
         })
     }
 }
 
-fn announced(request: &HttpRequest) -> Result<(), Rejection> {
-    check_announced(header(request, &CONTENT_TYPE), header(request, &CONTENT_LENGTH))
+fn header(request: &HttpRequest, name: HeaderName) -> Option<&[u8]> {
+    request.headers().get(name).map(HeaderValue::as_bytes)
 }
 
-fn header<'a>(
-    request: &'a HttpRequest,
-    name: &actix_web::http::header::HeaderName,
-) -> Option<&'a [u8]> {
-    request.headers().get(name).map(|value| value.as_bytes())
-}
-
-async fn read(payload: Payload) -> Result<Bytes, Rejection> {
-    match to_bytes_limited(BodyStream::new(payload), MAX_BODY_BYTES).await {
-        Ok(Ok(body)) => Ok(body),
-        Ok(Err(_)) => Err(broken_off()),
-        Err(_) => Err(RejectionKind::BodyTooLarge.into()),
+/// The whole body. Nothing of it is read before the future is polled, and none of the request is
+/// held meanwhile.
+fn collect(
+    request: &HttpRequest,
+    payload: &mut Payload,
+) -> impl Future<Output = Result<Bytes, Rejection>> + use<> {
+    let judged = check_length(header(request, CONTENT_LENGTH));
+    let body = BodyStream::new(payload.take());
+    async move {
+        judged?;
+        match to_bytes_limited(body, MAX_BODY_BYTES).await {
+            Ok(Ok(body)) => Ok(body),
+            Ok(Err(_)) => Err(broken_off()),
+            Err(_) => Err(RejectionKind::BodyTooLarge.into()),
+        }
     }
 }
 

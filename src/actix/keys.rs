@@ -46,16 +46,16 @@ where
     };
     let list = {
         let keys = keys.clone();
-        move |request: HttpRequest| {
+        move |caller: C, request: HttpRequest| {
             let (keys, query) = (keys.clone(), request.query_string().to_owned());
-            async move { keys.list(Some(&query)).await.map(reply) }
+            async move { keys.list(&caller.into(), Some(&query)).await.map(reply) }
         }
     };
     let show = {
         let keys = keys.clone();
-        move |id: Path<String>| {
+        move |caller: C, id: Path<String>| {
             let keys = keys.clone();
-            async move { keys.show(&id).await.map(reply) }
+            async move { keys.show(&caller.into(), &id).await.map(reply) }
         }
     };
     let revoke = {

@@ -2,6 +2,7 @@ use std::{borrow::Cow, fmt, time::Duration};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
+use tokio::task::JoinHandle;
 
 use crate::{
     Rejection, RejectionKind,
@@ -67,14 +68,10 @@ pub fn check_media_type(content_type: Option<&[u8]>) -> Result<(), Rejection> {
     }
 }
 
-/// Checks what the head of a request says of its body: the media type, then the length. Whatever
-/// it says, no more than [`MAX_BODY_BYTES`] are to be read.
+/// Checks what a request says of its body's length. Whatever it says, no more than
+/// [`MAX_BODY_BYTES`] are to be read.
 #[cfg(any(feature = "axum", feature = "actix"))]
-pub(crate) fn check_announced(
-    content_type: Option<&[u8]>,
-    content_length: Option<&[u8]>,
-) -> Result<(), Rejection> {
-    check_media_type(content_type)?;
+pub(crate) fn check_length(content_length: Option<&[u8]>) -> Result<(), Rejection> {
     let length = content_length.and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
     if length.is_some_and(|length: u64| length > MAX_BODY_BYTES as u64) {
         return Err(RejectionKind::BodyTooLarge.into());
@@ -86,6 +83,17 @@ pub(crate) fn check_announced(
 #[cfg(any(feature = "axum", feature = "actix"))]
 pub(crate) fn broken_off() -> Rejection {
     invalid("The request body could not be read to its end")
+}
+
+/// The largest metadata that is kept, in bytes of JSON: 4 KiB.
+const MAX_METADATA_BYTES: usize = 4 * 1024;
+/// The deepest metadata that is kept, in levels.
+const MAX_METADATA_DEPTH: usize = 16;
+
+/// Whether a value is small and flat enough to be kept with a key.
+pub(super) fn can_be_kept(metadata: &Value) -> bool {
+    json::is_at_most_deep(metadata, MAX_METADATA_DEPTH)
+        && metadata.to_string().len() <= MAX_METADATA_BYTES
 }
 
 /// How long an endpoint may take: a second less than Key0 waits.
@@ -114,12 +122,23 @@ pub(super) async fn within<T>(
 pub(super) async fn carry_out<T: Send + 'static>(
     work: impl Future<Output = Result<T, Rejection>> + Send + 'static,
 ) -> Result<T, Rejection> {
-    let work = tokio::spawn(work);
-    in_time(async {
-        let panicked = |error| Err(Rejection::new(RejectionKind::Internal).cause(error));
-        work.await.unwrap_or_else(panicked)
-    })
-    .await
+    in_time(finish(&mut tokio::spawn(work))).await
+}
+
+/// The same for work whose fruit is of use to nobody but the caller: it is given up when it takes
+/// too long, so that it is not done after all when the caller was told of an outage.
+pub(super) async fn carry_out_in_time<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Rejection>> + Send + 'static,
+) -> Result<T, Rejection> {
+    let mut work = tokio::spawn(work);
+    let answer = in_time(finish(&mut work)).await;
+    work.abort();
+    answer
+}
+
+async fn finish<T>(work: &mut JoinHandle<Result<T, Rejection>>) -> Result<T, Rejection> {
+    let panicked = |error| Err(Rejection::new(RejectionKind::Internal).cause(error));
+    work.await.unwrap_or_else(panicked)
 }
 
 /// A store's failure as the cause of a refusal.

@@ -11,7 +11,7 @@ mod payment_received;
 
 pub use body::{MAX_BODY_BYTES, Reply, check_media_type};
 #[cfg(any(feature = "axum", feature = "actix"))]
-pub(crate) use body::{broken_off, check_announced};
+pub(crate) use body::{broken_off, check_length};
 pub use issuance::{Decision, HookError, IssuanceHook, IssuanceRequest, OwnCredential, Terms};
 pub use issue_token::IssueToken;
 pub use keys::{KeysApi, Operator};

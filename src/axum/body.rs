@@ -1,30 +1,40 @@
 use axum::{body::Body, extract::Request, response::Response};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{
+    HeaderMap, HeaderValue,
+    header::{CONTENT_LENGTH, CONTENT_TYPE},
+};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use crate::{
     Rejection, RejectionKind,
-    api::{MAX_BODY_BYTES, Reply, broken_off, check_announced},
+    api::{MAX_BODY_BYTES, Reply, broken_off, check_length, check_media_type},
 };
 
 /// The whole body, once its media type and its size are known to be right.
 pub(super) async fn read(request: Request) -> Result<Vec<u8>, Rejection> {
-    let headers = request.headers();
-    let header = |name| headers.get(name).map(|value| value.as_bytes());
-    check_announced(header(CONTENT_TYPE), header(CONTENT_LENGTH))?;
-    match Limited::new(request.into_body(), MAX_BODY_BYTES).collect().await {
-        Ok(body) => Ok(body.to_bytes().into()),
-        Err(error) if error.is::<LengthLimitError>() => Err(RejectionKind::BodyTooLarge.into()),
-        Err(_) => Err(broken_off()),
-    }
+    check_media_type(media_type(request.headers()))?;
+    collect(request).await
 }
 
 /// The same where a body may be left out: then its media type may be, too.
 pub(super) async fn read_if_any(request: Request) -> Result<Vec<u8>, Rejection> {
-    if http_body::Body::is_end_stream(request.body()) {
-        Ok(Vec::new())
-    } else {
-        read(request).await
+    let judged = check_media_type(media_type(request.headers()));
+    match collect(request).await {
+        Ok(body) if body.is_empty() => Ok(body),
+        read => judged.and(read),
+    }
+}
+
+fn media_type(headers: &HeaderMap) -> Option<&[u8]> {
+    headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes)
+}
+
+async fn collect(request: Request) -> Result<Vec<u8>, Rejection> {
+    check_length(request.headers().get(CONTENT_LENGTH).map(HeaderValue::as_bytes))?;
+    match Limited::new(request.into_body(), MAX_BODY_BYTES).collect().await {
+        Ok(body) => Ok(body.to_bytes().into()),
+        Err(error) if error.is::<LengthLimitError>() => Err(RejectionKind::BodyTooLarge.into()),
+        Err(_) => Err(broken_off()),
     }
 }
 

@@ -104,7 +104,7 @@ impl InProcess {
         let operator = Operator::of(request.extensions().get().unwrap())?;
         let segments: Vec<_> = request.uri().path().split('/').skip(2).collect();
         match (request.method().as_str(), segments.as_slice()) {
-            ("GET" | "HEAD", []) => keys.list(request.uri().query()).await,
+            ("GET" | "HEAD", []) => keys.list(&operator, request.uri().query()).await,
             ("POST", []) => {
                 check_type(request)?;
                 keys.create(&operator, request.body()).await
@@ -112,7 +112,7 @@ impl InProcess {
             (_, [] | [""]) => Err(KeysApi::missing_id()),
             ("POST", [id, _]) => keys.rotate(&operator, id, request.body()).await,
             ("DELETE", [id, ..]) => keys.revoke(&operator, id).await,
-            (_, [id, ..]) => keys.show(id).await,
+            (_, [id, ..]) => keys.show(&operator, id).await,
         }
     }
 

@@ -68,7 +68,7 @@ fn requests() -> Vec<(u16, Request)> {
         (404, typed().body("{}").chunked()),
         (400, typed().body(r#"{"role":"read"}"#)),
         (400, typed().chunked().body("{")),
-        (415, rotate().chunked()),
+        (404, rotate().chunked()),
         (415, rotate().body("{}")),
         (413, typed().body(vec![b'{'; 64 * 1024 + 1])),
     ]);
