@@ -9,7 +9,8 @@
 //! - [`InternalAuth`] judges Key0's own calls; [`api`] answers them, and those of operators who
 //!   manage keys.
 //! - `AuthLayer` and `InternalAuthLayer` do it for any tower stack (feature `tower`), the module
-//!   `axum` adds extractors and routes (feature `axum`).
+//!   `axum` adds extractors and routes (feature `axum`); the module `actix` is all of that for
+//!   actix-web (feature `actix`).
 //!
 //! The start without any framework:
 //!
@@ -39,6 +40,9 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "actix")]
+#[cfg_attr(docsrs, doc(cfg(feature = "actix")))]
+pub mod actix;
 pub mod api;
 pub mod apikey;
 pub mod auth;
@@ -47,6 +51,8 @@ pub mod auth;
 pub mod axum;
 pub mod domain;
 pub mod error;
+#[cfg(any(feature = "tower", feature = "actix"))]
+mod gate;
 mod policy;
 pub mod store;
 #[cfg(feature = "testing")]
@@ -74,6 +80,6 @@ pub use store::sqlite::SqliteStore;
 pub use store::{cached::Cached, keys::KeyStore, memory::MemoryStore};
 pub use token::validator::AccessTokens;
 
-#[cfg(all(doctest, feature = "axum"))]
+#[cfg(all(doctest, feature = "axum", feature = "actix"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

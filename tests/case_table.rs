@@ -1,58 +1,95 @@
-//! The table of cases against axum with our layers: in process, and over a socket.
-#![cfg(feature = "axum")]
+//! The table of cases against every adapter: in process, and over a socket. Wherever axum and
+//! actix-web serve the same backend, their answers are the same to the byte.
+#![cfg(all(feature = "axum", feature = "actix"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+#[path = "case_table/by_actix.rs"]
+mod by_actix;
+#[path = "case_table/by_axum.rs"]
+mod by_axum;
+#[path = "case_table/by_tower.rs"]
+mod by_tower;
 mod cases;
 #[path = "common/key_store.rs"]
 mod key_store;
+#[path = "case_table/parts.rs"]
+mod parts;
+#[path = "case_table/twins.rs"]
+mod twins;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::collections::BTreeSet;
 
-use axum::{
-    Json, Router,
-    body::Body,
-    extract::Path,
-    routing::{get, post},
-};
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::BodyExt;
-use key0_auth::{
-    AccessTokens, ApiKeys, AuthLayer, Identity, InternalAuth, InternalAuthLayer, MemoryStore,
-    Policy, Rejection, RejectionKind, Validator,
-    api::KeysApi,
-    apikey::{BootstrapKeys, Grant},
-    auth::InternalCaller,
-    axum::{keys_routes, with_problem_fallbacks},
-    domain::{Action, Clock, PlanId, ResourceId, Role, Secret, SecretSet, Timestamp},
-    token::{Algorithm, TokenIssuer, VerifyingKey},
-};
-use serde_json::{Value, json};
-use tower::ServiceExt;
 
 use self::{
-    cases::{Placeholders, Served, Target, failures, table, wire},
-    key_store::TestStore,
+    cases::{Target, differences, failures, table},
+    parts::Parts,
 };
 
-const MASTER_KEY: &str = "a-master-key-of-the-configuration-1";
-const PREVIOUS_INTERNAL_SECRET: &str = "previous-internal-secret-of-32-bytes";
-const AUDIENCE: &str = "backend-service";
-
 #[tokio::test]
-async fn in_process() {
-    let (router, values) = backend();
-    assert_none(failures(&InProcess { router, values }).await);
+async fn tower_in_process() {
+    assert_none(failures(&by_tower::InProcess(Parts::new())).await);
 }
 
 #[tokio::test]
-async fn over_a_socket() {
-    let (router, values) = backend();
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let server = tokio::spawn(async move { axum::serve(listener, router).await });
-    assert_none(failures(&Served { address, values, lacks: &[], without: &[] }).await);
-    server.abort();
+async fn axum_in_process() {
+    assert_none(failures(&by_axum::InProcess::new(&Parts::new())).await);
+}
+
+#[tokio::test]
+async fn axum_over_a_socket() {
+    assert_none(failures(&by_axum::serve(&Parts::new()).await).await);
+}
+
+#[actix_web::test]
+async fn actix_in_process() {
+    assert_none(failures(&by_actix::InProcess(Parts::new())).await);
+}
+
+#[tokio::test]
+async fn actix_over_a_socket() {
+    let (served, server) = by_actix::serve(&Parts::new());
+    assert_none(failures(&served).await);
+    server.stop(true).await;
+}
+
+#[tokio::test]
+async fn axum_and_actix_answer_every_case_alike() {
+    let parts = Parts::new();
+    let by_axum = by_axum::serve(&parts).await;
+    let (by_actix, server) = by_actix::serve(&parts);
+    assert_none(differences(&by_axum, &by_actix).await);
+    server.stop(true).await;
+}
+
+/// A comparison that finds nothing between different servers would prove nothing.
+#[tokio::test]
+async fn the_comparison_can_fail() {
+    let whole = by_axum::InProcess::new(&Parts::new());
+    let by_hand = by_tower::InProcess(Parts::new());
+    assert_none(differences(&whole, &by_hand).await);
+    struct Other<T>(T, fn(&mut Response<Bytes>));
+    impl<T: Target> Target for Other<T> {
+        fn placeholder(&self, name: &str) -> Option<String> {
+            self.0.placeholder(name)
+        }
+        async fn send(&self, request: Request<Bytes>) -> Response<Bytes> {
+            let mut response = self.0.send(request).await;
+            self.1(&mut response);
+            response
+        }
+    }
+    let changes: [fn(&mut Response<Bytes>); 4] = [
+        |response| *response.status_mut() = http::StatusCode::IM_A_TEAPOT,
+        |response| drop(response.headers_mut().remove("content-length")),
+        |response| drop(response.headers_mut().insert("x-more", "x".parse().unwrap())),
+        |response| *response.body_mut() = "x".into(),
+    ];
+    for change in changes {
+        let changed = Other(by_tower::InProcess(Parts::new()), change);
+        assert_eq!(differences(&whole, &changed).await.len(), table().len());
+    }
 }
 
 /// Every case tells a target apart that lets everybody in or nobody, and a target must know what
@@ -107,146 +144,4 @@ fn the_table_is_whole() {
 
 fn assert_none(failures: Vec<String>) {
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
-}
-
-struct InProcess {
-    router: Router,
-    values: Placeholders,
-}
-
-impl Target for InProcess {
-    fn placeholder(&self, name: &str) -> Option<String> {
-        self.values.get(name)
-    }
-
-    async fn send(&self, request: Request<Bytes>) -> Response<Bytes> {
-        let response = self.router.clone().oneshot(request.map(Body::from)).await.unwrap();
-        let (parts, body) = response.into_parts();
-        Response::from_parts(parts, body.collect().await.unwrap().to_bytes())
-    }
-}
-
-/// A while after the recording.
-#[derive(Debug)]
-struct TestClock;
-
-impl Clock for TestClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_seconds(1_795_310_000)
-    }
-}
-
-/// A backend as the contract has it, and the values that open it.
-fn backend() -> (Router, Placeholders) {
-    let wire = wire();
-    let secret = |name: &str| Secret::new(name, wire[name].as_str().unwrap()).unwrap();
-    let current = secret("accessTokenSecret");
-    let pem = wire["rs256PublicKeyPem"].as_str().unwrap();
-    let tokens = Arc::new(
-        AccessTokens::builder()
-            .key(VerifyingKey::hs256(&current))
-            .key(VerifyingKey::hs256(&secret("previousAccessTokenSecret")))
-            .key(VerifyingKey::from_pem("rs256", Algorithm::Rs256, pem).unwrap())
-            .build()
-            .unwrap(),
-    );
-    let store = Arc::new(TestStore::new());
-    let values = placeholders(&store, &TokenIssuer::hs256(&current));
-
-    let master = Secret::new("master", MASTER_KEY).unwrap();
-    let keys = ApiKeys::new(store).bootstrap(BootstrapKeys::new().key(Role::Master, master));
-    let keys = Arc::new(keys);
-    let validator = Validator::builder()
-        .access_tokens(tokens.clone())
-        .api_keys(keys.clone())
-        .clock(Arc::new(TestClock))
-        .build()
-        .unwrap();
-    let previous = Secret::new("previous", PREVIOUS_INTERNAL_SECRET).unwrap();
-    let internal = InternalAuth::builder()
-        .shared_secret(SecretSet::new(secret("internalAuthSecret")).previous(previous))
-        .signed_jwt(tokens, AUDIENCE)
-        .clock(Arc::new(TestClock))
-        .build()
-        .unwrap();
-    let keys = KeysApi::new(Arc::new(MemoryStore::new()), keys).clock(Arc::new(TestClock));
-    (router(&validator, internal, keys), values)
-}
-
-fn router(validator: &Validator, internal: InternalAuth, keys: KeysApi) -> Router {
-    let auth = AuthLayer::new(validator.clone());
-    let sold = Router::new()
-        .route("/api/photos/{id}", get(photo))
-        .route("/api/data/{id}", get(data))
-        .route_layer(auth.clone());
-    let partner = Router::new()
-        .route("/v1/dpp/passports", post(async || Json(json!({"status": "draft"}))))
-        .route_layer(auth.policy(Policy::permission("dpp", Action::Create)));
-    let internal = Router::new()
-        .route("/internal/issue-token", post(async |_: InternalCaller, _: Bytes| ()))
-        .route("/internal/payment-received", post(payment_received))
-        .route_layer(InternalAuthLayer::new(internal));
-    let health = get(async || Json(json!({"status": "ok", "service": "backend"})));
-    let router = Router::new().route("/health", health);
-    let keys = keys_routes(validator.clone(), keys);
-    let router = router.merge(sold).merge(partner).merge(internal).merge(keys);
-    with_problem_fallbacks(router, validator.responder())
-}
-
-async fn photo(Path(id): Path<String>, identity: Identity) -> Result<Json<Value>, Rejection> {
-    Policy::resource(&*id).check(&identity)?;
-    let plan = identity.plan_id();
-    Ok(Json(json!({
-        "id": id,
-        "tierId": plan,
-        "planId": plan,
-        "url": format!("https://cdn.example.com/photos/{id}.jpg"),
-        "title": format!("Photo {id}"),
-        "resolution": "4K",
-    })))
-}
-
-async fn data(Path(id): Path<String>, identity: Identity) -> Result<Json<Value>, Rejection> {
-    Policy::resource(&*id).check(&identity)?;
-    let plan = identity.plan_id();
-    Ok(Json(json!({
-        "id": id,
-        "data": "premium content",
-        "tierId": plan,
-        "planId": plan,
-        "resourceId": identity.resource_id(),
-    })))
-}
-
-async fn payment_received(_: InternalCaller, body: Bytes) -> Result<Json<Value>, Rejection> {
-    let grant: Value =
-        serde_json::from_slice(&body).map_err(|_| Rejection::from(RejectionKind::InvalidBody))?;
-    Ok(Json(json!({ "received": grant["challengeId"].is_string() })))
-}
-
-fn placeholders(store: &TestStore, issuer: &TokenIssuer) -> Placeholders {
-    let now = TestClock.now();
-    let bought = |resource: &str| Grant::Payment {
-        resource_id: ResourceId::new(resource).unwrap(),
-        plan_id: PlanId::new("basic").unwrap(),
-        permissions: None,
-    };
-    let staff = |role| Grant::Integrator { role, permissions: None };
-    let key = |grant| store.add(grant, |_| ()).expose().to_owned();
-    let revoked = store.add(bought("photo-1"), |record| record.revoked_at = Some(now));
-    let expired = store.add(bought("photo-1"), |record| record.expires_at = Some(now));
-    let system = |audience| issuer.system_token(audience, now, Duration::from_secs(60)).unwrap();
-    Placeholders(vec![
-        ("paymentKey", key(bought("photo-1"))),
-        ("paymentKeyForAll", key(bought("default"))),
-        ("minterKey", key(staff(Role::Minter))),
-        ("readKey", key(staff(Role::Read))),
-        ("masterKey", MASTER_KEY.to_owned()),
-        ("revokedKey", revoked.expose().to_owned()),
-        ("expiredKey", expired.expose().to_owned()),
-        ("unreachableKey", store.add_unreachable().expose().to_owned()),
-        ("system60s", system(AUDIENCE)),
-        ("systemForAnother", system("another-service")),
-        ("previousInternalSecret", PREVIOUS_INTERNAL_SECRET.to_owned()),
-    ])
 }

@@ -1,4 +1,5 @@
-//! The table of cases against the sample backend: a process, over a socket, on SQLite.
+//! The table of cases against the sample backend and against its twin on actix-web: processes,
+//! over sockets, on SQLite. Their answers are the same to the byte.
 #![cfg(feature = "backend")]
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
@@ -17,8 +18,8 @@ use key0_auth::{
 use serde_json::{Value, json};
 
 use self::{
-    cases::{Placeholders, Served, Target, failures, wire},
-    process::Setup,
+    cases::{Placeholders, Served, Target, differences, failures, is_own, wire},
+    process::{Backend, Request as RawRequest, Setup},
 };
 
 const MASTER_KEY: &str = "a-master-key-of-the-configuration-1";
@@ -28,19 +29,85 @@ const PREVIOUS_INTERNAL_SECRET: &str = "previous-internal-secret-of-32-bytes";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_backend_answers_as_the_table_says() {
+    let setup = configured(Setup::bare());
+    let backend = setup.start();
+    assert_none(failures(&target(&setup, &backend).await).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_backend_on_actix_answers_as_the_table_says_and_as_its_twin() {
+    let Some(setup) = Setup::example("actix_backend") else { return };
+    let setup = configured(setup).set("DATABASE_URL", "sqlite://key0-backend.db");
+    let on_actix = setup.start_example();
+    let target_on_actix = target(&setup, &on_actix).await;
+    assert_none(failures(&target_on_actix).await);
+
+    let setup = configured(Setup::bare());
+    let on_axum = setup.start();
+    let target_on_axum = target(&setup, &on_axum).await;
+    assert_none(differences(&target_on_axum, &target_on_actix).await);
+    for (status, request) in beyond_the_table() {
+        let [one, other] = [&on_axum, &on_actix].map(|backend| {
+            let mut answer = request.send(backend.public);
+            answer.headers.retain(|(name, _)| !is_own(name));
+            answer.headers.sort_by(|(one, _), (other, _)| one.cmp(other));
+            answer
+        });
+        let head = String::from_utf8(request.head()).unwrap();
+        assert_eq!(one.status, status, "{head}");
+        assert_eq!(one, other, "{head}");
+    }
+    let answer = RawRequest::get("/health").header("x-request-id", "mine").send(on_actix.public);
+    assert_eq!(answer.header("x-request-id"), Some("mine"));
+}
+
+/// What the sample backend adds to the layers, with the status that each must get.
+fn beyond_the_table() -> Vec<(u16, RawRequest)> {
     let wire = wire();
-    let text = |name: &str| wire[name].as_str().unwrap().to_owned();
-    let setup = Setup::bare()
-        .set("KEY0_ACCESS_TOKEN_SECRET", text("accessTokenSecret"))
-        .set("KEY0_ACCESS_TOKEN_PREVIOUS_SECRETS", text("previousAccessTokenSecret"))
-        .set("KEY0_PUBLIC_KEY", text("rs256PublicKeyPem"))
+    let [secret, token] =
+        [&wire["internalAuthSecret"], &wire["tokens"]["hs256DefaultResource"]].map(text);
+    let post = |body: &str| {
+        let request = RawRequest::new("POST", "/internal/payment-received").internal(&secret);
+        request.header("content-type", "application/json").body(body)
+    };
+    let large = "x".repeat(64 * 1024 + 1);
+    vec![
+        (200, RawRequest::get("/ready")),
+        (200, RawRequest::new("HEAD", "/ready")),
+        (405, RawRequest::new("POST", "/ready")),
+        (404, RawRequest::get("/api/photos/%FF").bearer(&token)),
+        (401, RawRequest::get("/api/photos/%FF")),
+        (200, RawRequest::get("/api/photos/%C3%A9%2F%25").bearer(&token)),
+        (200, RawRequest::get("/api/data/a+b%20c").bearer(&token)),
+        (400, post("[]")),
+        (400, post("")),
+        (400, post(&large[1..])),
+        (413, post(&large)),
+        (413, post(&large).chunked()),
+    ]
+}
+
+fn configured(setup: Setup) -> Setup {
+    let wire = wire();
+    setup
+        .set("KEY0_ACCESS_TOKEN_SECRET", text(&wire["accessTokenSecret"]))
+        .set("KEY0_ACCESS_TOKEN_PREVIOUS_SECRETS", text(&wire["previousAccessTokenSecret"]))
+        .set("KEY0_PUBLIC_KEY", text(&wire["rs256PublicKeyPem"]))
         .set("INTERNAL_AUTH_STRATEGY", "shared-secret,signed-jwt")
-        .set("INTERNAL_AUTH_SECRET", text("internalAuthSecret"))
+        .set("INTERNAL_AUTH_SECRET", text(&wire["internalAuthSecret"]))
         .set("INTERNAL_AUTH_PREVIOUS_SECRETS", PREVIOUS_INTERNAL_SECRET)
         .set("MASTER_API_KEYS", MASTER_KEY)
         .set("MINTER_API_KEYS", MINTER_KEY)
-        .set("READ_API_KEYS", READ_KEY);
-    let backend = setup.start();
+        .set("READ_API_KEYS", READ_KEY)
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap().to_owned()
+}
+
+/// A running backend, and the values that open it.
+async fn target(setup: &Setup, backend: &Backend) -> Served {
+    let wire = wire();
     let values = Placeholders(Vec::new());
     let mut target = Served { address: backend.public, values, lacks: &[], without: &["/v1/"] };
 
@@ -53,7 +120,7 @@ async fn the_backend_answers_as_the_table_says() {
         // Nobody can tell what this one is: an outage, as far as it is concerned.
         ("unreachableKey", "photo-1", Some("kind = 'visitor'")),
     ] {
-        let key = issue(&target, &text("internalAuthSecret"), name, resource).await;
+        let key = issue(&target, &text(&wire["internalAuthSecret"]), name, resource).await;
         if let Some(damage) = damage {
             let database = rusqlite::Connection::open(setup.database()).unwrap();
             let sql = format!("UPDATE keys SET {damage} WHERE digest = ?1");
@@ -62,7 +129,7 @@ async fn the_backend_answers_as_the_table_says() {
         }
         keys.push((name, key));
     }
-    let secret = Secret::new("the recorded secret", text("accessTokenSecret")).unwrap();
+    let secret = Secret::new("the recorded secret", text(&wire["accessTokenSecret"])).unwrap();
     let issuer = TokenIssuer::hs256(&secret);
     let minute = Duration::from_secs(60);
     let system = |audience| issuer.system_token(audience, SystemClock.now(), minute).unwrap();
@@ -75,7 +142,10 @@ async fn the_backend_answers_as_the_table_says() {
         ("previousInternalSecret", PREVIOUS_INTERNAL_SECRET.to_owned()),
     ]);
     target.values = Placeholders(keys);
-    let failures = failures(&target).await;
+    target
+}
+
+fn assert_none(failures: Vec<String>) {
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
 }
 

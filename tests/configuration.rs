@@ -687,7 +687,7 @@ fn databases_that_can_not_be_used() {
         &path,
         "the database PATH has schema version 99, newer than 2 of this program\n",
     );
-    sql(&path, "PRAGMA user_version = 1");
+    sql(&path, "PRAGMA user_version = 2");
     drop(ours.start());
 
     let not_ours = "PATH is not a database of key0-auth\n";

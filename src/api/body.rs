@@ -2,6 +2,7 @@ use std::{borrow::Cow, fmt, time::Duration};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
+use tokio::task::JoinHandle;
 
 use crate::{
     Rejection, RejectionKind,
@@ -67,6 +68,46 @@ pub fn check_media_type(content_type: Option<&[u8]>) -> Result<(), Rejection> {
     }
 }
 
+/// The largest metadata that is kept, in bytes of JSON: 4 KiB.
+const MAX_METADATA_BYTES: usize = 4 * 1024;
+/// The deepest metadata that is kept, in levels.
+const MAX_METADATA_DEPTH: usize = 16;
+
+/// Whether a value is small and flat enough to be kept with a key.
+pub(super) fn can_be_kept(metadata: &Value) -> bool {
+    json::is_at_most_deep(metadata, MAX_METADATA_DEPTH)
+        && metadata.to_string().len() <= MAX_METADATA_BYTES
+}
+
+/// Checks what the head of a request says of its body's length. Whatever it says, no more than
+/// [`MAX_BODY_BYTES`] are to be read.
+#[cfg(any(feature = "axum", feature = "actix"))]
+pub(crate) fn check_length(content_length: Option<&[u8]>) -> Result<(), Rejection> {
+    let length = content_length.and_then(|value| str::from_utf8(value).ok()?.parse().ok());
+    if length.is_some_and(|length: u64| length > MAX_BODY_BYTES as u64) {
+        return Err(RejectionKind::BodyTooLarge.into());
+    }
+    Ok(())
+}
+
+/// A body that may be left out, and then its media type, too.
+#[cfg(any(feature = "axum", feature = "actix"))]
+pub(crate) fn empty_or_judged<B: AsRef<[u8]>>(
+    media_type: Result<(), Rejection>,
+    read: Result<B, Rejection>,
+) -> Result<B, Rejection> {
+    match read {
+        Ok(body) if body.as_ref().is_empty() => Ok(body),
+        read => media_type.and(read),
+    }
+}
+
+/// The refusal of a body that ended too early, or that was none.
+#[cfg(any(feature = "axum", feature = "actix"))]
+pub(crate) fn broken_off() -> Rejection {
+    invalid("The request body could not be read to its end")
+}
+
 /// How long an endpoint may take: a second less than Key0 waits.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(9);
 
@@ -93,12 +134,23 @@ pub(super) async fn within<T>(
 pub(super) async fn carry_out<T: Send + 'static>(
     work: impl Future<Output = Result<T, Rejection>> + Send + 'static,
 ) -> Result<T, Rejection> {
-    let work = tokio::spawn(work);
-    in_time(async {
-        let panicked = |error| Err(Rejection::new(RejectionKind::Internal).cause(error));
-        work.await.unwrap_or_else(panicked)
-    })
-    .await
+    in_time(finish(&mut tokio::spawn(work))).await
+}
+
+/// The same for work whose fruit is of use to nobody but the caller: it is given up when it takes
+/// too long, so that it is not done after all when the caller was told of an outage.
+pub(super) async fn carry_out_in_time<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Rejection>> + Send + 'static,
+) -> Result<T, Rejection> {
+    let mut work = tokio::spawn(work);
+    let answer = in_time(finish(&mut work)).await;
+    work.abort();
+    answer
+}
+
+async fn finish<T>(work: &mut JoinHandle<Result<T, Rejection>>) -> Result<T, Rejection> {
+    let panicked = |error| Err(Rejection::new(RejectionKind::Internal).cause(error));
+    work.await.unwrap_or_else(panicked)
 }
 
 /// A store's failure as the cause of a refusal.

@@ -4,15 +4,12 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 
-use super::body::Members;
+use super::body::{self, Members};
 use crate::{
     Rejection,
     domain::{ChallengeId, Permissions, PlanId, RequestId, ResourceId, Timestamp, TxHash},
     store::{IssuanceKey, RequestFingerprint},
 };
-
-/// The largest metadata that is kept, in bytes of JSON: 4 KiB.
-const MAX_METADATA_BYTES: usize = 4 * 1024;
 
 /// The application's say in what is issued.
 ///
@@ -74,7 +71,8 @@ pub struct IssuanceRequest {
     pub plan_id: PlanId,
     /// The payment on the chain.
     pub tx_hash: TxHash,
-    /// Every further member of the request; empty where they came to more than 4 KiB.
+    /// Every further member of the request; empty where they came to more than 4 KiB, or to
+    /// more than 16 levels.
     pub metadata: Map<String, Value>,
 }
 
@@ -125,9 +123,7 @@ impl IssuanceRequest {
             metadata: Map::new(),
         };
         let metadata = Value::Object(members.rest());
-        if let (true, Value::Object(metadata)) =
-            (metadata.to_string().len() <= MAX_METADATA_BYTES, metadata)
-        {
+        if let (true, Value::Object(metadata)) = (body::can_be_kept(&metadata), metadata) {
             request.metadata = metadata;
         }
         Ok(request)

@@ -10,6 +10,8 @@ mod keys;
 mod payment_received;
 
 pub use body::{MAX_BODY_BYTES, Reply, check_media_type};
+#[cfg(any(feature = "axum", feature = "actix"))]
+pub(crate) use body::{broken_off, check_length, empty_or_judged};
 pub use issuance::{Decision, HookError, IssuanceHook, IssuanceRequest, OwnCredential, Terms};
 pub use issue_token::IssueToken;
 pub use keys::{KeysApi, Operator};

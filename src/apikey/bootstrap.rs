@@ -3,6 +3,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
+use super::digest::KeyDigest;
 use crate::domain::{KeyId, Role, Secret};
 
 /// Keys that come from the configuration, in any shape of at least 32 bytes.
@@ -43,6 +44,11 @@ impl BootstrapKeys {
         };
         self.keys.push(BootstrapKey { holder: Arc::new(BootstrapHolder { id, role }), secret });
         self
+    }
+
+    /// Whether one of them has this digest.
+    pub(crate) fn contains(&self, digest: &KeyDigest) -> bool {
+        self.keys.iter().any(|key| key.secret.digest().ct_eq(digest.as_bytes()).into())
     }
 
     /// The holder of the key that `credential` is. Every one is compared, whichever matches.

@@ -25,7 +25,7 @@ pub struct KeyRecord {
     pub expires_at: Option<Timestamp>,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
-    /// When it was last used, to the minute or so.
+    /// When it was last used; written a minute late at most.
     pub last_used_at: Option<Timestamp>,
 }
 
@@ -112,12 +112,10 @@ impl KeyRecord {
         }
     }
 
-    /// Since when, or from when on, the key can't be used: the earlier of revocation and expiry.
+    /// Since when, or from when on, the key is over, as its holder is told: its revocation, else
+    /// its expiry.
     pub fn ends_at(&self) -> Option<Timestamp> {
-        match (self.revoked_at, self.expires_at) {
-            (Some(revoked), Some(expires)) => Some(revoked.min(expires)),
-            (revoked, expires) => revoked.or(expires),
-        }
+        self.revoked_at.or(self.expires_at)
     }
 
     /// Whether the key can be used at `now`: not revoked, and `now < expires_at`.

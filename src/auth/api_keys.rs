@@ -68,6 +68,12 @@ impl ApiKeys {
         &self.format
     }
 
+    /// Whether the key with this digest comes from the configuration as well, where no store can
+    /// revoke it.
+    pub(crate) fn is_bootstrap(&self, digest: &KeyDigest) -> bool {
+        self.bootstrap.contains(digest)
+    }
+
     pub(super) fn find_bootstrap(&self, key: Credential<'_>) -> Option<&Arc<BootstrapHolder>> {
         self.bootstrap.find(key.expose())
     }

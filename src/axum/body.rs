@@ -1,34 +1,37 @@
 use axum::{body::Body, extract::Request, response::Response};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{
+    HeaderMap, HeaderValue,
+    header::{CONTENT_LENGTH, CONTENT_TYPE},
+};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use crate::{
     Rejection, RejectionKind,
-    api::{MAX_BODY_BYTES, Reply, check_media_type},
+    api::{MAX_BODY_BYTES, Reply, broken_off, check_length, check_media_type, empty_or_judged},
 };
 
 /// The whole body, once its media type and its size are known to be right.
 pub(super) async fn read(request: Request) -> Result<Vec<u8>, Rejection> {
-    let headers = request.headers();
-    check_media_type(headers.get(CONTENT_TYPE).map(|value| value.as_bytes()))?;
-    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|length: u64| length > MAX_BODY_BYTES as u64) {
-        return Err(RejectionKind::BodyTooLarge.into());
-    }
-    match Limited::new(request.into_body(), MAX_BODY_BYTES).collect().await {
-        Ok(body) => Ok(body.to_bytes().into()),
-        Err(error) if error.is::<LengthLimitError>() => Err(RejectionKind::BodyTooLarge.into()),
-        Err(_) => Err(Rejection::new(RejectionKind::InvalidBody)
-            .detail("The request body could not be read to its end")),
-    }
+    check_media_type(media_type(request.headers()))?;
+    collect(request).await
 }
 
 /// The same where a body may be left out: then its media type may be, too.
 pub(super) async fn read_if_any(request: Request) -> Result<Vec<u8>, Rejection> {
-    if http_body::Body::is_end_stream(request.body()) {
-        Ok(Vec::new())
-    } else {
-        read(request).await
+    let judged = check_media_type(media_type(request.headers()));
+    empty_or_judged(judged, collect(request).await)
+}
+
+fn media_type(headers: &HeaderMap) -> Option<&[u8]> {
+    headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes)
+}
+
+async fn collect(request: Request) -> Result<Vec<u8>, Rejection> {
+    check_length(request.headers().get(CONTENT_LENGTH).map(HeaderValue::as_bytes))?;
+    match Limited::new(request.into_body(), MAX_BODY_BYTES).collect().await {
+        Ok(body) => Ok(body.to_bytes().into()),
+        Err(error) if error.is::<LengthLimitError>() => Err(RejectionKind::BodyTooLarge.into()),
+        Err(_) => Err(broken_off()),
     }
 }
 

@@ -53,11 +53,13 @@ where
     };
     let list = {
         let keys = keys.clone();
-        async move |RawQuery(query): RawQuery| keys.list(query.as_deref()).await.map(answer)
+        async move |caller: C, RawQuery(query): RawQuery| {
+            keys.list(&caller.into(), query.as_deref()).await.map(answer)
+        }
     };
     let show = {
         let keys = keys.clone();
-        async move |id: KeyPath| keys.show(&text(id)?).await.map(answer)
+        async move |caller: C, id: KeyPath| keys.show(&caller.into(), &text(id)?).await.map(answer)
     };
     let revoke = {
         let keys = keys.clone();

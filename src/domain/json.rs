@@ -20,6 +20,17 @@ pub(crate) fn object(text: &[u8]) -> Result<Map<String, Value>, ObjectFault> {
     }
 }
 
+/// Whether a value has at most so many levels, one for a plain value. What is nested deeper than
+/// readers go could be kept and never be read again.
+pub(crate) fn is_at_most_deep(value: &Value, levels: usize) -> bool {
+    let deeper = |value: &Value| levels > 1 && is_at_most_deep(value, levels - 1);
+    match value {
+        Value::Array(values) => levels > 0 && values.iter().all(deeper),
+        Value::Object(members) => levels > 0 && members.values().all(deeper),
+        _ => levels > 0,
+    }
+}
+
 /// Why a text is not a JSON object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ObjectFault {
@@ -138,6 +149,22 @@ mod tests {
         assert_eq!(object(br#"{"a":1e999}"#), Err(ObjectFault::NotJson));
         let disguised = object(br#"{"a":{"$serde_json::private::Number":"0.5"}}"#).expect("ok");
         assert_eq!(disguised["a"].is_object(), !*NUMBERS_COME_AS_MAPS);
+    }
+
+    #[test]
+    fn depth_is_counted_in_levels() {
+        for (text, levels) in [
+            ("1", 1),
+            ("[]", 1),
+            ("{}", 1),
+            ("[1]", 2),
+            (r#"{"a":[]}"#, 2),
+            (r#"[1,{"a":[1]}]"#, 4),
+        ] {
+            let value: Value = serde_json::from_str(text).expect("legal");
+            assert!(is_at_most_deep(&value, levels), "{text}");
+            assert!(!is_at_most_deep(&value, levels - 1), "{text}");
+        }
     }
 
     #[test]

@@ -55,8 +55,8 @@ pub trait KeyRegistry: KeyStore {
     /// Fails when the store can't; then nothing is kept.
     async fn touch(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError>;
 
-    /// Removes up to `limit` keys that were expired or revoked before `before`, with their
-    /// history, and says how many. What was issued and paid stays known.
+    /// Removes up to `limit` keys that were revoked before `before`, or expired before it and were
+    /// never revoked, with their history, and says how many. What was issued and paid stays known.
     ///
     /// # Errors
     ///
@@ -73,7 +73,7 @@ pub struct KeyQuery {
     pub in_force_at: Option<Timestamp>,
     /// Only those that come after this place.
     pub after: Option<KeyPosition>,
-    /// How many at most.
+    /// How many at most; at least 1.
     pub limit: u32,
 }
 

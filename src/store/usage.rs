@@ -15,15 +15,16 @@ use crate::{
 };
 
 /// 32 KiB. Two keys that share a place, and are both in use, are noted more often than once a
-/// minute; they are still written once.
+/// second; they are still written once.
 const PLACES: usize = 4_096;
 /// How many keys are remembered until they are written; the uses of further ones are forgotten.
 const MAX_PENDING: usize = 262_144;
 /// How many uses are written in one transaction.
 const BATCH: usize = 500;
 
-/// When keys were last used: noted on the request path without waiting and, for a key that was
-/// noted in the same minute, without a lock; written by [`flush`](Self::flush).
+/// When keys were last used, to the second: noted on the request path without waiting and, for
+/// most keys that were noted in the same second, without a lock; written by
+/// [`flush`](Self::flush).
 ///
 /// Call `flush` once a minute, and at the end. Then a key costs one write a minute at most, and
 /// a crash loses a minute at most. Clones are the same.
@@ -32,7 +33,7 @@ pub struct KeyUsage(Arc<Shared>);
 
 struct Shared {
     registry: Arc<dyn KeyRegistry>,
-    /// The keys that were noted last: a part of the digest and the minute in one number.
+    /// The keys that were noted last: a part of the digest and the second in one number.
     recent: Box<[AtomicU64]>,
     pending: Mutex<HashMap<KeyId, Timestamp>>,
 }
@@ -48,8 +49,8 @@ impl KeyUsage {
     pub(crate) fn note(&self, record: &KeyRecord, now: Timestamp) {
         // A digest's bytes are evenly spread.
         let [a, b, c, d, e, f, g, h, low, high, ..] = *record.digest.as_bytes();
-        let minute = now.as_seconds().div_euclid(60).cast_unsigned();
-        let mark = u64::from_le_bytes([a, b, c, d, e, f, g, h]) ^ minute;
+        let second = now.as_seconds().cast_unsigned();
+        let mark = u64::from_le_bytes([a, b, c, d, e, f, g, h]) ^ second;
         let place = usize::from(u16::from_le_bytes([low, high])) % PLACES;
         if self.0.recent[place].load(Ordering::Relaxed) == mark {
             return;
@@ -118,17 +119,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_first_use_in_a_minute_is_written_by_the_flush_and_not_before() {
+    async fn the_last_use_is_written_by_the_flush_and_not_before() {
         let (store, record) = (MemoryStore::new(), record());
         store.insert(&record, &Actor::host()).await.expect("it is new");
         let usage = KeyUsage::new(Arc::new(store.clone()));
-        for (second, written) in [(60, 60), (61, 60), (119, 60), (120, 120), (90, 120)] {
+        let at = |millis| Timestamp::from_millis(millis);
+        for (uses, written) in [
+            (&[60_000, 60_500][..], 60_000),
+            (&[60_900], 60_000),
+            (&[61_000, 119_999, 100_000], 119_999),
+            (&[90_000], 119_999),
+        ] {
             let before = used_at(&store, &record).await;
-            usage.note(&record, Timestamp::from_seconds(second));
+            uses.iter().for_each(|millis| usage.note(&record, at(*millis)));
             assert_eq!(used_at(&store, &record).await, before);
             usage.flush().await.expect("it writes");
-            let expected = Some(Timestamp::from_seconds(written));
-            assert_eq!(used_at(&store, &record).await, expected, "{second}");
+            assert_eq!(used_at(&store, &record).await, Some(at(written)), "{uses:?}");
         }
     }
 

@@ -5,14 +5,15 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response};
+use http::{Request, Response, request::Parts};
 use pin_project_lite::pin_project;
 use tower::Service;
 
-use super::{body::ResponseBody, gate::Gate, refusal};
+use super::{body::ResponseBody, refusal};
 use crate::{
     Identity, InternalAuth, Rejection,
     auth::{Lookup, Responder},
+    gate::Gate,
 };
 
 /// A boxed future only here: access tokens never get to it.
@@ -35,8 +36,8 @@ pin_project! {
     where
         S: Service<Request<B>>,
     {
-        LookingUp { lookup: LookupFuture, waiting: Option<Waiting<S, B>>, gate: Arc<Gate> },
-        Answering { #[pin] answer: Answer<S::Future, Gate> },
+        LookingUp { lookup: LookupFuture, waiting: Option<Waiting<S, B>>, gate: Arc<Gate<Parts>> },
+        Answering { #[pin] answer: Answer<S::Future, Gate<Parts>> },
     }
 }
 
@@ -50,11 +51,11 @@ impl<S, B> ResponseFuture<S, B>
 where
     S: Service<Request<B>>,
 {
-    pub(super) fn inner(future: S::Future, gate: Arc<Gate>) -> Self {
+    pub(super) fn inner(future: S::Future, gate: Arc<Gate<Parts>>) -> Self {
         Self { state: State::Answering { answer: Answer::Inner { future, judge: gate } } }
     }
 
-    pub(super) fn refused(rejection: Rejection, gate: Arc<Gate>) -> Self {
+    pub(super) fn refused(rejection: Rejection, gate: Arc<Gate<Parts>>) -> Self {
         Self { state: State::Answering { answer: Answer::refusal(rejection, gate) } }
     }
 
@@ -62,7 +63,7 @@ where
         lookup: Lookup,
         ready: S,
         request: Request<B>,
-        gate: Arc<Gate>,
+        gate: Arc<Gate<Parts>>,
     ) -> Self {
         let validator = gate.validator().clone();
         let lookup = Box::pin(async move { validator.look_up(lookup).await });
@@ -149,7 +150,7 @@ trait Judge {
     fn responder(&self) -> &Responder;
 }
 
-impl Judge for Gate {
+impl Judge for Gate<Parts> {
     fn responder(&self) -> &Responder {
         self.responder()
     }

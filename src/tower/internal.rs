@@ -3,19 +3,15 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Request, Response, header::AUTHORIZATION};
+use http::{Request, Response};
 use tower::{Layer, Service};
 
-use super::{
-    body::ResponseBody,
-    future::InternalResponseFuture,
-    headers::{clean, values},
-};
-use crate::{InternalAuth, auth::InternalCaller};
+use super::{body::ResponseBody, future::InternalResponseFuture};
+use crate::{InternalAuth, gate::admit_internal};
 
 /// Lets requests through whose caller an [`InternalAuth`] lets in, and answers all others itself.
 ///
-/// The [`InternalCaller`] is in the request's extensions.
+/// The [`InternalCaller`](crate::auth::InternalCaller) is in the request's extensions.
 ///
 /// ```
 /// use key0_auth::{InternalAuth, InternalAuthLayer, domain::{Secret, SecretSet}};
@@ -66,17 +62,13 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
+    fn call(&mut self, request: Request<ReqB>) -> Self::Future {
         let internal = Arc::clone(&self.internal);
-        let headers = request.headers();
-        let judged =
-            internal.judge(values(headers, AUTHORIZATION), values(headers, internal.header()));
-        clean(request.headers_mut(), internal.header());
-        match judged {
-            Ok(caller) => {
-                // Takes the place of what an outer layer may have put there.
-                request.extensions_mut().insert::<InternalCaller>(caller);
-                InternalResponseFuture::inner(self.inner.call(request), internal)
+        let (mut parts, body) = request.into_parts();
+        match admit_internal(&internal, &mut parts) {
+            Ok(()) => {
+                let response = self.inner.call(Request::from_parts(parts, body));
+                InternalResponseFuture::inner(response, internal)
             }
             Err(rejection) => InternalResponseFuture::refused(rejection, internal),
         }

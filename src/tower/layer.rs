@@ -3,11 +3,8 @@ use std::sync::Arc;
 use http::request::Parts;
 use tower::Layer;
 
-use super::{
-    gate::{Gate, Requirement},
-    service::AuthService,
-};
-use crate::{Policy, RejectionKind, Validator};
+use super::service::AuthService;
+use crate::{Policy, RejectionKind, Validator, gate::Gate};
 
 /// Lets requests through whose credential a [`Validator`] finds good, and answers all others
 /// itself. See the [module](crate::tower) for what exactly passes.
@@ -25,7 +22,7 @@ use crate::{Policy, RejectionKind, Validator};
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct AuthLayer {
-    gate: Arc<Gate>,
+    gate: Arc<Gate<Parts>>,
 }
 
 impl AuthLayer {
@@ -41,13 +38,13 @@ impl AuthLayer {
     /// that depends on the request ([`policy_fn`](Self::policy_fn)) can thus open some paths to
     /// everybody.
     pub fn optional(mut self) -> Self {
-        self.gate().optional = true;
+        self.gate().make_optional();
         self
     }
 
     /// Asks the identity to satisfy this policy. Called again, all of them.
     pub fn policy(mut self, policy: Policy) -> Self {
-        self.gate().requirements.push(Requirement::Fixed(policy));
+        self.gate().require(policy);
         self
     }
 
@@ -76,8 +73,7 @@ impl AuthLayer {
         F: Fn(&Parts) -> P + Send + Sync + 'static,
         P: Into<Option<Policy>>,
     {
-        let policy = Arc::new(move |parts: &Parts| policy(parts).into());
-        self.gate().requirements.push(Requirement::OfRequest(policy));
+        self.gate().require_by(policy);
         self
     }
 
@@ -87,7 +83,7 @@ impl AuthLayer {
     /// Needed only where the inner service answers them. A CORS layer outside of this one sees
     /// them first.
     pub fn allow_preflight(mut self) -> Self {
-        self.gate().allow_preflight = true;
+        self.gate().allow_preflight();
         self
     }
 
@@ -97,11 +93,11 @@ impl AuthLayer {
     where
         F: Fn(RejectionKind) -> Option<&'static str> + Send + Sync + 'static,
     {
-        self.gate().wording = Some(Arc::new(wording));
+        self.gate().word_with(wording);
         self
     }
 
-    fn gate(&mut self) -> &mut Gate {
+    fn gate(&mut self) -> &mut Gate<Parts> {
         Arc::make_mut(&mut self.gate)
     }
 }

@@ -49,11 +49,10 @@
 
 mod body;
 mod future;
-mod gate;
-mod headers;
 pub(crate) mod internal;
 pub(crate) mod layer;
 pub(crate) mod refusal;
+mod request;
 mod service;
 
 pub use body::ResponseBody;

@@ -1,19 +1,12 @@
 use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
-    header::{
-        CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER,
-        WWW_AUTHENTICATE,
-    },
-    response::Parts,
-};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, response::Parts};
 
 use super::body::ResponseBody;
-use crate::{Rejection, auth::Responder};
-
-/// Marks a response whose rejection was rendered without knowing the layer's responder.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Provisional;
+use crate::{
+    Rejection,
+    auth::Responder,
+    gate::{OF_THE_BODY, Provisional},
+};
 
 /// The response to a rejection, which travels in its extensions.
 pub(crate) fn respond(rejection: Rejection, responder: &Responder) -> Response<Bytes> {
@@ -33,8 +26,7 @@ pub(super) fn pass_on<B>(
     let provisional = parts.extensions.remove::<Provisional>().is_some();
     match parts.extensions.get::<Rejection>().filter(|_| provisional).cloned() {
         Some(rejection) => {
-            // All that described the body that is thrown away.
-            for name in [CONTENT_LENGTH, CONTENT_ENCODING, WWW_AUTHENTICATE, RETRY_AFTER] {
+            for name in OF_THE_BODY {
                 parts.headers.remove(name);
             }
             let body = write(&mut parts, &rejection, responder);
@@ -48,9 +40,6 @@ fn write(parts: &mut Parts, rejection: &Rejection, responder: &Responder) -> Byt
     let refusal = responder.respond(rejection);
     parts.status =
         StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    for name in [CONTENT_TYPE, CACHE_CONTROL] {
-        parts.headers.remove(name);
-    }
     append(&mut parts.headers, refusal.headers);
     refusal.body.into()
 }

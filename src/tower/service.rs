@@ -4,25 +4,22 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Request, Response};
+use http::{Request, Response, request::Parts};
 use tower::Service;
 
-use super::{
-    body::ResponseBody,
-    future::ResponseFuture,
-    gate::{Gate, Verdict},
-};
+use super::{body::ResponseBody, future::ResponseFuture};
+use crate::gate::{Gate, Verdict};
 
 /// The service that an [`AuthLayer`](crate::AuthLayer) makes. Cheap to clone where the inner one
 /// is.
 #[derive(Clone)]
 pub struct AuthService<S> {
     inner: S,
-    gate: Arc<Gate>,
+    gate: Arc<Gate<Parts>>,
 }
 
 impl<S> AuthService<S> {
-    pub(super) fn new(inner: S, gate: Arc<Gate>) -> Self {
+    pub(super) fn new(inner: S, gate: Arc<Gate<Parts>>) -> Self {
         Self { inner, gate }
     }
 }

@@ -154,7 +154,7 @@ fn imported_lines_are_accepted_or_refused_by_number() {
     let legacy = "ak_0123456789abcdef0123456789abcdef";
     let file = setup.path("keys.txt");
     let lines = format!(
-        "# from the old service\n\
+        "\u{feff}# from the old service\n\
          {legacy}\r\n\
          \n\
          ak_nonsense\n\
@@ -208,12 +208,15 @@ fn a_secret_is_shown_once_and_nowhere_else() {
         status(&backend, key);
         Request::get(PHOTO).bearer(key).send(backend.public);
         // Who takes a key for an id does not write it into the log.
-        let path = format!("/keys/{key}");
-        assert_eq!(with(Request::new("DELETE", &path)).status, 404);
-        assert_eq!(
-            Request::get(&path).header("X-Api-Key", key).send(backend.public).status / 100,
-            4
-        );
+        for path in [
+            format!("/keys/{key}"),
+            format!("/keys/%20{key}"),
+            format!("/keys/Bearer%20{key}/rotate"),
+            format!("/keys/{}", key.replace('_', "%5f")),
+            format!("/{key}/x"),
+        ] {
+            assert_eq!(with(Request::new("DELETE", &path)).status / 100, 4);
+        }
     }
     let mut shown = vec![
         ("list", with(Request::get("/keys?status=all")).body),
@@ -227,7 +230,13 @@ fn a_secret_is_shown_once_and_nowhere_else() {
         let file = format!("{}{suffix}", database.display());
         shown.push(("database", fs::read(file).unwrap()));
     }
+    // Nor one of any other shape, with a slash in it.
+    assert_eq!(with(Request::new("DELETE", &format!("/keys/{MASTER}"))).status, 404);
+    assert_eq!(with(Request::get("/keys/hush-one-half/and-the-other")).status, 404);
     let ended = backend.kill();
+    assert!(ended.stderr.contains(r#"path="/keys/…""#), "{}", ended.stderr);
+    let uuid = format!(r#"path="/keys/{id}/rotate""#);
+    assert!(ended.stderr.contains(&uuid), "{}", ended.stderr);
     shown.push(("log", [ended.stdout, ended.stderr].concat().into_bytes()));
     for (what, bytes) in shown {
         assert!(!bytes.is_empty(), "{what}");
@@ -235,6 +244,32 @@ fn a_secret_is_shown_once_and_nowhere_else() {
         for secret in &secrets {
             assert!(!text.contains(&secret[8..]), "a secret stands in the {what}");
         }
+    }
+}
+
+/// Whoever buys a key chooses what is kept with it.
+#[test]
+fn what_is_kept_with_a_key_does_not_steer_the_operator_s_terminal() {
+    let setup = setup();
+    let backend = setup.start();
+    let nested = (0..120).fold(json!({}), |inner, _| json!({ "a": inner }));
+    for (n, extra) in [(1, json!("\u{9b}31m\u{9d}0;x\u{9c}\u{202e}\u{7f}")), (2, nested)] {
+        let mut order = crate::order(n);
+        order["extra"] = extra;
+        let request = Request::post("/internal/issue-token", &order);
+        let answer = request.internal(crate::process::INTERNAL_SECRET).send(backend.public);
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    let listed = json_of(&keys(&setup, &["list", "--kind", "payment", "--json"]));
+    let ids: Vec<_> =
+        listed["keys"].as_array().unwrap().iter().map(|key| text(key, "id")).collect();
+    assert_eq!(ids.len(), 2);
+    for id in ids {
+        let shown = keys(&setup, &["show", &id]);
+        assert_eq!(shown.code, Some(0), "{shown:?}");
+        assert!(shown.stdout.lines().count() > 5, "{shown:?}");
+        let steers = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
+        assert!(!shown.stdout.chars().any(steers), "{shown:?}");
     }
 }
 

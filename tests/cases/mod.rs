@@ -40,6 +40,7 @@ pub(crate) trait Target {
 }
 
 /// The values of a target, by the names of their placeholders.
+#[derive(Clone)]
 pub(crate) struct Placeholders(pub(crate) Vec<(&'static str, String)>);
 
 impl Placeholders {
@@ -179,6 +180,52 @@ pub(crate) async fn failures(target: &impl Target) -> Vec<String> {
         failures.push("no case was run".to_owned());
     }
     failures
+}
+
+/// The requests of the cases that the target has the values for, by the cases' names.
+fn requests(target: &impl Target) -> BTreeMap<String, Request<Bytes>> {
+    let values = Values::new();
+    let known =
+        |name: &String| values.common.contains_key(name) || target.placeholder(name).is_some();
+    let cases = table().into_iter().filter(|case| case.placeholders().iter().all(known));
+    cases.map(|case| (case.name.clone(), case.request(|text| values.fill(text, target)))).collect()
+}
+
+/// Sends every case to both targets, and tells where their answers differ in a byte.
+pub(crate) async fn differences(one: &impl Target, other: &impl Target) -> Vec<String> {
+    let mut differences = Vec::new();
+    let mut to_other = requests(other);
+    for (name, request) in requests(one) {
+        let Some(twin) = to_other.remove(&name) else {
+            differences.push(format!("{name}: the other can't be asked"));
+            continue;
+        };
+        let [answer, twin] = [one.send(request).await, other.send(twin).await].map(comparable);
+        if answer != twin {
+            differences.push(format!("{name}: {answer:#?}\nis not\n{twin:#?}"));
+        }
+    }
+    differences.extend(to_other.keys().map(|name| format!("{name}: the one can't be asked")));
+    differences
+}
+
+type Comparable = (StatusCode, Vec<(String, String)>, String);
+
+fn comparable(response: Response<Bytes>) -> Comparable {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let (parts, body) = response.into_parts();
+    let headers = parts.headers.iter();
+    let headers = headers.map(|(name, value)| (name.to_string(), text(value.as_bytes())));
+    let mut headers: Vec<_> = headers.filter(|(name, _)| !is_own(name)).collect();
+    // The order of a header's own values is kept.
+    headers.sort_by(|(one, _), (other, _)| one.cmp(other));
+    (parts.status, headers, text(&body))
+}
+
+/// Whether each server has its own values in this header: the time, an id, and what it does with
+/// the connection afterwards.
+pub(crate) fn is_own(header: &str) -> bool {
+    ["connection", "date", "x-request-id"].contains(&header)
 }
 
 impl Case {

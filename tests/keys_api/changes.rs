@@ -93,6 +93,9 @@ async fn a_rotation_takes_an_empty_body_or_an_empty_object() {
     );
     assert_eq!(office.uses(&key).await.status, 200);
     assert_eq!(send(json, "{}").await.status, 200);
+    let chunked = Request::post(format!("/keys/{id}/rotate")).header("x-api-key", MASTER);
+    let empty = axum::body::Body::new(crate::create::Pieces::default());
+    assert_eq!(office.send(chunked.body(empty).unwrap()).await.status, 200);
     assert_eq!(send("text/plain", "").await.status, 200);
     assert_eq!(office.uses(&key).await.status, 401);
 }

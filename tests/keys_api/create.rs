@@ -12,8 +12,8 @@ use http_body::Frame;
 use key0_auth::{
     Identity,
     api::{MAX_BODY_BYTES, Operator},
-    apikey::KeyDigest,
-    domain::{Action, Role},
+    apikey::{Grant, KeyDigest, KeyRecord},
+    domain::{Action, Actor, KeyId, Role},
 };
 use serde_json::json;
 
@@ -95,6 +95,7 @@ async fn terms_at_their_limits() {
     fits(json!({"role": "read", "permissions": {"r".repeat(64): ["read"], "a-b/c.d_E9": []}}))
         .await;
     fits(json!({"role": "read", "metadata": {"m": "x".repeat(4 * 1024 - 8)}})).await;
+    fits(json!({"role": "read", "metadata": nested(15)})).await;
     fits(json!({"role": "read", "expiresAt": "2026-11-22T00:06:05.001Z"})).await;
 
     let label = "label must have at most 200 characters";
@@ -102,6 +103,7 @@ async fn terms_at_their_limits() {
     let permissions = "permissions must map resources to some of create, read, update and delete";
     let resource = "a resource in permissions is 1 to 64 of a-z, A-Z, 0-9, '.', '_', '-' and '/', \
                     and all of them are at most 4 KiB";
+    let fits = "metadata must have at most 4 KiB and 16 levels";
     let future = "expiresAt must be in the future";
     let instant = "expiresAt must be an ISO 8601 instant such as 2026-01-31T12:00:00.000Z";
     let many: serde_json::Map<_, _> =
@@ -133,13 +135,19 @@ async fn terms_at_their_limits() {
         ("expiresAt", json!(1_900_000_000), instant),
         ("expiresAt", json!(null), instant),
         ("metadata", json!([]), "metadata must be an object"),
-        ("metadata", json!({"m": "x".repeat(4 * 1024 - 7)}), "metadata must be at most 4 KiB"),
+        ("metadata", json!({"m": "x".repeat(4 * 1024 - 7)}), fits),
+        ("metadata", nested(16), fits),
     ] {
         let terms = json!({"role": "read", name: value});
         office.post(terms.to_string()).await.assert_refused(400, "invalid_request", message);
     }
     let page = office.call("GET", "/keys").await.json();
-    assert_eq!(page["keys"].as_array().unwrap().len(), 6, "a refused key was made");
+    assert_eq!(page["keys"].as_array().unwrap().len(), 7, "a refused key was made");
+}
+
+/// An object with so many objects in it, one in the other.
+fn nested(levels: usize) -> serde_json::Value {
+    (0..levels).fold(json!({}), |inner, _| json!({ "a": inner }))
 }
 
 #[tokio::test]
@@ -157,7 +165,8 @@ async fn a_body_over_the_limit_is_refused_however_it_comes() {
 }
 
 /// A body in pieces, which does not say how long it is.
-struct Pieces(VecDeque<Bytes>);
+#[derive(Default)]
+pub(crate) struct Pieces(VecDeque<Bytes>);
 
 impl http_body::Body for Pieces {
     type Data = Bytes;
@@ -265,4 +274,27 @@ async fn imported_keys_work_and_are_taken_once() {
             assert_eq!(refused.message(), message);
         }
     }
+}
+
+/// A bootstrap key is compared before any store is asked: what the store says of it is nothing.
+#[tokio::test]
+async fn a_key_of_the_configuration_is_never_said_to_be_dead() {
+    let office = Office::on_memory();
+    let message = "This key comes from the configuration, and must be removed there";
+    let digest: String =
+        KeyDigest::of(MASTER).as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let body = json!({"digest": digest, "role": "read"}).to_string();
+    let refused = office.api.import(&Operator::host(), body.as_bytes()).await.unwrap_err();
+    assert_eq!(refused.message(), message);
+    // It may have got there without us.
+    let id = KeyId::new("imported-before").unwrap();
+    let grant = Grant::Integrator { role: Role::Read, permissions: None };
+    let record = KeyRecord::of_digest(id, KeyDigest::of(MASTER), grant, START);
+    office.registry.insert(&record, &Actor::host()).await.unwrap();
+    for (method, path) in
+        [("POST", "/keys/imported-before/rotate"), ("DELETE", "/keys/imported-before")]
+    {
+        office.call(method, path).await.assert_refused(409, "request_conflict", message);
+    }
+    assert_eq!(office.call("GET", "/keys").await.status, 200);
 }

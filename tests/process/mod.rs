@@ -1,4 +1,4 @@
-//! Runs the sample backend as a process, and talks to it over sockets of its own.
+//! Runs the sample backend, or an example, as a process, and talks to it over sockets of its own.
 #![allow(dead_code, unused_imports)]
 
 mod http;
@@ -37,6 +37,7 @@ pub(crate) struct Setup {
     folder: Arc<TempDir>,
     variables: BTreeMap<String, OsString>,
     arguments: Vec<String>,
+    program: PathBuf,
 }
 
 impl Setup {
@@ -50,8 +51,23 @@ impl Setup {
     /// A free port, and no secrets.
     pub(crate) fn bare() -> Self {
         let folder = Arc::new(TempDir::new().unwrap());
-        let setup = Self { folder, variables: BTreeMap::new(), arguments: Vec::new() };
+        let program = PathBuf::from(env!("CARGO_BIN_EXE_key0-backend"));
+        let setup = Self { folder, variables: BTreeMap::new(), arguments: Vec::new(), program };
         setup.set("PORT", "0")
+    }
+
+    /// An example of this crate, with no secrets and a free port. Nothing where it was not built,
+    /// as when one test is run alone; in CI that is a failure.
+    pub(crate) fn example(name: &str) -> Option<Self> {
+        let tests = std::env::current_exe().unwrap();
+        let name = format!("{name}{}", std::env::consts::EXE_SUFFIX);
+        let program = tests.parent().unwrap().with_file_name("examples").join(&name);
+        if !program.exists() {
+            assert!(std::env::var_os("CI").is_none(), "the example {name} was not built");
+            println!("skipped: the example {name} was not built (cargo build --examples)");
+            return None;
+        }
+        Some(Self { program, ..Self::bare() })
     }
 
     /// The same, in a folder of its own.
@@ -100,9 +116,9 @@ impl Setup {
         names
     }
 
-    fn spawn(&self, subcommand: &str) -> Child {
-        Command::new(env!("CARGO_BIN_EXE_key0-backend"))
-            .arg(subcommand)
+    fn spawn(&self, subcommand: Option<&str>) -> Child {
+        Command::new(&self.program)
+            .args(subcommand)
             .args(&self.arguments)
             .env_clear()
             .envs(&self.variables)
@@ -116,10 +132,19 @@ impl Setup {
 
     /// Starts `serve` and waits until it listens.
     pub(crate) fn start(&self) -> Backend {
-        let mut backend = Backend::watch(self.spawn("serve"), &self.folder);
-        let deadline = Instant::now() + PATIENCE;
         // The line that comes last of those with the addresses.
-        while !backend.stdout().contains("\nstore ") {
+        self.start_by(Some("serve"), "\nstore ")
+    }
+
+    /// Starts an example and waits until it listens.
+    pub(crate) fn start_example(&self) -> Backend {
+        self.start_by(None, "listening on")
+    }
+
+    fn start_by(&self, subcommand: Option<&str>, ready: &str) -> Backend {
+        let mut backend = Backend::watch(self.spawn(subcommand), &self.folder);
+        let deadline = Instant::now() + PATIENCE;
+        while !(backend.stdout().contains(ready) && backend.stdout().ends_with('\n')) {
             let ended = backend.child.try_wait().unwrap();
             assert!(
                 ended.is_none() && Instant::now() < deadline,
@@ -140,6 +165,15 @@ impl Setup {
 
     /// Runs `subcommand` to its end.
     pub(crate) fn run(&self, subcommand: &str) -> Ended {
+        self.run_by(Some(subcommand))
+    }
+
+    /// Runs an example to its end.
+    pub(crate) fn run_example(&self) -> Ended {
+        self.run_by(None)
+    }
+
+    fn run_by(&self, subcommand: Option<&str>) -> Ended {
         let mut backend = Backend::watch(self.spawn(subcommand), &self.folder);
         backend.wait();
         backend.end()

@@ -305,15 +305,18 @@ pub async fn the_latest_use_is_kept_and_is_no_news(engine: Engine) {
 }
 
 pub async fn a_purge_takes_what_has_ended_before_in_bounds(engine: Engine) {
-    let [valid, mut early, mut late, revoked, mut both] = [1, 2, 3, 4, 5].map(made_at);
+    let [valid, mut early, mut late, revoked, mut both, mut told] = [1, 2, 3, 4, 5, 6].map(made_at);
     early.expires_at = Some(at(10));
     late.expires_at = Some(at(20));
     both.expires_at = Some(at(30));
-    for record in [&valid, &early, &late, &revoked, &both] {
+    // Its holder is told of the revocation, which is the later one here.
+    told.expires_at = Some(at(11));
+    for record in [&valid, &early, &late, &revoked, &both, &told] {
         add(&engine, record).await;
     }
     engine.keys.revoke(&revoked.id, &master(), at(12)).await.unwrap().unwrap();
     engine.keys.revoke(&both.id, &master(), at(14)).await.unwrap().unwrap();
+    engine.keys.revoke(&told.id, &master(), at(20)).await.unwrap().unwrap();
 
     assert_eq!(engine.keys.purge_keys(at(10), 100).await.unwrap(), 0);
     assert_eq!(engine.keys.purge_keys(at(20), 2).await.unwrap(), 2);
@@ -325,7 +328,7 @@ pub async fn a_purge_takes_what_has_ended_before_in_bounds(engine: Engine) {
         assert_eq!(engine.keys.history(&record.id, 100).await.unwrap(), []);
     }
     let rest: Vec<_> = pages(&engine, everything(KeyKind::Integrator)).await;
-    assert_eq!(rest.iter().flat_map(ids).collect::<Vec<_>>(), [late.id.clone(), valid.id]);
+    assert_eq!(rest.iter().flat_map(ids).collect::<Vec<_>>(), [told.id, late.id.clone(), valid.id]);
     assert_eq!(engine.keys.history(&late.id, 100).await.unwrap().len(), 1);
 }
 

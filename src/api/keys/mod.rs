@@ -5,6 +5,8 @@ mod view;
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::sync::Semaphore;
+
 use self::{
     listing::Listing,
     new_key::NewKey,
@@ -27,6 +29,9 @@ const READ_DEADLINE: Duration = Duration::from_millis(500);
 const RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// How many lines of a key's history are shown.
 const MAX_HISTORY: u32 = 100;
+/// How many listings are read at a time. One page can be megabytes, and must not keep credentials
+/// waiting.
+const LISTINGS_AT_ONCE: usize = 1;
 /// How often a rotation is tried that another one comes before.
 const ROTATION_TRIES: usize = 3;
 
@@ -34,7 +39,8 @@ const ROTATION_TRIES: usize = 3;
 ///
 /// Every change stands in the key's history, in the same transaction. From the return of
 /// [`revoke`](Self::revoke) and [`rotate`](Self::rotate) on, no request that starts on this
-/// instance succeeds with the old secret. The work goes on when the client hangs up.
+/// instance succeeds with the old secret. The work goes on when the client hangs up. Whoever was
+/// told of an outage (503) finds in the history what was done.
 ///
 /// The adapters mount it behind [`policy`](Self::policy) and [`wording`](Self::wording).
 #[derive(Debug, Clone)]
@@ -45,12 +51,18 @@ struct Parts {
     registry: Arc<dyn KeyRegistry>,
     keys: Arc<ApiKeys>,
     clock: Arc<dyn Clock>,
+    listings: Arc<Semaphore>,
 }
 
 impl KeysApi {
     /// Manages the keys that `keys` accepts. `registry` must be the same store.
     pub fn new(registry: Arc<dyn KeyRegistry>, keys: impl Into<Arc<ApiKeys>>) -> Self {
-        Self(Arc::new(Parts { registry, keys: keys.into(), clock: Arc::new(SystemClock) }))
+        Self(Arc::new(Parts {
+            registry,
+            keys: keys.into(),
+            clock: Arc::new(SystemClock),
+            listings: Arc::new(Semaphore::new(LISTINGS_AT_ONCE)),
+        }))
     }
 
     /// Sets where the time comes from; the system's clock by default.
@@ -96,16 +108,18 @@ impl KeysApi {
 
     /// Takes over a key that was issued elsewhere. The body is that of [`create`](Self::create)
     /// with one member more: `key`, the plain text of a key in one of the known shapes, or
-    /// `digest`, its SHA-256 in hexadecimal. The answer shows no key.
+    /// `digest`, its SHA-256 in hexadecimal. The answer shows no key. A digest does not tell the
+    /// shape: a key of another one is never accepted.
     ///
     /// # Errors
     ///
     /// The reason to refuse it; [`RequestConflict`](RejectionKind::RequestConflict) where the key
-    /// is known already.
+    /// is known already, or comes from the configuration.
     pub async fn import(&self, operator: &Operator, body: &[u8]) -> Result<Reply, Rejection> {
         let parts = &self.0;
         let mut members = Members::parse(body)?;
         let (digest, display) = new_key::imported(&mut members, parts.keys.key_format())?;
+        parts.check_no_bootstrap(&digest)?;
         let wanted = NewKey::read(members, operator, parts.clock.now())?;
         let record = parts.add(wanted, digest, display, operator.actor()).await?;
         Ok(Reply::json(201, &Shown::new(&record, None)))
@@ -113,15 +127,23 @@ impl KeysApi {
 
     /// `GET /keys`: a page of keys, newest first. `query` is the query of the URL, as it was sent.
     ///
+    /// The listing is over where a page has no `nextCursor`. Before that a page can be short, even
+    /// empty: the store bounds how many keys that are over it passes by for one page.
+    ///
     /// # Errors
     ///
     /// The reason to refuse the request.
-    pub async fn list(&self, query: Option<&str>) -> Result<Reply, Rejection> {
+    pub async fn list(&self, _: &Operator, query: Option<&str>) -> Result<Reply, Rejection> {
         let listing = Listing::parse(query.unwrap_or_default())?;
         let parts = &self.0;
         let query = listing.query(parts.clock.now());
-        let page = async { parts.registry.list(&query).await.map_err(outage) };
-        let page = body::within(READ_DEADLINE, page).await?;
+        let page = async {
+            let permit = parts.listings.acquire().await;
+            let permit = permit.map_err(|error| outage(StoreError::unavailable(error)))?;
+            Ok((permit, parts.registry.list(&query).await.map_err(outage)?))
+        };
+        // Held until the answer is written down.
+        let (_permit, page) = body::within(READ_DEADLINE, page).await?;
         let cursor = page.next.as_ref().map(|place| listing.cursor(place));
         Ok(Reply::json(200, &Page::new(&page.keys, cursor)))
     }
@@ -131,7 +153,7 @@ impl KeysApi {
     /// # Errors
     ///
     /// The reason to refuse the request.
-    pub async fn show(&self, id: &str) -> Result<Reply, Rejection> {
+    pub async fn show(&self, _: &Operator, id: &str) -> Result<Reply, Rejection> {
         let id = key_id(id)?;
         let registry = &self.0.registry;
         let found = async {
@@ -148,14 +170,17 @@ impl KeysApi {
     ///
     /// # Errors
     ///
-    /// The reason to refuse the request.
+    /// The reason to refuse the request; [`RequestConflict`](RejectionKind::RequestConflict) where
+    /// the same key comes from the configuration as well, which still lets it in.
     pub async fn revoke(&self, operator: &Operator, id: &str) -> Result<Reply, Rejection> {
         let id = key_id(id)?;
         let (parts, actor) = (self.0.clone(), operator.actor().clone());
         body::carry_out(async move {
             let now = parts.clock.now();
             let revoked = parts.registry.revoke(&id, &actor, now).await.map_err(outage)?;
-            parts.keys.store().forget(&revoked.ok_or_else(not_found)?);
+            let digest = revoked.ok_or_else(not_found)?;
+            parts.keys.store().forget(&digest);
+            parts.check_no_bootstrap(&digest)?;
             Ok(Reply::empty())
         })
         .await
@@ -180,7 +205,7 @@ impl KeysApi {
         }
         let id = key_id(id)?;
         let (parts, operator) = (self.0.clone(), operator.clone());
-        body::carry_out(async move { parts.rotate(&operator, &id).await }).await
+        body::carry_out_in_time(async move { parts.rotate(&operator, &id).await }).await
     }
 
     /// Removes keys that were expired or revoked 30 days ago, up to `limit`, and says how many. To
@@ -211,7 +236,7 @@ impl Parts {
         let mut record = wanted.record(KeyId::generate(), digest, self.clock.now());
         record.display = display;
         let (parts, actor) = (self.clone(), actor.clone());
-        body::carry_out(async move {
+        body::carry_out_in_time(async move {
             parts.registry.insert(&record, &actor).await.map_err(known_or_outage)?;
             parts.keys.store().forget(&record.digest);
             Ok(record)
@@ -223,6 +248,7 @@ impl Parts {
         for _ in 0..ROTATION_TRIES {
             let record = self.registry.get(id).await.map_err(outage)?.ok_or_else(not_found)?;
             self.check_rotatable(operator, &record)?;
+            self.check_no_bootstrap(&record.digest)?;
             let plain = self.generate()?;
             let rotation =
                 Rotation { old: record.digest, new: plain.digest(), display: plain.masked() };
@@ -247,6 +273,15 @@ impl Parts {
         } else {
             Err(RejectionKind::KeyNotRotatable.into())
         }
+    }
+
+    /// A key that comes from the configuration as well is let in whatever the store says.
+    fn check_no_bootstrap(&self, digest: &KeyDigest) -> Result<(), Rejection> {
+        if self.keys.is_bootstrap(digest) {
+            return Err(Rejection::new(RejectionKind::RequestConflict)
+                .detail("This key comes from the configuration, and must be removed there"));
+        }
+        Ok(())
     }
 
     fn generate(&self) -> Result<PlainKey, Rejection> {

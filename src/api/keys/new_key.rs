@@ -3,7 +3,7 @@ use serde_json::{Map, Value};
 use super::operator::Operator;
 use crate::{
     Rejection,
-    api::body::{Members, invalid},
+    api::body::{Members, can_be_kept, invalid},
     apikey::{Grant, KeyDigest, KeyFormat, KeyRecord},
     domain::{KeyId, Permissions, Role, Timestamp},
 };
@@ -12,8 +12,8 @@ use crate::{
 const MAX_LABEL_CHARS: usize = 200;
 /// The longest name of a resource, in bytes.
 const MAX_RESOURCE_BYTES: usize = 64;
-/// The largest permissions and the largest metadata, each in bytes of JSON: 4 KiB.
-const MAX_JSON_BYTES: usize = 4 * 1024;
+/// The largest permissions, in bytes of JSON: 4 KiB.
+const MAX_PERMISSIONS_BYTES: usize = 4 * 1024;
 
 /// The terms of a key that is to be made.
 pub(super) struct NewKey {
@@ -86,7 +86,7 @@ fn disturbs(character: char) -> bool {
 
 fn permissions(value: Value) -> Result<Permissions, Rejection> {
     let shape = "permissions must map resources to some of create, read, update and delete";
-    let small = value.to_string().len() <= MAX_JSON_BYTES;
+    let small = value.to_string().len() <= MAX_PERMISSIONS_BYTES;
     let permissions: Permissions = serde_json::from_value(value).map_err(|_| invalid(shape))?;
     if !small || !permissions.resources().all(is_resource) {
         return Err(invalid(
@@ -113,10 +113,10 @@ fn expiry(value: &Value, now: Timestamp) -> Result<Timestamp, Rejection> {
 }
 
 fn metadata(value: Value) -> Result<Map<String, Value>, Rejection> {
-    let small = value.to_string().len() <= MAX_JSON_BYTES;
+    let fits = can_be_kept(&value);
     match value {
-        Value::Object(metadata) if small => Ok(metadata),
-        Value::Object(_) => Err(invalid("metadata must be at most 4 KiB")),
+        Value::Object(metadata) if fits => Ok(metadata),
+        Value::Object(_) => Err(invalid("metadata must have at most 4 KiB and 16 levels")),
         _ => Err(invalid("metadata must be an object")),
     }
 }

@@ -26,7 +26,8 @@ impl Operator {
         Ok(Self { actor, on_host: false })
     }
 
-    /// Whoever can run a program on the host: may make master keys, too.
+    /// Whoever can run a program on the host: may make master keys, too. For programs that are run
+    /// there by hand, never for a request.
     pub fn host() -> Self {
         Self { actor: Actor::host(), on_host: true }
     }

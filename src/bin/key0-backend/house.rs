@@ -8,13 +8,18 @@ use key0_auth::{
     error::StoreError,
     store::KeyUsage,
 };
+use tokio::time::MissedTickBehavior;
 
 use crate::logging::Chain;
 
 /// How often the house is kept; the uses of keys are written as often.
 const ROUND: Duration = Duration::from_secs(60);
-/// How much is cleared away in one transaction.
-const LIMIT: u32 = 1_000;
+/// How much is cleared away in one transaction: little, since every key that goes is news for the
+/// caches of all processes.
+const LIMIT: u32 = 200;
+/// How many transactions there are in one round, and the pause between two.
+const STEPS: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(200);
 /// How long the last uses may take to be written at the end.
 const LAST_WRITE: Duration = Duration::from_secs(5);
 
@@ -32,11 +37,23 @@ impl House {
 
     /// Goes round for ever.
     pub(crate) async fn keep(self) {
+        tokio::join!(self.write_uses(), self.clear_away());
+    }
+
+    async fn write_uses(&self) {
+        let mut rounds = tokio::time::interval(ROUND);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            rounds.tick().await;
+            report("the last uses of keys were not written", self.usage.flush().await);
+        }
+    }
+
+    async fn clear_away(&self) {
         loop {
             report("old nonces were not forgotten", self.forget_nonces().await);
             report("old keys were not purged", self.purge_keys().await);
             tokio::time::sleep(ROUND).await;
-            report("the last uses of keys were not written", self.usage.flush().await);
         }
     }
 
@@ -49,12 +66,22 @@ impl House {
     }
 
     async fn forget_nonces(&self) -> Result<(), StoreError> {
-        while self.issue_token.forget_old_nonces(LIMIT).await? == LIMIT {}
+        for _ in 0..STEPS {
+            if self.issue_token.forget_old_nonces(LIMIT).await? < LIMIT {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
         Ok(())
     }
 
     async fn purge_keys(&self) -> Result<(), StoreError> {
-        while self.keys.purge(LIMIT).await? == LIMIT {}
+        for _ in 0..STEPS {
+            if self.keys.purge(LIMIT).await? < LIMIT {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::{Path, Request, State, rejection::PathRejection},
+    extract::{MatchedPath, Path, Request, State, rejection::PathRejection},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
@@ -14,9 +14,8 @@ use key0_auth::{
     ApiKeys, AuthLayer, Cached, Identity, InternalAuth, InternalAuthLayer, KeyStore, MemoryStore,
     Policy, Rejection, RejectionKind, SqliteStore, Validator,
     api::{HandlerError, IssueToken, KeysApi, PaymentHandler, PaymentReceived},
-    apikey::KeyFormat,
     axum as key0_axum,
-    domain::{Clock, PlanId, ResourceId, SystemClock},
+    domain::{Clock, MIN_SECRET_BYTES, PlanId, ResourceId, SystemClock},
     store::{KeyRegistry, KeyUsage, Payment, PaymentStore, SqliteOpenError},
 };
 use serde::Serialize;
@@ -256,7 +255,8 @@ async fn observe(request: Request, next: Next) -> Response {
     let started = std::time::Instant::now();
     let id = request_id(request.headers().get(REQUEST_ID));
     let method = request.method().clone();
-    let path = told(request.uri().path());
+    let matched = request.extensions().get::<MatchedPath>().is_some();
+    let path = told(request.uri().path(), matched);
     let mut response = next.run(request).await;
     let status = response.status().as_u16();
     let request_id = id.to_str().unwrap_or_default();
@@ -276,15 +276,17 @@ async fn observe(request: Request, next: Next) -> Response {
     response
 }
 
-/// The path for the log: what looks like a credential, as where a key is sent in place of its id,
-/// is left out.
-fn told(path: &str) -> String {
-    let format = KeyFormat::default();
-    let is_credential = |part: &str| {
-        part.split('.').count() == 3 && part.starts_with("eyJ") || format.is_claimed_by(part)
-    };
-    let parts = path.split('/').map(|part| if is_credential(part) { "…" } else { part });
-    parts.collect::<Vec<_>>().join("/")
+/// The path for the log. Whoever takes a credential for an id must not find it there: every
+/// credential is longer than what is shown of a part, and of a path that leads nowhere, which may
+/// be one with slashes in it, the first part alone is shown.
+fn told(path: &str, leads_somewhere: bool) -> String {
+    let told = |part: &str| part.len() < MIN_SECRET_BYTES || uuid::Uuid::try_parse(part).is_ok();
+    let mut parts = path.split('/').map(|part| if told(part) { part } else { "…" });
+    if leads_somewhere {
+        return parts.collect::<Vec<_>>().join("/");
+    }
+    let first = [parts.next(), parts.next()].into_iter().flatten().collect::<Vec<_>>().join("/");
+    if parts.next().is_some() { first + "/…" } else { first }
 }
 
 /// The caller's own id where it is harmless, else a new one.

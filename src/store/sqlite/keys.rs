@@ -12,7 +12,7 @@ use crate::{
     apikey::{Grant, KeyAction, KeyDigest, KeyEvent, KeyRecord},
     domain::{Actor, KeyId, Timestamp},
     error::StoreError,
-    store::{ChangeListener, Rotation, keys::KeyStore},
+    store::{ChangeListener, KeyPosition, Rotation, keys::KeyStore},
 };
 
 const BY_DIGEST: &str = "SELECT id, digest, display, kind, role, permissions, resource_id, plan_id,
@@ -149,6 +149,17 @@ fn one(conn: &Connection, query: &str, wanted: &dyn ToSql) -> Result<Option<KeyR
     let mut statement = conn.prepare_cached(query)?;
     let mut rows = statement.query([wanted])?;
     rows.next()?.map(record).transpose()
+}
+
+/// Whether a row's key can be used at `now`, by its times alone.
+pub(super) fn is_in_force(row: &Row<'_>, now: Timestamp) -> Result<bool, Fault> {
+    let (expires_at, revoked_at): (Option<i64>, Option<i64>) = (row.get(11)?, row.get(12)?);
+    Ok(revoked_at.is_none() && expires_at.is_none_or(|end| now.as_micros() < end))
+}
+
+pub(super) fn position(row: &Row<'_>) -> Result<KeyPosition, Fault> {
+    let id = parsed(&row.get::<_, String>(0)?, "id")?;
+    Ok(KeyPosition { created_at: instant(row.get(10)?, "created_at")?, id })
 }
 
 pub(super) fn record(row: &Row<'_>) -> Result<KeyRecord, Fault> {

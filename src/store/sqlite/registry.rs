@@ -6,7 +6,7 @@ use super::{
     row::{Fault, instant, parsed},
 };
 use crate::{
-    apikey::{KeyDigest, KeyEvent, KeyState},
+    apikey::{KeyDigest, KeyEvent},
     domain::{Actor, KeyId, Timestamp},
     error::StoreError,
     store::{KeyPage, KeyPosition, KeyQuery, KeyRegistry, Rotation},
@@ -27,7 +27,7 @@ pub(super) const OLDER: &str =
     ORDER BY created_at DESC, id DESC LIMIT ?2";
 pub(super) const OVER: &str = "SELECT id, digest FROM keys
     WHERE (revoked_at IS NOT NULL OR expires_at IS NOT NULL)
-    AND min(coalesce(revoked_at, expires_at), coalesce(expires_at, revoked_at)) < ?1 LIMIT ?2";
+    AND coalesce(revoked_at, expires_at) < ?1 LIMIT ?2";
 
 #[async_trait]
 impl KeyRegistry for SqliteStore {
@@ -111,24 +111,30 @@ fn page(conn: &Connection, query: &KeyQuery) -> Result<KeyPage, Fault> {
     let mut statement = conn.prepare_cached(if after.is_some() { OLDER } else { NEWEST })?;
     let mut rows = statement.query(&*parameters)?;
     let mut page = KeyPage { keys: Vec::new(), next: None };
-    let mut last = None;
     let mut looked_through = 0;
     while let Some(row) = rows.next()? {
         looked_through += 1;
-        let record = keys::record(row)?;
-        let in_force = |now| record.state_at(now) == KeyState::InForce;
-        if !query.in_force_at.is_none_or(in_force) {
-            last = Some(KeyPosition::of(&record));
+        // Most of those that are over are passed by without being understood.
+        let skipped = match query.in_force_at {
+            Some(now) => !keys::is_in_force(row, now)?,
+            None => false,
+        };
+        if skipped {
+            if looked_through == MOST_LOOKED_THROUGH {
+                page.next = Some(keys::position(row)?);
+            }
             continue;
         }
         if page.keys.len() == query.limit as usize {
             page.next = page.keys.last().map(KeyPosition::of);
             return Ok(page);
         }
-        last = Some(KeyPosition::of(&record));
+        let record = keys::record(row)?;
+        if looked_through == MOST_LOOKED_THROUGH {
+            page.next = Some(KeyPosition::of(&record));
+        }
         page.keys.push(record);
     }
-    page.next = last.filter(|_| looked_through == MOST_LOOKED_THROUGH);
     Ok(page)
 }
 

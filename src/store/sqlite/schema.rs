@@ -181,9 +181,8 @@ CREATE INDEX idempotency_free ON idempotency (free_at);
 /// Keys can be listed, what was done to them is told, and those that are over are found.
 const V2: &str = "
 CREATE INDEX keys_listed ON keys (kind, created_at, id);
-CREATE INDEX keys_ending ON keys (
-    min(coalesce(revoked_at, expires_at), coalesce(expires_at, revoked_at))
-) WHERE revoked_at IS NOT NULL OR expires_at IS NOT NULL;
+CREATE INDEX keys_ending ON keys (coalesce(revoked_at, expires_at))
+    WHERE revoked_at IS NOT NULL OR expires_at IS NOT NULL;
 
 CREATE TABLE key_events (
     event  INTEGER PRIMARY KEY,

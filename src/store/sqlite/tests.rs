@@ -627,3 +627,18 @@ async fn a_file_of_the_first_version_is_taken_over() {
     store.revoke(id, &Actor::host(), at(1)).await.unwrap().unwrap();
     assert_eq!(store.history(id, 10).await.unwrap().len(), 1);
 }
+
+/// A caller that gave up was told of an outage: what it asked for is not done after all.
+#[tokio::test]
+async fn a_write_that_nobody_waits_for_is_not_done() {
+    let (_folder, store, _raw) = fresh();
+    let record = key();
+    let go_on = block(&store).await;
+    let (given_up, inserted) = (store.clone(), record.clone());
+    let job = enqueue(async move { given_up.insert(&inserted, &Actor::host()).await }).await;
+    job.abort();
+    assert!(job.await.unwrap_err().is_cancelled());
+    drop(go_on);
+    store.insert(&key(), &Actor::host()).await.unwrap();
+    assert_eq!(store.get(&record.id).await.unwrap(), None);
+}

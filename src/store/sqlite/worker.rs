@@ -67,6 +67,10 @@ where
     F: FnOnce(&mut Transaction<'_>) -> Result<T, Fault> + Send,
 {
     fn run(&mut self, tx: &mut Transaction<'_>) -> bool {
+        // Whoever gave up waiting was told that nothing is known: best nothing happens.
+        if self.reply.is_closed() {
+            return false;
+        }
         self.outcome = self.work.take().map(|work| work(tx).map_err(|Fault(error)| error));
         matches!(self.outcome, Some(Ok(_)))
     }

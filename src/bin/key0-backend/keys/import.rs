@@ -1,10 +1,10 @@
 use std::{fs, io::Read, path::Path};
 
 use key0_auth::api::{KeysApi, Operator};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::task::JoinSet;
 
-use super::{KeysError, value};
+use super::{KeysError, print::member, value};
 use crate::{cli::RoleName, logging::Chain};
 
 /// How many lines are on their way to the store at a time; they share a commit.
@@ -27,6 +27,8 @@ pub(super) async fn run(
     role: Option<RoleName>,
 ) -> Result<Vec<Line>, KeysError> {
     let text = read(file).map_err(|error| KeysError::File(file.to_owned(), error))?;
+    // As some editors put it before the first line.
+    let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&text);
     let mut wanted = (1..).zip(text.split(|byte| *byte == b'\n')).filter_map(|(number, line)| {
         let line = line.trim_ascii();
         (!line.is_empty() && !line.starts_with(b"#")).then(|| (number, body(line, role)))
@@ -68,10 +70,10 @@ fn read(file: &Path) -> std::io::Result<Vec<u8>> {
 
 async fn import(api: &KeysApi, operator: &Operator, body: &[u8]) -> Result<String, String> {
     match api.import(operator, body).await {
-        Ok(reply) => {
-            let id = value(&reply).get("id").and_then(Value::as_str).map(str::to_owned);
-            Ok(id.unwrap_or_default())
-        }
+        Ok(reply) => match value(&reply).map(|key| member(&key, "id")) {
+            Ok(id) => Ok(id),
+            Err(error) => Err(Chain(&error).to_string()),
+        },
         Err(rejection) => Err(KeysError::from(rejection).to_string()),
     }
 }

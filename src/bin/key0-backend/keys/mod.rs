@@ -39,6 +39,8 @@ pub(super) enum KeysError {
     Refused(String),
     #[error("{0:?} can't be read")]
     File(std::path::PathBuf, #[source] io::Error),
+    #[error("the result can't be read")]
+    Answer(#[source] serde_json::Error),
     #[error("the result can't be printed")]
     Print(#[from] io::Error),
 }
@@ -89,21 +91,24 @@ async fn carry_out(options: &KeysOptions) -> Result<ExitCode, KeysError> {
                 body.insert("permissions".to_owned(), permissions_of(permissions)?);
             }
             let body = Value::Object(body).to_string();
-            let made = value(&api.create(&operator, body.as_bytes()).await?);
+            let made = value(&api.create(&operator, body.as_bytes()).await?)?;
             print::made(&made, options.json)?;
         }
         KeysCommand::List { kind, all } => {
             let status = if *all { "all" } else { "active" };
-            let keys = list(&api, &format!("kind={}&status={status}", kind.as_str())).await?;
+            let keys =
+                list(&api, &operator, &format!("kind={}&status={status}", kind.as_str())).await?;
             print::list(keys, options.json)?;
         }
-        KeysCommand::Show { id } => print::one(&value(&api.show(id).await?), options.json)?,
+        KeysCommand::Show { id } => {
+            print::one(&value(&api.show(&operator, id).await?)?, options.json)?
+        }
         KeysCommand::Revoke { id } => {
             api.revoke(&operator, id).await?;
             print::done(&json!({ "revoked": id }), &format!("revoked {id}"), options.json)?;
         }
         KeysCommand::Rotate { id } => {
-            let made = value(&api.rotate(&operator, id, b"").await?);
+            let made = value(&api.rotate(&operator, id, b"").await?)?;
             print::made(&made, options.json)?;
         }
         KeysCommand::Import { file, role } => {
@@ -152,12 +157,12 @@ fn permissions_of(pairs: &[String]) -> Result<Value, KeysError> {
 }
 
 /// Every key of a listing.
-async fn list(api: &KeysApi, query: &str) -> Result<Vec<Value>, KeysError> {
+async fn list(api: &KeysApi, operator: &Operator, query: &str) -> Result<Vec<Value>, KeysError> {
     let mut keys = Vec::new();
     let mut cursor = String::new();
     loop {
-        let page = api.list(Some(&format!("{query}&limit={PAGE}{cursor}"))).await?;
-        let mut page = value(&page);
+        let query = format!("{query}&limit={PAGE}{cursor}");
+        let mut page = value(&api.list(operator, Some(&query)).await?)?;
         if let Some(Value::Array(page)) = page.get_mut("keys").map(Value::take) {
             keys.extend(page);
         }
@@ -169,6 +174,6 @@ async fn list(api: &KeysApi, query: &str) -> Result<Vec<Value>, KeysError> {
 }
 
 /// The JSON of a good answer.
-fn value(reply: &Reply) -> Value {
-    serde_json::from_slice(&reply.body).unwrap_or_default()
+fn value(reply: &Reply) -> Result<Value, KeysError> {
+    serde_json::from_slice(&reply.body).map_err(KeysError::Answer)
 }

@@ -26,7 +26,7 @@ pub(super) fn made(key: &Value, json: bool) -> io::Result<()> {
         [("id", "id"), ("role", "role"), ("label", "label"), ("expires", "expiresAt")]
     {
         if let Some(value) = key.get(member).and_then(Value::as_str) {
-            text.push_str(&format!("{name:8} {value}\n"));
+            text.push_str(&format!("{name:8} {}\n", harmless(value)));
         }
     }
     text.push_str(&format!("{:8} {}\n", "key", member(key, "key")));
@@ -69,7 +69,7 @@ pub(super) fn one(key: &Value, json: bool) -> io::Result<()> {
         key.as_object().into_iter().flatten().filter(|(name, _)| *name != "history")
     {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        text.push_str(&format!("{name:12} {value}\n"));
+        text.push_str(&format!("{name:12} {}\n", harmless(&value)));
     }
     for event in key.get("history").and_then(Value::as_array).into_iter().flatten() {
         let [at, action, by] = ["at", "action", "by"].map(|name| member(event, name));
@@ -114,8 +114,23 @@ fn state(key: &Value) -> Option<&'static str> {
     }
 }
 
-fn member(value: &Value, name: &str) -> String {
-    value.get(name).and_then(Value::as_str).unwrap_or("").to_owned()
+/// A text of a key for a terminal; nothing where it has none.
+pub(super) fn member(value: &Value, name: &str) -> String {
+    harmless(value.get(name).and_then(Value::as_str).unwrap_or(""))
+}
+
+/// A text that can't steer the terminal it is shown on: Key0's callers choose what is kept with
+/// their keys.
+fn harmless(text: &str) -> String {
+    let steers = |character: char| {
+        character.is_control()
+            || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let shown = text.chars().map(|character| match character {
+        _ if steers(character) => character.escape_unicode().to_string(),
+        _ => character.to_string(),
+    });
+    shown.collect()
 }
 
 fn line(text: &str) -> io::Result<()> {

@@ -1,0 +1,80 @@
+use std::pin::Pin;
+
+use actix_web::{
+    FromRequest, HttpRequest, HttpResponse,
+    body::{BodyStream, to_bytes_limited},
+    dev::Payload,
+    http::header::{CONTENT_LENGTH, CONTENT_TYPE},
+    web::Bytes,
+};
+
+use super::refusal::{answer, status};
+use crate::{
+    Rejection, RejectionKind,
+    api::{MAX_BODY_BYTES, Reply, broken_off, check_length, check_media_type, empty_or_judged},
+};
+
+type BodyFuture<T> = Pin<Box<dyn Future<Output = Result<T, Rejection>>>>;
+
+/// The whole body, once its media type and its size are known to be right.
+pub(super) struct JsonBody(pub(super) Bytes);
+
+impl FromRequest for JsonBody {
+    type Error = Rejection;
+    type Future = BodyFuture<Self>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (media_type, length) = announced(request);
+        let payload = payload.take();
+        Box::pin(async move {
+            media_type.and(length)?;
+            read(payload).await.map(Self)
+        })
+    }
+}
+
+/// The same where a body may be left out: then its media type may be, too.
+pub(super) struct JsonBodyIfAny(pub(super) Bytes);
+
+impl FromRequest for JsonBodyIfAny {
+    type Error = Rejection;
+    type Future = BodyFuture<Self>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (media_type, length) = announced(request);
+        let payload = payload.take();
+        Box::pin(async move {
+            let body = match length {
+                Ok(()) => read(payload).await,
+                Err(rejection) => Err(rejection),
+            };
+            empty_or_judged(media_type, body).map(Self)
+        })
+    }
+}
+
+/// What the head of a request says of its body: the media type, and the length.
+fn announced(request: &HttpRequest) -> (Result<(), Rejection>, Result<(), Rejection>) {
+    let media_type = check_media_type(header(request, &CONTENT_TYPE));
+    (media_type, check_length(header(request, &CONTENT_LENGTH)))
+}
+
+fn header<'a>(
+    request: &'a HttpRequest,
+    name: &actix_web::http::header::HeaderName,
+) -> Option<&'a [u8]> {
+    request.headers().get(name).map(|value| value.as_bytes())
+}
+
+async fn read(payload: Payload) -> Result<Bytes, Rejection> {
+    match to_bytes_limited(BodyStream::new(payload), MAX_BODY_BYTES).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(_)) => Err(broken_off()),
+        Err(_) => Err(RejectionKind::BodyTooLarge.into()),
+    }
+}
+
+pub(super) fn reply(reply: Reply) -> HttpResponse {
+    let response = HttpResponse::new(status(reply.status)).drop_body();
+    answer(response, reply.headers, reply.body)
+}

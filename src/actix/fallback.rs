@@ -1,0 +1,33 @@
+use std::{future::ready, sync::Arc};
+
+use actix_web::{
+    HttpResponse, Route,
+    http::{
+        Method,
+        header::{ALLOW, HeaderValue},
+    },
+    web,
+};
+
+use super::refusal::rendered;
+use crate::{RejectionKind, auth::Responder};
+
+/// For paths that nothing is at.
+pub(super) fn not_found(responder: Arc<Responder>) -> Route {
+    web::to(move || ready(rendered(RejectionKind::NotFound.into(), &responder)))
+}
+
+/// For the methods that a path does not have, with those that it has in `Allow`.
+pub(super) fn method_not_allowed(methods: &[Method], responder: Arc<Responder>) -> Route {
+    let methods: Vec<_> = methods.iter().map(Method::as_str).collect();
+    // The names of methods are tokens, so this always is a value.
+    let allow = HeaderValue::try_from(methods.join(",")).ok();
+    web::to(move || {
+        let mut response: HttpResponse =
+            rendered(RejectionKind::MethodNotAllowed.into(), &responder);
+        if let Some(allow) = &allow {
+            response.headers_mut().insert(ALLOW, allow.clone());
+        }
+        ready(response)
+    })
+}

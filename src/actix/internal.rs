@@ -1,0 +1,47 @@
+use std::sync::Arc;
+
+use actix_web::{Route, http::Method, web};
+
+use super::{
+    InternalAuthMiddleware, Routes,
+    body::{JsonBody, reply},
+};
+use crate::{
+    InternalAuth,
+    api::{IssueToken, PaymentReceived},
+};
+
+/// The two endpoints that Key0 calls, `/internal/issue-token` and `/internal/payment-received`,
+/// behind `auth`. To be merged into [`Routes`] that end with
+/// [`with_problem_fallbacks`](Routes::with_problem_fallbacks).
+pub fn internal_routes(
+    auth: impl Into<Arc<InternalAuth>>,
+    issue_token: IssueToken,
+    payment_received: PaymentReceived,
+) -> Routes {
+    let auth = InternalAuthMiddleware::new(auth);
+    let issue_token = dangerous_issue_token(issue_token);
+    let payment_received = dangerous_payment_received(payment_received);
+    Routes::new()
+        .route("/internal/issue-token", Method::POST, issue_token)
+        .route("/internal/payment-received", Method::POST, payment_received)
+        .each(|route| route.wrap(auth.clone()))
+}
+
+/// `POST` to an [`IssueToken`], behind nothing: whoever reaches it gets a key for any payment it
+/// makes up. For another guard than [`internal_routes`] has.
+pub fn dangerous_issue_token(endpoint: IssueToken) -> Route {
+    web::post().to(move |JsonBody(body)| {
+        let endpoint = endpoint.clone();
+        async move { endpoint.handle(&body).await.map(reply) }
+    })
+}
+
+/// `POST` to a [`PaymentReceived`], behind nothing. For another guard than [`internal_routes`]
+/// has.
+pub fn dangerous_payment_received(endpoint: PaymentReceived) -> Route {
+    web::post().to(move |JsonBody(body)| {
+        let endpoint = endpoint.clone();
+        async move { endpoint.handle(&body).await.map(reply) }
+    })
+}

@@ -1,0 +1,81 @@
+//! For actix-web: middlewares, extractors, refusals as responses, and routes whose 404 and 405 are
+//! in the form of the other refusals.
+//!
+//! [`Identity`](crate::Identity), `Option<Identity>`, [`Claims`](crate::domain::Claims) and
+//! [`InternalCaller`](crate::auth::InternalCaller) are extractors. A
+//! [`Rejection`](crate::Rejection) is a response and an error, so that a handler can use `?` on
+//! [`Policy::check`](crate::Policy::check); the middleware around gives it its own form.
+//!
+//! # What passes
+//!
+//! A request whose credential is good and whose [`Identity`](crate::Identity) satisfies every
+//! policy of the [`AuthMiddleware`]. The identity is in the request's extensions. An
+//! [`optional`](AuthMiddleware::optional) middleware also lets requests without any credential
+//! pass, and one that [allows preflights](AuthMiddleware::allow_preflight) those; both without an
+//! identity. The [`InternalAuthMiddleware`] lets Key0's own calls pass.
+//!
+//! # What is refused
+//!
+//! Everything else, before any of the body is read and without a call to the handler. A refusal is
+//! a response, not an error, so that CORS and loggers outside still see it. It holds the typed
+//! [`Rejection`](crate::Rejection) in its extensions.
+//!
+//! # What to mind
+//!
+//! - A caller is told of an unknown path first (404), of a wrong method next (405), and only then
+//!   of its credential, where the middleware is around each route. [`Routes`] sees to that. Around
+//!   an `App`, a `Scope` or a `Resource` the middleware runs before, and refuses first.
+//! - Build the middleware outside of the `App` factory and clone it inside: the workers then share
+//!   one store and one cache.
+//! - The last `wrap` runs first. A CORS middleware goes outside: only there does it see refusals,
+//!   and answer preflights itself.
+//! - The identity that a handler finds is always the innermost middleware's, and of the refusals
+//!   that handlers return, too, the innermost middleware decides the form.
+//! - Headers whose names begin with `X-Key0-` are removed from every request that passes.
+//!   `Authorization`, `X-Api-Key` and the internal header stay, marked as sensitive.
+//! - The middlewares change the request's headers. As when actix-web itself changes a request,
+//!   nothing outside may hold a clone of the `HttpRequest` meanwhile.
+//!
+//! ```
+//! # #[actix_web::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use actix_web::{App, http::Method, test, web::Path};
+//! use key0_auth::actix::{AuthMiddleware, Routes};
+//! use key0_auth::{AccessTokens, Identity, Policy, Rejection, Validator};
+//!
+//! async fn photo(id: Path<String>, identity: Identity) -> Result<String, Rejection> {
+//!     Policy::resource(id.as_str()).check(&identity)?;
+//!     Ok(format!("photo {id}"))
+//! }
+//! let tokens = AccessTokens::hs256("a secret that Key0 shares with this backend")?;
+//! let validator = Validator::builder().access_tokens(tokens).build()?;
+//! let auth = AuthMiddleware::new(validator.clone());
+//! let routes = Routes::new().get("/photos/{id}", photo).each(|route| route.wrap(auth.clone()));
+//! let app = App::new().configure(routes.with_problem_fallbacks(validator.responder()));
+//! let app = test::init_service(app).await;
+//! for (method, path, status) in
+//!     [("GET", "/", 404), ("PUT", "/photos/1", 405), ("GET", "/photos/1", 401)]
+//! {
+//!     let request = test::TestRequest::with_uri(path).method(method.parse::<Method>()?);
+//!     assert_eq!(test::call_service(&app, request.to_request()).await.status(), status);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod body;
+mod extract;
+mod fallback;
+mod internal;
+mod keys;
+mod refusal;
+mod request;
+mod routes;
+mod service;
+mod transform;
+
+pub use internal::{dangerous_issue_token, dangerous_payment_received, internal_routes};
+pub use keys::{dangerous_keys_routes, keys_routes};
+pub use routes::Routes;
+pub use service::{AuthService, InternalAuthService};
+pub use transform::{AuthMiddleware, InternalAuthMiddleware};

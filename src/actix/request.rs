@@ -1,0 +1,46 @@
+use actix_web::{
+    HttpMessage, HttpRequest,
+    dev::ServiceRequest,
+    http::{Method, header::AUTHORIZATION},
+};
+
+use crate::gate::{Arriving, Treatment};
+
+impl Arriving for ServiceRequest {
+    type Head = HttpRequest;
+
+    fn head(&self) -> &HttpRequest {
+        self.request()
+    }
+
+    fn is_options(&self) -> bool {
+        self.method() == Method::OPTIONS
+    }
+
+    fn authorization(&self) -> impl Iterator<Item = &[u8]> {
+        self.headers().get_all(AUTHORIZATION).map(|value| value.as_bytes())
+    }
+
+    fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.headers().get_all(name).map(|value| value.as_bytes())
+    }
+
+    fn treat_headers(&mut self, treatment: impl Fn(&str) -> Treatment) {
+        self.headers_mut().retain(|name, value| match treatment(name.as_str()) {
+            Treatment::Keep => true,
+            Treatment::Hide => {
+                value.set_sensitive(true);
+                true
+            }
+            Treatment::Remove => false,
+        });
+    }
+
+    fn insert<T: Clone + Send + Sync + 'static>(&mut self, proof: T) {
+        self.extensions_mut().insert(proof);
+    }
+
+    fn remove<T: Clone + Send + Sync + 'static>(&mut self) {
+        self.extensions_mut().remove::<T>();
+    }
+}

@@ -1,0 +1,154 @@
+use std::{fmt, sync::Arc};
+
+use actix_web::{
+    FromRequest, Handler, Responder as Respond, Route, guard,
+    http::Method,
+    web::{self, ServiceConfig},
+};
+
+use super::fallback;
+use crate::auth::Responder;
+
+/// Routes by path and method, whose callers are told of an unknown path first, of a wrong method
+/// next, and only then of their credential.
+///
+/// That order can't be had from a middleware around an `App`, a `Scope` or a `Resource`: it runs
+/// before the path or the method is known. Here every middleware is around single routes.
+///
+/// Patterns are actix-web's own. Of two that match a path the first one is taken, and so is the
+/// first of two handlers for one path and method.
+#[must_use]
+pub struct Routes {
+    resources: Vec<Resource>,
+}
+
+/// All routes of one path.
+struct Resource {
+    path: String,
+    methods: Vec<Method>,
+    routes: Vec<Route>,
+}
+
+impl Routes {
+    /// Routes that are none yet.
+    pub fn new() -> Self {
+        Self { resources: Vec::new() }
+    }
+
+    /// Answers `GET`, and `HEAD` with the same head.
+    pub fn get<F, Args>(self, path: &str, handler: F) -> Self
+    where
+        F: Handler<Args>,
+        Args: FromRequest + 'static,
+        F::Output: Respond + 'static,
+    {
+        self.route(path, Method::GET, web::to(handler))
+    }
+
+    /// Answers `POST`.
+    pub fn post<F, Args>(self, path: &str, handler: F) -> Self
+    where
+        F: Handler<Args>,
+        Args: FromRequest + 'static,
+        F::Output: Respond + 'static,
+    {
+        self.route(path, Method::POST, web::to(handler))
+    }
+
+    /// Answers `DELETE`.
+    pub fn delete<F, Args>(self, path: &str, handler: F) -> Self
+    where
+        F: Handler<Args>,
+        Args: FromRequest + 'static,
+        F::Output: Respond + 'static,
+    {
+        self.route(path, Method::DELETE, web::to(handler))
+    }
+
+    /// Answers any method with a route, whose own guards are asked, too. A route for `GET` gets
+    /// `HEAD` as well.
+    pub fn route(mut self, path: &str, method: Method, route: Route) -> Self {
+        let mut methods = vec![method.clone()];
+        let route = if method == Method::GET {
+            methods.push(Method::HEAD);
+            route.guard(guard::Any(guard::Get()).or(guard::Head()))
+        } else {
+            route.method(method)
+        };
+        self.add(Resource { path: path.to_owned(), methods, routes: vec![route] });
+        self
+    }
+
+    /// Changes every route that is there already; for middlewares above all.
+    ///
+    /// ```
+    /// # use key0_auth::{AccessTokens, Identity, Validator, actix::{AuthMiddleware, Routes}};
+    /// # let tokens = AccessTokens::hs256("a secret that Key0 shares with this backend")?;
+    /// # let auth = AuthMiddleware::new(Validator::builder().access_tokens(tokens).build()?);
+    /// let routes = Routes::new()
+    ///     .get("/photos", async |_: Identity| "sold")
+    ///     .each(|route| route.wrap(auth.clone()))
+    ///     .get("/health", async || "open");
+    /// # let _ = routes;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn each(mut self, change: impl Fn(Route) -> Route) -> Self {
+        for resource in &mut self.resources {
+            resource.routes = resource.routes.drain(..).map(&change).collect();
+        }
+        self
+    }
+
+    /// These routes, and then the others.
+    pub fn merge(mut self, others: Self) -> Self {
+        for resource in others.resources {
+            self.add(resource);
+        }
+        self
+    }
+
+    /// The routes for [`App::configure`](actix_web::App::configure) or that of a `Scope`, with a
+    /// 404 for unknown paths and, for wrong methods, a 405 that says in `Allow` what goes: both
+    /// with a body in the form of `responder`'s other refusals.
+    pub fn with_problem_fallbacks(
+        self,
+        responder: &Responder,
+    ) -> impl FnOnce(&mut ServiceConfig) + use<> {
+        let responder = Arc::new(responder.clone());
+        move |config| {
+            for Resource { path, methods, routes } in self.resources {
+                let fallback = fallback::method_not_allowed(&methods, Arc::clone(&responder));
+                let resource = web::resource(path).default_service(fallback);
+                config.service(routes.into_iter().fold(resource, actix_web::Resource::route));
+            }
+            config.default_service(fallback::not_found(responder));
+        }
+    }
+
+    fn add(&mut self, added: Resource) {
+        match self.resources.iter_mut().find(|known| known.path == added.path) {
+            Some(known) => {
+                let new = added.methods.into_iter().filter(|new| !known.methods.contains(new));
+                let new: Vec<_> = new.collect();
+                known.methods.extend(new);
+                known.routes.extend(added.routes);
+            }
+            None => self.resources.push(added),
+        }
+    }
+}
+
+impl Default for Routes {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Routes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let resources = self.resources.iter();
+        f.debug_map()
+            .entries(resources.map(|resource| (&resource.path, &resource.methods)))
+            .finish()
+    }
+}

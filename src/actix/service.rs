@@ -1,0 +1,145 @@
+use std::{fmt, pin::Pin, rc::Rc, sync::Arc};
+
+use actix_web::{
+    Error, HttpRequest,
+    body::{EitherBody, MessageBody},
+    dev::{Service, ServiceRequest, ServiceResponse, forward_ready},
+};
+
+use super::refusal;
+use crate::{
+    InternalAuth, Rejection,
+    auth::Responder,
+    gate::{Gate, Verdict, admit_internal},
+};
+
+/// A response on its way. Boxed, as every route's is by actix-web itself.
+type ResponseFuture<B> =
+    Pin<Box<dyn Future<Output = Result<ServiceResponse<EitherBody<B>>, Error>>>>;
+
+/// The service that an [`AuthMiddleware`](super::AuthMiddleware) makes.
+pub struct AuthService<S> {
+    inner: Rc<S>,
+    gate: Arc<Gate<HttpRequest>>,
+}
+
+impl<S> AuthService<S> {
+    pub(super) fn new(inner: S, gate: Arc<Gate<HttpRequest>>) -> Self {
+        Self { inner: Rc::new(inner), gate }
+    }
+}
+
+impl<S, B> Service<ServiceRequest> for AuthService<S>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    type Response = ServiceResponse<EitherBody<B>>;
+    type Error = Error;
+    type Future = ResponseFuture<B>;
+
+    forward_ready!(inner);
+
+    fn call(&self, mut request: ServiceRequest) -> Self::Future {
+        let gate = Arc::clone(&self.gate);
+        let lookup = match gate.judge(&mut request) {
+            Verdict::Pass => {
+                let answer = self.inner.call(request);
+                return Box::pin(async move { finish(answer.await, gate.responder()) });
+            }
+            Verdict::Refuse(rejection) => {
+                return Box::pin(async move { Ok(refuse(request, rejection, gate.responder())) });
+            }
+            Verdict::LookUp(lookup) => lookup,
+        };
+        let inner = Rc::clone(&self.inner);
+        Box::pin(async move {
+            let judged = gate.validator().look_up(lookup).await;
+            match gate.admit(&mut request, judged) {
+                Ok(()) => finish(inner.call(request).await, gate.responder()),
+                Err(rejection) => Ok(refuse(request, rejection, gate.responder())),
+            }
+        })
+    }
+}
+
+/// The service that an [`InternalAuthMiddleware`](super::InternalAuthMiddleware) makes.
+pub struct InternalAuthService<S> {
+    inner: S,
+    internal: Arc<InternalAuth>,
+}
+
+impl<S> InternalAuthService<S> {
+    pub(super) fn new(inner: S, internal: Arc<InternalAuth>) -> Self {
+        Self { inner, internal }
+    }
+}
+
+impl<S, B> Service<ServiceRequest> for InternalAuthService<S>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    type Response = ServiceResponse<EitherBody<B>>;
+    type Error = Error;
+    type Future = ResponseFuture<B>;
+
+    forward_ready!(inner);
+
+    fn call(&self, mut request: ServiceRequest) -> Self::Future {
+        let internal = Arc::clone(&self.internal);
+        match admit_internal(&internal, &mut request) {
+            Ok(()) => {
+                let answer = self.inner.call(request);
+                Box::pin(async move { finish(answer.await, internal.responder()) })
+            }
+            Err(rejection) => {
+                Box::pin(async move { Ok(refuse(request, rejection, internal.responder())) })
+            }
+        }
+    }
+}
+
+/// A refusal is a response and no error, so that what is outside still sees it.
+fn refuse<B>(
+    request: ServiceRequest,
+    rejection: Rejection,
+    responder: &Responder,
+) -> ServiceResponse<EitherBody<B>> {
+    request.into_response(refusal::rendered(rejection, responder)).map_into_right_body()
+}
+
+/// What comes from further inside, with a refusal in the middleware's own form.
+fn finish<B: MessageBody + 'static>(
+    answer: Result<ServiceResponse<B>, Error>,
+    responder: &Responder,
+) -> Result<ServiceResponse<EitherBody<B>>, Error> {
+    match answer {
+        Ok(response) => {
+            let (request, response) = response.into_parts();
+            Ok(ServiceResponse::new(request, refusal::pass_on(response, responder)))
+        }
+        // A middleware in between may fail with a rejection; actix-web renders it outside of us.
+        Err(mut error) => {
+            let responder = responder.clone();
+            error.add_response_mapper(move |response| {
+                refusal::pass_on(response, &responder).map_into_boxed_body()
+            });
+            Err(error)
+        }
+    }
+}
+
+impl<S> fmt::Debug for AuthService<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthService").field("gate", &self.gate).finish_non_exhaustive()
+    }
+}
+
+impl<S> fmt::Debug for InternalAuthService<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InternalAuthService")
+            .field("internal", &self.internal)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,168 @@
+use std::{
+    future::{Ready, ready},
+    sync::Arc,
+};
+
+use actix_web::{
+    Error, HttpRequest,
+    body::{EitherBody, MessageBody},
+    dev::{Service, ServiceRequest, ServiceResponse, Transform},
+};
+
+use super::service::{AuthService, InternalAuthService};
+use crate::{InternalAuth, Policy, RejectionKind, Validator, gate::Gate};
+
+/// Lets requests through whose credential a [`Validator`] finds good, and answers all others
+/// itself. See the [module](crate::actix) for what exactly passes.
+///
+/// ```
+/// use key0_auth::{AccessTokens, Policy, Validator, actix::AuthMiddleware};
+///
+/// let tokens = AccessTokens::hs256("a secret that Key0 shares with this backend")?;
+/// let validator = Validator::builder().access_tokens(tokens).build()?;
+/// let any_buyer = AuthMiddleware::new(validator.clone());
+/// let gold_buyers = AuthMiddleware::new(validator).policy(Policy::plan("gold"));
+/// # let _ = (any_buyer, gold_buyers);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct AuthMiddleware {
+    gate: Arc<Gate<HttpRequest>>,
+}
+
+impl AuthMiddleware {
+    /// Asks every request for a credential that this validator accepts.
+    pub fn new(validator: Validator) -> Self {
+        Self { gate: Arc::new(Gate::new(validator)) }
+    }
+
+    /// Also lets requests without any credential of ours pass, without an
+    /// [`Identity`](crate::Identity). A credential that is sent must still be good, and readable.
+    ///
+    /// A policy asks for an identity: where one applies, the credential stays required. A policy
+    /// that depends on the request ([`policy_fn`](Self::policy_fn)) can thus open some paths to
+    /// everybody.
+    pub fn optional(mut self) -> Self {
+        self.gate().make_optional();
+        self
+    }
+
+    /// Asks the identity to satisfy this policy. Called again, all of them.
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.gate().require(policy);
+        self
+    }
+
+    /// Asks the identity to satisfy a policy that depends on the request; `None` asks for no more
+    /// than a good credential. Called again, all of them.
+    ///
+    /// The path of the request is as the client sent it, and so is what
+    /// [`match_info`](HttpRequest::match_info) holds, but for the escapes that actix-web has
+    /// decoded to find the route. Where the handler has the id anyway, let it call
+    /// [`Policy::check`].
+    ///
+    /// ```
+    /// use actix_web::{HttpRequest, http::Method};
+    /// use key0_auth::{AccessTokens, Policy, Validator, actix::AuthMiddleware, domain::Action};
+    ///
+    /// let tokens = AccessTokens::hs256("a secret that Key0 shares with this backend")?;
+    /// let validator = Validator::builder().access_tokens(tokens).build()?;
+    /// let auth = AuthMiddleware::new(validator).policy_fn(|request: &HttpRequest| {
+    ///     let read = *request.method() == Method::GET;
+    ///     Policy::permission("orders", if read { Action::Read } else { Action::Update })
+    /// });
+    /// # let _ = auth;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn policy_fn<F, P>(mut self, policy: F) -> Self
+    where
+        F: Fn(&HttpRequest) -> P + Send + Sync + 'static,
+        P: Into<Option<Policy>>,
+    {
+        self.gate().require_by(policy);
+        self
+    }
+
+    /// Lets CORS preflights pass, without an [`Identity`](crate::Identity): `OPTIONS` with
+    /// `Origin` and `Access-Control-Request-Method`, whatever credential comes along.
+    ///
+    /// Needed only where what is inside answers them. A CORS middleware outside of this one sees
+    /// them first.
+    pub fn allow_preflight(mut self) -> Self {
+        self.gate().allow_preflight();
+        self
+    }
+
+    /// Sets the text that the caller is shown, by the kind of refusal; `None` keeps it. Status,
+    /// code and challenge stay, and so do the refusals that handlers return.
+    pub fn wording<F>(mut self, wording: F) -> Self
+    where
+        F: Fn(RejectionKind) -> Option<&'static str> + Send + Sync + 'static,
+    {
+        self.gate().word_with(wording);
+        self
+    }
+
+    fn gate(&mut self) -> &mut Gate<HttpRequest> {
+        Arc::make_mut(&mut self.gate)
+    }
+}
+
+impl<S, B> Transform<S, ServiceRequest> for AuthMiddleware
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    type Response = ServiceResponse<EitherBody<B>>;
+    type Error = Error;
+    type Transform = AuthService<S>;
+    type InitError = ();
+    type Future = Ready<Result<AuthService<S>, ()>>;
+
+    fn new_transform(&self, inner: S) -> Self::Future {
+        ready(Ok(AuthService::new(inner, Arc::clone(&self.gate))))
+    }
+}
+
+/// Lets requests through whose caller an [`InternalAuth`] lets in, and answers all others itself.
+///
+/// The [`InternalCaller`](crate::auth::InternalCaller) is in the request's extensions.
+///
+/// ```
+/// use key0_auth::{InternalAuth, actix::InternalAuthMiddleware, domain::{Secret, SecretSet}};
+///
+/// let secret = Secret::new("INTERNAL_AUTH_SECRET", "a secret for Key0's own calls alone")?;
+/// let internal = InternalAuth::builder().shared_secret(SecretSet::new(secret)).build()?;
+/// let auth = InternalAuthMiddleware::new(internal);
+/// # let _ = auth;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct InternalAuthMiddleware {
+    internal: Arc<InternalAuth>,
+}
+
+impl InternalAuthMiddleware {
+    /// Asks every request for one of these strategies.
+    pub fn new(internal: impl Into<Arc<InternalAuth>>) -> Self {
+        Self { internal: internal.into() }
+    }
+}
+
+impl<S, B> Transform<S, ServiceRequest> for InternalAuthMiddleware
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    type Response = ServiceResponse<EitherBody<B>>;
+    type Error = Error;
+    type Transform = InternalAuthService<S>;
+    type InitError = ();
+    type Future = Ready<Result<InternalAuthService<S>, ()>>;
+
+    fn new_transform(&self, inner: S) -> Self::Future {
+        ready(Ok(InternalAuthService::new(inner, Arc::clone(&self.internal))))
+    }
+}

@@ -1,0 +1,45 @@
+use http::{Method, header::AUTHORIZATION, request::Parts};
+
+use crate::gate::{Arriving, Treatment};
+
+impl Arriving for Parts {
+    type Head = Self;
+
+    fn head(&self) -> &Self {
+        self
+    }
+
+    fn is_options(&self) -> bool {
+        self.method == Method::OPTIONS
+    }
+
+    fn authorization(&self) -> impl Iterator<Item = &[u8]> {
+        self.headers.get_all(AUTHORIZATION).into_iter().map(|value| value.as_bytes())
+    }
+
+    fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.headers.get_all(name).into_iter().map(|value| value.as_bytes())
+    }
+
+    fn treat_headers(&mut self, treatment: impl Fn(&str) -> Treatment) {
+        let mut removed = Vec::new();
+        for (name, value) in &mut self.headers {
+            match treatment(name.as_str()) {
+                Treatment::Keep => {}
+                Treatment::Hide => value.set_sensitive(true),
+                Treatment::Remove => removed.push(name.clone()),
+            }
+        }
+        for name in removed {
+            self.headers.remove(name);
+        }
+    }
+
+    fn insert<T: Clone + Send + Sync + 'static>(&mut self, proof: T) {
+        self.extensions.insert(proof);
+    }
+
+    fn remove<T: Clone + Send + Sync + 'static>(&mut self) {
+        self.extensions.remove::<T>();
+    }
+}
