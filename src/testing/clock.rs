@@ -1,12 +1,14 @@
 use std::{
-    sync::atomic::{AtomicI64, Ordering::SeqCst},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering::SeqCst},
+    },
     time::Duration,
 };
 
 use crate::domain::{Clock, Timestamp};
 
-/// A clock that stands still until it is set, in an `Arc` for whoever takes a
-/// [`Clock`].
+/// A clock that stands still until it is set, shared with whoever was handed it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -25,13 +27,13 @@ impl FakeClock {
     pub const START: Timestamp = Timestamp::from_seconds(1_795_305_965);
 
     /// Stands at [`START`](Self::START).
-    pub const fn new() -> Self {
+    pub fn new() -> Arc<Self> {
         Self::at(Self::START)
     }
 
     /// Stands at this instant.
-    pub const fn at(now: Timestamp) -> Self {
-        Self(AtomicI64::new(now.as_micros()))
+    pub fn at(now: Timestamp) -> Arc<Self> {
+        Arc::new(Self(AtomicI64::new(now.as_micros())))
     }
 
     /// Moves to this instant, which may be earlier.
@@ -47,12 +49,6 @@ impl FakeClock {
     /// Moves back, as where an operator sets a clock right.
     pub fn turn_back(&self, by: Duration) {
         self.set(self.now().minus(by));
-    }
-}
-
-impl Default for FakeClock {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// The bootstrap key of these identities.
-const BOOTSTRAP: &str = "a bootstrap key of key0_auth::testing, for nothing but tests";
+const BOOTSTRAP: &str = "a-bootstrap-key-of-key0_auth::testing-for-nothing-but-tests";
 
 /// The identity of who holds an API key that was bought for this resource and plan.
 ///

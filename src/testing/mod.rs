@@ -14,10 +14,10 @@
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use std::{sync::Arc, time::Duration};
+//! use std::time::Duration;
 //! use key0_auth::{RejectionKind, Validator, testing::{FakeClock, TokenMinter}};
 //!
-//! let clock = Arc::new(FakeClock::new());
+//! let clock = FakeClock::new();
 //! let minter = TokenMinter::new().clock(clock.clone());
 //! let validator = Validator::builder()
 //!     .access_tokens(minter.access_tokens())

@@ -8,8 +8,13 @@ use crate::{
     stranger,
 };
 
+/// The sample backend, with all that the run knows of it.
 fn backend() -> Setup {
-    Setup::bare()
+    configured(Setup::bare())
+}
+
+fn configured(setup: Setup) -> Setup {
+    setup
         .set("KEY0_ACCESS_TOKEN_SECRET", TOKEN_SECRET)
         .set("INTERNAL_AUTH_SECRET", INTERNAL_SECRET)
         .set("MASTER_API_KEYS", MASTER_KEY)
@@ -146,4 +151,15 @@ fn with_other_secrets_everything_that_should_open_fails() {
     }
     let why = report.case("an issued key opens its photo as bearer")["why"].as_str().unwrap();
     assert_eq!(why, "paymentKey was not made by the case that makes it");
+}
+
+#[test]
+fn its_twin_on_actix_passes() {
+    let Some(setup) = Setup::example("actix_backend") else { return };
+    let backend = configured(setup).set("DATABASE_URL", "memory://").start_example();
+    let report = Report::of(conformance(&url(&backend)));
+    report.assert_all_pass();
+    let outage = |case: &&str| report.case(case)["group"] == "outage";
+    assert_eq!(report.names("skip").into_iter().filter(|case| !outage(case)).count(), 0);
+    assert_eq!(keys(&backend), serde_json::json!({ "keys": [] }));
 }

@@ -12,7 +12,7 @@ use crate::{
 };
 
 #[async_trait]
-impl<S: KeyStore> KeyStore for FaultyStore<S> {
+impl<S: KeyStore + ?Sized> KeyStore for FaultyStore<S> {
     async fn find(&self, digest: &KeyDigest) -> Result<Option<KeyRecord>, StoreError> {
         self.run("find", self.inner.find(digest)).await
     }
@@ -44,7 +44,7 @@ impl<S: KeyStore> KeyStore for FaultyStore<S> {
 }
 
 #[async_trait]
-impl<S: KeyRegistry> KeyRegistry for FaultyStore<S> {
+impl<S: KeyRegistry + ?Sized> KeyRegistry for FaultyStore<S> {
     async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
         self.run("list", self.inner.list(query)).await
     }

@@ -14,16 +14,15 @@ use crate::error::{StoreError, StoreErrorKind};
 
 /// A store around another one, of any kind, that fails, hangs or takes its time on demand.
 ///
-/// Without a word it hands every call on. Clones share the mood and the counts.
+/// Without a word it hands every call on, and counts it.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use std::sync::Arc;
 /// use key0_auth::{ApiKeys, MemoryStore, RejectionKind, Validator};
 /// use key0_auth::testing::{FaultyStore, Mood};
 ///
-/// let store = Arc::new(FaultyStore::new(MemoryStore::new()));
+/// let store = FaultyStore::new(MemoryStore::new());
 /// let validator = Validator::builder().api_keys(ApiKeys::new(store.clone())).build()?;
 /// let key = b"ak_0123456789abcdef0123456789abcdef";
 /// store.set(Mood::Fails);
@@ -37,10 +36,11 @@ use crate::error::{StoreError, StoreErrorKind};
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone)]
-pub struct FaultyStore<S> {
-    inner: S,
-    shared: Arc<Shared>,
+#[derive(Debug)]
+pub struct FaultyStore<S: ?Sized> {
+    moods: watch::Sender<Moods>,
+    counts: Mutex<HashMap<&'static str, Counts>>,
+    inner: Arc<S>,
 }
 
 /// How a [`FaultyStore`] takes its calls.
@@ -57,12 +57,6 @@ pub enum Mood {
     Hangs,
     /// Waits so long, then hands the call on.
     Slow(Duration),
-}
-
-#[derive(Debug)]
-struct Shared {
-    moods: watch::Sender<Moods>,
-    counts: Mutex<HashMap<&'static str, Counts>>,
 }
 
 #[derive(Debug)]
@@ -85,10 +79,16 @@ impl Moods {
 
 impl<S> FaultyStore<S> {
     /// Around a store, which works.
-    pub fn new(inner: S) -> Self {
+    pub fn new(inner: S) -> Arc<Self> {
+        Self::over(Arc::new(inner))
+    }
+}
+
+impl<S: ?Sized> FaultyStore<S> {
+    /// Around a store that others hold as well, or that is known by a trait alone.
+    pub fn over(inner: Arc<S>) -> Arc<Self> {
         let moods = Moods { of_all: Mood::Works, of_one: HashMap::new() };
-        let shared = Shared { moods: watch::Sender::new(moods), counts: Mutex::default() };
-        Self { inner, shared: Arc::new(shared) }
+        Arc::new(Self { moods: watch::Sender::new(moods), counts: Mutex::default(), inner })
     }
 
     /// The store inside.
@@ -98,7 +98,7 @@ impl<S> FaultyStore<S> {
 
     /// Sets the mood for every method; calls that hang now follow it.
     pub fn set(&self, mood: Mood) {
-        self.shared.moods.send_modify(|moods| {
+        self.moods.send_modify(|moods| {
             moods.of_all = mood;
             moods.of_one.clear();
         });
@@ -106,7 +106,7 @@ impl<S> FaultyStore<S> {
 
     /// Sets the mood for one method, as `find`, whatever the mood of the others is.
     pub fn set_for(&self, method: &str, mood: Mood) {
-        self.shared.moods.send_modify(|moods| {
+        self.moods.send_modify(|moods| {
             moods.of_one.insert(method.to_owned(), mood);
         });
     }
@@ -122,12 +122,12 @@ impl<S> FaultyStore<S> {
     }
 
     fn counts(&self, method: &str) -> Counts {
-        let counts = self.shared.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         counts.get(method).copied().unwrap_or_default()
     }
 
     fn count(&self, method: &'static str, change: impl FnOnce(&mut Counts)) {
-        let mut counts = self.shared.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         change(counts.entry(method).or_default());
     }
 
@@ -138,7 +138,7 @@ impl<S> FaultyStore<S> {
         work: impl Future<Output = Result<T, StoreError>> + Send,
     ) -> Result<T, StoreError> {
         self.count(method, |counts| counts.begun += 1);
-        let mut moods = self.shared.moods.subscribe();
+        let mut moods = self.moods.subscribe();
         let result = loop {
             let mood = moods.borrow_and_update().of(method);
             match mood {

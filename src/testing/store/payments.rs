@@ -12,7 +12,7 @@ use crate::{
 };
 
 #[async_trait]
-impl<S: PaymentStore> PaymentStore for FaultyStore<S> {
+impl<S: PaymentStore + ?Sized> PaymentStore for FaultyStore<S> {
     async fn begin_issuance(
         &self,
         claim: &IssuanceClaim,

@@ -8,7 +8,7 @@ use crate::{
 };
 
 #[async_trait]
-impl<S: IdempotencyStore> IdempotencyStore for FaultyStore<S> {
+impl<S: IdempotencyStore + ?Sized> IdempotencyStore for FaultyStore<S> {
     async fn begin_request(
         &self,
         slot: &Slot,

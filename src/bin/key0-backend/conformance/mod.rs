@@ -73,3 +73,6 @@ async fn judge(
     verdict.print(options.json).map_err(ConformanceError::Print)?;
     Ok(verdict.failed() == 0)
 }
+
+#[cfg(test)]
+mod tests;
