@@ -311,21 +311,20 @@ fn bend_request(hole: Hole, path: &str, headers: &mut HeaderMap) {
         }
         Hole::FirstHeaderCounts | Hole::LastHeaderCounts => {
             for name in ["authorization", X_API_KEY, X_INTERNAL_AUTH] {
-                let all = headers.get_all(name).iter();
-                let one = if hole == Hole::FirstHeaderCounts {
-                    all.cloned().next()
-                } else {
-                    all.cloned().last()
-                };
+                let mut all = headers.get_all(name).iter();
+                let first = hole == Hole::FirstHeaderCounts;
+                let one = if first { all.next() } else { all.next_back() }.cloned();
                 if let Some(one) = one {
                     headers.insert(name, one);
                 }
             }
         }
-        Hole::AbsentSecretOpens if path.starts_with("/internal/") => {
-            if !headers.contains_key(X_INTERNAL_AUTH) && !headers.contains_key("authorization") {
-                headers.insert(X_INTERNAL_AUTH, HeaderValue::from_static(INTERNAL_SECRET));
-            }
+        Hole::AbsentSecretOpens
+            if path.starts_with("/internal/")
+                && !headers.contains_key(X_INTERNAL_AUTH)
+                && !headers.contains_key("authorization") =>
+        {
+            headers.insert(X_INTERNAL_AUTH, HeaderValue::from_static(INTERNAL_SECRET));
         }
         Hole::SecretPrefixOpens => {
             let sent = headers.get(X_INTERNAL_AUTH).map(|sent| sent.as_bytes().to_vec());

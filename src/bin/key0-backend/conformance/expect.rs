@@ -97,7 +97,7 @@ impl Judge<'_> {
             }
             return;
         }
-        if !self.media_type().is_some_and(|essence| essence == "application/json") {
+        if self.media_type().as_deref() != Some("application/json") {
             faults.push("Content-Type is not application/json".to_owned());
         }
         let body = self.answer.json();
@@ -179,7 +179,7 @@ impl Judge<'_> {
     }
 
     fn judge_refusal_headers(&self, expected: &Expected, faults: &mut Vec<String>) {
-        if !self.media_type().is_some_and(|essence| essence == "application/problem+json") {
+        if self.media_type().as_deref() != Some("application/problem+json") {
             faults.push("Content-Type is not application/problem+json".to_owned());
         }
         let directives = self.list(CACHE_CONTROL.as_str());
