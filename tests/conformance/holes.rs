@@ -61,6 +61,7 @@ pub(crate) enum Hole {
     SecretPrefixOpens,
     BodyBeforeCaller,
     ReplayDiffers,
+    OtherTokenType,
     ConflictIsReceived,
     OutageIsRefusal,
     EverybodyIsMaster,
@@ -403,6 +404,9 @@ impl Bend {
                 let at = json["expiresAt"].as_str().unwrap();
                 json["expiresAt"] = format!("{}{second}", &at[..17]).into();
                 *body = json.to_string();
+            }
+            (Hole::OtherTokenType, _) => {
+                *body = body.replace(r#""tokenType":"Bearer""#, r#""tokenType":"Basic""#);
             }
             (Hole::ListingShowsKeys, Some(mut json)) if path == "/keys" => {
                 let mut seen = self.seen.lock().unwrap();
