@@ -1,5 +1,6 @@
 //! Who may call the internal endpoints: shared secrets and system tokens, one rule at a time.
 
+#![cfg(feature = "testing")]
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod flow;

@@ -2,7 +2,7 @@
 //! every payment, and nothing of it on the disk.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-#![cfg(feature = "sqlite")]
+#![cfg(all(feature = "sqlite", feature = "testing"))]
 
 mod flow;
 
@@ -18,8 +18,7 @@ use std::{
 
 use async_trait::async_trait;
 use flow::{
-    Mood, RuntimeClock, START, Secrets, SpyKeys, SpyPayments, TestClock, bearer, secret,
-    whole_chain,
+    RuntimeClock, START, Secrets, SpyKeys, SpyPayments, TestClock, bearer, secret, whole_chain,
 };
 use key0_auth::{
     ApiKeys, Cached, Identity, KeyStore, MemoryStore, Policy, Rejection,
@@ -36,6 +35,7 @@ use key0_auth::{
         IssuanceClaim, IssuanceKey, IssuanceState, Lease, PaymentStore, RequestFingerprint,
         SqliteOptions,
     },
+    testing::Mood,
 };
 use serde_json::{Map, Value, json};
 use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
@@ -719,49 +719,49 @@ async fn the_application_s_own_credential_is_handed_out_and_kept_nowhere(store: 
 
 async fn an_outage_is_503_and_a_retry_gets_through(store: Store) {
     let (shop, script) = shop(&store).hooked(Answer::Say(Decision::Approve(Terms::new())));
-    shop.payments.set("begin_issuance", Mood::Fails);
+    shop.payments.set_for("begin_issuance", Mood::Fails);
     let refusal = assert_refused(shop.ask(&body()).await, StoreUnavailable, "begin");
     let answer = Responder::default().respond(&refusal);
     assert_eq!(answer.status, 503);
     assert!(answer.headers.contains(&("retry-after", "1".into())));
-    shop.payments.calm();
+    shop.payments.set(Mood::Works);
 
     // Nobody knows whether the claim still stands; when it is over, the retry gets through.
-    shop.payments.set("complete_issuance", Mood::Fails);
+    shop.payments.set_for("complete_issuance", Mood::Fails);
     assert_refused(shop.ask(&body()).await, StoreUnavailable, "complete");
-    shop.payments.calm();
+    shop.payments.set(Mood::Works);
     shop.clock.advance(10 * SECOND);
     shop.buy(&body()).await;
 
     // A refusal stays one where the claim can't be given up.
-    shop.payments.set("abandon_issuance", Mood::Fails);
+    shop.payments.set_for("abandon_issuance", Mood::Fails);
     script.say(Answer::Say(Decision::Refuse));
     let other = body_with(&[set("challengeId", "c2"), set("txHash", "0x2")]);
     assert_refused(shop.ask(&other).await, NotForSale, "abandon");
-    shop.payments.calm();
+    shop.payments.set(Mood::Works);
     shop.clock.advance(10 * SECOND);
     assert_refused(shop.ask(&other).await, NotForSale, "decided anew");
 
     let rotated = shop_with(&store.again(), &one(SECOND_SECRET), shop.clock.clone());
-    rotated.payments.set("replace_issuance", Mood::Fails);
+    rotated.payments.set_for("replace_issuance", Mood::Fails);
     assert_refused(rotated.ask(&body()).await, StoreUnavailable, "replace");
-    rotated.payments.calm();
+    rotated.payments.set(Mood::Works);
     rotated.buy(&body()).await;
 }
 
 async fn a_lost_answer_of_the_store_loses_no_credential(store: Store) {
     let shop = shop(&store);
-    shop.payments.set("complete_issuance", Mood::LosesItsAnswer);
+    shop.payments.set_for("complete_issuance", Mood::LosesItsAnswer);
     assert_refused(shop.ask(&body()).await, StoreUnavailable, "it was kept, and nobody knows");
-    shop.payments.calm();
+    shop.payments.set(Mood::Works);
     let first = shop.buy(&body()).await;
     shop.identity(&first).await.unwrap();
     assert_eq!(shop.payments.calls("complete_issuance"), 1);
 
     let rotated = shop_with(&store.again(), &one(SECOND_SECRET), shop.clock.clone());
-    rotated.payments.set("replace_issuance", Mood::LosesItsAnswer);
+    rotated.payments.set_for("replace_issuance", Mood::LosesItsAnswer);
     assert_refused(rotated.ask(&body()).await, StoreUnavailable, "replaced, and nobody knows");
-    rotated.payments.calm();
+    rotated.payments.set(Mood::Works);
     let second = rotated.buy(&body()).await;
     assert_ne!(first, second);
     rotated.identity(&second).await.unwrap();
@@ -911,14 +911,13 @@ async fn a_hook_has_eight_seconds() {
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_hangs_is_503_before_key0_gives_up() {
-    let (store, clock) = (MemoryStore::new(), RuntimeClock::new());
-    let (issue, payments) = timed(&store, &clock);
     for step in ["begin_issuance", "complete_issuance"] {
-        payments.set(step, Mood::Hangs);
+        let (store, clock) = (MemoryStore::new(), RuntimeClock::new());
+        let (issue, payments) = timed(&store, &clock);
+        payments.set_for(step, Mood::Hangs);
         let began = Instant::now();
         assert_refused(issue.handle(&body()).await, StoreUnavailable, step);
         assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
-        payments.calm();
     }
 }
 
@@ -960,7 +959,7 @@ async fn who_comes_back_late_finds_what_the_other_made() {
     let (store, clock) = (MemoryStore::new(), RuntimeClock::new());
     let (slow, stuck) = timed(&store, &clock);
     let (fast, _) = timed(&store, &clock);
-    stuck.set("complete_issuance", Mood::Hangs);
+    stuck.set_for("complete_issuance", Mood::Hangs);
     let late = tokio::spawn(async move { slow.handle(&body()).await });
     while stuck.calls("complete_issuance") == 0 {
         tokio::task::yield_now().await;
@@ -969,7 +968,7 @@ async fn who_comes_back_late_finds_what_the_other_made() {
     let reply = fast.handle(&body()).await.unwrap();
     let waited = began.elapsed();
     assert!(waited < 2 * SECOND, "a retry within its patience takes over: {waited:?}");
-    stuck.gate.add_permits(1);
+    stuck.set(Mood::Works);
     assert_eq!(late.await.unwrap().unwrap(), reply);
     let clock: Arc<dyn Clock> = clock;
     let keys = ApiKeys::cached(Arc::new(Cached::new(Arc::new(store), clock.clone())));
@@ -1196,9 +1195,9 @@ async fn no_credential_shows_in_anything() {
         script.say(answer);
         refusals.push(shop.ask(&other).await.unwrap_err());
     }
-    shop.payments.set("begin_issuance", Mood::Fails);
+    shop.payments.set_for("begin_issuance", Mood::Fails);
     refusals.push(shop.ask(&other).await.unwrap_err());
-    shop.payments.calm();
+    shop.payments.set(Mood::Works);
     // A store whose tables are gone says so, and nothing else.
     rusqlite::Connection::open(&store.file.as_ref().unwrap().1)
         .unwrap()

@@ -2,7 +2,7 @@
 //! by two at a time.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-#![cfg(feature = "sqlite")]
+#![cfg(all(feature = "sqlite", feature = "testing"))]
 
 mod flow;
 
@@ -13,7 +13,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use flow::{Mood, RuntimeClock, START, Secrets, SpyPayments, TestClock, whole_chain};
+use flow::{RuntimeClock, START, Secrets, SpyPayments, TestClock, whole_chain};
 use key0_auth::{
     MemoryStore, Rejection,
     RejectionKind::{self, *},
@@ -22,6 +22,7 @@ use key0_auth::{
     auth::Responder,
     domain::{ChallengeId, Clock},
     store::{Lease, Payment, PaymentStore},
+    testing::Mood,
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -371,7 +372,7 @@ async fn a_report_has_its_fields() {
 async fn an_outage_is_503_and_keeps_nothing() {
     let store = SpyPayments::over(memory());
     let endpoint = PaymentReceived::new(store.clone(), TestClock::new());
-    store.set("record_payment", Mood::Fails);
+    store.set_for("record_payment", Mood::Fails);
     let refusal = assert_refused(endpoint.handle(&report()).await, StoreUnavailable, "an outage");
     let answer = Responder::default().respond(&refusal);
     assert_eq!(answer.status, 503);
@@ -379,9 +380,9 @@ async fn an_outage_is_503_and_keeps_nothing() {
     assert!(!whole_chain(&refusal).contains("ak_example"));
     assert_eq!(store.payment(&challenge()).await.unwrap(), None);
     // Kept, and the answer lost: the retry is a repeat.
-    store.set("record_payment", Mood::LosesItsAnswer);
+    store.set_for("record_payment", Mood::LosesItsAnswer);
     assert_refused(endpoint.handle(&report()).await, StoreUnavailable, "a lost answer");
-    store.calm();
+    store.set(Mood::Works);
     assert_received(endpoint.handle(&report()).await);
 }
 
@@ -389,7 +390,7 @@ async fn an_outage_is_503_and_keeps_nothing() {
 async fn a_store_that_hangs_is_503_before_key0_gives_up() {
     let store = SpyPayments::over(memory());
     let endpoint = PaymentReceived::new(store.clone(), TestClock::new());
-    store.set("record_payment", Mood::Hangs);
+    store.set_for("record_payment", Mood::Hangs);
     let began = Instant::now();
     assert_refused(endpoint.handle(&report()).await, StoreUnavailable, "a store that hangs");
     assert!(began.elapsed() < 10 * SECOND, "{:?}", began.elapsed());
@@ -495,20 +496,20 @@ async fn the_worker_outlives_an_outage() {
     let store = SpyPayments::over(memory());
     let log = Log::new([]);
     let endpoint = PaymentReceived::with_handler(store.clone(), RuntimeClock::new(), log.handler());
-    store.set("lease_payment", Mood::Fails);
+    store.set_for("lease_payment", Mood::Fails);
     assert_received(endpoint.handle(&report()).await);
     sleep(100 * SECOND).await;
     assert_eq!(log.count(), 0);
     let asked = store.calls("lease_payment");
     assert!((90..=110).contains(&asked), "once a second, not in a hurry: {asked}");
-    store.calm();
+    store.set(Mood::Works);
     sleep(2 * SECOND).await;
     assert_eq!(log.count(), 1);
     // Where nobody knows whether it is finished, it runs again when the lease is over.
-    store.set("finish_payment", Mood::Fails);
+    store.set_for("finish_payment", Mood::Fails);
     assert_received(endpoint.handle(&numbered(1)).await);
     sleep(2 * SECOND).await;
-    store.calm();
+    store.set(Mood::Works);
     assert_eq!(log.count(), 2);
     sleep(55 * SECOND).await;
     assert_eq!(log.count(), 2, "not while the lease is in force");

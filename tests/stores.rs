@@ -18,6 +18,14 @@ async fn sqlite() -> Engine {
     Engine::new(store, folder)
 }
 
+/// What stands around a store for tests hands every call on, while it is told nothing else.
+#[cfg(feature = "testing")]
+async fn faulty() -> Engine {
+    Engine::shared(key0_auth::testing::FaultyStore::new(MemoryStore::new()), ())
+}
+
 store_kit!(memory);
+#[cfg(feature = "testing")]
+store_kit!(faulty);
 #[cfg(feature = "sqlite")]
 store_kit!(sqlite);

@@ -1,5 +1,6 @@
 //! Every kind of credential through one `Validator`, and what the policies make of it.
 
+#![cfg(feature = "testing")]
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod flow;

@@ -4,57 +4,31 @@
 #![allow(dead_code, unreachable_pub)]
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     error::Error,
     fmt,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicI64, Ordering::SeqCst},
     },
-    time::Duration,
 };
 
 use async_trait::async_trait;
+pub use key0_auth::testing::FakeClock as TestClock;
 use key0_auth::{
     Identity, KeyStore, MemoryStore, Rejection, Validator,
     apikey::{KeyDigest, KeyRecord},
-    domain::{Actor, ChallengeId, Clock, KeyId, Secret, Timestamp},
+    domain::{Actor, Clock, KeyId, Secret, Timestamp},
     error::{StoreError, StoreErrorKind},
-    store::{
-        Issuance, IssuanceClaim, IssuanceKey, IssuanceState, Lease, LeasedPayment, Payment,
-        PaymentOutcome, PaymentStore,
-    },
+    store::PaymentStore,
+    testing::FaultyStore,
 };
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::time::Instant;
 
-pub const START: Timestamp = Timestamp::from_seconds(1_795_305_965);
+pub const START: Timestamp = TestClock::START;
 
 pub fn secret(text: &str) -> Secret {
     Secret::new("a test secret", text).unwrap()
-}
-
-/// Stands still until it is told to go on.
-#[derive(Debug)]
-pub struct TestClock(AtomicI64);
-
-impl TestClock {
-    pub fn new() -> Arc<Self> {
-        Arc::new(Self(AtomicI64::new(START.as_micros())))
-    }
-
-    pub fn set(&self, to: Timestamp) {
-        self.0.store(to.as_micros(), SeqCst);
-    }
-
-    pub fn advance(&self, by: Duration) {
-        self.0.fetch_add(by.as_micros() as i64, SeqCst);
-    }
-}
-
-impl Clock for TestClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_micros(self.0.load(SeqCst))
-    }
 }
 
 /// Goes with the runtime's time, which a test can pause.
@@ -146,150 +120,7 @@ impl KeyStore for SpyKeys {
 
 /// A store for payments that counts its calls; each of its methods can fail before its work or
 /// after it, or hang.
-#[derive(Debug)]
-pub struct SpyPayments {
-    inner: Arc<dyn PaymentStore>,
-    calls: Mutex<HashMap<&'static str, usize>>,
-    answered: Mutex<HashMap<&'static str, usize>>,
-    moods: Mutex<HashMap<&'static str, Mood>>,
-    /// One permit for each hanging call that may go on.
-    pub gate: Semaphore,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mood {
-    /// Fails, and nothing happened.
-    Fails,
-    /// Fails although all of it happened.
-    LosesItsAnswer,
-    /// Waits at the gate before it begins.
-    Hangs,
-}
-
-impl SpyPayments {
-    pub fn over(inner: Arc<dyn PaymentStore>) -> Arc<Self> {
-        Arc::new(Self {
-            inner,
-            calls: Mutex::default(),
-            answered: Mutex::default(),
-            moods: Mutex::default(),
-            gate: Semaphore::new(0),
-        })
-    }
-
-    pub fn calls(&self, method: &'static str) -> usize {
-        self.calls.lock().unwrap().get(method).copied().unwrap_or(0)
-    }
-
-    /// How many calls are over.
-    pub fn answered(&self, method: &'static str) -> usize {
-        self.answered.lock().unwrap().get(method).copied().unwrap_or(0)
-    }
-
-    pub fn set(&self, method: &'static str, mood: Mood) {
-        self.moods.lock().unwrap().insert(method, mood);
-    }
-
-    pub fn calm(&self) {
-        self.moods.lock().unwrap().clear();
-    }
-
-    async fn run<T>(
-        &self,
-        method: &'static str,
-        work: impl Future<Output = Result<T, StoreError>> + Send,
-    ) -> Result<T, StoreError> {
-        *self.calls.lock().unwrap().entry(method).or_default() += 1;
-        let mood = self.moods.lock().unwrap().get(method).copied();
-        let outage = || Err(StoreError::new(StoreErrorKind::Unavailable));
-        let result = match mood {
-            None => work.await,
-            Some(Mood::Fails) => outage(),
-            Some(Mood::LosesItsAnswer) => {
-                work.await?;
-                outage()
-            }
-            Some(Mood::Hangs) => {
-                self.gate.acquire().await.unwrap().forget();
-                work.await
-            }
-        };
-        *self.answered.lock().unwrap().entry(method).or_default() += 1;
-        result
-    }
-}
-
-#[async_trait]
-impl PaymentStore for SpyPayments {
-    async fn begin_issuance(
-        &self,
-        claim: &IssuanceClaim,
-        now: Timestamp,
-    ) -> Result<IssuanceState, StoreError> {
-        self.run("begin_issuance", self.inner.begin_issuance(claim, now)).await
-    }
-
-    async fn complete_issuance(
-        &self,
-        claim: &IssuanceClaim,
-        issuance: &Issuance,
-        record: Option<&KeyRecord>,
-    ) -> Result<bool, StoreError> {
-        self.run("complete_issuance", self.inner.complete_issuance(claim, issuance, record)).await
-    }
-
-    async fn abandon_issuance(&self, claim: &IssuanceClaim) -> Result<(), StoreError> {
-        self.run("abandon_issuance", self.inner.abandon_issuance(claim)).await
-    }
-
-    async fn replace_issuance(
-        &self,
-        key: &IssuanceKey,
-        old: &Issuance,
-        new: &Issuance,
-        display: &str,
-        at: Timestamp,
-    ) -> Result<bool, StoreError> {
-        self.run("replace_issuance", self.inner.replace_issuance(key, old, new, display, at)).await
-    }
-
-    async fn forget_nonces(&self, before: Timestamp, limit: u32) -> Result<u32, StoreError> {
-        self.run("forget_nonces", self.inner.forget_nonces(before, limit)).await
-    }
-
-    async fn record_payment(&self, payment: &Payment) -> Result<PaymentOutcome, StoreError> {
-        self.run("record_payment", self.inner.record_payment(payment)).await
-    }
-
-    async fn payment(&self, challenge_id: &ChallengeId) -> Result<Option<Payment>, StoreError> {
-        self.run("payment", self.inner.payment(challenge_id)).await
-    }
-
-    async fn lease_payment(
-        &self,
-        lease: &Lease,
-        now: Timestamp,
-    ) -> Result<Option<LeasedPayment>, StoreError> {
-        self.run("lease_payment", self.inner.lease_payment(lease, now)).await
-    }
-
-    async fn finish_payment(
-        &self,
-        challenge_id: &ChallengeId,
-        lease: &Lease,
-    ) -> Result<bool, StoreError> {
-        self.run("finish_payment", self.inner.finish_payment(challenge_id, lease)).await
-    }
-
-    async fn retry_payment(
-        &self,
-        challenge_id: &ChallengeId,
-        lease: &Lease,
-        next_attempt: Timestamp,
-    ) -> Result<bool, StoreError> {
-        self.run("retry_payment", self.inner.retry_payment(challenge_id, lease, next_attempt)).await
-    }
-}
+pub type SpyPayments = FaultyStore<dyn PaymentStore>;
 
 /// Judges a bearer credential.
 pub async fn bearer(validator: &Validator, credential: &str) -> Result<Identity, Rejection> {

@@ -1,5 +1,5 @@
 //! The keys API over an axum router, on every embedded store.
-#![cfg(all(feature = "axum", feature = "sqlite"))]
+#![cfg(all(feature = "axum", feature = "sqlite", feature = "testing"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod changes;
@@ -7,14 +7,7 @@ mod create;
 mod listing;
 mod revocation;
 
-use std::{
-    any::Any,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering::SeqCst},
-    },
-    time::Duration,
-};
+use std::{any::Any, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, routing::get};
 use http::{HeaderMap, Request, StatusCode};
@@ -24,31 +17,16 @@ use key0_auth::{
     api::KeysApi,
     apikey::BootstrapKeys,
     axum::{dangerous_keys_routes, keys_routes, with_problem_fallbacks},
-    domain::{Action, Clock, Role, Secret, Timestamp},
+    domain::{Action, Role, Secret, Timestamp},
     store::{KeyRegistry, KeyUsage},
+    testing::FakeClock,
 };
 use serde_json::Value;
 use tower::ServiceExt;
 
 pub(crate) const MASTER: &str = "a-master-key-of-the-configuration-1";
-pub(crate) const START: Timestamp = Timestamp::from_seconds(1_795_305_965);
+pub(crate) const START: Timestamp = FakeClock::START;
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// Stands still until it is told to go on.
-#[derive(Debug)]
-pub(crate) struct TestClock(AtomicI64);
-
-impl TestClock {
-    pub(crate) fn advance(&self, by: Duration) {
-        self.0.fetch_add(i64::try_from(by.as_micros()).unwrap(), SeqCst);
-    }
-}
-
-impl Clock for TestClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_micros(self.0.load(SeqCst))
-    }
-}
 
 /// A backend with the keys API and one route for partners.
 pub(crate) struct Office {
@@ -57,7 +35,7 @@ pub(crate) struct Office {
     pub(crate) validator: Validator,
     pub(crate) api: KeysApi,
     pub(crate) usage: KeyUsage,
-    pub(crate) clock: Arc<TestClock>,
+    pub(crate) clock: Arc<FakeClock>,
     _guard: Box<dyn Any + Send + Sync>,
 }
 
@@ -101,7 +79,7 @@ impl Office {
     }
 
     pub(crate) fn on(registry: Arc<dyn KeyRegistry>, guard: impl Any + Send + Sync) -> Self {
-        let clock = Arc::new(TestClock(AtomicI64::new(START.as_micros())));
+        let clock = FakeClock::new();
         let usage = KeyUsage::new(registry.clone());
         let master = Secret::new("master", MASTER).unwrap();
         let keys = ApiKeys::new(registry.clone())

@@ -41,14 +41,17 @@ pub struct Engine {
 impl Engine {
     pub fn new<S>(store: S, guard: impl Any + Send) -> Self
     where
-        S: KeyRegistry + PaymentStore + IdempotencyStore + Clone,
+        S: KeyRegistry + PaymentStore + IdempotencyStore,
     {
-        Self {
-            keys: Arc::new(store.clone()),
-            payments: Arc::new(store.clone()),
-            requests: Arc::new(store),
-            _guard: Box::new(guard),
-        }
+        Self::shared(Arc::new(store), guard)
+    }
+
+    pub fn shared<S>(store: Arc<S>, guard: impl Any + Send) -> Self
+    where
+        S: KeyRegistry + PaymentStore + IdempotencyStore,
+    {
+        let (keys, payments) = (store.clone(), store.clone());
+        Self { keys, payments, requests: store, _guard: Box::new(guard) }
     }
 }
 

@@ -2,6 +2,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::conformance::Target;
+
 /// A sample backend that sells to AI agents through Key0.
 ///
 /// Secrets come from the environment, from a `.env` file, or from files named by NAME_FILE; never
@@ -21,6 +23,8 @@ pub(crate) enum Command {
     CheckConfig(ServeOptions),
     /// Make, list, show, revoke, rotate and import API keys, also while the server runs.
     Keys(KeysOptions),
+    /// Judge a running backend, in whatever language, by the contract.
+    Conformance(ConformanceOptions),
     /// Play the whole story over real HTTP, on throw-away secrets and a throw-away store.
     Demo(DemoOptions),
 }
@@ -64,6 +68,44 @@ pub(crate) struct DemoOptions {
     /// End after the story instead of staying up
     #[arg(long)]
     pub(crate) exit: bool,
+}
+
+/// Which backend is judged, and what is known of it.
+///
+/// What is not known is not judged: its cases are skipped, and named.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ConformanceOptions {
+    /// Where agents reach it, as http://127.0.0.1:3000
+    #[arg(long)]
+    pub(crate) url: Target,
+    /// Where Key0 and the operator reach it, if that is elsewhere
+    #[arg(long, value_name = "URL")]
+    pub(crate) internal_url: Option<Target>,
+    /// File with the secret of access tokens (KEY0_ACCESS_TOKEN_SECRET)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) secret_file: Option<PathBuf>,
+    /// File with the secret of Key0's own calls (INTERNAL_AUTH_SECRET)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) internal_secret_file: Option<PathBuf>,
+    /// File with a master key (MASTER_API_KEYS, the first of them)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) master_key_file: Option<PathBuf>,
+    /// A key that the store can't look up, as one on a shard that was stopped
+    #[arg(long, value_name = "KEY")]
+    pub(crate) unreachable_key: Option<String>,
+    /// The strategy signed-jwt is on: a system token must open the internal endpoints
+    #[arg(long)]
+    pub(crate) signed_jwt: bool,
+    /// How long an answer may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 10,
+          value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub(crate) timeout_seconds: u64,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// File with further variables (default: .env, where it is there)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Option<PathBuf>,
 }
 
 /// What is done with keys, in the store that `DATABASE_URL` names.

@@ -1,7 +1,9 @@
 //! The sample backend: sells photos and data to agents that pay through Key0.
 
+mod call;
 mod cli;
 mod config;
+mod conformance;
 mod demo;
 mod house;
 mod keys;
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
             Err(error) => refuse(&error),
         },
         cli::Command::Keys(options) => keys::run(&options),
+        cli::Command::Conformance(options) => conformance::run(&options),
         cli::Command::Demo(options) => demo::run(&options),
     }
 }

@@ -1,6 +1,7 @@
 //! The configuration: read whole, judged whole, every fault at once.
 
 mod doors;
+mod known;
 mod secrets;
 mod variables;
 
@@ -9,11 +10,11 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use key0_auth::{
     AccessTokens, InternalAuth,
     apikey::{BootstrapKeys, IssuanceSecrets},
-    domain::ResourceId,
     error::{ConfigError, ConfigFault},
     token::VerifyingKey,
 };
 
+pub(crate) use self::known::KnownSecrets;
 use self::{
     doors::OpenDoors,
     secrets::Secrets,
@@ -218,12 +219,8 @@ fn internal_auth(
     faults: &mut Vec<ConfigFault>,
 ) -> Option<Arc<InternalAuth>> {
     const LIFETIME: &str = "INTERNAL_AUTH_MAX_LIFETIME_SECONDS";
-    const AUDIENCE: &str = "INTERNAL_AUTH_AUDIENCE";
     let lifetime = variables.number(LIFETIME, 300, 1..=86_400, faults);
-    let audience = variables.get(AUDIENCE).unwrap_or("backend-service");
-    if ResourceId::new(audience).is_err() {
-        faults.push(invalid(AUDIENCE, "it is 1 to 256 visible ASCII characters"));
-    }
+    let audience = known::audience(variables, faults);
     let mut builder = InternalAuth::builder().max_lifetime(Duration::from_secs(lifetime));
     if strategies.shared_secret {
         match &secrets.internal {

@@ -85,6 +85,12 @@ impl Variables {
         Self { values, unreadable }
     }
 
+    /// Takes a secret from this file, whatever else is said of it.
+    pub(super) fn take_from_file(&mut self, name: &str, file: &Path) {
+        self.values.remove(name);
+        self.values.insert(format!("{name}_FILE"), file.display().to_string());
+    }
+
     pub(super) fn is_set(&self, name: &str) -> bool {
         self.values.contains_key(name) || self.unreadable.iter().any(|other| other == name)
     }

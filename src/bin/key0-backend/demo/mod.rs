@@ -1,6 +1,5 @@
 //! The whole story over real HTTP, on throw-away secrets and a throw-away store.
 
-mod http;
 mod server;
 mod story;
 
@@ -51,7 +50,7 @@ async fn tell(options: &DemoOptions) -> Result<usize, DemoError> {
 }
 
 /// Completes at Ctrl-C or SIGTERM.
-async fn interrupted() {
+pub(crate) async fn interrupted() {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};

@@ -8,11 +8,8 @@ use key0_auth::{
 };
 use serde_json::{Value, json};
 
-use super::{
-    DemoError,
-    http::{Answer, Call},
-    server::Server,
-};
+use super::{DemoError, server::Server};
+use crate::call::{Answer, Call};
 
 const PHOTO: &str = "/api/photos/photo-1";
 const OTHER_PHOTO: &str = "/api/photos/photo-2";
@@ -20,6 +17,8 @@ const ISSUE_TOKEN: &str = "/internal/issue-token";
 const PAYMENT_RECEIVED: &str = "/internal/payment-received";
 const INTERNAL_HEADER: &str = "X-Internal-Auth";
 const HOUR: Duration = Duration::from_secs(3600);
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What should come back.
 enum Expect {
@@ -193,12 +192,12 @@ impl Story {
         for (name, value) in &call.headers {
             println!("  > {name}: {}", shortened(name, value));
         }
-        if let Some(body) = &call.body {
-            println!("  > {}", self.told(&body.to_string()));
+        if !call.body.is_empty() {
+            println!("  > {}", self.told(&call.body));
         }
-        let answer = call.send(server.authority()).await?;
+        let answer = call.send(server.authority(), PATIENCE).await?;
         if !answer.member("token").is_empty() && self.key.is_empty() {
-            self.key = answer.member("token").to_owned();
+            self.key = answer.member("token");
         }
         println!("  < {}", answer.status);
         println!("  < {}", self.told(&answer.text));

@@ -1,0 +1,58 @@
+use key0_auth::{
+    domain::{ResourceId, Secret},
+    error::{ConfigError, ConfigFault},
+};
+
+use super::variables::{Variables, invalid};
+use crate::cli::{ConformanceOptions, ServeOptions};
+
+/// What is known of a backend that is judged from outside.
+#[derive(Debug)]
+pub(crate) struct KnownSecrets {
+    pub(crate) tokens: Option<Secret>,
+    pub(crate) internal: Option<Secret>,
+    pub(crate) master: Option<Secret>,
+    /// What system tokens must be meant for.
+    pub(crate) audience: String,
+}
+
+impl KnownSecrets {
+    /// Reads them as the backend itself would; files on the command line win.
+    pub(crate) fn load(options: &ConformanceOptions) -> Result<Self, ConfigError> {
+        const TOKENS: &str = "KEY0_ACCESS_TOKEN_SECRET";
+        const INTERNAL: &str = "INTERNAL_AUTH_SECRET";
+        const MASTERS: &str = "MASTER_API_KEYS";
+        let mut faults = Vec::new();
+        let settings =
+            ServeOptions { env_file: options.env_file.clone(), ..ServeOptions::default() };
+        let mut variables = Variables::load(&settings, &mut faults);
+        for (name, file) in [
+            (TOKENS, &options.secret_file),
+            (INTERNAL, &options.internal_secret_file),
+            (MASTERS, &options.master_key_file),
+        ] {
+            if let Some(file) = file {
+                variables.take_from_file(name, file);
+            }
+        }
+        let masters = variables.secrets(MASTERS, &mut faults);
+        let known = Self {
+            tokens: variables.secret(TOKENS, &mut faults),
+            internal: variables.secret(INTERNAL, &mut faults),
+            master: masters.into_iter().next(),
+            audience: audience(&variables, &mut faults),
+        };
+        ConfigError::check(faults)?;
+        Ok(known)
+    }
+}
+
+/// The audience of INTERNAL_AUTH_AUDIENCE.
+pub(super) fn audience(variables: &Variables, faults: &mut Vec<ConfigFault>) -> String {
+    const AUDIENCE: &str = "INTERNAL_AUTH_AUDIENCE";
+    let audience = variables.get(AUDIENCE).unwrap_or("backend-service");
+    if ResourceId::new(audience).is_err() {
+        faults.push(invalid(AUDIENCE, "it is 1 to 256 visible ASCII characters"));
+    }
+    audience.to_owned()
+}

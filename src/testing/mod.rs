@@ -1,0 +1,57 @@
+//! Helpers for tests: a token minter, a clock to be set, a store that fails on demand, identities,
+//! and a proof that no route was left open.
+//!
+//! They are for `[dev-dependencies]`:
+//!
+//! ```toml
+//! [dev-dependencies]
+//! key0-auth = { version = "0.1", features = ["testing"] }
+//! ```
+//!
+//! Nothing here weakens what it tests: tokens are signed and verified as in earnest, and an
+//! [`Identity`](crate::Identity) still comes out of a [`Validator`](crate::Validator) alone.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::time::Duration;
+//! use key0_auth::{RejectionKind, Validator, testing::{FakeClock, TokenMinter}};
+//!
+//! let clock = FakeClock::new();
+//! let minter = TokenMinter::new().clock(clock.clone());
+//! let validator = Validator::builder()
+//!     .access_tokens(minter.access_tokens())
+//!     .clock(clock.clone())
+//!     .build()?;
+//! let header = format!("Bearer {}", minter.token().resource("photo-1").mint());
+//! let identity = validator.validate([header.as_bytes()], []).await?;
+//! assert!(identity.opens("photo-1"));
+//!
+//! clock.advance(Duration::from_secs(60 * 60));
+//! let refused = validator.validate([header.as_bytes()], []).await.expect_err("an hour later");
+//! assert_eq!(refused.kind(), RejectionKind::TokenExpired);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Panics
+//!
+//! Helpers panic where a test can only be wrong: with ids that are none, or secrets that are too
+//! short.
+
+mod clock;
+mod guarded;
+#[cfg(feature = "tower")]
+mod guarded_tower;
+mod identity;
+mod minter;
+mod store;
+
+pub use clock::FakeClock;
+pub use guarded::{Probe, ProbeAnswer, assert_guarded_by};
+#[cfg(feature = "tower")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
+pub use guarded_tower::assert_guarded;
+pub use identity::{buyer, operator, partner};
+pub use minter::{TestToken, TokenMinter};
+pub use store::{FaultyStore, Mood};
