@@ -32,13 +32,15 @@ fn now() -> Timestamp {
 
 /// A good token for a resource, with a claim `pad` of so many bytes.
 fn access_token(resource: &str, pad: usize) -> String {
+    // On a whole second: the digits of a fraction would make some tokens longer than others.
+    let expires_at = Timestamp::from_seconds(now().as_seconds() + 3_600);
     let claims = Claims::new(
         "request-1".parse().unwrap(),
         "challenge-1".parse().unwrap(),
         resource.parse().unwrap(),
         "basic".parse().unwrap(),
         "0xabc".parse().unwrap(),
-        now().plus(Duration::from_secs(3_600)),
+        expires_at,
     );
     let claims = match pad {
         0 => claims,
