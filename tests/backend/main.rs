@@ -11,8 +11,6 @@ mod order;
 mod process;
 mod recorded;
 
-use std::time::Duration;
-
 use key0_auth::{
     domain::{Claims, Clock, SystemClock, Timestamp},
     token::TokenIssuer,
