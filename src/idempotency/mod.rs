@@ -40,6 +40,7 @@
 //!
 //! - Keys are the caller's own: two callers with one key don't meet. See
 //!   [`Identity::lasting_id`](crate::Identity::lasting_id).
+//! - One such middleware around a route: a second one would find the key taken by the first.
 //! - A run holds its key by a [lease](Idempotency::lease) that is renewed while the handler runs.
 //!   After a crash the key is free when the lease ends, and a retry runs the handler again:
 //!   whether the first had any effect is known to the application alone, which can write

@@ -12,6 +12,7 @@
 
 mod core;
 mod keys;
+mod only_tower;
 mod outages;
 mod restart;
 mod retries;

@@ -24,6 +24,7 @@ mod on_both {
         a_handler_s_own_refusal_of_the_key_is_not_kept,
         an_answer_that_is_too_large_is_told_once,
         an_answer_in_parts_is_kept_as_one,
+        an_answer_that_breaks_off_is_not_kept,
     }
 }
 
@@ -232,4 +233,15 @@ async fn an_answer_in_parts_is_kept_as_one(stage: Stage) {
         assert!(answers[1].is_replayed(), "{path}");
         assert_eq!(answers[0].body, answers[1].body);
     }
+}
+
+async fn an_answer_that_breaks_off_is_not_kept(stage: Stage) {
+    let app = stage.app().await;
+    let sent = Sent::to("/breaks").key("k");
+    let first = app.send(sent.clone()).await;
+    assert_eq!((first.text(), first.is_whole), ("part one, part two", false));
+    let retry = app.send(sent.clone()).await;
+    assert_eq!((retry.text(), retry.is_whole), ("part one, part two", true));
+    assert!(!retry.is_replayed());
+    assert!(app.send(sent).await.is_replayed());
 }

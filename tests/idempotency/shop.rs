@@ -52,6 +52,7 @@ pub struct Answered {
     pub status: u16,
     pub headers: Vec<(&'static str, String)>,
     pub chunks: Vec<Bytes>,
+    pub breaks_off: bool,
     pub kept: bool,
 }
 
@@ -101,6 +102,7 @@ impl Shop {
                 ("x-request-id", format!("request-{number}")),
             ],
             chunks: vec![Bytes::from(order)],
+            breaks_off: false,
             kept: true,
         };
         match route {
@@ -115,6 +117,10 @@ impl Shop {
             "streams" => {
                 let chunks = rest.parse().unwrap();
                 answered.chunks = vec![Bytes::from(vec![b'x'; 1_000]); chunks];
+            }
+            "breaks" => {
+                answered.chunks = vec![Bytes::from("part one, "), Bytes::from("part two")];
+                answered.breaks_off = number == 1;
             }
             "whose" => {
                 let of = of.map(|of| (of.caller().to_owned(), of.key().to_owned()));

@@ -3,7 +3,9 @@
 use std::{
     cell::RefCell,
     convert::Infallible,
-    pin::Pin,
+    future::poll_fn,
+    io, mem,
+    pin::{Pin, pin},
     rc::Rc,
     sync::Arc,
     task::{Context, Poll},
@@ -12,7 +14,7 @@ use std::{
 
 use actix_web::{
     App as ActixApp, HttpMessage, HttpRequest, HttpResponse,
-    body::{BodySize, MessageBody, to_bytes},
+    body::{BodySize, MessageBody},
     dev::Service as _,
     test::{TestRequest, init_service},
     web,
@@ -87,6 +89,8 @@ pub struct Answer {
     pub status: u16,
     headers: Vec<(String, String)>,
     pub body: Bytes,
+    /// Whether the body came to its end.
+    pub is_whole: bool,
 }
 
 impl Answer {
@@ -111,13 +115,25 @@ impl Answer {
         problem["code"].as_str().unwrap().to_owned()
     }
 
-    fn new(status: u16, headers: impl Iterator<Item = (String, Vec<u8>)>, body: Bytes) -> Self {
+    async fn new<B>(status: u16, headers: impl Iterator<Item = (String, Vec<u8>)>, body: B) -> Self
+    where
+        B: MessageBody,
+    {
         let text = |value: Vec<u8>| String::from_utf8(value).unwrap();
         let mut headers: Vec<_> = headers.map(|(name, value)| (name, text(value))).collect();
         // How long it is the server tells, each in its own way.
         headers.retain(|(name, _)| name != "content-length");
         headers.sort();
-        Self { status, headers, body }
+        let mut body = pin!(body);
+        let mut read = Vec::new();
+        let is_whole = loop {
+            match poll_fn(|cx| body.as_mut().poll_next(cx)).await {
+                None => break true,
+                Some(Ok(chunk)) => read.extend_from_slice(&chunk),
+                Some(Err(_)) => break false,
+            }
+        };
+        Self { status, headers, body: read.into(), is_whole }
     }
 }
 
@@ -187,7 +203,7 @@ pub fn play<F: Future<Output = ()>>(
     })
 }
 
-type TowerBody = UnsyncBoxBody<Bytes, Infallible>;
+type TowerBody = UnsyncBoxBody<Bytes, io::Error>;
 
 async fn by_tower(shop: Arc<Shop>, request: Request<Full<Bytes>>) -> Response<TowerBody> {
     let of = request.extensions().get::<IdempotentRequest>().cloned();
@@ -197,10 +213,7 @@ async fn by_tower(shop: Arc<Shop>, request: Request<Full<Bytes>>) -> Response<To
     match shop.handle(&path, of).await {
         Says::Refuses(rejection) => {
             let response = axum::response::IntoResponse::into_response(rejection);
-            response.map(|body| {
-                let bytes = body.map_err(|error| panic!("{error}"));
-                UnsyncBoxBody::new(bytes)
-            })
+            response.map(|body| UnsyncBoxBody::new(body.map_err(io::Error::other)))
         }
         Says::Answer(answered) => {
             let mut response = Response::builder().status(answered.status);
@@ -211,8 +224,11 @@ async fn by_tower(shop: Arc<Shop>, request: Request<Full<Bytes>>) -> Response<To
                 response = response.extension(NotKept);
             }
             let body = match <[Bytes; 1]>::try_from(answered.chunks) {
-                Ok([whole]) => UnsyncBoxBody::new(Full::new(whole)),
-                Err(chunks) => UnsyncBoxBody::new(Chunks(chunks.into_iter())),
+                Ok([whole]) => UnsyncBoxBody::new(Full::new(whole).map_err(|never| match never {})),
+                Err(chunks) => {
+                    let chunks = chunks.into_iter();
+                    UnsyncBoxBody::new(Chunks { chunks, breaks_off: answered.breaks_off })
+                }
             };
             response.body(body).unwrap()
         }
@@ -220,32 +236,41 @@ async fn by_tower(shop: Arc<Shop>, request: Request<Full<Bytes>>) -> Response<To
 }
 
 /// A body in parts, whose length is not known before its end.
-struct Chunks(vec::IntoIter<Bytes>);
+struct Chunks {
+    chunks: vec::IntoIter<Bytes>,
+    breaks_off: bool,
+}
+
+impl Chunks {
+    fn next(&mut self) -> Option<io::Result<Bytes>> {
+        match self.chunks.next() {
+            Some(chunk) => Some(Ok(chunk)),
+            None => mem::take(&mut self.breaks_off).then(|| Err(io::Error::other("broken off"))),
+        }
+    }
+}
 
 impl http_body::Body for Chunks {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.0.next().map(|chunk| Ok(Frame::data(chunk))))
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        Poll::Ready(self.next().map(|chunk| chunk.map(Frame::data)))
     }
 }
 
 impl MessageBody for Chunks {
-    type Error = Infallible;
+    type Error = io::Error;
 
     fn size(&self) -> BodySize {
         BodySize::Stream
     }
 
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, Infallible>>> {
-        Poll::Ready(self.0.next().map(Ok))
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        Poll::Ready(self.next())
     }
 }
 
@@ -278,12 +303,31 @@ fn on_tower(
 
 async fn tower_answer<B>(response: Response<B>) -> Answer
 where
-    B: http_body::Body<Data = Bytes, Error = Infallible>,
+    B: http_body::Body<Data = Bytes, Error = io::Error>,
 {
     let (parts, body) = response.into_parts();
     let headers = parts.headers.iter();
     let headers = headers.map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()));
-    Answer::new(parts.status.as_u16(), headers, body.collect().await.unwrap().to_bytes())
+    Answer::new(parts.status.as_u16(), headers, OfTower(Box::pin(body))).await
+}
+
+/// Has the bodies of both frameworks read by the same code.
+struct OfTower<B>(Pin<Box<B>>);
+
+impl<B: http_body::Body<Data = Bytes, Error = io::Error>> MessageBody for OfTower<B> {
+    type Error = io::Error;
+
+    fn size(&self) -> BodySize {
+        BodySize::Stream
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Bytes>>> {
+        let frame = self.0.as_mut().poll_frame(cx);
+        frame.map(|frame| frame.map(|frame| frame.map(|frame| frame.into_data().unwrap())))
+    }
 }
 
 async fn by_actix(shop: Arc<Shop>, request: HttpRequest, _body: web::Bytes) -> HttpResponse {
@@ -298,7 +342,10 @@ async fn by_actix(shop: Arc<Shop>, request: HttpRequest, _body: web::Bytes) -> H
             }
             let mut response = match <[Bytes; 1]>::try_from(answered.chunks) {
                 Ok([whole]) => response.body(whole),
-                Err(chunks) => response.body(Chunks(chunks.into_iter())),
+                Err(chunks) => {
+                    let chunks = chunks.into_iter();
+                    response.body(Chunks { chunks, breaks_off: answered.breaks_off })
+                }
             };
             if !answered.kept {
                 response.extensions_mut().insert(NotKept);
@@ -336,8 +383,7 @@ async fn on_actix(
             let headers: Vec<_> = headers
                 .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()))
                 .collect();
-            let body = to_bytes(response.into_body()).await.unwrap_or_else(|_| panic!("no body"));
-            Answer::new(status, headers.into_iter(), body)
+            Answer::new(status, headers.into_iter(), response.into_body()).await
         })
     })
 }
