@@ -11,6 +11,8 @@
 //! - `AuthLayer` and `InternalAuthLayer` do it for any tower stack (feature `tower`), the module
 //!   `axum` adds extractors and routes (feature `axum`); the module `actix` is all of that for
 //!   actix-web (feature `actix`).
+//! - `IdempotencyLayer` and `actix::IdempotencyMiddleware` run a request with an `Idempotency-Key`
+//!   once and answer its retries, see the module `idempotency` (feature `idempotency`).
 //!
 //! The start without any framework:
 //!
@@ -53,6 +55,9 @@ pub mod domain;
 pub mod error;
 #[cfg(any(feature = "tower", feature = "actix"))]
 mod gate;
+#[cfg(feature = "idempotency")]
+#[cfg_attr(docsrs, doc(cfg(feature = "idempotency")))]
+pub mod idempotency;
 mod policy;
 pub mod store;
 #[cfg(feature = "testing")]
@@ -63,6 +68,9 @@ pub mod token;
 #[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
 pub mod tower;
 
+#[cfg(all(feature = "tower", feature = "idempotency"))]
+#[cfg_attr(docsrs, doc(cfg(all(feature = "tower", feature = "idempotency"))))]
+pub use crate::tower::idempotency::IdempotencyLayer;
 #[cfg(feature = "tower")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
 pub use crate::tower::{internal::InternalAuthLayer, layer::AuthLayer};
@@ -80,6 +88,6 @@ pub use store::sqlite::SqliteStore;
 pub use store::{cached::Cached, keys::KeyStore, memory::MemoryStore};
 pub use token::validator::AccessTokens;
 
-#[cfg(all(doctest, feature = "axum", feature = "actix"))]
+#[cfg(all(doctest, feature = "axum", feature = "actix", feature = "idempotency"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
