@@ -18,6 +18,7 @@ mod restart;
 mod retries;
 mod shop;
 mod stage;
+mod wire;
 
 /// One test for every case: on both frameworks, by the runtime's paused time.
 #[macro_export]
