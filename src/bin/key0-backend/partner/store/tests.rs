@@ -117,11 +117,22 @@ async fn the_index_holds_also_without_the_lookup() {
 #[tokio::test]
 async fn no_table_is_read_whole_to_forget_or_to_find() {
     let store = store();
-    for table in schema::EFFECTS {
-        for condition in [
+    let of_effects = schema::EFFECTS.map(|table| {
+        (
+            table,
             "caller IS NOT NULL AND created_at <= 1 LIMIT 9",
             "caller = 'c' AND idempotency_key = 'k'",
-        ] {
+        )
+    });
+    let due = "due_at <= 1";
+    let others = [
+        ("partner_orders", due, "account = 'a' AND arrival < 9 ORDER BY arrival DESC"),
+        ("partner_passports", due, "application = 'a' AND model_number = 'm'"),
+        ("partner_passports", "certification = 'none'", "id = 'i'"),
+        ("partner_imports", due, "id = 'i'"),
+    ];
+    for (table, one, other) in of_effects.into_iter().chain(others) {
+        for condition in [one, other] {
             let sql = format!("EXPLAIN QUERY PLAN SELECT arrival FROM {table} WHERE {condition}");
             let plan: String = store
                 .read(move |conn| Ok(conn.query_row(&sql, (), |row| row.get(3))?))
@@ -228,6 +239,7 @@ async fn a_table_that_hangs_is_an_outage() {
     // A panic gives the connection back, too.
     let panicked = async || lane.run::<()>(|_| panic!("of the test")).await;
     while !matches!(panicked().await, Err(Fault::BrokenOff)) {}
+    assert_eq!(Rejection::from(Fault::BrokenOff).kind(), RejectionKind::Internal);
     assert!(lane.run(|_| Ok(())).await.is_ok());
     assert!(!begun.load(std::sync::atomic::Ordering::SeqCst));
 }
