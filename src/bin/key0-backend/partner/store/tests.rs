@@ -139,6 +139,9 @@ async fn no_table_is_read_whole_to_forget_or_to_find() {
                 .await
                 .unwrap();
             assert!(plan.starts_with("SEARCH") && plan.contains("INDEX"), "{table}: {plan}");
+            // Not by way of all keys that there are.
+            let by_time = plan.contains("created_at<");
+            assert_eq!(by_time, condition.contains("created_at"), "{table}: {plan}");
         }
     }
 }
