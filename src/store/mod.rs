@@ -21,6 +21,8 @@ mod payments;
 mod registry;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
+#[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
+mod stored;
 mod usage;
 
 pub use cached::CachedBuilder;
