@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
+#[cfg(all(feature = "postgres", unix))]
+mod servers;
 mod store_kit;
 
 use key0_auth::MemoryStore;
@@ -18,6 +20,15 @@ async fn sqlite() -> Engine {
     Engine::new(store, folder)
 }
 
+#[cfg(all(feature = "postgres", unix))]
+async fn postgres() -> Option<Engine> {
+    let schema = servers::postgres::Schema::fresh()?;
+    let options = key0_auth::store::PostgresOptions::new().schema(&schema.name);
+    // Many tests share one server.
+    let store = options.max_connections(3).open(&schema.url).await.unwrap();
+    Some(Engine::new(store, schema))
+}
+
 /// What stands around a store for tests hands every call on, while it is told nothing else.
 #[cfg(feature = "testing")]
 async fn faulty() -> Engine {
@@ -29,3 +40,5 @@ store_kit!(memory);
 store_kit!(faulty);
 #[cfg(feature = "sqlite")]
 store_kit!(sqlite);
+#[cfg(all(feature = "postgres", unix))]
+store_kit!(postgres);

@@ -4,6 +4,7 @@
 //! started it, however that ends: a watchdog waits at the other end of a pipe.
 #![allow(dead_code, unreachable_pub)]
 
+#[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod proxy;
 
