@@ -14,6 +14,8 @@ pub(crate) mod keys;
 mod listeners;
 pub(crate) mod memory;
 mod payments;
+#[cfg(feature = "redis")]
+pub(crate) mod redis;
 mod registry;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
@@ -26,6 +28,9 @@ pub use payments::{
     Issuance, IssuanceClaim, IssuanceKey, IssuanceState, LeasedPayment, Payment, PaymentOutcome,
     PaymentStore, RequestFingerprint,
 };
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use self::redis::{Durability as RedisDurability, OpenError as RedisOpenError, RedisOptions};
 pub use registry::{KeyPage, KeyPosition, KeyQuery, KeyRegistry, Rotation};
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
