@@ -8,7 +8,11 @@
 //! issuance secret. Every method either has happened durably or has not happened when it returns
 //! an error; an error says nothing about a credential.
 
+#[cfg(any(feature = "postgres", feature = "redis"))]
+mod backoff;
 pub(crate) mod cached;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+mod feed;
 mod idempotency;
 pub(crate) mod keys;
 mod listeners;
