@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
+#[cfg(all(feature = "redis", unix))]
+mod servers;
 mod store_kit;
 
 use key0_auth::MemoryStore;
@@ -18,6 +20,13 @@ async fn sqlite() -> Engine {
     Engine::new(store, folder)
 }
 
+#[cfg(all(feature = "redis", unix))]
+async fn redis() -> Option<Engine> {
+    let fresh = servers::redis::Fresh::new()?;
+    let store = key0_auth::RedisStore::open(&fresh.url).await.unwrap();
+    Some(Engine::new(store, fresh))
+}
+
 /// What stands around a store for tests hands every call on, while it is told nothing else.
 #[cfg(feature = "testing")]
 async fn faulty() -> Engine {
@@ -29,3 +38,5 @@ store_kit!(memory);
 store_kit!(faulty);
 #[cfg(feature = "sqlite")]
 store_kit!(sqlite);
+#[cfg(all(feature = "redis", unix))]
+store_kit!(redis);

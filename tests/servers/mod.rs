@@ -4,8 +4,11 @@
 //! started it, however that ends: a watchdog waits at the other end of a pipe.
 #![allow(dead_code, unreachable_pub)]
 
+#[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod proxy;
+#[cfg(feature = "redis")]
+pub mod redis;
 
 use std::{
     collections::BTreeSet,

@@ -1,10 +1,7 @@
 //! One connection to Redis, made again when it breaks. Every call has a deadline, and no more
 //! calls wait than [`QUEUE`].
 
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult,
@@ -16,13 +13,13 @@ use tokio::{
 };
 
 use super::row::fault;
-use crate::error::{StoreError, StoreErrorKind};
+use crate::{
+    error::{StoreError, StoreErrorKind},
+    store::backoff::Backoff,
+};
 
 /// How many calls may be under way; beyond that the store is unavailable, and nothing piles up.
 pub(super) const QUEUE: usize = 1024;
-/// The longest that calls fail at once after the server could not be reached.
-const LONGEST_REST: Duration = Duration::from_millis(500);
-const FIRST_REST: Duration = Duration::from_millis(50);
 
 pub(super) struct Link {
     client: Client,
@@ -37,8 +34,8 @@ struct State {
     connection: Option<MultiplexedConnection>,
     /// Tells each connection from the ones before.
     generation: u64,
-    /// How many attempts to connect have failed since the last success.
-    failures: u32,
+    backoff: Backoff,
+    /// Until then calls fail at once, since the server could not be reached.
     resting_until: Option<Instant>,
 }
 
@@ -162,7 +159,7 @@ impl State {
 
     fn opened(&mut self, connection: MultiplexedConnection) -> (MultiplexedConnection, u64) {
         self.generation += 1;
-        self.failures = 0;
+        self.backoff.reset();
         self.resting_until = None;
         self.connection = Some(connection.clone());
         (connection, self.generation)
@@ -179,19 +176,11 @@ impl State {
 
     fn failed(&mut self) {
         if self.connection.is_none() && !self.is_resting() {
-            let rest = FIRST_REST.saturating_mul(1 << self.failures.min(8)).min(LONGEST_REST);
-            self.failures = self.failures.saturating_add(1);
-            self.resting_until = Some(Instant::now() + jittered(rest));
+            self.resting_until = Some(Instant::now() + self.backoff.pause());
         }
     }
 
     fn is_resting(&self) -> bool {
         self.resting_until.is_some_and(|until| Instant::now() < until)
     }
-}
-
-/// Between half of it and the whole, so that many who failed at once don't return at once.
-fn jittered(rest: Duration) -> Duration {
-    let chance = getrandom::u32().unwrap_or(u32::MAX);
-    rest / 2 + (rest / 2).mul_f64(f64::from(chance) / f64::from(u32::MAX))
 }
