@@ -25,6 +25,9 @@ mod registry;
 pub(crate) mod sqlite;
 mod usage;
 
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use self::redis::{Durability as RedisDurability, OpenError as RedisOpenError, RedisOptions};
 pub use cached::CachedBuilder;
 pub use idempotency::{IdempotencyState, IdempotencyStore, Slot, StoredResponse};
 pub use keys::{Change, ChangeListener};
@@ -32,9 +35,6 @@ pub use payments::{
     Issuance, IssuanceClaim, IssuanceKey, IssuanceState, LeasedPayment, Payment, PaymentOutcome,
     PaymentStore, RequestFingerprint,
 };
-#[cfg(feature = "redis")]
-#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
-pub use self::redis::{Durability as RedisDurability, OpenError as RedisOpenError, RedisOptions};
 pub use registry::{KeyPage, KeyPosition, KeyQuery, KeyRegistry, Rotation};
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]

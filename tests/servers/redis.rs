@@ -29,7 +29,6 @@ pub struct Redis {
     _watchdog: Watchdog,
 }
 
-
 /// A place that no other test uses. On a given server it is cleared at the end.
 #[derive(Debug)]
 pub struct Fresh {
@@ -60,7 +59,8 @@ impl Drop for Fresh {
     fn drop(&mut self) {
         if self.clear {
             let names: Vec<Vec<u8>> = cli(&self.server, &["KEYS", &format!("{}*", self.prefix)]);
-            let mut connection = redis::Client::open(&*self.server).unwrap().get_connection().unwrap();
+            let mut connection =
+                redis::Client::open(&*self.server).unwrap().get_connection().unwrap();
             let _: () = redis::cmd("DEL").arg(names).query(&mut connection).unwrap_or_default();
         }
     }

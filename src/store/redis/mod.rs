@@ -20,8 +20,8 @@ use tokio::time::Instant;
 
 use feed::Channel;
 use link::Link;
-pub use open::OpenError;
 use open::Address;
+pub use open::OpenError;
 
 use super::{
     feed::{Feed, Pace},
@@ -147,8 +147,7 @@ impl RedisOptions {
         let address = Address::read(url, &self.prefix, self.root_certificate.as_deref())?;
         let (version, durability) = address.open(Instant::now() + self.open_timeout).await?;
         let version_key = address.version_key();
-        let channel =
-            Channel::new(address.client.clone(), &address.prefix, &version_key, &version);
+        let channel = Channel::new(address.client.clone(), &address.prefix, &version_key, &version);
         let listeners = Arc::new(Listeners::default());
         let pace = Pace { look_every: self.poll_interval, patience: self.read_timeout };
         let feed = Feed::start(channel, Arc::clone(&listeners), pace)
@@ -252,5 +251,12 @@ impl fmt::Debug for RedisStore {
             .field("address", &self.shared.shown)
             .field("prefix", &self.shared.prefix)
             .finish_non_exhaustive()
+    }
+}
+
+/// Where it is, without the password.
+impl fmt::Display for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, keys {}*", self.shared.shown, self.shared.prefix)
     }
 }

@@ -117,8 +117,8 @@ impl Address {
             // It would be one right more to ask for.
             .set_skip_set_lib_name();
         let client = client(info.set_redis_settings(settings), encrypted, root_certificate);
-        let client = client
-            .map_err(|e| OpenError::Unusable { address: shown.clone(), source: e.into() })?;
+        let client =
+            client.map_err(|e| OpenError::Unusable { address: shown.clone(), source: e.into() })?;
         Ok(Self { client, shown, prefix })
     }
 

@@ -96,7 +96,8 @@ impl KeyRegistry for RedisStore {
             let mut call = self.call(&scripts::PURGE_KEYS);
             call.arg(before.as_micros()).arg(most);
             let (count, digests): (u32, Vec<Vec<u8>>) = self.write(&call).await?;
-            let digests = digests.iter().map(|bytes| digest_of(bytes)).collect::<Result<Vec<_>, _>>()?;
+            let digests =
+                digests.iter().map(|bytes| digest_of(bytes)).collect::<Result<Vec<_>, _>>()?;
             self.tell(&digests);
             removed += count;
             if count < most {

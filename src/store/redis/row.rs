@@ -51,9 +51,7 @@ impl Fields {
         &self,
         name: &'static str,
     ) -> Result<Option<T>, StoreError> {
-        self.bytes(name)
-            .map(|text| serde_json::from_slice(text).map_err(|_| bad(name)))
-            .transpose()
+        self.bytes(name).map(|text| serde_json::from_slice(text).map_err(|_| bad(name))).transpose()
     }
 }
 
