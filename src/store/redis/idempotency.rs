@@ -3,13 +3,16 @@ use async_trait::async_trait;
 use super::{
     RedisStore,
     issuances::answer,
-    row::{Fields, bad, instant, needed, to_json},
+    row::{Fields, micros, needed},
     scripts,
 };
 use crate::{
     domain::Timestamp,
     error::StoreError,
-    store::{IdempotencyState, IdempotencyStore, Lease, RequestFingerprint, Slot, StoredResponse},
+    store::{
+        IdempotencyState, IdempotencyStore, Lease, RequestFingerprint, Slot, StoredResponse,
+        stored::{bad, to_json},
+    },
 };
 
 #[async_trait]
@@ -30,7 +33,7 @@ impl IdempotencyStore for RedisStore {
             ("reused", None) => Ok(IdempotencyState::Reused),
             ("in progress", Some(until)) => {
                 let until: String = redis::from_redis_value(until).map_err(StoreError::corrupt)?;
-                Ok(IdempotencyState::InProgress { until: instant(&until, "free_at")? })
+                Ok(IdempotencyState::InProgress { until: micros(&until, "free_at")? })
             }
             ("done", Some(fields)) => {
                 let fields = redis::from_redis_value(fields).map_err(StoreError::corrupt)?;

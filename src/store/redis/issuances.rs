@@ -3,14 +3,14 @@
 use super::{
     RedisStore, keys,
     keys::{event_text, micros_if_any},
-    row::{Fields, bad, needed},
+    row::{Fields, needed},
     scripts,
 };
 use crate::{
     apikey::{KeyAction, KeyDigest, KeyEvent, KeyRecord, Nonce, SecretFingerprint},
     domain::{Actor, Timestamp},
     error::StoreError,
-    store::{Issuance, IssuanceClaim, IssuanceKey, IssuanceState, LONGEST_WAIT},
+    store::{Issuance, IssuanceClaim, IssuanceKey, IssuanceState, LONGEST_WAIT, stored::bad},
 };
 
 impl RedisStore {

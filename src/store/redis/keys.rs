@@ -5,14 +5,18 @@ use redis::ScriptInvocation;
 
 use super::{
     RedisStore,
-    row::{Fields, bad, needed, to_json},
+    row::{Fields, needed},
     scripts,
 };
 use crate::{
-    apikey::{Grant, KeyAction, KeyDigest, KeyEvent, KeyRecord},
+    apikey::{KeyAction, KeyDigest, KeyEvent, KeyRecord},
     domain::{Actor, KeyId, Timestamp},
     error::StoreError,
-    store::{Change, ChangeListener, KeyPosition, keys::KeyStore},
+    store::{
+        Change, ChangeListener, KeyPosition,
+        keys::KeyStore,
+        stored::{StoredGrant, bad, to_json},
+    },
 };
 
 #[async_trait]
@@ -81,13 +85,7 @@ pub(super) fn add_arguments(
     record: &KeyRecord,
     by: &Actor,
 ) -> Result<(), StoreError> {
-    let (role, permissions, resource_id, plan_id) = match &record.grant {
-        Grant::Integrator { role, permissions } => (Some(role.as_str()), permissions, None, None),
-        Grant::Payment { resource_id, plan_id, permissions } => {
-            (None, permissions, Some(resource_id.as_str()), Some(plan_id.as_str()))
-        }
-    };
-    let permissions = permissions.as_ref().map(to_json).transpose()?;
+    let grant = StoredGrant::of(&record.grant)?;
     let place = place_text(&KeyPosition::of(record));
     call.arg(record.id.as_str()).arg(record.digest.as_bytes()).arg(record.kind().as_str());
     call.arg(&place).arg(micros_if_any(record.ends_at()));
@@ -98,11 +96,11 @@ pub(super) fn add_arguments(
     call.arg("place").arg(&place).arg("metadata").arg(to_json(&record.metadata)?);
     call.arg("created_at").arg(record.created_at.as_micros());
     for (name, text) in [
-        ("role", role),
-        ("permissions", permissions.as_deref()),
-        ("resource_id", resource_id),
-        ("plan_id", plan_id),
-        ("label", record.label.as_deref()),
+        ("role", &grant.role),
+        ("permissions", &grant.permissions),
+        ("resource_id", &grant.resource_id),
+        ("plan_id", &grant.plan_id),
+        ("label", &record.label),
     ] {
         if let Some(text) = text {
             call.arg(name).arg(text);
@@ -121,22 +119,19 @@ pub(super) fn add_arguments(
 }
 
 pub(super) fn record(fields: &Fields) -> Result<KeyRecord, StoreError> {
-    let permissions = fields.json("permissions")?;
-    let (role, resource_id, plan_id) =
-        (fields.parsed("role")?, fields.parsed("resource_id")?, fields.parsed("plan_id")?);
-    let grant = match (fields.text("kind")?, role, resource_id, plan_id) {
-        (Some("integrator"), Some(role), None, None) => Grant::Integrator { role, permissions },
-        (Some("payment"), None, Some(resource_id), Some(plan_id)) => {
-            Grant::Payment { resource_id, plan_id, permissions }
-        }
-        _ => return Err(bad("kind")),
+    let text = |name| fields.text(name).map(|text| text.map(str::to_owned));
+    let grant = StoredGrant {
+        role: text("role")?,
+        permissions: text("permissions")?,
+        resource_id: text("resource_id")?,
+        plan_id: text("plan_id")?,
     };
     Ok(KeyRecord {
         id: needed(fields.parsed("id")?, "id")?,
         digest: KeyDigest::from_bytes(needed(fields.array("digest")?, "digest")?),
-        display: needed(fields.text("display")?, "display")?.to_owned(),
-        grant,
-        label: fields.text("label")?.map(str::to_owned),
+        display: needed(text("display")?, "display")?,
+        grant: grant.understood(fields.text("kind")?.unwrap_or_default())?,
+        label: text("label")?,
         metadata: needed(fields.json("metadata")?, "metadata")?,
         created_at: needed(fields.instant("created_at")?, "created_at")?,
         expires_at: fields.instant("expires_at")?,

@@ -33,6 +33,72 @@ use crate::{domain::Timestamp, error::StoreError};
 const PURGED_AT_ONCE: u32 = 1_000;
 
 /// Keeps keys, issuances, payments and idempotency keys in one Redis database.
+///
+/// It takes a standalone server of version 7.0 or newer, or its primary; no cluster and no
+/// replica. Any number of processes on any number of hosts can share a database. All that is kept
+/// stands under one prefix, so that databases of several applications, and whatever else, can
+/// stand next to each other.
+///
+/// ```no_run
+/// # async fn open() -> Result<(), Box<dyn std::error::Error>> {
+/// use key0_auth::RedisStore;
+///
+/// let store = RedisStore::open("rediss://app:password@redis.internal:6379/0").await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # What can be lost
+///
+/// Redis acknowledges before it writes to a disk, unless it is told otherwise. Without an
+/// append-only file (`appendonly yes`), a server that crashes forgets everything since its last
+/// snapshot, or all: a revoked key is good again, a payment that was spent can be spent once more.
+/// With one, and `appendfsync everysec`, which is the default, a power cut takes the last second
+/// with it; `appendfsync always` loses nothing that was acknowledged. A replica that takes over
+/// for a lost primary may lack its last changes as well. `maxmemory-policy` has to be `noeviction`
+/// (or one of `volatile-…`): the others throw keys out when the memory is full.
+/// [`durability`](Self::durability) tells what the server said of this.
+///
+/// The append-only file holds what was written since it was last rewritten, so also nonces that
+/// were forgotten meanwhile.
+///
+/// A database that was emptied under an open store, or replaced by another one, is an outage: no
+/// method answers from it any more, so that no good key is taken for an unknown one. Whoever opens
+/// it anew accepts the loss.
+///
+/// # Changes by others
+///
+/// Every change is one script, which counts it, logs it and publishes it, and the listeners of all
+/// stores on the database hear of it in milliseconds. A poll behind it looks at the counter every
+/// second, and after a lost connection anything may have changed. What is changed by hand, as with
+/// `redis-cli`, is no news: caches hold for their time to live. A change of this store may be told
+/// twice.
+///
+/// # Rights
+///
+/// A user needs these, here for the usual prefix; with a database number other than 0 also
+/// `+select`. `+info` lets the store tell how durable the server is.
+///
+/// ```text
+/// ACL SETUSER app on >password ~key0:* &key0:* +evalsha +script|load +get +set +del +exists
+///   +incr +hget +hset +hmget +hgetall +hdel +hincrby +zadd +zrem +zrange +rpush +ltrim +lrange
+///   +publish +subscribe
+/// ```
+///
+/// # Outages
+///
+/// Reads fail after 500 ms and writes after 5 s; while the server can't be reached, both fail at
+/// once between attempts, and it is found again within a second of its return. A write that timed
+/// out may have happened; what it changed is told as soon as it is seen.
+///
+/// Encrypted connections (`rediss://`) use the [`rustls`] crypto provider of the process. Where
+/// there is none, the first opening installs the one of aws-lc.
+///
+/// Instants are kept to the microsecond. Those after the year 2255 are told apart to 32 µs when
+/// the oldest of them is looked for.
+///
+/// Clones are the same store; the last one to go ends its task and its connections. It belongs to
+/// the runtime in which it was opened.
 #[derive(Clone)]
 pub struct RedisStore {
     shared: Arc<Shared>,

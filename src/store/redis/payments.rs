@@ -3,7 +3,7 @@ use async_trait::async_trait;
 use super::{
     RedisStore,
     keys::micros_if_any,
-    row::{Fields, bad, needed, to_json},
+    row::{Fields, needed},
     scripts,
 };
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
     store::{
         Issuance, IssuanceClaim, IssuanceKey, IssuanceState, LONGEST_WAIT, Lease, LeasedPayment,
         Payment, PaymentOutcome, PaymentStore,
+        stored::{bad, to_json},
     },
 };
 

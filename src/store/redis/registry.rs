@@ -4,14 +4,17 @@ use tokio::time::Instant;
 use super::{
     RedisStore,
     keys::{self, digest_of, event_text, place_text},
-    row::{Fields, bad, instant},
+    row::{Fields, micros},
     scripts,
 };
 use crate::{
     apikey::{KeyAction, KeyEvent, KeyRecord},
     domain::{Actor, KeyId, Timestamp},
     error::StoreError,
-    store::{KeyPage, KeyPosition, KeyQuery, KeyRegistry, Rotation},
+    store::{
+        KeyPage, KeyPosition, KeyQuery, KeyRegistry, Rotation,
+        stored::{bad, parsed},
+    },
 };
 
 /// How many keys are looked through for one page.
@@ -146,9 +149,9 @@ impl RedisStore {
 
 fn place(text: &str) -> Result<KeyPosition, StoreError> {
     let (instant, id) = text.split_at_checked(16).ok_or_else(|| bad("place"))?;
-    let micros = u64::from_str_radix(instant, 16).map_err(|_| bad("place"))? ^ (1 << 63);
-    let created_at = Timestamp::from_micros(micros.cast_signed());
-    Ok(KeyPosition { created_at, id: id.parse().map_err(|_| bad("place"))? })
+    let bits = u64::from_str_radix(instant, 16).map_err(|_| bad("place"))?;
+    let created_at = Timestamp::from_micros((bits ^ (1 << 63)).cast_signed());
+    Ok(KeyPosition { created_at, id: parsed(id, "place")? })
 }
 
 fn event(line: &str) -> Result<KeyEvent, StoreError> {
@@ -156,6 +159,6 @@ fn event(line: &str) -> Result<KeyEvent, StoreError> {
     let (Some(action), Some(at), Some(by)) = (parts.next(), parts.next(), parts.next()) else {
         return Err(bad("event"));
     };
-    let by: Actor = by.parse().map_err(|_| bad("actor"))?;
-    Ok(KeyEvent::new(action.parse().map_err(|_| bad("action"))?, &by, instant(at, "at")?))
+    let by: Actor = parsed(by, "actor")?;
+    Ok(KeyEvent::new(parsed(action, "action")?, &by, micros(at, "at")?))
 }

@@ -1,4 +1,4 @@
-//! From a hash's fields to values: what can't be understood is an error, never a guess.
+//! What scripts answer: the fields of hashes, and errors.
 
 use std::str::FromStr;
 
@@ -7,12 +7,8 @@ use redis::RedisError;
 use crate::{
     domain::Timestamp,
     error::{StoreError, StoreErrorKind},
+    store::stored::{self, bad, json, parsed},
 };
-
-/// A field whose text or number is none that we write. Its content is not shown.
-#[derive(Debug, thiserror::Error)]
-#[error("the stored {0} can't be understood")]
-struct BadField(&'static str);
 
 /// The fields of one hash.
 pub(super) struct Fields(Vec<Vec<u8>>);
@@ -40,18 +36,18 @@ impl Fields {
     }
 
     pub(super) fn parsed<T: FromStr>(&self, name: &'static str) -> Result<Option<T>, StoreError> {
-        self.text(name)?.map(|text| text.parse().map_err(|_| bad(name))).transpose()
+        self.text(name)?.map(|text| parsed(text, name)).transpose()
     }
 
     pub(super) fn instant(&self, name: &'static str) -> Result<Option<Timestamp>, StoreError> {
-        self.text(name)?.map(|text| instant(text, name)).transpose()
+        self.text(name)?.map(|text| micros(text, name)).transpose()
     }
 
     pub(super) fn json<T: serde::de::DeserializeOwned>(
         &self,
         name: &'static str,
     ) -> Result<Option<T>, StoreError> {
-        self.bytes(name).map(|text| serde_json::from_slice(text).map_err(|_| bad(name))).transpose()
+        self.text(name)?.map(|text| json(text, name)).transpose()
     }
 }
 
@@ -60,19 +56,8 @@ pub(super) fn needed<T>(value: Option<T>, name: &'static str) -> Result<T, Store
     value.ok_or_else(|| bad(name))
 }
 
-pub(super) fn bad(field: &'static str) -> StoreError {
-    StoreError::corrupt(BadField(field))
-}
-
-pub(super) fn instant(micros: &str, name: &'static str) -> Result<Timestamp, StoreError> {
-    let micros = micros.parse().map_err(|_| bad(name))?;
-    let instant = Timestamp::from_micros(micros);
-    if instant.as_micros() == micros { Ok(instant) } else { Err(bad(name)) }
-}
-
-/// The JSON text of a value that has one.
-pub(super) fn to_json(value: &impl serde::Serialize) -> Result<String, StoreError> {
-    serde_json::to_string(value).map_err(StoreError::unavailable)
+pub(super) fn micros(text: &str, name: &'static str) -> Result<Timestamp, StoreError> {
+    stored::instant(stored::parsed(text, name)?, name)
 }
 
 /// What an error of Redis, or of one of our scripts, means.
