@@ -9,6 +9,7 @@ mod servers;
 #[path = "../store_kit/mod.rs"]
 mod store_kit;
 
+mod listing;
 mod news;
 mod opening;
 mod outage;
