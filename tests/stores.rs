@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
-#[cfg(all(feature = "postgres", unix))]
+#[cfg(all(any(feature = "postgres", feature = "redis"), unix))]
 mod servers;
 mod store_kit;
 
@@ -29,6 +29,13 @@ async fn postgres() -> Option<Engine> {
     Some(Engine::new(store, schema))
 }
 
+#[cfg(all(feature = "redis", unix))]
+async fn redis() -> Option<Engine> {
+    let fresh = servers::redis::Fresh::new()?;
+    let store = key0_auth::RedisStore::open(&fresh.url).await.unwrap();
+    Some(Engine::new(store, fresh))
+}
+
 /// What stands around a store for tests hands every call on, while it is told nothing else.
 #[cfg(feature = "testing")]
 async fn faulty() -> Engine {
@@ -42,3 +49,5 @@ store_kit!(faulty);
 store_kit!(sqlite);
 #[cfg(all(feature = "postgres", unix))]
 store_kit!(postgres);
+#[cfg(all(feature = "redis", unix))]
+store_kit!(redis);

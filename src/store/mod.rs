@@ -20,6 +20,8 @@ pub(crate) mod memory;
 mod payments;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
+#[cfg(feature = "redis")]
+pub(crate) mod redis;
 mod registry;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
@@ -27,6 +29,9 @@ pub(crate) mod sqlite;
 mod stored;
 mod usage;
 
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use self::redis::{Durability as RedisDurability, OpenError as RedisOpenError, RedisOptions};
 pub use cached::CachedBuilder;
 pub use idempotency::{IdempotencyState, IdempotencyStore, Slot, StoredResponse};
 pub use keys::{Change, ChangeListener};

@@ -7,6 +7,8 @@
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod proxy;
+#[cfg(feature = "redis")]
+pub mod redis;
 
 use std::{
     collections::BTreeSet,
