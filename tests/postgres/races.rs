@@ -121,26 +121,73 @@ async fn a_replacement_waits_for_another_and_then_sees_it() {
     }
 }
 
+/// Whoever waits for the first key holds none of the others: so two can't wait for each other.
 #[tokio::test(flavor = "multi_thread")]
-async fn uses_are_written_in_any_order_by_many() {
+async fn uses_are_written_in_one_order_whatever_they_come_in() {
     let Some(ours) = Ours::new() else { return };
-    let stores = [ours.open().await, ours.open().await];
-    let records: Vec<_> = (0..60).map(|_| payment_key()).collect();
+    let store = ours.open().await;
+    let mut records: Vec<_> = (0..60).map(|_| payment_key()).collect();
+    records.sort_by(|one, other| other.id.as_str().cmp(one.id.as_str()));
     for record in &records {
-        stores[0].insert(record, &Actor::host()).await.unwrap();
+        store.insert(record, &Actor::host()).await.unwrap();
     }
-    for round in 0..30 {
-        let mut uses: Vec<_> =
-            records.iter().map(|record| (record.id.clone(), at(round))).collect();
-        let forwards = uses.clone();
-        uses.reverse();
-        let [one, two] = &stores;
-        let (forwards, backwards) = tokio::join!(one.touch(&forwards), two.touch(&uses));
-        forwards.unwrap();
-        backwards.unwrap();
+    let first = &records.last().unwrap().id;
+    let uses: Vec<_> = records.iter().map(|record| (record.id.clone(), at(9))).collect();
+    let mut other = ours.raw().await;
+    let lock = |condition: &str, how: &str| {
+        format!("SELECT FROM keys WHERE id {condition} '{first}' ORDER BY id FOR UPDATE {how}")
+    };
+    run(&mut other, &format!("ANALYZE keys; BEGIN; {}", lock("=", ""))).await;
+    let touching = {
+        let store = store.clone();
+        tokio::spawn(async move { store.touch(&uses).await })
+    };
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!touching.is_finished());
+    run(&mut other, &lock("<>", "NOWAIT")).await;
+    run(&mut other, "COMMIT").await;
+    touching.await.unwrap().unwrap();
+    assert_eq!(store.get(first).await.unwrap().unwrap().last_used_at, Some(at(9)));
+}
+
+/// Another instance is in the midst of leasing the first one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_that_another_is_leasing_is_passed_over() {
+    let Some(ours) = Ours::new() else { return };
+    let store = ours.open().await;
+    for id in ["p1", "p2"] {
+        store.record_payment(&payment(id, id)).await.unwrap();
     }
-    let used = stores[0].get(&records[9].id).await.unwrap().unwrap();
-    assert_eq!(used.last_used_at, Some(at(29)));
+    let mut other = ours.raw().await;
+    let leasing = "BEGIN; UPDATE payments SET due_at = due_at + 1 WHERE challenge_id = 'p1'";
+    run(&mut other, leasing).await;
+    let began = Instant::now();
+    let leased = store.lease_payment(&lease(100), at(1)).await.unwrap().unwrap();
+    assert_eq!(leased.payment.challenge_id.as_str(), "p2");
+    assert_eq!(store.lease_payment(&lease(100), at(1)).await.unwrap(), None);
+    assert!(began.elapsed() < Duration::from_secs(1), "it waits for nobody");
+}
+
+/// Whoever waits for the first of two lapsed claims does not hold the second.
+#[tokio::test(flavor = "multi_thread")]
+async fn lapsed_claims_are_cleared_away_in_one_order() {
+    let Some(ours) = Ours::new() else { return };
+    let store = ours.open().await;
+    store.begin_issuance(&claim(request("z"), "0x2"), at(0)).await.unwrap();
+    store.begin_issuance(&claim(challenge("a"), "0x1"), at(0)).await.unwrap();
+    let mut other = ours.raw().await;
+    run(&mut other, "BEGIN; SELECT FROM issuances WHERE id = 'a' FOR UPDATE").await;
+    let mut both = claim(request("z"), "0x1");
+    both.lease = lease(300);
+    let beginning = {
+        let store = store.clone();
+        tokio::spawn(async move { store.begin_issuance(&both, at(200)).await })
+    };
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!beginning.is_finished());
+    run(&mut other, "SELECT FROM issuances WHERE id = 'z' FOR UPDATE NOWAIT").await;
+    run(&mut other, "COMMIT").await;
+    assert_eq!(beginning.await.unwrap().unwrap(), IssuanceState::Started);
 }
 
 #[tokio::test(flavor = "multi_thread")]
