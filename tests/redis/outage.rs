@@ -190,6 +190,11 @@ async fn a_record_that_was_thrown_out_is_a_fault_and_no_unknown_key() {
     let () = server.cli(&["DEL", &format!("key0:key:{}", record.id), "key0:issuance:challenge:c"]);
     let error = store.find(&record.digest).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Corrupt);
+    let mixed_up = add(&store).await;
+    let key = format!("key0:key:{}", mixed_up.id);
+    let _: i64 = server.cli(&["HSET", &key, "digest", "01234567890123456789012345678901"]);
+    let error = store.find(&mixed_up.digest).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Corrupt);
     // A spent hash stays spent, whoever asks.
     for key in ["c", "d"] {
         let claim = claim(challenge(key), "0x1");
@@ -211,6 +216,8 @@ async fn a_payment_that_has_lost_its_record_does_not_hold_up_the_others() {
     assert_eq!(error.kind(), StoreErrorKind::Corrupt);
     let leased = store.lease_payment(&lease(100), at(1)).await.unwrap().unwrap();
     assert_eq!(leased.payment, payment("b"));
+    let left: i64 = server.cli(&["EXISTS", "key0:payment:a"]);
+    assert_eq!(left, 0, "half a record was made");
 }
 
 fn payment(id: &str) -> key0_auth::store::Payment {
@@ -239,6 +246,21 @@ async fn a_server_that_became_a_replica_is_not_ready_until_it_is_the_primary_aga
     let () = server.cli(&["REPLICAOF", "NO", "ONE"]);
     comes_about(async || store.ping().await.is_ok()).await;
     store.revoke(&record.id, &Actor::host(), at(1)).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_to_what_became_a_replica_is_given_up() {
+    let Some(server) = Redis::start(&[]) else { return };
+    let proxy = Proxy::to(server.address());
+    let store = open(&server.url_through(proxy.port(), "")).await;
+    add(&store).await;
+    let () = server.cli(&["REPLICAOF", "127.0.0.1", &servers::free_port().to_string()]);
+    let before = proxy.taken();
+    for _ in 0..3 {
+        // The name may lead to another server by now.
+        store.insert(&payment_key(), &Actor::host()).await.unwrap_err();
+    }
+    assert_eq!(proxy.taken(), before + 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
