@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
-#[cfg(all(feature = "redis", unix))]
+#[cfg(all(any(feature = "postgres", feature = "redis"), unix))]
 mod servers;
 mod store_kit;
 
@@ -18,6 +18,15 @@ async fn sqlite() -> Engine {
     let folder = tempfile::tempdir().unwrap();
     let store = key0_auth::SqliteStore::open(folder.path().join("store.db")).unwrap();
     Engine::new(store, folder)
+}
+
+#[cfg(all(feature = "postgres", unix))]
+async fn postgres() -> Option<Engine> {
+    let schema = servers::postgres::Schema::fresh()?;
+    let options = key0_auth::store::PostgresOptions::new().schema(&schema.name);
+    // Many tests share one server.
+    let store = options.max_connections(3).open(&schema.url).await.unwrap();
+    Some(Engine::new(store, schema))
 }
 
 #[cfg(all(feature = "redis", unix))]
@@ -38,5 +47,7 @@ store_kit!(memory);
 store_kit!(faulty);
 #[cfg(feature = "sqlite")]
 store_kit!(sqlite);
+#[cfg(all(feature = "postgres", unix))]
+store_kit!(postgres);
 #[cfg(all(feature = "redis", unix))]
 store_kit!(redis);

@@ -37,6 +37,7 @@ pub(crate) trait Listening: Send + 'static {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum News {
     /// This has changed.
+    #[cfg_attr(not(feature = "redis"), allow(dead_code))]
     Changes(Vec<Change>),
     /// Something has changed: a look tells what.
     Look,
@@ -57,7 +58,13 @@ pub(crate) struct Pace {
 /// on the way. After a failure it opens anew until that works, and tells that anything may have
 /// changed: while nothing is heard, a cache's time to live is the bound.
 #[derive(Debug)]
-pub(crate) struct Feed(AbortHandle);
+pub(crate) struct Feed {
+    _task: Task,
+}
+
+/// A task that ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Task(AbortHandle);
 
 impl Feed {
     /// Listens from the return on.
@@ -67,12 +74,17 @@ impl Feed {
         pace: Pace,
     ) -> Result<Self, StoreError> {
         let listening = within(pace.patience, source.open()).await?;
-        let task = tokio::spawn(run(source, listening, listeners, pace));
-        Ok(Self(task.abort_handle()))
+        Ok(Self { _task: Task::spawn(run(source, listening, listeners, pace)) })
     }
 }
 
-impl Drop for Feed {
+impl Task {
+    pub(crate) fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(work).abort_handle())
+    }
+}
+
+impl Drop for Task {
     fn drop(&mut self) {
         self.0.abort();
     }
