@@ -25,7 +25,7 @@ pub(crate) mod redis;
 mod registry;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
 mod stored;
 mod usage;
 

@@ -11,18 +11,19 @@ use axum::{
 };
 use http::{HeaderName, HeaderValue};
 use key0_auth::{
-    ApiKeys, AuthLayer, Cached, Identity, InternalAuth, InternalAuthLayer, KeyStore, MemoryStore,
-    Policy, Rejection, RejectionKind, SqliteStore, Validator,
+    ApiKeys, AuthLayer, Cached, Identity, InternalAuth, InternalAuthLayer, KeyStore, Policy,
+    Rejection, RejectionKind, Validator,
     api::{HandlerError, IssueToken, KeysApi, PaymentHandler, PaymentReceived},
     axum as key0_axum,
     domain::{Clock, MIN_SECRET_BYTES, PlanId, ResourceId, SystemClock},
-    store::{KeyRegistry, KeyUsage, Payment, PaymentStore, SqliteOpenError},
+    store::{KeyUsage, Payment},
 };
 use serde::Serialize;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
-    config::{Config, Database, IssueTokenAuth},
+    config::{Config, IssueTokenAuth},
+    database::{DatabaseError, Opened},
     house::House,
     logging::Chain,
 };
@@ -49,21 +50,19 @@ pub(crate) struct App {
 
 impl App {
     /// Opens the store and puts the parts together. Must be called within a runtime.
-    pub(crate) fn open(config: &Config) -> Result<Self, SqliteOpenError> {
-        match &config.database {
-            Database::Sqlite(path) => Ok(Self::new(config, Arc::new(SqliteStore::open(path)?))),
-            Database::Memory => Ok(Self::new(config, Arc::new(MemoryStore::new()))),
-        }
+    pub(crate) async fn open(config: &Config) -> Result<Self, DatabaseError> {
+        Ok(Self::new(config, config.database.open().await?))
     }
 
-    fn new<S: KeyRegistry + PaymentStore>(config: &Config, store: Arc<S>) -> Self {
+    fn new(config: &Config, store: Opened) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let cached = Cached::builder(store.clone(), clock.clone()).time_to_live(config.cache_ttl);
+        let cached =
+            Cached::builder(store.keys.clone(), clock.clone()).time_to_live(config.cache_ttl);
         let cached = match cached.build() {
             Ok(cached) => Arc::new(cached),
             Err(_) => unreachable!("the time to live was checked when it was read"),
         };
-        let usage = KeyUsage::new(store.clone());
+        let usage = KeyUsage::new(store.keys.clone());
         let keys = ApiKeys::cached(cached.clone())
             .usage(usage.clone())
             .bootstrap(config.bootstrap.clone());
@@ -79,12 +78,12 @@ impl App {
         Self {
             validator,
             keys: cached,
-            keys_api: KeysApi::new(store.clone(), keys.clone()),
+            keys_api: KeysApi::new(store.keys, keys.clone()),
             key_checks: config.key_checks,
             usage,
-            issue_token: IssueToken::new(store.clone(), keys, config.issuance.clone())
+            issue_token: IssueToken::new(store.payments.clone(), keys, config.issuance.clone())
                 .time_to_live(config.key_ttl),
-            payment_received: PaymentReceived::with_handler(store, clock, LogPayment),
+            payment_received: PaymentReceived::with_handler(store.payments, clock, LogPayment),
             internal_auth: config.internal_auth.clone(),
             issue_token_auth: config.issue_token_auth,
         }

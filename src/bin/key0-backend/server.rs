@@ -9,14 +9,13 @@ use hyper_util::{
     server::graceful::GracefulShutdown,
     service::TowerToHyperService,
 };
-use key0_auth::store::SqliteOpenError;
 use tokio::{
     net::{TcpListener, TcpSocket},
     sync::{Semaphore, watch},
     task::JoinSet,
 };
 
-use crate::{config::Config, logging, routes::App, socket::Socket};
+use crate::{config::Config, database::DatabaseError, logging, routes::App, socket::Socket};
 
 /// How long a client may take to send the head of a request, and how long a connection may idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
@@ -35,7 +34,7 @@ const BREATH: Duration = Duration::from_millis(100);
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
     #[error(transparent)]
-    Database(#[from] SqliteOpenError),
+    Database(#[from] DatabaseError),
     #[error("can't listen on {address}")]
     Listen { address: SocketAddr, source: io::Error },
     #[error("the runtime did not start")]
@@ -69,7 +68,7 @@ async fn run(config: Config) -> Result<(), StartError> {
     // the addresses are taken first, and listened on last.
     let public = Bound::to(config.public)?;
     let internal = config.internal.map(Bound::to).transpose()?;
-    let app = App::open(&config)?;
+    let app = App::open(&config).await?;
     let stop = stop_signal().map_err(StartError::Signal)?;
     let public = public.listen()?;
     let internal = internal.map(Bound::listen).transpose()?;

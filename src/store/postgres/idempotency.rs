@@ -6,7 +6,8 @@ use crate::{
     domain::Timestamp,
     error::StoreError,
     store::{
-        IdempotencyState, IdempotencyStore, Lease, RequestFingerprint, Slot, StoredResponse,
+        IdempotencyState, IdempotencyStore, LONGEST_WAIT, Lease, RequestFingerprint, Slot,
+        StoredResponse,
         stored::{bad, instant, json, to_json},
     },
 };
@@ -22,14 +23,17 @@ impl IdempotencyStore for PostgresStore {
     ) -> Result<IdempotencyState, StoreError> {
         self.write(async {
             let mut tx = self.begin().await?;
-            // A slot that is not free is locked by this all the same, and can't go meanwhile.
+            // Also where it is this lease's own: that renews it. A slot that is not free is locked
+            // by this all the same, and can't go meanwhile.
             let started = sqlx::query(
                 "INSERT INTO idempotency AS kept (scope, key, fingerprint, free_at, lease_token)
                  VALUES ($1, $2, $3, $4, $5)
                  ON CONFLICT (scope, key) DO UPDATE
                  SET fingerprint = $3, free_at = $4, lease_token = $5,
                      status = NULL, headers = NULL, body = NULL
-                 WHERE kept.free_at <= $6",
+                 WHERE kept.free_at <= $6
+                 OR (kept.lease_token IS NOT NULL AND kept.free_at > $7)
+                 OR (kept.lease_token = $5 AND kept.fingerprint = $3)",
             )
             .bind(&slot.scope)
             .bind(&slot.key)
@@ -37,6 +41,7 @@ impl IdempotencyStore for PostgresStore {
             .bind(lease.until.as_micros())
             .bind(lease.token.as_bytes())
             .bind(now.as_micros())
+            .bind(now.plus(LONGEST_WAIT).as_micros())
             .execute(&mut *tx)
             .await?;
             if started.rows_affected() == 1 {

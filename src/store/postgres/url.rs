@@ -55,7 +55,7 @@ impl PostgresUrl {
         }
         // The parser's own words can show a part of the URL.
         let options = PgConnectOptions::from_str(url).map_err(|_| {
-            invalid("it is none, as postgres://user:password@host/database?sslmode=require is")
+            invalid("it has not the form postgres://user:password@host/database?sslmode=require")
         })?;
         Ok(Self { options: options.disable_statement_logging() })
     }
