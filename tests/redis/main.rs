@@ -12,6 +12,8 @@ mod servers;
 #[path = "../store_kit/mod.rs"]
 mod store_kit;
 
+#[cfg(feature = "sqlite")]
+mod alike;
 #[cfg(feature = "backend")]
 mod backend;
 mod listing;

@@ -95,6 +95,49 @@ async fn a_server_with_an_append_only_file_loses_nothing_when_it_is_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_was_acknowledged_is_lost_in_ten_crashes_under_load() {
+    let Some(server) = Redis::start(&[]) else { return };
+    let store = open(&server.url("")).await;
+    let mut acknowledged = 0;
+    for round in 0..10 {
+        let writers: Vec<_> = (0..8)
+            .map(|_| {
+                let store = store.clone();
+                tokio::spawn(async move {
+                    let mut kept: Vec<(KeyRecord, bool)> = Vec::new();
+                    loop {
+                        let record = payment_key();
+                        let host = Actor::host();
+                        if store.insert(&record, &host).await.is_err() {
+                            return kept;
+                        }
+                        let revoked = kept.len() % 2 == 0
+                            && matches!(store.revoke(&record.id, &host, at(1)).await, Ok(Some(_)));
+                        kept.push((record, revoked));
+                    }
+                })
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_millis(30 + 7 * round)).await;
+        server.kill_9();
+        let mut kept = Vec::new();
+        for writer in writers {
+            kept.extend(writer.await.unwrap());
+        }
+        server.start_again();
+        comes_about(async || store.ping().await.is_ok()).await;
+        for (record, revoked) in &kept {
+            let found = store.find(&record.digest).await.unwrap().expect("it was acknowledged");
+            assert!(!revoked || found.revoked_at.is_some(), "a revocation is lost");
+        }
+        comes_about(async || store.touch(&[(kept[0].0.id.clone(), at(1))]).await.is_ok()).await;
+        acknowledged += kept.len();
+    }
+    println!("{acknowledged} keys were acknowledged and are there");
+    assert!(acknowledged > 100, "{acknowledged}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_hangs_is_an_outage_within_the_deadline_and_nothing_piles_up() {
     let Some(server) = Redis::start(&[]) else { return };
     let store = Arc::new(open(&server.url("")).await);

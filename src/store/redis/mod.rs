@@ -91,7 +91,7 @@ const PURGED_AT_ONCE: u32 = 1_000;
 /// out may have happened; what it changed is told as soon as it is seen.
 ///
 /// Encrypted connections (`rediss://`) use the [`rustls`] crypto provider of the process. Where
-/// there is none, the first opening installs the one of aws-lc.
+/// none was chosen, the first opening chooses that of aws-lc.
 ///
 /// Instants are kept to the microsecond. Those after the year 2255 are told apart to 32 µs when
 /// the oldest of them is looked for.

@@ -148,7 +148,7 @@ fn client(url: &RedisUrl, root_certificate: Option<&[u8]>) -> Result<Client, Red
     if !url.encrypted {
         return Client::open(info);
     }
-    // TLS panics where a program has no provider, or two and has not chosen.
+    // TLS panics where a program's crates bring two providers and nobody has chosen one.
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     }
