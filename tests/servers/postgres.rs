@@ -190,6 +190,10 @@ impl Postgres {
         resume(self.pid());
     }
 
+    pub fn is_running(&self) -> bool {
+        self.child.lock().unwrap().is_some()
+    }
+
     fn pid(&self) -> u32 {
         self.child.lock().unwrap().as_ref().expect("it runs").id()
     }

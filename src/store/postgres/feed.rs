@@ -36,16 +36,16 @@ pub(super) struct Log {
 pub(super) struct Reader {
     listener: PgListener,
     schema: String,
-    seen: Seen,
+    pub(super) seen: Seen,
 }
 
 /// The last look.
-struct Seen {
+pub(super) struct Seen {
     snapshot: String,
     /// When, by the server's clock in seconds, and by ours. Either stands still or jumps where the
     /// other does not.
-    server_at: i64,
-    at: Instant,
+    pub(super) server_at: i64,
+    pub(super) at: Instant,
 }
 
 impl Log {

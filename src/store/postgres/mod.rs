@@ -17,6 +17,9 @@ mod row;
 mod schema;
 mod url;
 
+#[cfg(all(test, unix))]
+mod tests;
+
 use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},

@@ -22,7 +22,7 @@ pub(super) const MOST_LOOKED_THROUGH: i64 = 10_000;
 
 /// The keys that are looked through, and of those the wanted ones. A page without a place to begin
 /// at begins before all keys.
-const PAGE: &str = select_keys!(
+pub(super) const PAGE: &str = select_keys!(
     "(SELECT * FROM keys
       WHERE kind = $1 AND ($2::bigint IS NULL OR (created_at, id) < ($2, $3))
       ORDER BY created_at DESC, id DESC LIMIT $4) AS looked_through
@@ -31,7 +31,7 @@ const PAGE: &str = select_keys!(
      ORDER BY created_at DESC, id DESC LIMIT $6"
 );
 /// The last key that was looked through, where there may be more.
-const END: &str = "SELECT created_at, id FROM keys
+pub(super) const END: &str = "SELECT created_at, id FROM keys
      WHERE kind = $1 AND ($2::bigint IS NULL OR (created_at, id) < ($2, $3))
      ORDER BY created_at DESC, id DESC OFFSET $4 - 1 LIMIT 1";
 
