@@ -458,19 +458,32 @@ fn what_this_version_lacks() {
             "postgresql://u:hush@db/key0?sslmod=require",
             "it has a parameter that is not known, as sslmode is",
         ),
-        ("DATABASE_URL", "redis://:hush@cache", "this build has no Redis store"),
-        ("DATABASE_URL", "rediss://:hush@cache", "this build has no Redis store"),
+        (
+            "DATABASE_URL",
+            "redis://:hush@cache/x",
+            "it has not the form redis://user:password@host:6379/0?prefix=key0:",
+        ),
+        (
+            "DATABASE_URL",
+            "rediss://:hush@cache/0?protocol=resp2",
+            "it has a parameter that is not known, as prefix is",
+        ),
+        ("DATABASE_URL", "rediss://:hush@cache/#insecure", "it has a fragment, and none is known"),
         (
             "DATABASE_URL",
             "mysql://u:hush@db",
-            "it begins with sqlite:// or postgres://, or is memory://",
+            "it begins with sqlite://, postgres:// or redis://, or is memory://",
         ),
         (
             "DATABASE_URL",
             "key0-backend.db",
-            "it begins with sqlite:// or postgres://, or is memory://",
+            "it begins with sqlite://, postgres:// or redis://, or is memory://",
         ),
-        ("DATABASE_URL", "memory://x", "it begins with sqlite:// or postgres://, or is memory://"),
+        (
+            "DATABASE_URL",
+            "memory://x",
+            "it begins with sqlite://, postgres:// or redis://, or is memory://",
+        ),
         ("DATABASE_URL", "sqlite://", "sqlite:// needs a path, as sqlite://key0-backend.db"),
         ("DATABASE_URL", "sqlite://a.db?mode=ro", "sqlite:// takes a path and no options"),
     ] {

@@ -2,7 +2,8 @@
 //!
 //! Four traits, held as `Arc<dyn …>`: [`KeyStore`](crate::KeyStore), [`KeyRegistry`] for whoever
 //! manages keys, [`PaymentStore`] and [`IdempotencyStore`]. [`MemoryStore`](crate::MemoryStore)
-//! and the SQLite and PostgreSQL stores implement all of them. [`Cached`](crate::Cached) wraps any `KeyStore`.
+//! and the SQLite, PostgreSQL and Redis stores implement all of them. [`Cached`](crate::Cached)
+//! wraps any `KeyStore`.
 //!
 //! A store keeps no credential: it is handed digests, and nonces that are worthless without the
 //! issuance secret. Every method either has happened durably or has not happened when it returns
@@ -31,7 +32,9 @@ mod usage;
 
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
-pub use self::redis::{Durability as RedisDurability, OpenError as RedisOpenError, RedisOptions};
+pub use self::redis::{
+    Durability as RedisDurability, OpenError as RedisOpenError, RedisOptions, RedisUrl,
+};
 pub use cached::CachedBuilder;
 pub use idempotency::{IdempotencyState, IdempotencyStore, Slot, StoredResponse};
 pub use keys::{Change, ChangeListener};

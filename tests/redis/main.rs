@@ -3,12 +3,19 @@
 #![cfg(all(feature = "redis", unix))]
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
+#[cfg(feature = "backend")]
+#[path = "../process/mod.rs"]
+mod process;
 #[path = "../servers/mod.rs"]
 mod servers;
 #[allow(dead_code, unused_macros)]
 #[path = "../store_kit/mod.rs"]
 mod store_kit;
 
+#[cfg(feature = "sqlite")]
+mod alike;
+#[cfg(feature = "backend")]
+mod backend;
 mod listing;
 mod news;
 mod opening;

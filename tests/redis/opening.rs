@@ -54,6 +54,17 @@ async fn ten_who_open_at_once_share_one_database() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_just_starting_is_waited_for() {
+    let Some(server) = Redis::start(&[]) else { return };
+    let url = server.url("");
+    server.stop();
+    let opening = tokio::spawn(async move { open(&url).await });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    server.start_again();
+    add(&opening.await.unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_ours_or_newer_is_refused_and_left_alone() {
     let Some(server) = Redis::start(&[]) else { return };
     drop(open(&server.url("")).await);
@@ -99,33 +110,13 @@ async fn what_is_not_ours_or_newer_is_refused_and_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn addresses_that_are_not_understood_are_refused() {
-    for url in [
-        "",
-        "hush",
-        "redis:",
-        "http://:hush@127.0.0.1",
-        "unix:///hush.sock",
-        "redis://:hush@",
-        "redis+unix:///hush.sock",
-        "valkey://:hush@127.0.0.1",
-        "redis://:hush@127.0.0.1/x",
-        "redis://:hush@127.0.0.1/0?protocol=resp2",
-        "redis://:hush@127.0.0.1/0?hush=1",
-        "rediss://:hush@127.0.0.1/#insecure",
-        "redis://:hush@0.0.0.0/",
-        "redis://:hush@127.0.0.1:99999/",
-    ] {
-        let error = refusal(url).await;
-        assert!(matches!(error, RedisOpenError::Address(_)), "{url}: {error:?}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn servers_that_can_not_be_used_are_refused() {
     let port = servers::free_port();
     let url = format!("redis://:hush@127.0.0.1:{port}/");
-    assert!(matches!(refusal(&url).await, RedisOpenError::Unusable { .. }));
+    let options = RedisOptions::new().open_timeout(Duration::from_millis(200));
+    let error = options.open(&url).await.unwrap_err();
+    assert!(matches!(error, RedisOpenError::Unusable { .. }), "{error:?}");
+    assert!(!everything(&error).contains("hush"), "{error:?}");
 
     let Some(cluster) = Redis::start(&["--cluster-enabled", "yes"]) else { return };
     let error = refusal(&cluster.url("")).await;

@@ -64,9 +64,11 @@ async fn a_stopped_server_is_an_outage_and_comes_back_without_a_reopening() {
     let back = comes_about(async || store.find(&record.digest).await.is_ok()).await;
     println!("back after {back:?}");
     assert!(back < Duration::from_secs(2), "{back:?}");
-    assert_eq!(store.find(&record.digest).await.unwrap(), Some(record));
+    assert_eq!(store.find(&record.digest).await.unwrap().as_ref(), Some(&record));
     comes_about(async || store.ping().await.is_ok()).await;
-    add(&store).await;
+    // Reads and writes find it each by themselves.
+    let back = comes_about(async || store.touch(&[(record.id.clone(), at(1))]).await.is_ok()).await;
+    assert!(back < Duration::from_secs(2), "{back:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,6 +92,49 @@ async fn a_server_with_an_append_only_file_loses_nothing_when_it_is_killed() {
     assert_eq!(state, IssuanceState::Issued(issued));
     let thief = claim(challenge("d"), "0x1");
     assert_eq!(store.begin_issuance(&thief, at(1)).await.unwrap(), IssuanceState::Redeemed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_was_acknowledged_is_lost_in_ten_crashes_under_load() {
+    let Some(server) = Redis::start(&[]) else { return };
+    let store = open(&server.url("")).await;
+    let mut acknowledged = 0;
+    for round in 0..10 {
+        let writers: Vec<_> = (0..8)
+            .map(|_| {
+                let store = store.clone();
+                tokio::spawn(async move {
+                    let mut kept: Vec<(KeyRecord, bool)> = Vec::new();
+                    loop {
+                        let record = payment_key();
+                        let host = Actor::host();
+                        if store.insert(&record, &host).await.is_err() {
+                            return kept;
+                        }
+                        let revoked = kept.len() % 2 == 0
+                            && matches!(store.revoke(&record.id, &host, at(1)).await, Ok(Some(_)));
+                        kept.push((record, revoked));
+                    }
+                })
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_millis(30 + 7 * round)).await;
+        server.kill_9();
+        let mut kept = Vec::new();
+        for writer in writers {
+            kept.extend(writer.await.unwrap());
+        }
+        server.start_again();
+        comes_about(async || store.ping().await.is_ok()).await;
+        for (record, revoked) in &kept {
+            let found = store.find(&record.digest).await.unwrap().expect("it was acknowledged");
+            assert!(!revoked || found.revoked_at.is_some(), "a revocation is lost");
+        }
+        comes_about(async || store.touch(&[(kept[0].0.id.clone(), at(1))]).await.is_ok()).await;
+        acknowledged += kept.len();
+    }
+    println!("{acknowledged} keys were acknowledged and are there");
+    assert!(acknowledged > 100, "{acknowledged}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -190,6 +235,11 @@ async fn a_record_that_was_thrown_out_is_a_fault_and_no_unknown_key() {
     let () = server.cli(&["DEL", &format!("key0:key:{}", record.id), "key0:issuance:challenge:c"]);
     let error = store.find(&record.digest).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Corrupt);
+    let mixed_up = add(&store).await;
+    let key = format!("key0:key:{}", mixed_up.id);
+    let _: i64 = server.cli(&["HSET", &key, "digest", "01234567890123456789012345678901"]);
+    let error = store.find(&mixed_up.digest).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Corrupt);
     // A spent hash stays spent, whoever asks.
     for key in ["c", "d"] {
         let claim = claim(challenge(key), "0x1");
@@ -211,6 +261,8 @@ async fn a_payment_that_has_lost_its_record_does_not_hold_up_the_others() {
     assert_eq!(error.kind(), StoreErrorKind::Corrupt);
     let leased = store.lease_payment(&lease(100), at(1)).await.unwrap().unwrap();
     assert_eq!(leased.payment, payment("b"));
+    let left: i64 = server.cli(&["EXISTS", "key0:payment:a"]);
+    assert_eq!(left, 0, "half a record was made");
 }
 
 fn payment(id: &str) -> key0_auth::store::Payment {
@@ -239,6 +291,21 @@ async fn a_server_that_became_a_replica_is_not_ready_until_it_is_the_primary_aga
     let () = server.cli(&["REPLICAOF", "NO", "ONE"]);
     comes_about(async || store.ping().await.is_ok()).await;
     store.revoke(&record.id, &Actor::host(), at(1)).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_to_what_became_a_replica_is_given_up() {
+    let Some(server) = Redis::start(&[]) else { return };
+    let proxy = Proxy::to(server.address());
+    let store = open(&server.url_through(proxy.port(), "")).await;
+    add(&store).await;
+    let () = server.cli(&["REPLICAOF", "127.0.0.1", &servers::free_port().to_string()]);
+    let before = proxy.taken();
+    for _ in 0..3 {
+        // The name may lead to another server by now.
+        store.insert(&payment_key(), &Actor::host()).await.unwrap_err();
+    }
+    assert_eq!(proxy.taken(), before + 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,10 +3,10 @@
 use std::{path::PathBuf, sync::Arc};
 
 use key0_auth::{
-    MemoryStore, SqliteStore,
+    MemoryStore, RedisStore, SqliteStore,
     store::{
         IdempotencyStore, KeyRegistry, PaymentStore, PostgresOpenError, PostgresOptions,
-        PostgresUrl, SqliteOpenError,
+        PostgresUrl, RedisOpenError, RedisOptions, RedisUrl, SqliteOpenError,
     },
 };
 
@@ -15,6 +15,7 @@ use key0_auth::{
 pub(crate) enum Database {
     Sqlite(PathBuf),
     Postgres(PostgresUrl),
+    Redis(RedisUrl),
     Memory,
 }
 
@@ -24,6 +25,8 @@ pub(crate) struct Opened {
     pub(crate) payments: Arc<dyn PaymentStore>,
     #[allow(dead_code, reason = "no endpoint takes an idempotency key yet")]
     pub(crate) requests: Arc<dyn IdempotencyStore>,
+    /// What the operator should know of it.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// Why the store was not opened.
@@ -33,6 +36,8 @@ pub(crate) enum DatabaseError {
     Sqlite(#[from] SqliteOpenError),
     #[error(transparent)]
     Postgres(#[from] PostgresOpenError),
+    #[error(transparent)]
+    Redis(#[from] RedisOpenError),
 }
 
 impl Database {
@@ -41,6 +46,11 @@ impl Database {
         Ok(match self {
             Self::Sqlite(path) => Opened::of(SqliteStore::open(path)?),
             Self::Postgres(url) => Opened::of(PostgresOptions::new().open_url(url).await?),
+            Self::Redis(url) => {
+                let store = RedisOptions::new().open_url(url).await?;
+                let warnings = losses(&store);
+                Opened { warnings, ..Opened::of(store) }
+            }
             Self::Memory => Opened::of(MemoryStore::new()),
         })
     }
@@ -51,6 +61,7 @@ impl std::fmt::Display for Database {
         match self {
             Self::Sqlite(path) => write!(f, "SQLite, {}", path.display()),
             Self::Postgres(url) => write!(f, "PostgreSQL, {url}"),
+            Self::Redis(url) => write!(f, "Redis, {url}"),
             Self::Memory => f.write_str("memory: everything is forgotten at exit"),
         }
     }
@@ -59,6 +70,26 @@ impl std::fmt::Display for Database {
 impl Opened {
     fn of<S: KeyRegistry + PaymentStore + IdempotencyStore>(store: S) -> Self {
         let store = Arc::new(store);
-        Self { keys: store.clone(), payments: store.clone(), requests: store }
+        Self { keys: store.clone(), payments: store.clone(), requests: store, warnings: Vec::new() }
     }
+}
+
+/// What a Redis server may lose of what it has acknowledged.
+fn losses(store: &RedisStore) -> Vec<String> {
+    let durability = store.durability();
+    let append_only = match durability.append_only {
+        Some(true) => None,
+        Some(false) => Some(
+            "Redis runs with appendonly off: a crash can bring revoked keys back, and lose keys \
+             and payments",
+        ),
+        None => Some(
+            "Redis does not tell whether appendonly is on (INFO is not allowed): without it, a \
+             crash can bring revoked keys back, and lose keys and payments",
+        ),
+    };
+    let evicts = (durability.evicts == Some(true)).then_some(
+        "Redis throws keys out when its memory is full: maxmemory-policy has to be noeviction",
+    );
+    append_only.into_iter().chain(evicts).map(str::to_owned).collect()
 }

@@ -46,6 +46,7 @@ pub(crate) struct App {
     payment_received: PaymentReceived,
     internal_auth: Arc<InternalAuth>,
     issue_token_auth: IssueTokenAuth,
+    warnings: Vec<String>,
 }
 
 impl App {
@@ -86,7 +87,13 @@ impl App {
             payment_received: PaymentReceived::with_handler(store.payments, clock, LogPayment),
             internal_auth: config.internal_auth.clone(),
             issue_token_auth: config.issue_token_auth,
+            warnings: store.warnings,
         }
+    }
+
+    /// What the operator should know of the store.
+    pub(crate) fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// All routes, for one listener.

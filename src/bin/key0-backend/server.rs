@@ -72,7 +72,7 @@ async fn run(config: Config) -> Result<(), StartError> {
     let stop = stop_signal().map_err(StartError::Signal)?;
     let public = public.listen()?;
     let internal = internal.map(Bound::listen).transpose()?;
-    announce(&config, &public, internal.as_ref());
+    announce(&config, app.warnings(), &public, internal.as_ref());
 
     let house = app.house();
     let housekeeping = tokio::spawn(house.clone().keep());
@@ -200,7 +200,12 @@ fn stop_signal() -> io::Result<watch::Receiver<bool>> {
 }
 
 /// Says what is served where, and loudly what is open.
-fn announce(config: &Config, public: &TcpListener, internal: Option<&TcpListener>) {
+fn announce(
+    config: &Config,
+    of_store: &[String],
+    public: &TcpListener,
+    internal: Option<&TcpListener>,
+) {
     let address = |listener: &TcpListener| {
         listener.local_addr().map_or_else(|_| "?".to_owned(), |address| format!("http://{address}"))
     };
@@ -215,11 +220,12 @@ fn announce(config: &Config, public: &TcpListener, internal: Option<&TcpListener
         "operator paths  /keys".to_owned(),
         format!("store           {}", config.database),
     ]);
-    lines.extend(config.warnings.iter().map(|warning| format!("WARNING         {warning}")));
+    let warnings = || config.warnings.iter().chain(of_store);
+    lines.extend(warnings().map(|warning| format!("WARNING         {warning}")));
     // In one piece, for whoever waits for it; and the server runs on where nobody reads it.
     let text = lines.join("\n") + "\n";
     let _ = io::stdout().write_all(text.as_bytes());
-    for warning in &config.warnings {
+    for warning in warnings() {
         tracing::warn!("{warning}");
     }
 }

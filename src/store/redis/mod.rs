@@ -8,25 +8,24 @@ mod issuances;
 mod keys;
 mod link;
 mod open;
+mod options;
 mod payments;
 mod registry;
 mod row;
 mod scripts;
+mod url;
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use redis::{FromRedisValue, Script, ScriptInvocation, Value};
 use tokio::time::Instant;
 
-use feed::Channel;
 use link::Link;
-use open::Address;
 pub use open::OpenError;
+pub use options::RedisOptions;
+pub use url::RedisUrl;
 
-use super::{
-    feed::{Feed, Pace},
-    listeners::Listeners,
-};
+use super::{feed::Feed, listeners::Listeners};
 use crate::{domain::Timestamp, error::StoreError};
 
 /// How many records a purge removes by one script: Redis does nothing else meanwhile.
@@ -87,12 +86,12 @@ const PURGED_AT_ONCE: u32 = 1_000;
 ///
 /// # Outages
 ///
-/// Reads fail after 500 ms and writes after 5 s; while the server can't be reached, both fail at
+/// Lookups fail after 500 ms, writes and listings after 5 s; while the server can't be reached, both fail at
 /// once between attempts, and it is found again within a second of its return. A write that timed
 /// out may have happened; what it changed is told as soon as it is seen.
 ///
 /// Encrypted connections (`rediss://`) use the [`rustls`] crypto provider of the process. Where
-/// there is none, the first opening installs the one of aws-lc.
+/// none was chosen, the first opening chooses that of aws-lc.
 ///
 /// Instants are kept to the microsecond. Those after the year 2255 are told apart to 32 µs when
 /// the oldest of them is looked for.
@@ -131,111 +130,6 @@ pub struct Durability {
     pub evicts: Option<bool>,
 }
 
-/// How a [`RedisStore`](crate::RedisStore) is opened.
-#[derive(Debug, Clone)]
-pub struct RedisOptions {
-    prefix: String,
-    root_certificate: Option<Vec<u8>>,
-    open_timeout: Duration,
-    read_timeout: Duration,
-    write_timeout: Duration,
-    poll_interval: Duration,
-}
-
-impl Default for RedisOptions {
-    fn default() -> Self {
-        Self {
-            prefix: "key0:".to_owned(),
-            root_certificate: None,
-            open_timeout: Duration::from_secs(5),
-            read_timeout: Duration::from_millis(500),
-            write_timeout: Duration::from_secs(5),
-            poll_interval: Duration::from_secs(1),
-        }
-    }
-}
-
-impl RedisOptions {
-    /// The defaults of every setting.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// What the names of the store's keys begin with: `key0:`. A `prefix` in the URL wins.
-    #[must_use]
-    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
-        self.prefix = prefix.into();
-        self
-    }
-
-    /// The authority that a `rediss://` server must be certified by, as PEM; else those that the
-    /// operating system trusts.
-    #[must_use]
-    pub fn root_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.root_certificate = Some(pem.into());
-        self
-    }
-
-    /// How long the opening may take, also while the server still reads its files: 5 s.
-    #[must_use]
-    pub fn open_timeout(mut self, timeout: Duration) -> Self {
-        self.open_timeout = timeout;
-        self
-    }
-
-    /// How long a read may take before it fails: 500 ms.
-    #[must_use]
-    pub fn read_timeout(mut self, timeout: Duration) -> Self {
-        self.read_timeout = timeout;
-        self
-    }
-
-    /// How long a write may take before it fails: 5 s. It may have happened all the same.
-    #[must_use]
-    pub fn write_timeout(mut self, timeout: Duration) -> Self {
-        self.write_timeout = timeout;
-        self
-    }
-
-    /// How often to look for changes of others that were not heard of: every second.
-    #[must_use]
-    pub fn poll_interval(mut self, interval: Duration) -> Self {
-        self.poll_interval = interval;
-        self
-    }
-
-    /// Opens the database, or makes it.
-    ///
-    /// # Errors
-    ///
-    /// [`RedisOpenError`](crate::store::RedisOpenError); then nothing on the server was changed.
-    pub async fn open(&self, url: &str) -> Result<RedisStore, OpenError> {
-        let address = Address::read(url, &self.prefix, self.root_certificate.as_deref())?;
-        let (version, durability) = address.open(Instant::now() + self.open_timeout).await?;
-        let version_key = address.version_key();
-        let channel = Channel::new(address.client.clone(), &address.prefix, &version_key, &version);
-        let listeners = Arc::new(Listeners::default());
-        let pace = Pace { look_every: self.poll_interval, patience: self.read_timeout };
-        let feed = Feed::start(channel, Arc::clone(&listeners), pace)
-            .await
-            .map_err(|error| address.unusable(error))?;
-        let shared = Shared {
-            version_key,
-            version,
-            durability,
-            reads: Link::new(address.client.clone()),
-            writes: Link::new(address.client),
-            read_timeout: self.read_timeout,
-            write_timeout: self.write_timeout,
-            listeners,
-            _feed: feed,
-            shown: address.shown,
-            prefix: address.prefix,
-        };
-        Ok(RedisStore { shared: Arc::new(shared) })
-    }
-}
-
 impl RedisStore {
     /// Opens the database at this URL with the default
     /// [`RedisOptions`](crate::store::RedisOptions).
@@ -260,15 +154,7 @@ impl RedisStore {
     }
 
     async fn read<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, StoreError> {
-        self.read_until(call, self.read_deadline()).await
-    }
-
-    async fn read_until<T: FromRedisValue>(
-        &self,
-        call: &ScriptInvocation<'_>,
-        deadline: Instant,
-    ) -> Result<T, StoreError> {
-        self.shared.reads.invoke(call, deadline).await
+        self.shared.reads.invoke(call, self.read_deadline()).await
     }
 
     fn read_deadline(&self) -> Instant {
@@ -276,7 +162,19 @@ impl RedisStore {
     }
 
     async fn write<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, StoreError> {
-        self.shared.writes.invoke(call, Instant::now() + self.shared.write_timeout).await
+        self.write_until(call, self.write_deadline()).await
+    }
+
+    async fn write_until<T: FromRedisValue>(
+        &self,
+        call: &ScriptInvocation<'_>,
+        deadline: Instant,
+    ) -> Result<T, StoreError> {
+        self.shared.writes.invoke(call, deadline).await
+    }
+
+    fn write_deadline(&self) -> Instant {
+        Instant::now() + self.shared.write_timeout
     }
 
     /// Runs a script that removes records up to an instant, and says how many they were, until it
@@ -304,7 +202,7 @@ impl RedisStore {
     /// Succeeds where reads are answered, by a server that would take writes as well.
     async fn probe(&self) -> Result<(), StoreError> {
         let deadline = self.read_deadline();
-        let () = self.read_until(&self.call(&scripts::PROBE), deadline).await?;
+        let () = self.shared.reads.invoke(&self.call(&scripts::PROBE), deadline).await?;
         let hello: HashMap<String, Value> =
             self.shared.reads.query(&open::hello_command(), deadline).await?;
         open::unfit(&hello).map_or(Ok(()), |why| Err(StoreError::unavailable(why)))
@@ -323,6 +221,6 @@ impl fmt::Debug for RedisStore {
 /// Where it is, without the password.
 impl fmt::Display for RedisStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, keys {}*", self.shared.shown, self.shared.prefix)
+        f.write_str(&self.shared.shown)
     }
 }

@@ -1,29 +1,30 @@
 use std::{collections::HashMap, error::Error, time::Duration};
 
 use redis::{
-    Client, ConnectionInfo, ErrorKind, IntoConnectionInfo, ProtocolVersion, RedisError,
-    ServerErrorKind, TlsCertificates, Value, aio::MultiplexedConnection,
+    Client, ErrorKind, RedisError, ServerErrorKind, TlsCertificates, Value,
+    aio::MultiplexedConnection,
 };
 use tokio::time::{Instant, sleep, timeout_at};
 use uuid::Uuid;
 
-use super::{Durability, link::connect, scripts};
+use super::{Durability, RedisOptions, RedisUrl, link::connect, scripts};
+use crate::error::ConfigFault;
 
 /// What the version says of a database that this program understands.
 const VERSION: u32 = 1;
 const APPLICATION: &str = "key0-auth";
 /// The oldest Redis that can tell whether a user has all the rights that are needed.
 const OLDEST: u32 = 7;
-/// How long to wait before the next try while Redis still reads its files.
+/// How long to wait before the next try while Redis is still starting.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why a Redis server can't be used as a store. Nothing in it was changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// The address is not a `redis://` or `rediss://` URL, or has a part that is not understood.
-    #[error("the address of a redis store {0}")]
-    Address(&'static str),
+    /// The URL is none.
+    #[error("{0}")]
+    Url(ConfigFault),
     /// The server can't be reached, or refuses.
     #[error("can't use the redis at {address}")]
     Unusable {
@@ -80,46 +81,15 @@ pub(super) struct Address {
 }
 
 impl Address {
-    /// Reads a URL. It has the password in it: no error shows any of it.
-    pub(super) fn read(
-        url: &str,
-        prefix: &str,
-        root_certificate: Option<&[u8]>,
-    ) -> Result<Self, OpenError> {
-        let parsed = redis::parse_redis_url(url).ok_or(OpenError::Address("is no URL"))?;
-        let encrypted = match parsed.scheme() {
-            "redis" => false,
-            "rediss" => true,
-            _ => return Err(OpenError::Address("begins with redis:// or rediss://")),
-        };
-        if parsed.fragment().is_some() {
-            return Err(OpenError::Address("has no fragment"));
-        }
-        let mut prefix = prefix.to_owned();
-        for (name, value) in parsed.query_pairs() {
-            if name != "prefix" {
-                return Err(OpenError::Address("takes no parameter but prefix"));
+    pub(super) fn new(url: &RedisUrl, options: &RedisOptions) -> Result<Self, OpenError> {
+        let address = url.to_string();
+        match client(url, options.root_certificate.as_deref()) {
+            Ok(client) => {
+                let prefix = url.prefix.as_ref().unwrap_or(&options.prefix).clone();
+                Ok(Self { client, shown: address, prefix })
             }
-            prefix = value.into_owned();
+            Err(error) => Err(OpenError::Unusable { address, source: error.into() }),
         }
-        let unreadable = OpenError::Address("has a host, a port or a database that can't be read");
-        let Ok(info) = parsed.into_connection_info() else { return Err(unreadable) };
-        let shown = format!(
-            "{}://{}/{}",
-            if encrypted { "rediss" } else { "redis" },
-            info.addr(),
-            info.redis_settings().db()
-        );
-        let settings = info
-            .redis_settings()
-            .clone()
-            .set_protocol(ProtocolVersion::RESP3)
-            // It would be one right more to ask for.
-            .set_skip_set_lib_name();
-        let client = client(info.set_redis_settings(settings), encrypted, root_certificate);
-        let client =
-            client.map_err(|e| OpenError::Unusable { address: shown.clone(), source: e.into() })?;
-        Ok(Self { client, shown, prefix })
     }
 
     pub(super) fn version_key(&self) -> String {
@@ -132,7 +102,7 @@ impl Address {
         loop {
             match timeout_at(deadline, self.try_open()).await {
                 Ok(Ok(found)) => return found,
-                Ok(Err(e)) if is_loading(&e) && Instant::now() + RETRY_PAUSE < deadline => {
+                Ok(Err(e)) if is_not_up(&e) && Instant::now() + RETRY_PAUSE < deadline => {
                     sleep(RETRY_PAUSE).await;
                 }
                 Ok(Err(e)) => return Err(self.unusable(e)),
@@ -173,15 +143,12 @@ impl Address {
     }
 }
 
-fn client(
-    info: ConnectionInfo,
-    encrypted: bool,
-    root_certificate: Option<&[u8]>,
-) -> Result<Client, RedisError> {
-    if !encrypted {
+fn client(url: &RedisUrl, root_certificate: Option<&[u8]>) -> Result<Client, RedisError> {
+    let info = url.info.clone();
+    if !url.encrypted {
         return Client::open(info);
     }
-    // TLS panics where a program has no provider, or two and has not chosen.
+    // TLS panics where a program's crates bring two providers and nobody has chosen one.
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     }
@@ -250,6 +217,7 @@ fn told<'a>(info: Option<&'a str>, name: &str) -> Option<&'a str> {
     info?.lines().find_map(|line| line.strip_prefix(name)).map(str::trim_end)
 }
 
-fn is_loading(error: &RedisError) -> bool {
-    error.kind() == ErrorKind::Server(ServerErrorKind::BusyLoading)
+/// Whether the server may still be starting.
+fn is_not_up(error: &RedisError) -> bool {
+    error.is_connection_refusal() || error.kind() == ErrorKind::Server(ServerErrorKind::BusyLoading)
 }

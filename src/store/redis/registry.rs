@@ -28,8 +28,9 @@ const PURGED_AT_ONCE: u32 = 500;
 
 #[async_trait]
 impl KeyRegistry for RedisStore {
+    // Pages and histories go with the writes, so that none stands in front of a lookup.
     async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
-        let deadline = self.read_deadline();
+        let deadline = self.write_deadline();
         let limit = query.limit as usize;
         let mut page = KeyPage { keys: Vec::new(), next: query.after.clone() };
         let (mut looked_through, mut bytes) = (0, 0);
@@ -59,7 +60,7 @@ impl KeyRegistry for RedisStore {
         }
         let mut call = self.call(&scripts::HISTORY);
         call.arg(id.as_str()).arg(limit);
-        let lines: Vec<String> = self.read(&call).await?;
+        let lines: Vec<String> = self.write(&call).await?;
         lines.iter().map(|line| event(line)).collect()
     }
 
@@ -134,7 +135,7 @@ impl RedisStore {
         call.arg(keys::micros_if_any(query.in_force_at));
         call.arg(wanted).arg(LOOKED_THROUGH_AT_ONCE).arg(MOST_BYTES);
         let (looked_through, last, found): (usize, String, Vec<Vec<Vec<u8>>>) =
-            self.read_until(&call, deadline).await?;
+            self.write_until(&call, deadline).await?;
         Ok(Part {
             looked_through,
             bytes: found.iter().flatten().map(Vec::len).sum(),

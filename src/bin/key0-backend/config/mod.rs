@@ -11,7 +11,7 @@ use key0_auth::{
     AccessTokens, InternalAuth,
     apikey::{BootstrapKeys, IssuanceSecrets},
     error::{ConfigError, ConfigFault},
-    store::PostgresUrl,
+    store::{PostgresUrl, RedisUrl},
     token::VerifyingKey,
 };
 
@@ -270,14 +270,21 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
 
 fn database(variables: &Variables, faults: &mut Vec<ConfigFault>) -> Option<Database> {
     const NAME: &str = "DATABASE_URL";
+    let reason = |fault| match fault {
+        ConfigFault::Invalid { reason, .. } => reason,
+        fault => fault.to_string(),
+    };
     let url = variables.secret_text(NAME, faults);
     let url = url.as_deref().unwrap_or("sqlite://key0-backend.db");
     let fault = match url.split_once("://") {
         Some(("memory", "")) => return Some(Database::Memory),
         Some(("postgres" | "postgresql", _)) => match PostgresUrl::new(url) {
             Ok(url) => return Some(Database::Postgres(url)),
-            Err(ConfigFault::Invalid { reason, .. }) => reason,
-            Err(fault) => fault.to_string(),
+            Err(fault) => reason(fault),
+        },
+        Some(("redis" | "rediss", _)) => match RedisUrl::new(url) {
+            Ok(url) => return Some(Database::Redis(url)),
+            Err(fault) => reason(fault),
         },
         Some(("sqlite", path)) if path.contains('?') => {
             "sqlite:// takes a path and no options".to_owned()
@@ -286,8 +293,7 @@ fn database(variables: &Variables, faults: &mut Vec<ConfigFault>) -> Option<Data
             return Some(Database::Sqlite(PathBuf::from(path)));
         }
         Some(("sqlite", _)) => "sqlite:// needs a path, as sqlite://key0-backend.db".to_owned(),
-        Some(("redis" | "rediss", _)) => "this build has no Redis store".to_owned(),
-        _ => "it begins with sqlite:// or postgres://, or is memory://".to_owned(),
+        _ => "it begins with sqlite://, postgres:// or redis://, or is memory://".to_owned(),
     };
     faults.push(invalid(NAME, &fault));
     None

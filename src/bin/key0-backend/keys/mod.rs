@@ -133,7 +133,7 @@ async fn open(options: &KeysOptions) -> Result<KeysApi, KeysError> {
         Database::Sqlite(path) if !makes && !path.exists() => {
             return Err(KeysError::NoDatabase(path.clone()));
         }
-        Database::Sqlite(_) | Database::Postgres(_) => {}
+        Database::Sqlite(_) | Database::Postgres(_) | Database::Redis(_) => {}
     }
     let registry = database.open().await?.keys;
     Ok(KeysApi::new(registry.clone(), ApiKeys::new(registry)))
