@@ -2,7 +2,7 @@
 //!
 //! Each runs in a folder of its own, on a free port of 127.0.0.1. It ends with the test that
 //! started it, however that ends: a watchdog waits at the other end of a pipe.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
 #[cfg(feature = "postgres")]
 pub mod postgres;

@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 #[path = "../../../tests/servers/mod.rs"]
 mod servers;
 
