@@ -157,7 +157,7 @@ impl Past {
                 self.records.push(record.clone());
                 both!(store => store.insert(&record, &host))
             }
-            19 if self.steps % 4 == 0 => both!(store => store.purge_keys(now, 100)),
+            19 if self.steps.is_multiple_of(4) => both!(store => store.purge_keys(now, 100)),
             _ => {
                 let record = chance.of(&self.records);
                 both!(store => store.get(&record.id))

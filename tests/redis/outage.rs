@@ -111,7 +111,7 @@ async fn nothing_that_was_acknowledged_is_lost_in_ten_crashes_under_load() {
                         if store.insert(&record, &host).await.is_err() {
                             return kept;
                         }
-                        let revoked = kept.len() % 2 == 0
+                        let revoked = kept.len().is_multiple_of(2)
                             && matches!(store.revoke(&record.id, &host, at(1)).await, Ok(Some(_)));
                         kept.push((record, revoked));
                     }
