@@ -4,6 +4,7 @@ mod call;
 mod cli;
 mod config;
 mod conformance;
+mod database;
 mod demo;
 mod house;
 mod keys;

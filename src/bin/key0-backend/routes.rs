@@ -12,18 +12,19 @@ use axum::{
 };
 use http::{HeaderName, HeaderValue};
 use key0_auth::{
-    ApiKeys, AuthLayer, Cached, Identity, InternalAuth, InternalAuthLayer, KeyStore, MemoryStore,
-    Policy, Rejection, RejectionKind, SqliteStore, Validator,
+    ApiKeys, AuthLayer, Cached, Identity, InternalAuth, InternalAuthLayer, KeyStore, Policy,
+    Rejection, RejectionKind, Validator,
     api::{HandlerError, IssueToken, KeysApi, PaymentHandler, PaymentReceived},
     axum as key0_axum,
     domain::{Clock, MIN_SECRET_BYTES, PlanId, ResourceId, SystemClock},
-    store::{IdempotencyStore, KeyRegistry, KeyUsage, Payment, PaymentStore},
+    store::{KeyUsage, Payment},
 };
 use serde::Serialize;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
-    config::{Config, Database, IssueTokenAuth},
+    config::{Config, IssueTokenAuth},
+    database::Opened,
     house::House,
     logging::Chain,
     partner::Partner,
@@ -49,30 +50,27 @@ pub(crate) struct App {
     internal_auth: Arc<InternalAuth>,
     issue_token_auth: IssueTokenAuth,
     partner: Partner,
+    warnings: Vec<String>,
 }
 
 impl App {
     /// Opens the store and puts the parts together. Must be called within a runtime.
-    pub(crate) fn open(config: &Config) -> Result<Self, StartError> {
-        match &config.database {
-            Database::Sqlite(path) => Self::new(config, Arc::new(SqliteStore::open(path)?)),
-            Database::Memory => Self::new(config, Arc::new(MemoryStore::new())),
-        }
-    }
-
-    fn new<S: KeyRegistry + PaymentStore + IdempotencyStore>(
-        config: &Config,
-        store: Arc<S>,
-    ) -> Result<Self, StartError> {
+    pub(crate) async fn open(config: &Config) -> Result<Self, StartError> {
+        let store = config.database.open().await?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let place = config.database.partner_place();
-        let partner = Partner::open(&place, clock.clone(), store.clone())?;
-        let cached = Cached::builder(store.clone(), clock.clone()).time_to_live(config.cache_ttl);
+        let partner = Partner::open(&place, clock.clone(), store.requests.clone())?;
+        Ok(Self::new(config, store, partner, clock))
+    }
+
+    fn new(config: &Config, store: Opened, partner: Partner, clock: Arc<dyn Clock>) -> Self {
+        let cached =
+            Cached::builder(store.keys.clone(), clock.clone()).time_to_live(config.cache_ttl);
         let cached = match cached.build() {
             Ok(cached) => Arc::new(cached),
             Err(_) => unreachable!("the time to live was checked when it was read"),
         };
-        let usage = KeyUsage::new(store.clone());
+        let usage = KeyUsage::new(store.keys.clone());
         let keys = ApiKeys::cached(cached.clone())
             .usage(usage.clone())
             .bootstrap(config.bootstrap.clone());
@@ -85,19 +83,25 @@ impl App {
             Ok(validator) => validator,
             Err(_) => unreachable!("there are tokens, keys and sources"),
         };
-        Ok(Self {
+        Self {
             validator,
             keys: cached,
-            keys_api: KeysApi::new(store.clone(), keys.clone()),
+            keys_api: KeysApi::new(store.keys, keys.clone()),
             key_checks: config.key_checks,
             usage,
-            issue_token: IssueToken::new(store.clone(), keys, config.issuance.clone())
+            issue_token: IssueToken::new(store.payments.clone(), keys, config.issuance.clone())
                 .time_to_live(config.key_ttl),
-            payment_received: PaymentReceived::with_handler(store, clock, LogPayment),
+            payment_received: PaymentReceived::with_handler(store.payments, clock, LogPayment),
             internal_auth: config.internal_auth.clone(),
             issue_token_auth: config.issue_token_auth,
             partner,
-        })
+            warnings: store.warnings,
+        }
+    }
+
+    /// What the operator should know of the store.
+    pub(crate) fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// All routes, for one listener.

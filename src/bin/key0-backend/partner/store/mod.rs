@@ -38,7 +38,6 @@ pub(crate) enum Place {
     /// In this file, beside those of a `SqliteStore` that has opened it before.
     Beside(PathBuf),
     /// In this file, which is theirs alone.
-    #[allow(dead_code, reason = "for the engines that are no file")]
     File(PathBuf),
     /// Nowhere: they are gone at exit.
     Memory,
