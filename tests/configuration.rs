@@ -448,13 +448,42 @@ fn what_this_version_lacks() {
             "signed-jwt,none",
             "none lets everybody in and goes with no other strategy",
         ),
-        ("DATABASE_URL", "postgres://u:hush@db/key0", "this build has no PostgreSQL store"),
-        ("DATABASE_URL", "postgresql://u:hush@db/key0", "this build has no PostgreSQL store"),
-        ("DATABASE_URL", "redis://:hush@cache", "this build has no Redis store"),
-        ("DATABASE_URL", "rediss://:hush@cache", "this build has no Redis store"),
-        ("DATABASE_URL", "mysql://u:hush@db", "it begins with sqlite:// or is memory://"),
-        ("DATABASE_URL", "key0-backend.db", "it begins with sqlite:// or is memory://"),
-        ("DATABASE_URL", "memory://x", "it begins with sqlite:// or is memory://"),
+        (
+            "DATABASE_URL",
+            "postgres://u:hush@db:port/key0",
+            "it has not the form postgres://user:password@host/database?sslmode=require",
+        ),
+        (
+            "DATABASE_URL",
+            "postgresql://u:hush@db/key0?sslmod=require",
+            "it has a parameter that is not known, as sslmode is",
+        ),
+        (
+            "DATABASE_URL",
+            "redis://:hush@cache/x",
+            "it has not the form redis://user:password@host:6379/0?prefix=key0:",
+        ),
+        (
+            "DATABASE_URL",
+            "rediss://:hush@cache/0?protocol=resp2",
+            "it has a parameter that is not known, as prefix is",
+        ),
+        ("DATABASE_URL", "rediss://:hush@cache/#insecure", "it has a fragment, and none is known"),
+        (
+            "DATABASE_URL",
+            "mysql://u:hush@db",
+            "it begins with sqlite://, postgres:// or redis://, or is memory://",
+        ),
+        (
+            "DATABASE_URL",
+            "key0-backend.db",
+            "it begins with sqlite://, postgres:// or redis://, or is memory://",
+        ),
+        (
+            "DATABASE_URL",
+            "memory://x",
+            "it begins with sqlite://, postgres:// or redis://, or is memory://",
+        ),
         ("DATABASE_URL", "sqlite://", "sqlite:// needs a path, as sqlite://key0-backend.db"),
         ("DATABASE_URL", "sqlite://a.db?mode=ro", "sqlite:// takes a path and no options"),
     ] {
@@ -540,7 +569,8 @@ fn open_doors_on_public_addresses() {
     }
     // Where no key is asked for, that goes for both listeners.
     let unchecked = Setup::new().set("DANGEROUS_DISABLE_KEY_CHECKS", "true");
-    let (name, what) = ("DANGEROUS_DISABLE_KEY_CHECKS", "everybody can make and revoke keys");
+    let (name, what) =
+        ("DANGEROUS_DISABLE_KEY_CHECKS", "everybody can make and revoke keys, and use /v1");
     let told = fault(name, what, "0.0.0.0");
     for setup in [
         unchecked.clone().set("HOST", "0.0.0.0"),
@@ -574,7 +604,7 @@ fn every_fault_at_once() {
         .set("API_KEY_TTL_SECONDS", "0")
         .set("INTERNAL_AUTH_MAX_LIFETIME_SECONDS", "0")
         .set("DANGEROUS_ALLOW_PUBLIC", "maybe")
-        .set("DATABASE_URL", "postgres://u:hush@db")
+        .set("DATABASE_URL", "postgres://u:hush@db?sslmode=hush")
         .set("LOG_FORMAT", "xml")
         .set("RUST_LOG", "key0=loud");
     assert_refused(
@@ -592,7 +622,8 @@ fn every_fault_at_once() {
             "API_KEY_TTL_SECONDS is not valid: it is a number from 1 to 315360000",
             "INTERNAL_AUTH_MAX_LIFETIME_SECONDS is not valid: it is a number from 1 to 86400",
             "DANGEROUS_ALLOW_PUBLIC is not valid: it is true or false",
-            "DATABASE_URL is not valid: this build has no PostgreSQL store",
+            "DATABASE_URL is not valid: it has not the form \
+             postgres://user:password@host/database?sslmode=require",
             "LOG_FORMAT is not valid: it is pretty or json",
             "RUST_LOG is not valid: it is a list of filters, as info,key0_auth=debug",
             TOKEN_MISSING,

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
+#[cfg(all(any(feature = "postgres", feature = "redis"), unix))]
+mod servers;
 mod store_kit;
 
 use key0_auth::MemoryStore;
@@ -18,6 +20,22 @@ async fn sqlite() -> Engine {
     Engine::new(store, folder)
 }
 
+#[cfg(all(feature = "postgres", unix))]
+async fn postgres() -> Option<Engine> {
+    let schema = servers::postgres::Schema::fresh()?;
+    let options = key0_auth::store::PostgresOptions::new().schema(&schema.name);
+    // Many tests share one server.
+    let store = options.max_connections(3).open(&schema.url).await.unwrap();
+    Some(Engine::new(store, schema))
+}
+
+#[cfg(all(feature = "redis", unix))]
+async fn redis() -> Option<Engine> {
+    let fresh = servers::redis::Fresh::new()?;
+    let store = key0_auth::RedisStore::open(&fresh.url).await.unwrap();
+    Some(Engine::new(store, fresh))
+}
+
 /// What stands around a store for tests hands every call on, while it is told nothing else.
 #[cfg(feature = "testing")]
 async fn faulty() -> Engine {
@@ -29,3 +47,7 @@ store_kit!(memory);
 store_kit!(faulty);
 #[cfg(feature = "sqlite")]
 store_kit!(sqlite);
+#[cfg(all(feature = "postgres", unix))]
+store_kit!(postgres);
+#[cfg(all(feature = "redis", unix))]
+store_kit!(redis);

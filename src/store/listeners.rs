@@ -1,4 +1,7 @@
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
 
 use super::{Change, ChangeListener};
 
@@ -13,6 +16,7 @@ impl Listeners {
         listeners.push(listener);
     }
 
+    /// Tells every listener, also those after one that panics; then the panic goes on.
     pub(crate) fn tell(&self, changes: &[Change]) {
         if changes.is_empty() {
             return;
@@ -22,10 +26,15 @@ impl Listeners {
             let listeners = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             listeners.iter().filter_map(Weak::upgrade).collect()
         };
+        let mut panicked = None;
         for listener in listeners {
-            for change in changes {
-                listener.changed(*change);
+            let hear = || changes.iter().for_each(|change| listener.changed(*change));
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(hear)) {
+                panicked = Some(panic);
             }
+        }
+        if let Some(panic) = panicked {
+            resume_unwind(panic);
         }
     }
 }

@@ -2,23 +2,39 @@
 //!
 //! Four traits, held as `Arc<dyn …>`: [`KeyStore`](crate::KeyStore), [`KeyRegistry`] for whoever
 //! manages keys, [`PaymentStore`] and [`IdempotencyStore`]. [`MemoryStore`](crate::MemoryStore)
-//! and the SQLite store implement all of them. [`Cached`](crate::Cached) wraps any `KeyStore`.
+//! and the SQLite, PostgreSQL and Redis stores implement all of them. [`Cached`](crate::Cached)
+//! wraps any `KeyStore`.
 //!
 //! A store keeps no credential: it is handed digests, and nonces that are worthless without the
 //! issuance secret. Every method either has happened durably or has not happened when it returns
 //! an error; an error says nothing about a credential.
 
+#[cfg(any(feature = "postgres", feature = "redis"))]
+mod backoff;
 pub(crate) mod cached;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+mod feed;
 mod idempotency;
 pub(crate) mod keys;
 mod listeners;
 pub(crate) mod memory;
 mod payments;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
+#[cfg(feature = "redis")]
+pub(crate) mod redis;
 mod registry;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
+#[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
+mod stored;
 mod usage;
 
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use self::redis::{
+    Durability as RedisDurability, OpenError as RedisOpenError, RedisOptions, RedisUrl,
+};
 pub use cached::CachedBuilder;
 pub use idempotency::{IdempotencyState, IdempotencyStore, Slot, StoredResponse};
 pub use keys::{Change, ChangeListener};
@@ -26,6 +42,9 @@ pub use payments::{
     Issuance, IssuanceClaim, IssuanceKey, IssuanceState, LeasedPayment, Payment, PaymentOutcome,
     PaymentStore, RequestFingerprint,
 };
+#[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+pub use postgres::{OpenError as PostgresOpenError, PostgresOptions, PostgresUrl};
 pub use registry::{KeyPage, KeyPosition, KeyQuery, KeyRegistry, Rotation};
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]

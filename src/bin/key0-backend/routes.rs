@@ -1,4 +1,5 @@
-//! What is served: two protected resources, the internal endpoints, the keys API, health.
+//! What is served: two protected resources, the internal endpoints, the keys API, the partner API,
+//! health.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,20 +12,23 @@ use axum::{
 };
 use http::{HeaderName, HeaderValue};
 use key0_auth::{
-    ApiKeys, AuthLayer, Cached, Identity, InternalAuth, InternalAuthLayer, KeyStore, MemoryStore,
-    Policy, Rejection, RejectionKind, SqliteStore, Validator,
+    ApiKeys, AuthLayer, Cached, Identity, InternalAuth, InternalAuthLayer, KeyStore, Policy,
+    Rejection, RejectionKind, Validator,
     api::{HandlerError, IssueToken, KeysApi, PaymentHandler, PaymentReceived},
     axum as key0_axum,
     domain::{Clock, MIN_SECRET_BYTES, PlanId, ResourceId, SystemClock},
-    store::{KeyRegistry, KeyUsage, Payment, PaymentStore, SqliteOpenError},
+    store::{KeyUsage, Payment},
 };
 use serde::Serialize;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
-    config::{Config, Database, IssueTokenAuth},
+    config::{Config, IssueTokenAuth},
+    database::Opened,
     house::House,
     logging::Chain,
+    partner::Partner,
+    server::StartError,
 };
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -45,25 +49,28 @@ pub(crate) struct App {
     payment_received: PaymentReceived,
     internal_auth: Arc<InternalAuth>,
     issue_token_auth: IssueTokenAuth,
+    partner: Partner,
+    warnings: Vec<String>,
 }
 
 impl App {
     /// Opens the store and puts the parts together. Must be called within a runtime.
-    pub(crate) fn open(config: &Config) -> Result<Self, SqliteOpenError> {
-        match &config.database {
-            Database::Sqlite(path) => Ok(Self::new(config, Arc::new(SqliteStore::open(path)?))),
-            Database::Memory => Ok(Self::new(config, Arc::new(MemoryStore::new()))),
-        }
+    pub(crate) async fn open(config: &Config) -> Result<Self, StartError> {
+        let store = config.database.open().await?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let place = config.database.partner_place();
+        let partner = Partner::open(&place, clock.clone(), store.requests.clone())?;
+        Ok(Self::new(config, store, partner, clock))
     }
 
-    fn new<S: KeyRegistry + PaymentStore>(config: &Config, store: Arc<S>) -> Self {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let cached = Cached::builder(store.clone(), clock.clone()).time_to_live(config.cache_ttl);
+    fn new(config: &Config, store: Opened, partner: Partner, clock: Arc<dyn Clock>) -> Self {
+        let cached =
+            Cached::builder(store.keys.clone(), clock.clone()).time_to_live(config.cache_ttl);
         let cached = match cached.build() {
             Ok(cached) => Arc::new(cached),
             Err(_) => unreachable!("the time to live was checked when it was read"),
         };
-        let usage = KeyUsage::new(store.clone());
+        let usage = KeyUsage::new(store.keys.clone());
         let keys = ApiKeys::cached(cached.clone())
             .usage(usage.clone())
             .bootstrap(config.bootstrap.clone());
@@ -79,26 +86,33 @@ impl App {
         Self {
             validator,
             keys: cached,
-            keys_api: KeysApi::new(store.clone(), keys.clone()),
+            keys_api: KeysApi::new(store.keys, keys.clone()),
             key_checks: config.key_checks,
             usage,
-            issue_token: IssueToken::new(store.clone(), keys, config.issuance.clone())
+            issue_token: IssueToken::new(store.payments.clone(), keys, config.issuance.clone())
                 .time_to_live(config.key_ttl),
-            payment_received: PaymentReceived::with_handler(store, clock, LogPayment),
+            payment_received: PaymentReceived::with_handler(store.payments, clock, LogPayment),
             internal_auth: config.internal_auth.clone(),
             issue_token_auth: config.issue_token_auth,
+            partner,
+            warnings: store.warnings,
         }
+    }
+
+    /// What the operator should know of the store.
+    pub(crate) fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// All routes, for one listener.
     pub(crate) fn everything(&self) -> Router {
         let closed = self.internal_routes().merge(self.keys_routes());
-        self.finish(self.health().merge(self.api_routes()).merge(closed))
+        self.finish(self.open_routes().merge(closed))
     }
 
-    /// What agents may reach.
+    /// What agents and partners may reach.
     pub(crate) fn public(&self) -> Router {
-        self.finish(self.health().merge(self.api_routes()))
+        self.finish(self.open_routes())
     }
 
     /// What Key0 and the operator may reach, where they have a listener of their own.
@@ -108,7 +122,22 @@ impl App {
 
     /// What is to be done besides answering requests.
     pub(crate) fn house(&self) -> House {
-        House::new(self.issue_token.clone(), self.keys_api.clone(), self.usage.clone())
+        House::new(
+            self.issue_token.clone(),
+            self.keys_api.clone(),
+            self.usage.clone(),
+            self.partner.idempotency().clone(),
+        )
+    }
+
+    /// The API for partners, which has work of its own to do.
+    pub(crate) fn partner(&self) -> Partner {
+        self.partner.clone()
+    }
+
+    fn open_routes(&self) -> Router {
+        let validator = self.key_checks.then_some(&self.validator);
+        self.health().merge(self.api_routes()).merge(self.partner.routes(validator))
     }
 
     fn health(&self) -> Router {

@@ -9,14 +9,16 @@ use hyper_util::{
     server::graceful::GracefulShutdown,
     service::TowerToHyperService,
 };
-use key0_auth::store::SqliteOpenError;
 use tokio::{
     net::{TcpListener, TcpSocket},
     sync::{Semaphore, watch},
     task::JoinSet,
 };
 
-use crate::{config::Config, logging, routes::App, socket::Socket};
+use crate::{
+    config::Config, database::DatabaseError, logging, partner::OpenError, routes::App,
+    socket::Socket,
+};
 
 /// How long a client may take to send the head of a request, and how long a connection may idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
@@ -35,7 +37,9 @@ const BREATH: Duration = Duration::from_millis(100);
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
     #[error(transparent)]
-    Database(#[from] SqliteOpenError),
+    Database(#[from] DatabaseError),
+    #[error(transparent)]
+    Partner(#[from] OpenError),
     #[error("can't listen on {address}")]
     Listen { address: SocketAddr, source: io::Error },
     #[error("the runtime did not start")]
@@ -48,7 +52,7 @@ impl StartError {
     /// 2 for what the operator can mend in the configuration, else 1.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Database(_) | Self::Listen { .. } => 2,
+            Self::Database(_) | Self::Partner(_) | Self::Listen { .. } => 2,
             Self::Runtime(_) | Self::Signal(_) => 1,
         }
     }
@@ -69,14 +73,15 @@ async fn run(config: Config) -> Result<(), StartError> {
     // the addresses are taken first, and listened on last.
     let public = Bound::to(config.public)?;
     let internal = config.internal.map(Bound::to).transpose()?;
-    let app = App::open(&config)?;
+    let app = App::open(&config).await?;
     let stop = stop_signal().map_err(StartError::Signal)?;
     let public = public.listen()?;
     let internal = internal.map(Bound::listen).transpose()?;
-    announce(&config, &public, internal.as_ref());
+    announce(&config, app.warnings(), &public, internal.as_ref());
 
     let house = app.house();
     let housekeeping = tokio::spawn(house.clone().keep());
+    let partner = tokio::spawn(app.partner().work());
     let mut listeners = JoinSet::new();
     let routes = if internal.is_some() { app.public() } else { app.everything() };
     listeners.spawn(accept(public, routes, stop.clone()));
@@ -85,6 +90,7 @@ async fn run(config: Config) -> Result<(), StartError> {
     }
     listeners.join_all().await;
     housekeeping.abort();
+    partner.abort();
     house.close().await;
     tracing::info!("stopped");
     Ok(())
@@ -201,7 +207,12 @@ fn stop_signal() -> io::Result<watch::Receiver<bool>> {
 }
 
 /// Says what is served where, and loudly what is open.
-fn announce(config: &Config, public: &TcpListener, internal: Option<&TcpListener>) {
+fn announce(
+    config: &Config,
+    of_store: &[String],
+    public: &TcpListener,
+    internal: Option<&TcpListener>,
+) {
     let address = |listener: &TcpListener| {
         listener.local_addr().map_or_else(|_| "?".to_owned(), |address| format!("http://{address}"))
     };
@@ -214,13 +225,15 @@ fn announce(config: &Config, public: &TcpListener, internal: Option<&TcpListener
         "protected       /api/photos/{id}  /api/data/{id}".to_owned(),
         "internal paths  /internal/issue-token  /internal/payment-received".to_owned(),
         "operator paths  /keys".to_owned(),
+        "partner paths   /v1/dpp  /v1/imports  /v1/loyalty (the chain is simulated)".to_owned(),
         format!("store           {}", config.database),
     ]);
-    lines.extend(config.warnings.iter().map(|warning| format!("WARNING         {warning}")));
+    let warnings = || config.warnings.iter().chain(of_store);
+    lines.extend(warnings().map(|warning| format!("WARNING         {warning}")));
     // In one piece, for whoever waits for it; and the server runs on where nobody reads it.
     let text = lines.join("\n") + "\n";
     let _ = io::stdout().write_all(text.as_bytes());
-    for warning in &config.warnings {
+    for warning in warnings() {
         tracing::warn!("{warning}");
     }
 }

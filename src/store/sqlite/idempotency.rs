@@ -1,16 +1,14 @@
 use async_trait::async_trait;
 use rusqlite::Row;
 
-use super::{
-    SqliteStore,
-    row::{Fault, bad, instant, json, to_json},
-};
+use super::{SqliteStore, row::Fault};
 use crate::{
     domain::Timestamp,
     error::StoreError,
     store::{
         IdempotencyState, IdempotencyStore, LONGEST_WAIT, Lease, RequestFingerprint, Slot,
         StoredResponse,
+        stored::{bad, instant, json, to_json},
     },
 };
 

@@ -3,16 +3,16 @@ use std::sync::Weak;
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, ToSql};
 
-use super::{
-    SqliteStore,
-    row::{Fault, bad, instant, instant_if_any, json, parsed, to_json},
-    worker::Transaction,
-};
+use super::{SqliteStore, row::Fault, worker::Transaction};
 use crate::{
-    apikey::{Grant, KeyAction, KeyDigest, KeyEvent, KeyRecord},
+    apikey::{KeyAction, KeyDigest, KeyEvent, KeyRecord},
     domain::{Actor, KeyId, Timestamp},
     error::StoreError,
-    store::{ChangeListener, KeyPosition, Rotation, keys::KeyStore},
+    store::{
+        ChangeListener, KeyPosition, Rotation,
+        keys::KeyStore,
+        stored::{StoredGrant, instant, instant_if_any, json, parsed, to_json},
+    },
 };
 
 const BY_DIGEST: &str = "SELECT id, digest, display, kind, role, permissions, resource_id, plan_id,
@@ -81,13 +81,7 @@ pub(super) fn insert(
     record: &KeyRecord,
     by: &Actor,
 ) -> Result<(), Fault> {
-    let (role, permissions, resource_id, plan_id) = match &record.grant {
-        Grant::Integrator { role, permissions } => (Some(role.as_str()), permissions, None, None),
-        Grant::Payment { resource_id, plan_id, permissions } => {
-            (None, permissions, Some(resource_id.as_str()), Some(plan_id.as_str()))
-        }
-    };
-    let permissions = permissions.as_ref().map(to_json).transpose()?;
+    let grant = StoredGrant::of(&record.grant)?;
     tx.conn
         .prepare_cached(
             "INSERT INTO keys (id, digest, display, kind, role, permissions, resource_id, plan_id,
@@ -99,10 +93,10 @@ pub(super) fn insert(
             record.digest.as_bytes(),
             &record.display,
             record.kind().as_str(),
-            role,
-            permissions,
-            resource_id,
-            plan_id,
+            grant.role,
+            grant.permissions,
+            grant.resource_id,
+            grant.plan_id,
             &record.label,
             to_json(&record.metadata)?,
             record.created_at.as_micros(),
@@ -163,20 +157,13 @@ pub(super) fn position(row: &Row<'_>) -> Result<KeyPosition, Fault> {
 }
 
 pub(super) fn record(row: &Row<'_>) -> Result<KeyRecord, Fault> {
-    let text = |index| row.get::<_, Option<String>>(index);
-    let permissions = text(5)?.map(|text| json(&text, "permissions")).transpose()?;
-    let kind: String = row.get(3)?;
-    let grant = match (&*kind, text(4)?, text(6)?, text(7)?) {
-        ("integrator", Some(role), None, None) => {
-            Grant::Integrator { role: parsed(&role, "role")?, permissions }
-        }
-        ("payment", None, Some(resource_id), Some(plan_id)) => Grant::Payment {
-            resource_id: parsed(&resource_id, "resource_id")?,
-            plan_id: parsed(&plan_id, "plan_id")?,
-            permissions,
-        },
-        _ => return Err(bad("kind")),
+    let grant = StoredGrant {
+        role: row.get(4)?,
+        permissions: row.get(5)?,
+        resource_id: row.get(6)?,
+        plan_id: row.get(7)?,
     };
+    let grant = grant.understood(&row.get::<_, String>(3)?)?;
     Ok(KeyRecord {
         id: parsed(&row.get::<_, String>(0)?, "id")?,
         digest: KeyDigest::from_bytes(row.get(1)?),

@@ -1,10 +1,7 @@
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::{
-    SqliteStore, keys,
-    row::{Fault, bad, instant, instant_if_any, json, parsed, to_json},
-};
+use super::{SqliteStore, keys, row::Fault};
 use crate::{
     apikey::{KeyDigest, KeyRecord, Nonce, SecretFingerprint},
     domain::{Actor, ChallengeId, Timestamp},
@@ -12,6 +9,7 @@ use crate::{
     store::{
         Issuance, IssuanceClaim, IssuanceKey, IssuanceState, LONGEST_WAIT, Lease, LeasedPayment,
         Payment, PaymentOutcome, PaymentStore, RequestFingerprint, Rotation,
+        stored::{bad, instant, instant_if_any, json, parsed, to_json},
     },
 };
 

@@ -1,15 +1,15 @@
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, ToSql};
 
-use super::{
-    SqliteStore, keys,
-    row::{Fault, instant, parsed},
-};
+use super::{SqliteStore, keys, row::Fault};
 use crate::{
     apikey::{KeyDigest, KeyEvent},
     domain::{Actor, KeyId, Timestamp},
     error::StoreError,
-    store::{KeyPage, KeyPosition, KeyQuery, KeyRegistry, Rotation},
+    store::{
+        KeyPage, KeyPosition, KeyQuery, KeyRegistry, Rotation,
+        stored::{instant, parsed},
+    },
 };
 
 /// How many keys are looked through for one page, so that a listing of few among many that are

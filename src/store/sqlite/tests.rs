@@ -17,6 +17,10 @@ use crate::{
     },
 };
 
+fn failure() -> Fault {
+    crate::store::stored::bad("anything").into()
+}
+
 fn fresh() -> (TempDir, SqliteStore, Connection) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.db");
@@ -185,7 +189,7 @@ async fn a_read_that_nobody_waits_for_is_skipped() {
     for wanted in [false, true] {
         let (reader, ran) = (store.clone(), ran.clone());
         let job =
-            async move { reader.read(move |_| ran.send(wanted).map_err(|_| row::bad(""))).await };
+            async move { reader.read(move |_| ran.send(wanted).map_err(|_| failure())).await };
         let job = enqueue(job).await;
         if wanted {
             blocked.clear();
@@ -217,7 +221,7 @@ async fn a_failed_job_is_undone_alone() {
     let failing = async move {
         let job = doomed.write(move |tx| -> Result<(), Fault> {
             keys::insert(tx, &half, &Actor::host())?;
-            Err(row::bad("anything"))
+            Err(failure())
         });
         job.await
     };
@@ -254,7 +258,7 @@ async fn what_is_not_committed_is_not_acknowledged() {
             let bad = async move {
                 bad.write(move |tx| -> Result<(), Fault> {
                     tx.conn.execute_batch(poison)?;
-                    if fails && poison == "ROLLBACK" { Err(row::bad("anything")) } else { Ok(()) }
+                    if fails && poison == "ROLLBACK" { Err(failure()) } else { Ok(()) }
                 })
                 .await
             };

@@ -11,6 +11,7 @@ use key0_auth::{
     AccessTokens, InternalAuth,
     apikey::{BootstrapKeys, IssuanceSecrets},
     error::{ConfigError, ConfigFault},
+    store::{PostgresUrl, RedisUrl},
     token::VerifyingKey,
 };
 
@@ -20,7 +21,7 @@ use self::{
     secrets::Secrets,
     variables::{Variables, invalid, missing},
 };
-use crate::cli::ServeOptions;
+use crate::{cli::ServeOptions, database::Database};
 
 /// What later versions will understand; asking for it now is a fault, not a wish.
 const NOT_YET: [(&str, &str); 1] = [("KEY0_JWKS_URL", "this version has no JWKS key source")];
@@ -36,7 +37,7 @@ pub(crate) struct Config {
     pub(crate) issue_token_auth: IssueTokenAuth,
     pub(crate) issuance: IssuanceSecrets,
     pub(crate) bootstrap: BootstrapKeys,
-    /// Whether `/keys` asks for a master key.
+    /// Whether `/keys` asks for a master key, and `/v1` for any.
     pub(crate) key_checks: bool,
     pub(crate) database: Database,
     pub(crate) key_ttl: Duration,
@@ -52,22 +53,6 @@ pub(crate) enum IssueTokenAuth {
     Internal,
     /// Whoever can reach it.
     Body,
-}
-
-/// Where keys and payments are kept.
-#[derive(Debug)]
-pub(crate) enum Database {
-    Sqlite(PathBuf),
-    Memory,
-}
-
-impl std::fmt::Display for Database {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Sqlite(path) => write!(f, "SQLite, {}", path.display()),
-            Self::Memory => f.write_str("memory: everything is forgotten at exit"),
-        }
-    }
 }
 
 /// How and what is logged.
@@ -285,20 +270,32 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
 
 fn database(variables: &Variables, faults: &mut Vec<ConfigFault>) -> Option<Database> {
     const NAME: &str = "DATABASE_URL";
+    let reason = |fault| match fault {
+        ConfigFault::Invalid { reason, .. } => reason,
+        fault => fault.to_string(),
+    };
     let url = variables.secret_text(NAME, faults);
     let url = url.as_deref().unwrap_or("sqlite://key0-backend.db");
     let fault = match url.split_once("://") {
         Some(("memory", "")) => return Some(Database::Memory),
-        Some(("sqlite", path)) if path.contains('?') => "sqlite:// takes a path and no options",
+        Some(("postgres" | "postgresql", _)) => match PostgresUrl::new(url) {
+            Ok(url) => return Some(Database::Postgres(url)),
+            Err(fault) => reason(fault),
+        },
+        Some(("redis" | "rediss", _)) => match RedisUrl::new(url) {
+            Ok(url) => return Some(Database::Redis(url)),
+            Err(fault) => reason(fault),
+        },
+        Some(("sqlite", path)) if path.contains('?') => {
+            "sqlite:// takes a path and no options".to_owned()
+        }
         Some(("sqlite", path)) if !path.is_empty() => {
             return Some(Database::Sqlite(PathBuf::from(path)));
         }
-        Some(("sqlite", _)) => "sqlite:// needs a path, as sqlite://key0-backend.db",
-        Some(("postgres" | "postgresql", _)) => "this build has no PostgreSQL store",
-        Some(("redis" | "rediss", _)) => "this build has no Redis store",
-        _ => "it begins with sqlite:// or is memory://",
+        Some(("sqlite", _)) => "sqlite:// needs a path, as sqlite://key0-backend.db".to_owned(),
+        _ => "it begins with sqlite://, postgres:// or redis://, or is memory://".to_owned(),
     };
-    faults.push(invalid(NAME, fault));
+    faults.push(invalid(NAME, &fault));
     None
 }
 

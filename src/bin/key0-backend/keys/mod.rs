@@ -3,19 +3,19 @@
 mod import;
 mod print;
 
-use std::{error::Error, io, path::Path, process::ExitCode, sync::Arc};
+use std::{error::Error, io, process::ExitCode};
 
 use key0_auth::{
-    ApiKeys, Rejection, SqliteStore,
+    ApiKeys, Rejection,
     api::{KeysApi, Operator, Reply},
     error::ConfigError,
-    store::{KeyRegistry, SqliteOpenError},
 };
 use serde_json::{Map, Value, json};
 
 use crate::{
     cli::{KeysCommand, KeysOptions, ServeOptions},
-    config::{Config, Database},
+    config::Config,
+    database::{Database, DatabaseError},
     logging::Chain,
 };
 
@@ -28,7 +28,7 @@ pub(super) enum KeysError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
-    Database(#[from] SqliteOpenError),
+    Database(#[from] DatabaseError),
     #[error("memory:// keeps nothing that another process could see")]
     Memory,
     #[error("there is no database {0:?}; the server, create and import make one")]
@@ -79,7 +79,7 @@ pub(crate) fn run(options: &KeysOptions) -> ExitCode {
 }
 
 async fn carry_out(options: &KeysOptions) -> Result<ExitCode, KeysError> {
-    let api = open(options)?;
+    let api = open(options).await?;
     let operator = Operator::host();
     match &options.command {
         KeysCommand::Create { role, label, permissions, expires_at } => {
@@ -123,22 +123,20 @@ async fn carry_out(options: &KeysOptions) -> Result<ExitCode, KeysError> {
 }
 
 /// The keys API on the store of the configuration.
-fn open(options: &KeysOptions) -> Result<KeysApi, KeysError> {
+async fn open(options: &KeysOptions) -> Result<KeysApi, KeysError> {
     let settings = ServeOptions { env_file: options.env_file.clone(), ..ServeOptions::default() };
     let makes = matches!(options.command, KeysCommand::Create { .. } | KeysCommand::Import { .. });
-    let registry: Arc<dyn KeyRegistry> = match Config::load_database(&settings)? {
-        Database::Sqlite(path) => Arc::new(open_sqlite(&path, makes)?),
+    let database = Config::load_database(&settings)?;
+    match &database {
         Database::Memory => return Err(KeysError::Memory),
-    };
-    Ok(KeysApi::new(registry.clone(), ApiKeys::new(registry)))
-}
-
-/// A typing error in the path must not look like a store without keys.
-fn open_sqlite(path: &Path, makes: bool) -> Result<SqliteStore, KeysError> {
-    if !makes && !path.exists() {
-        return Err(KeysError::NoDatabase(path.to_owned()));
+        // A typing error in the path must not look like a store without keys.
+        Database::Sqlite(path) if !makes && !path.exists() => {
+            return Err(KeysError::NoDatabase(path.clone()));
+        }
+        Database::Sqlite(_) | Database::Postgres(_) | Database::Redis(_) => {}
     }
-    Ok(SqliteStore::open(path)?)
+    let registry = database.open().await?.keys;
+    Ok(KeysApi::new(registry.clone(), ApiKeys::new(registry)))
 }
 
 fn permissions_of(pairs: &[String]) -> Result<Value, KeysError> {

@@ -11,9 +11,9 @@ use key0_auth::{
 use tower::ServiceExt;
 
 use super::*;
-use crate::config::Log;
+use crate::{config::Log, database::Database};
 
-fn app() -> App {
+async fn app() -> App {
     let secret =
         |name: &str| Secret::new(name, format!("{name}: a secret of over 32 bytes")).unwrap();
     let internal = SecretSet::new(secret("internal"));
@@ -35,7 +35,7 @@ fn app() -> App {
         log: Log { json: false, filter: String::new() },
         warnings: Vec::new(),
     };
-    App::open(&config).unwrap()
+    App::open(&config).await.unwrap()
 }
 
 async fn get(router: &Router, path: &str) -> (StatusCode, String, String) {
@@ -56,7 +56,7 @@ async fn sleeps() {
 
 #[tokio::test(start_paused = true)]
 async fn panics_and_delays_get_an_answer_like_any_other_refusal() {
-    let app = app();
+    let app = app().await;
     let routes = app.health().route("/panics", axum::routing::get(panics));
     let router = app.finish(routes.route("/sleeps", axum::routing::get(sleeps)));
     for _ in 0..3 {

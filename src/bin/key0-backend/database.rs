@@ -1,0 +1,108 @@
+//! Opens the store that the configuration names.
+
+use std::{path::PathBuf, sync::Arc};
+
+use key0_auth::{
+    MemoryStore, RedisStore, SqliteStore,
+    store::{
+        IdempotencyStore, KeyRegistry, PaymentStore, PostgresOpenError, PostgresOptions,
+        PostgresUrl, RedisOpenError, RedisOptions, RedisUrl, SqliteOpenError,
+    },
+};
+
+use crate::partner::Place;
+
+/// The partner API's file in the working folder, beside an engine that is no file.
+const PARTNER_FILE: &str = "key0-backend-partner.db";
+
+/// Where keys and payments are kept.
+#[derive(Debug)]
+pub(crate) enum Database {
+    Sqlite(PathBuf),
+    Postgres(PostgresUrl),
+    Redis(RedisUrl),
+    Memory,
+}
+
+/// One store under all of its traits.
+pub(crate) struct Opened {
+    pub(crate) keys: Arc<dyn KeyRegistry>,
+    pub(crate) payments: Arc<dyn PaymentStore>,
+    pub(crate) requests: Arc<dyn IdempotencyStore>,
+    /// What the operator should know of it.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Why the store was not opened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DatabaseError {
+    #[error(transparent)]
+    Sqlite(#[from] SqliteOpenError),
+    #[error(transparent)]
+    Postgres(#[from] PostgresOpenError),
+    #[error(transparent)]
+    Redis(#[from] RedisOpenError),
+}
+
+impl Database {
+    /// Where the tables of the partner API are: with the keys where those are in a SQLite file.
+    pub(crate) fn partner_place(&self) -> Place {
+        match self {
+            Self::Sqlite(path) => Place::Beside(path.clone()),
+            Self::Postgres(_) | Self::Redis(_) => Place::File(PARTNER_FILE.into()),
+            Self::Memory => Place::Memory,
+        }
+    }
+
+    /// Opens it, or makes it. A server that can't be reached is waited for, within bounds.
+    pub(crate) async fn open(&self) -> Result<Opened, DatabaseError> {
+        Ok(match self {
+            Self::Sqlite(path) => Opened::of(SqliteStore::open(path)?),
+            Self::Postgres(url) => Opened::of(PostgresOptions::new().open_url(url).await?),
+            Self::Redis(url) => {
+                let store = RedisOptions::new().open_url(url).await?;
+                let warnings = losses(&store);
+                Opened { warnings, ..Opened::of(store) }
+            }
+            Self::Memory => Opened::of(MemoryStore::new()),
+        })
+    }
+}
+
+impl std::fmt::Display for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "SQLite, {}", path.display()),
+            Self::Postgres(url) => write!(f, "PostgreSQL, {url}"),
+            Self::Redis(url) => write!(f, "Redis, {url}"),
+            Self::Memory => f.write_str("memory: everything is forgotten at exit"),
+        }
+    }
+}
+
+impl Opened {
+    fn of<S: KeyRegistry + PaymentStore + IdempotencyStore>(store: S) -> Self {
+        let store = Arc::new(store);
+        Self { keys: store.clone(), payments: store.clone(), requests: store, warnings: Vec::new() }
+    }
+}
+
+/// What a Redis server may lose of what it has acknowledged.
+fn losses(store: &RedisStore) -> Vec<String> {
+    let durability = store.durability();
+    let append_only = match durability.append_only {
+        Some(true) => None,
+        Some(false) => Some(
+            "Redis runs with appendonly off: a crash can bring revoked keys back, and lose keys \
+             and payments",
+        ),
+        None => Some(
+            "Redis does not tell whether appendonly is on (INFO is not allowed): without it, a \
+             crash can bring revoked keys back, and lose keys and payments",
+        ),
+    };
+    let evicts = (durability.evicts == Some(true)).then_some(
+        "Redis throws keys out when its memory is full: maxmemory-policy has to be noeviction",
+    );
+    append_only.into_iter().chain(evicts).map(str::to_owned).collect()
+}

@@ -1,0 +1,201 @@
+use std::sync::{
+    Mutex, Weak,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+
+use super::*;
+use crate::{apikey::KeyDigest, store::ChangeListener};
+
+const PACE: Pace =
+    Pace { look_every: Duration::from_secs(1), patience: Duration::from_millis(500) };
+
+/// A server whose every connection shares one fate.
+#[derive(Debug, Default)]
+struct Server {
+    down: AtomicBool,
+    hangs: AtomicBool,
+    opened: AtomicUsize,
+    unseen: Mutex<Vec<Change>>,
+    said: Mutex<Option<UnboundedSender<Option<News>>>>,
+}
+
+struct Ours(Arc<Server>);
+
+struct Connection(Arc<Server>, UnboundedReceiver<Option<News>>);
+
+impl Server {
+    /// `None` ends the connection.
+    fn say(&self, news: Option<News>) {
+        let said = self.said.lock().expect("no panic");
+        let _ = said.as_ref().expect("it is open").send(news);
+    }
+
+    fn log(&self, change: Change) {
+        self.unseen.lock().expect("no panic").push(change);
+    }
+}
+
+impl Source for Ours {
+    type Listening = Connection;
+
+    async fn open(&self) -> Result<Connection, StoreError> {
+        if self.0.down.load(Ordering::SeqCst) {
+            return Err(StoreError::unavailable("it is down"));
+        }
+        let (sender, receiver) = mpsc::unbounded_channel();
+        *self.0.said.lock().expect("no panic") = Some(sender);
+        self.0.opened.fetch_add(1, Ordering::SeqCst);
+        Ok(Connection(Arc::clone(&self.0), receiver))
+    }
+}
+
+impl Listening for Connection {
+    async fn hear(&mut self) -> Result<News, StoreError> {
+        let said = self.1.recv().await.flatten();
+        said.ok_or_else(|| StoreError::unavailable("it has hung up"))
+    }
+
+    async fn look(&mut self) -> Result<Vec<Change>, StoreError> {
+        if self.0.hangs.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        Ok(std::mem::take(&mut *self.0.unseen.lock().expect("no panic")))
+    }
+}
+
+#[derive(Debug, Default)]
+struct Ear {
+    heard: Mutex<Vec<Change>>,
+    panics: AtomicBool,
+}
+
+impl ChangeListener for Ear {
+    fn changed(&self, change: Change) {
+        assert!(!self.panics.load(Ordering::SeqCst), "this listener is no good");
+        self.heard.lock().expect("no panic").push(change);
+    }
+}
+
+impl Ear {
+    fn on(listeners: &Listeners) -> Arc<Self> {
+        let ear = Arc::new(Self::default());
+        let listener: Weak<Self> = Arc::downgrade(&ear);
+        listeners.add(listener);
+        ear
+    }
+
+    fn take(&self) -> Vec<Change> {
+        std::mem::take(&mut self.heard.lock().expect("no panic"))
+    }
+}
+
+fn key(byte: u8) -> Change {
+    Change::Key(KeyDigest::from_bytes([byte; 32]))
+}
+
+async fn start() -> (Arc<Server>, Arc<Listeners>, Arc<Ear>, Feed) {
+    let (server, listeners) = (Arc::<Server>::default(), Arc::<Listeners>::default());
+    let ear = Ear::on(&listeners);
+    let feed = Feed::start(Ours(Arc::clone(&server)), Arc::clone(&listeners), PACE).await;
+    (server, listeners, ear, feed.expect("it opens"))
+}
+
+async fn wait(millis: u64) {
+    sleep(Duration::from_millis(millis)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_heard_is_told_at_once_and_what_is_not_by_the_next_look() {
+    let (server, _listeners, ear, _feed) = start().await;
+    server.say(Some(News::Changes(vec![key(1), key(2)])));
+    wait(1).await;
+    assert_eq!(ear.take(), [key(1), key(2)]);
+    server.log(key(3));
+    server.say(Some(News::Look));
+    wait(1).await;
+    assert_eq!(ear.take(), [key(3)]);
+    server.log(key(4));
+    wait(1_100).await;
+    assert_eq!(ear.take(), [key(4)]);
+    wait(5_000).await;
+    assert_eq!(ear.take(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_news_keeps_no_look_from_its_time() {
+    let (server, _listeners, ear, _feed) = start().await;
+    server.log(key(9));
+    for _ in 0..1_500 {
+        server.say(Some(News::Changes(vec![key(1)])));
+        wait(1).await;
+    }
+    assert!(ear.take().contains(&key(9)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_loss_it_opens_anew_and_anything_may_have_changed() {
+    let (server, _listeners, ear, _feed) = start().await;
+    server.say(None);
+    wait(60).await;
+    assert_eq!(ear.take(), [Change::All]);
+    // Down for a minute: found within two seconds of its return.
+    server.down.store(true, Ordering::SeqCst);
+    server.say(None);
+    wait(60_000).await;
+    assert_eq!(ear.take(), []);
+    server.down.store(false, Ordering::SeqCst);
+    wait(2_000).await;
+    assert_eq!(ear.take(), [Change::All]);
+    server.say(Some(News::Changes(vec![key(1)])));
+    wait(1).await;
+    assert_eq!(ear.take(), [key(1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_that_hangs_is_a_loss() {
+    let (server, _listeners, ear, _feed) = start().await;
+    server.hangs.store(true, Ordering::SeqCst);
+    wait(1_400).await;
+    assert_eq!(server.opened.load(Ordering::SeqCst), 1);
+    server.hangs.store(false, Ordering::SeqCst);
+    wait(300).await;
+    assert_eq!(server.opened.load(Ordering::SeqCst), 2);
+    assert_eq!(ear.take(), [Change::All]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listener_that_panics_ends_nothing_and_hears_of_it_later() {
+    let (server, listeners, ear, _feed) = start().await;
+    let other = Ear::on(&listeners);
+    ear.panics.store(true, Ordering::SeqCst);
+    server.say(Some(News::Changes(vec![key(1)])));
+    wait(1).await;
+    assert_eq!((ear.take(), other.take()), (vec![], vec![key(1)]));
+    ear.panics.store(false, Ordering::SeqCst);
+    wait(1_000).await;
+    assert_eq!((ear.take(), other.take()), (vec![Change::All], vec![Change::All]));
+    server.say(Some(News::Changes(vec![key(2)])));
+    wait(1).await;
+    assert_eq!((ear.take(), other.take()), (vec![key(2)], vec![key(2)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_drops_every_connection_is_not_asked_without_a_pause() {
+    let (server, _listeners, _ear, _feed) = start().await;
+    for _ in 0..10_000 {
+        server.say(None);
+        wait(1).await;
+    }
+    let opened = server.opened.load(Ordering::SeqCst);
+    assert!((5..60).contains(&opened), "{opened} in ten seconds");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_feed_ends() {
+    let (server, _listeners, _ear, feed) = start().await;
+    drop(feed);
+    wait(1).await;
+    assert!(server.said.lock().expect("no panic").as_ref().expect("it was open").is_closed());
+}

@@ -1,0 +1,149 @@
+use std::time::{Duration, Instant};
+
+use sqlx::{
+    Error, Executor,
+    postgres::{PgConnectOptions, PgListener, PgPoolOptions},
+};
+
+use super::row::Fault;
+use crate::{
+    apikey::KeyDigest,
+    error::StoreError,
+    store::{
+        Change,
+        feed::{Listening, News, Source},
+    },
+};
+
+/// What the triggers notify.
+const CHANNEL: &str = "key0_changes";
+/// From so many changes at once on, the listeners are told that anything may have changed.
+const MAX_CHANGES: i64 = 1000;
+/// Whoever did not look for so long may have missed rows that are pruned: see `prune.rs`.
+pub(super) const LONGEST_BLINK: Duration = Duration::from_secs(30);
+
+/// Where the log of changes is read.
+pub(super) struct Log {
+    target: PgConnectOptions,
+    schema: String,
+    patience: Duration,
+}
+
+/// A connection that listens, and knows up to where it has seen the log.
+///
+/// The place in the log is a snapshot, not a number: a row with a lower number can be committed
+/// after one with a higher.
+pub(super) struct Reader {
+    listener: PgListener,
+    schema: String,
+    pub(super) seen: Seen,
+}
+
+/// The last look.
+pub(super) struct Seen {
+    snapshot: String,
+    /// When, by the server's clock in seconds, and by ours. Either stands still or jumps where the
+    /// other does not.
+    pub(super) server_at: i64,
+    pub(super) at: Instant,
+}
+
+impl Log {
+    pub(super) fn new(target: PgConnectOptions, schema: String, patience: Duration) -> Self {
+        Self { target, schema, patience }
+    }
+}
+
+impl Source for Log {
+    type Listening = Reader;
+
+    async fn open(&self) -> Result<Reader, StoreError> {
+        self.listen().await.map_err(|error| Fault::from(error).0)
+    }
+}
+
+impl Log {
+    async fn listen(&self) -> Result<Reader, Error> {
+        // A pool because a listener wants one; it lives and dies with its only connection.
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(self.patience)
+            .max_lifetime(None)
+            .idle_timeout(None)
+            .connect_lazy_with(self.target.clone());
+        let mut listener = PgListener::connect_with(&pool).await?;
+        listener.eager_reconnect(false);
+        listener.ignore_pool_close_event(true);
+        let session = format!(
+            "SET search_path = \"{}\", pg_temp; SET statement_timeout = {}",
+            self.schema,
+            self.patience.as_millis(),
+        );
+        listener.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(session))).await?;
+        // In this order: what is committed between the two is seen.
+        listener.listen(CHANNEL).await?;
+        let (snapshot, server_at) = sqlx::query_as(
+            "SELECT pg_current_snapshot()::text, extract(epoch FROM clock_timestamp())::bigint",
+        )
+        .fetch_one(&mut listener)
+        .await?;
+        let seen = Seen { snapshot, server_at, at: Instant::now() };
+        Ok(Reader { listener, schema: self.schema.clone(), seen })
+    }
+}
+
+impl Listening for Reader {
+    async fn hear(&mut self) -> Result<News, StoreError> {
+        loop {
+            let heard = self.listener.try_recv().await.map_err(|error| Fault::from(error).0)?;
+            let heard = heard.ok_or_else(|| StoreError::unavailable("the connection was lost"))?;
+            if heard.payload() == self.schema {
+                return Ok(News::Look);
+            }
+        }
+    }
+
+    async fn look(&mut self) -> Result<Vec<Change>, StoreError> {
+        // What was said up to here is seen by this look.
+        while self.listener.next_buffered().is_some() {}
+        self.changes().await.map_err(|error| Fault::from(error).0)
+    }
+}
+
+impl Reader {
+    /// What is visible now and was not at the last look.
+    ///
+    /// A log that was restored from another server holds transactions that this one has not come
+    /// to yet. They are no news, now or later.
+    async fn changes(&mut self) -> Result<Vec<Change>, Error> {
+        let (snapshot, server_at, digests): (String, i64, Option<Vec<Option<Vec<u8>>>>) =
+            sqlx::query_as(
+                "SELECT pg_current_snapshot()::text,
+                     extract(epoch FROM clock_timestamp())::bigint,
+                     (SELECT array_agg(digest) FROM (
+                         SELECT digest FROM key_changes
+                         WHERE xid >= pg_snapshot_xmin($1::pg_snapshot)
+                         AND xid < pg_snapshot_xmax(pg_current_snapshot())
+                         AND NOT pg_visible_in_snapshot(xid, $1::pg_snapshot)
+                         LIMIT $2) AS news)",
+            )
+            .bind(&self.seen.snapshot)
+            .bind(MAX_CHANGES + 1)
+            .fetch_one(&mut self.listener)
+            .await?;
+        let seen = Seen { snapshot, server_at, at: Instant::now() };
+        let blink = LONGEST_BLINK.as_secs().cast_signed();
+        let by_server = seen.server_at.saturating_sub(self.seen.server_at);
+        let missed = !(0..blink).contains(&by_server) || seen.at - self.seen.at >= LONGEST_BLINK;
+        self.seen = seen;
+        let digests = digests.unwrap_or_default();
+        // A row that can't be understood, or none that names a key, stands for anything.
+        let changes = digests.iter().map(|digest| {
+            let digest = <[u8; 32]>::try_from(digest.as_deref()?).ok()?;
+            Some(Change::Key(KeyDigest::from_bytes(digest)))
+        });
+        let changes: Option<Vec<_>> = changes.collect();
+        let bounded = changes.filter(|changes| changes.len() <= MAX_CHANGES as usize && !missed);
+        Ok(bounded.unwrap_or_else(|| vec![Change::All]))
+    }
+}

@@ -1,0 +1,161 @@
+//! What stands in the table of issuances: claims, and what became of them.
+
+use sqlx::{PgConnection, Row, postgres::PgRow};
+
+use super::row::Fault;
+use crate::{
+    apikey::{KeyDigest, Nonce, SecretFingerprint},
+    domain::Timestamp,
+    store::{
+        Issuance, IssuanceClaim, IssuanceKey, IssuanceState, LONGEST_WAIT, Lease,
+        RequestFingerprint,
+        stored::{bad, instant, instant_if_any, parsed},
+    },
+};
+
+/// What is kept under an id: a claim as long as there is no issuance.
+struct Known {
+    fingerprint: RequestFingerprint,
+    issuance: Option<Issuance>,
+}
+
+/// Each statement sees what others have committed before it. So whoever loses a race to the
+/// insertion, which the unique indexes decide, sees the winner in the statement after it.
+pub(super) async fn begin(
+    tx: &mut PgConnection,
+    claim: &IssuanceClaim,
+    now: Timestamp,
+) -> Result<IssuanceState, Fault> {
+    let (namespace, id) = (claim.key.namespace(), claim.key.id());
+    let tx_hash = claim.tx_hash.normalized();
+    // Up to two claims are over: the id's and the hash's. Locked in order, so that two who find
+    // the same ones don't wait for each other.
+    sqlx::query(
+        "WITH over AS (
+             SELECT namespace, id FROM issuances
+             WHERE (lease_until <= $4 OR lease_until > $5)
+             AND ((namespace = $1 AND id = $2) OR lower(tx_hash) = $3)
+             ORDER BY namespace, id FOR UPDATE
+         )
+         DELETE FROM issuances USING over
+         WHERE issuances.namespace = over.namespace AND issuances.id = over.id",
+    )
+    .bind(namespace)
+    .bind(id)
+    .bind(&tx_hash)
+    .bind(now.as_micros())
+    .bind(now.plus(LONGEST_WAIT).as_micros())
+    .execute(&mut *tx)
+    .await?;
+    let claimed = sqlx::query(
+        "INSERT INTO issuances (namespace, id, fingerprint, tx_hash, lease_token, lease_until)
+         VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(namespace)
+    .bind(id)
+    .bind(claim.fingerprint.as_bytes())
+    .bind(&tx_hash)
+    .bind(claim.lease.token.as_bytes())
+    .bind(claim.lease.until.as_micros())
+    .execute(&mut *tx)
+    .await?;
+    if claimed.rows_affected() == 1 {
+        return Ok(IssuanceState::Started);
+    }
+    if let Some(known) = known(tx, &claim.key, Lock::None).await? {
+        return Ok(match known.issuance {
+            None => IssuanceState::InProgress,
+            _ if known.fingerprint != claim.fingerprint => IssuanceState::Conflict,
+            Some(issuance) => IssuanceState::Issued(issuance),
+        });
+    }
+    let spent: Option<bool> =
+        sqlx::query_scalar("SELECT issued_at IS NOT NULL FROM issuances WHERE lower(tx_hash) = $1")
+            .bind(&tx_hash)
+            .fetch_optional(tx)
+            .await?;
+    // What was in the way can be given up by now: whoever tries again gets through.
+    Ok(if spent == Some(true) { IssuanceState::Redeemed } else { IssuanceState::InProgress })
+}
+
+/// Writes an issuance over the claim with this lease, or over the issuance where there is none.
+pub(super) async fn put(
+    tx: &mut PgConnection,
+    key: &IssuanceKey,
+    lease: Option<&Lease>,
+    issuance: &Issuance,
+) -> Result<bool, Fault> {
+    let written = sqlx::query(
+        "UPDATE issuances
+         SET key_id = $4, digest = $5, nonce = $6, secret = $7, issued_at = $8, expires_at = $9,
+             lease_token = NULL, lease_until = NULL
+         WHERE namespace = $1 AND id = $2 AND lease_token IS NOT DISTINCT FROM $3",
+    )
+    .bind(key.namespace())
+    .bind(key.id())
+    .bind(lease.map(|lease| lease.token.as_bytes()))
+    .bind(issuance.key_id.as_ref().map(|id| id.as_str()))
+    .bind(issuance.digest.as_bytes())
+    .bind(issuance.nonce.as_ref().map(Nonce::as_bytes))
+    .bind(issuance.secret.as_ref().map(SecretFingerprint::as_bytes))
+    .bind(issuance.issued_at.as_micros())
+    .bind(issuance.expires_at.map(Timestamp::as_micros))
+    .execute(tx)
+    .await?;
+    Ok(written.rows_affected() == 1)
+}
+
+/// The issuance under an id, which nobody else changes until the end of the transaction.
+pub(super) async fn issuance_to_change(
+    tx: &mut PgConnection,
+    key: &IssuanceKey,
+) -> Result<Option<Issuance>, Fault> {
+    Ok(known(tx, key, Lock::ForUpdate).await?.and_then(|known| known.issuance))
+}
+
+enum Lock {
+    None,
+    ForUpdate,
+}
+
+async fn known(
+    tx: &mut PgConnection,
+    key: &IssuanceKey,
+    lock: Lock,
+) -> Result<Option<Known>, Fault> {
+    macro_rules! select {
+        ($lock:literal) => {
+            concat!(
+                "SELECT fingerprint, key_id, digest, nonce, secret, issued_at, expires_at
+                 FROM issuances WHERE namespace = $1 AND id = $2",
+                $lock
+            )
+        };
+    }
+    let query = match lock {
+        Lock::None => select!(""),
+        Lock::ForUpdate => select!(" FOR UPDATE"),
+    };
+    let row =
+        sqlx::query(query).bind(key.namespace()).bind(key.id()).fetch_optional(&mut *tx).await?;
+    let Some(row) = row else { return Ok(None) };
+    let issued_at: Option<i64> = row.try_get(5)?;
+    Ok(Some(Known {
+        fingerprint: RequestFingerprint::from_bytes(row.try_get(0)?),
+        issuance: issued_at.map(|at| issuance(&row, at)).transpose()?,
+    }))
+}
+
+fn issuance(row: &PgRow, issued_at: i64) -> Result<Issuance, Fault> {
+    let key_id: Option<&str> = row.try_get(1)?;
+    let digest: Option<[u8; 32]> = row.try_get(2)?;
+    Ok(Issuance {
+        key_id: key_id.map(|id| parsed(id, "key_id")).transpose()?,
+        digest: KeyDigest::from_bytes(digest.ok_or_else(|| bad("digest"))?),
+        nonce: row.try_get::<Option<_>, _>(3)?.map(Nonce::from_bytes),
+        secret: row.try_get::<Option<_>, _>(4)?.map(SecretFingerprint::from_bytes),
+        issued_at: instant(issued_at, "issued_at")?,
+        expires_at: instant_if_any(row.try_get(6)?, "expires_at")?,
+    })
+}

@@ -1,0 +1,210 @@
+use std::sync::Weak;
+
+use async_trait::async_trait;
+use sqlx::{PgConnection, Row, postgres::PgRow};
+
+use super::{PostgresStore, row::Fault};
+use crate::{
+    apikey::{KeyAction, KeyDigest, KeyEvent, KeyRecord},
+    domain::{Actor, KeyId, Timestamp},
+    error::StoreError,
+    store::{
+        Change, ChangeListener, Rotation,
+        keys::KeyStore,
+        stored::{StoredGrant, instant, instant_if_any, json, parsed, to_json},
+    },
+};
+
+/// Selects whole keys; what follows says which.
+macro_rules! select_keys {
+    ($which:literal) => {
+        concat!(
+            "SELECT id, digest, display, kind, role, permissions, resource_id, plan_id, label, \
+             metadata, created_at, expires_at, revoked_at, last_used_at FROM ",
+            $which
+        )
+    };
+}
+pub(super) use select_keys;
+
+#[async_trait]
+impl KeyStore for PostgresStore {
+    async fn find(&self, digest: &KeyDigest) -> Result<Option<KeyRecord>, StoreError> {
+        self.read(async {
+            let mut reader = self.reader().await?;
+            let row = sqlx::query(select_keys!("keys WHERE digest = $1"))
+                .bind(digest.as_bytes())
+                .fetch_optional(&mut *reader)
+                .await?;
+            reader.end().await?;
+            row.as_ref().map(record).transpose()
+        })
+        .await
+    }
+
+    async fn get(&self, id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
+        self.read(async {
+            let mut reader = self.reader().await?;
+            let row = sqlx::query(select_keys!("keys WHERE id = $1"))
+                .bind(id.as_str())
+                .fetch_optional(&mut *reader)
+                .await?;
+            reader.end().await?;
+            row.as_ref().map(record).transpose()
+        })
+        .await
+    }
+
+    async fn insert(&self, record: &KeyRecord, by: &Actor) -> Result<(), StoreError> {
+        self.write(async {
+            let mut tx = self.begin().await?;
+            insert(&mut tx, record, by).await?;
+            tx.end().await
+        })
+        .await?;
+        self.tell(&[Change::Key(record.digest)])
+    }
+
+    async fn revoke(
+        &self,
+        id: &KeyId,
+        by: &Actor,
+        at: Timestamp,
+    ) -> Result<Option<KeyDigest>, StoreError> {
+        let revoked = self.write(async {
+            let mut tx = self.begin().await?;
+            let digest: Option<[u8; 32]> = sqlx::query_scalar(
+                "UPDATE keys SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL
+                 RETURNING digest",
+            )
+            .bind(id.as_str())
+            .bind(at.as_micros())
+            .fetch_optional(&mut *tx)
+            .await?;
+            if digest.is_some() {
+                note(&mut tx, id, &KeyEvent::new(KeyAction::Revoked, by, at)).await?;
+            }
+            tx.end().await?;
+            Ok(digest.map(KeyDigest::from_bytes))
+        });
+        let revoked = revoked.await?;
+        if let Some(digest) = revoked {
+            self.tell(&[Change::Key(digest)])?;
+        }
+        Ok(revoked)
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.read(async {
+            let mut reader = self.reader().await?;
+            // A standby answers reads, and is of no use to those who write.
+            let read_only: bool = sqlx::query_scalar(
+                "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean
+                 FROM key0_auth",
+            )
+            .fetch_one(&mut *reader)
+            .await?;
+            reader.end().await?;
+            if read_only {
+                return Err(StoreError::unavailable("the database can only be read").into());
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    fn subscribe(&self, listener: Weak<dyn ChangeListener>) {
+        self.shared.listeners.add(listener);
+    }
+}
+
+pub(super) async fn insert(
+    tx: &mut PgConnection,
+    record: &KeyRecord,
+    by: &Actor,
+) -> Result<(), Fault> {
+    let grant = StoredGrant::of(&record.grant)?;
+    sqlx::query(
+        "INSERT INTO keys (id, digest, display, kind, role, permissions, resource_id, plan_id,
+             label, metadata, created_at, expires_at, revoked_at, last_used_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+    )
+    .bind(record.id.as_str())
+    .bind(record.digest.as_bytes())
+    .bind(&record.display)
+    .bind(record.kind().as_str())
+    .bind(grant.role)
+    .bind(grant.permissions)
+    .bind(grant.resource_id)
+    .bind(grant.plan_id)
+    .bind(&record.label)
+    .bind(to_json(&record.metadata)?)
+    .bind(record.created_at.as_micros())
+    .bind(record.expires_at.map(Timestamp::as_micros))
+    .bind(record.revoked_at.map(Timestamp::as_micros))
+    .bind(record.last_used_at.map(Timestamp::as_micros))
+    .execute(&mut *tx)
+    .await?;
+    note(tx, &record.id, &KeyEvent::new(KeyAction::Created, by, record.created_at)).await
+}
+
+/// Gives a record another digest; `false` where it does not have the old one any more, or is
+/// revoked and must not be. The caller tells of both digests.
+pub(super) async fn replace(
+    tx: &mut PgConnection,
+    id: &KeyId,
+    rotation: &Rotation,
+    revoked_too: bool,
+    by: &Actor,
+    at: Timestamp,
+) -> Result<bool, Fault> {
+    let replaced = sqlx::query(
+        "UPDATE keys SET digest = $3, display = $4
+         WHERE id = $1 AND digest = $2 AND (revoked_at IS NULL OR $5)",
+    )
+    .bind(id.as_str())
+    .bind(rotation.old.as_bytes())
+    .bind(rotation.new.as_bytes())
+    .bind(&rotation.display)
+    .bind(revoked_too)
+    .execute(&mut *tx)
+    .await?;
+    let replaced = replaced.rows_affected() == 1;
+    if replaced {
+        note(tx, id, &KeyEvent::new(KeyAction::Rotated, by, at)).await?;
+    }
+    Ok(replaced)
+}
+
+/// Adds a line to a key's history.
+async fn note(tx: &mut PgConnection, id: &KeyId, event: &KeyEvent) -> Result<(), Fault> {
+    sqlx::query("INSERT INTO key_events (key_id, action, actor, at) VALUES ($1, $2, $3, $4)")
+        .bind(id.as_str())
+        .bind(event.action.as_str())
+        .bind(event.by.as_str())
+        .bind(event.at.as_micros())
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+pub(super) fn record(row: &PgRow) -> Result<KeyRecord, Fault> {
+    let grant = StoredGrant {
+        role: row.try_get(4)?,
+        permissions: row.try_get(5)?,
+        resource_id: row.try_get(6)?,
+        plan_id: row.try_get(7)?,
+    };
+    Ok(KeyRecord {
+        id: parsed(row.try_get(0)?, "id")?,
+        digest: KeyDigest::from_bytes(row.try_get(1)?),
+        display: row.try_get(2)?,
+        grant: grant.understood(row.try_get(3)?)?,
+        label: row.try_get(8)?,
+        metadata: json(row.try_get(9)?, "metadata")?,
+        created_at: instant(row.try_get(10)?, "created_at")?,
+        expires_at: instant_if_any(row.try_get(11)?, "expires_at")?,
+        revoked_at: instant_if_any(row.try_get(12)?, "revoked_at")?,
+        last_used_at: instant_if_any(row.try_get(13)?, "last_used_at")?,
+    })
+}

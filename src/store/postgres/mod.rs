@@ -1,0 +1,141 @@
+//! The PostgreSQL engine: one database, any number of instances on any number of machines.
+//!
+//! Reads and writes have connections of their own, and so has the feed that tells what other
+//! instances have changed.
+
+mod feed;
+mod idempotency;
+mod issuances;
+mod keys;
+mod lane;
+mod open;
+mod options;
+mod payments;
+mod prune;
+mod registry;
+mod row;
+mod schema;
+mod url;
+
+#[cfg(all(test, unix))]
+mod tests;
+
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use sqlx::PgPool;
+
+use self::{
+    lane::{Lane, Lent},
+    row::Fault,
+};
+pub use self::{open::OpenError, options::PostgresOptions, url::PostgresUrl};
+use super::{
+    Change,
+    feed::{Feed, Task},
+    listeners::Listeners,
+};
+use crate::error::StoreError;
+
+/// Keeps keys, issuances, payments and idempotency keys in a PostgreSQL database, version 13 or
+/// newer, in a schema of its own.
+///
+/// Any number of instances can share it. Whatever changes a key, also a hand-written SQL
+/// statement, is told to the listeners: changes through this store before the method returns, all
+/// others as soon as the server says so, or by a look every second. After the connection for that
+/// was lost, they are told that anything may have changed. A change of this store may be told
+/// twice. Not seen is what runs no triggers: a statement with `session_replication_role` set to
+/// `replica`, or while they are disabled.
+///
+/// A method whose transaction was not committed returns an error; one that was is on the server's
+/// disk, also where the server's `synchronous_commit` is off. A read fails within its deadline
+/// ([`PostgresOptions::read_timeout`](crate::store::PostgresOptions::read_timeout)), whatever
+/// becomes of the server, and what has failed leaves no connection behind. When the server is
+/// back, so is the store.
+///
+/// Needs a direct connection, or a pooler that keeps sessions: one that shares connections between
+/// transactions hands on no notifications. Needs a Tokio runtime with its timer enabled; the one
+/// that opened the store must live as long as it is used. Clones are the same store; the last one
+/// to go ends its tasks.
+#[derive(Clone)]
+pub struct PostgresStore {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    address: String,
+    schema: String,
+    reads: Lane,
+    writes: Arc<Lane>,
+    /// Begins a transaction whose statements all see the same state.
+    snapshot: Arc<str>,
+    listeners: Arc<Listeners>,
+    _feed: Feed,
+    _pruning: Task,
+}
+
+impl PostgresStore {
+    /// Opens the database of a URL such as `postgres://user:password@host/database`, with the
+    /// default [`PostgresOptions`](crate::store::PostgresOptions).
+    ///
+    /// # Errors
+    ///
+    /// [`PostgresOpenError`](crate::store::PostgresOpenError).
+    pub async fn open(url: &str) -> Result<Self, OpenError> {
+        PostgresOptions::default().open(url).await
+    }
+
+    /// Opens the database that an application's own pool leads to, with the default
+    /// [`PostgresOptions`](crate::store::PostgresOptions).
+    ///
+    /// # Errors
+    ///
+    /// [`PostgresOpenError`](crate::store::PostgresOpenError).
+    pub async fn with_pool(pool: PgPool) -> Result<Self, OpenError> {
+        PostgresOptions::default().with_pool(pool).await
+    }
+
+    /// Runs a short read within the read deadline.
+    async fn read<T>(
+        &self,
+        work: impl Future<Output = Result<T, Fault>> + Send,
+    ) -> Result<T, StoreError> {
+        self.shared.reads.run(work).await
+    }
+
+    /// Runs anything else within the write deadline.
+    async fn write<T>(
+        &self,
+        work: impl Future<Output = Result<T, Fault>> + Send,
+    ) -> Result<T, StoreError> {
+        self.shared.writes.run(work).await
+    }
+
+    /// A connection for a read.
+    async fn reader(&self) -> Result<Lent, Fault> {
+        self.shared.reads.lend().await
+    }
+
+    /// A transaction that writes. It counts from its commit on.
+    async fn begin(&self) -> Result<Lent, Fault> {
+        self.shared.writes.lend().await
+    }
+
+    /// Tells the listeners what was committed.
+    fn tell(&self, changes: &[Change]) -> Result<(), StoreError> {
+        let told = catch_unwind(AssertUnwindSafe(|| self.shared.listeners.tell(changes)));
+        told.map_err(|_panic| StoreError::unavailable("a listener has panicked"))
+    }
+}
+
+impl fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresStore")
+            .field("address", &self.shared.address)
+            .field("schema", &self.shared.schema)
+            .finish_non_exhaustive()
+    }
+}

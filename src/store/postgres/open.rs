@@ -1,0 +1,311 @@
+use std::{error::Error as StdError, sync::Arc, time::Duration};
+
+use sqlx::{
+    AssertSqlSafe, ConnectOptions, Connection, Error, Executor, PgConnection, PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::{
+    PostgresOptions, PostgresStore, PostgresUrl, Shared,
+    feed::Log,
+    lane::Lane,
+    prune,
+    schema::{self, Found},
+    url::address,
+};
+use crate::{
+    error::ConfigFault,
+    store::{
+        backoff::Backoff,
+        feed::{Feed, Pace},
+        listeners::Listeners,
+    },
+};
+
+/// The oldest version of the server that will do.
+const OLDEST_SERVER: i32 = 130_000;
+
+/// Why a PostgreSQL database can't be used as a store. A schema that is foreign or newer was left
+/// as it is.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The URL is none.
+    #[error("{0}")]
+    Url(ConfigFault),
+    /// The name is none that a schema of ours can have.
+    #[error("the schema's name {schema:?} is not 1 to 63 of a-z, 0-9 and _, no digit or pg_ first")]
+    SchemaName {
+        /// The name.
+        schema: String,
+    },
+    /// The server can't be reached, or refuses.
+    #[error("can't use the PostgreSQL database {address}")]
+    Unusable {
+        /// Host, port and database.
+        address: String,
+        /// Why.
+        source: Box<dyn StdError + Send + Sync>,
+    },
+    /// The server, or another instance that is updating the schema, took longer than the opening
+    /// waits.
+    #[error("the PostgreSQL database {address} did not answer in time")]
+    TimedOut {
+        /// Host, port and database.
+        address: String,
+    },
+    /// It is a standby, or set to be read only.
+    #[error("the PostgreSQL database {address} can only be read")]
+    ReadOnly {
+        /// Host, port and database.
+        address: String,
+    },
+    /// The server is older than version 13, or the database's encoding is not UTF8.
+    #[error("the PostgreSQL database {address} is of no use: {reason}")]
+    Unsuited {
+        /// Host, port and database.
+        address: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The schema holds tables of another application.
+    #[error("the schema {schema:?} of {address} is not one of key0-auth")]
+    Foreign {
+        /// Host, port and database.
+        address: String,
+        /// The schema.
+        schema: String,
+    },
+    /// A newer version of this crate has made the schema.
+    #[error(
+        "the schema {schema:?} of {address} has version {found}, newer than {known} of this program"
+    )]
+    Newer {
+        /// Host, port and database.
+        address: String,
+        /// The schema.
+        schema: String,
+        /// The version of the schema.
+        found: i32,
+        /// The newest version that is understood.
+        known: i32,
+    },
+}
+
+/// A store with connections of its own.
+pub(super) async fn own(
+    options: &PostgresOptions,
+    url: &PostgresUrl,
+) -> Result<PostgresStore, OpenError> {
+    let opening = Opening::new(options, url.options().clone())?;
+    opening.prepare().await?;
+    let session: Arc<str> = Arc::from(format!(
+        "SET search_path = {path}; SET statement_timeout = {millis}",
+        path = opening.search_path(),
+        millis = millis(options.read_timeout),
+    ));
+    // One connection is the feed's.
+    let reads = options.max_connections / 2;
+    let writes = options.max_connections - 1 - reads;
+    let pool = |connections, deadline: Duration| {
+        PgPoolOptions::new().max_connections(connections).acquire_timeout(deadline)
+    };
+    let reading = pool(reads, options.read_timeout)
+        .after_connect(move |conn, _| {
+            let session = Arc::clone(&session);
+            Box::pin(
+                async move { conn.execute(sqlx::raw_sql(AssertSqlSafe(session))).await.map(drop) },
+            )
+        })
+        .connect_lazy_with(opening.target.clone());
+    let writing = pool(writes, options.write_timeout).connect_lazy_with(opening.target.clone());
+    let reads = Lane::new(reading, reads, options.read_timeout, None);
+    opening.start(reads, writing, writes).await
+}
+
+/// A store on the pool of an application.
+pub(super) async fn shared(
+    options: &PostgresOptions,
+    pool: PgPool,
+) -> Result<PostgresStore, OpenError> {
+    let target = PgConnectOptions::clone(&pool.connect_options());
+    let opening = Opening::new(options, target)?;
+    opening.prepare().await?;
+    let turns = (pool.options().get_max_connections() / 2).max(1);
+    let preamble = opening.transaction("", options.read_timeout);
+    let reads = Lane::new(pool.clone(), turns, options.read_timeout, Some(preamble));
+    opening.start(reads, pool, turns).await
+}
+
+struct Opening<'a> {
+    options: &'a PostgresOptions,
+    target: PgConnectOptions,
+    address: String,
+}
+
+impl<'a> Opening<'a> {
+    fn new(options: &'a PostgresOptions, target: PgConnectOptions) -> Result<Self, OpenError> {
+        let schema = options.schema.as_bytes();
+        let legal = |byte: &u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
+        let first = schema.first().is_some_and(|byte| !byte.is_ascii_digit());
+        // Whatever is left can stand between quotes.
+        if !(first && schema.len() <= 63 && schema.iter().all(legal))
+            || options.schema.starts_with("pg_")
+        {
+            return Err(OpenError::SchemaName { schema: options.schema.clone() });
+        }
+        let address = address(&target);
+        Ok(Self { options, target: target.disable_statement_logging(), address })
+    }
+
+    /// Temporary tables come last, so that nobody can put one in the place of ours.
+    fn search_path(&self) -> String {
+        format!("\"{}\", pg_temp", self.options.schema)
+    }
+
+    /// Begins a transaction whose statements see our tables, and are given up in time.
+    fn transaction(&self, mode: &str, deadline: Duration) -> String {
+        format!(
+            "BEGIN {mode}; SET LOCAL search_path = {path}; SET LOCAL statement_timeout = {millis}",
+            path = self.search_path(),
+            millis = millis(deadline),
+        )
+    }
+
+    fn unusable(&self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> OpenError {
+        OpenError::Unusable { address: self.address.clone(), source: source.into() }
+    }
+
+    /// Waits for the server, and brings the schema to the newest version.
+    async fn prepare(&self) -> Result<(), OpenError> {
+        let deadline = Instant::now() + self.options.open_timeout;
+        let timed_out = |_| OpenError::TimedOut { address: self.address.clone() };
+        let mut conn = self.connect(deadline).await?;
+        let prepared = timeout_at(deadline, self.prepare_by(&mut conn)).await.map_err(timed_out)?;
+        // Where it failed, the connection is dropped and the server undoes the transaction.
+        prepared?;
+        let _ = timeout_at(deadline, conn.close()).await;
+        Ok(())
+    }
+
+    /// A server that is starting up is waited for.
+    async fn connect(&self, deadline: Instant) -> Result<PgConnection, OpenError> {
+        let mut backoff = Backoff::default();
+        loop {
+            let connected = timeout_at(deadline, PgConnection::connect_with(&self.target)).await;
+            let error = match connected {
+                Ok(Ok(conn)) => return Ok(conn),
+                Ok(Err(error)) => error,
+                Err(_) => return Err(OpenError::TimedOut { address: self.address.clone() }),
+            };
+            let pause = backoff.pause();
+            if !may_pass(&error) || Instant::now() + pause >= deadline {
+                return Err(self.unusable(error));
+            }
+            sleep(pause).await;
+        }
+    }
+
+    async fn prepare_by(&self, conn: &mut PgConnection) -> Result<(), OpenError> {
+        let unusable = |error: Error| self.unusable(error);
+        let address = || self.address.clone();
+        let schema = || self.options.schema.clone();
+        // While it waits for another instance, a limit on the time of a statement must not count.
+        let begin = format!(
+            "{}; SET LOCAL lock_timeout = {}",
+            self.transaction("ISOLATION LEVEL READ COMMITTED", Duration::ZERO),
+            millis(self.options.open_timeout),
+        );
+        conn.execute(sqlx::raw_sql(AssertSqlSafe(begin))).await.map_err(unusable)?;
+        let (version, encoding, read_only): (i32, String, bool) = sqlx::query_as(
+            "SELECT current_setting('server_version_num')::integer,
+                 current_setting('server_encoding'),
+                 pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean",
+        )
+        .fetch_one(&mut *conn)
+        .await
+        .map_err(unusable)?;
+        if version < OLDEST_SERVER {
+            let reason = "it is older than version 13";
+            return Err(OpenError::Unsuited { address: address(), reason });
+        }
+        if encoding != "UTF8" {
+            return Err(OpenError::Unsuited { address: address(), reason: "it is not in UTF8" });
+        }
+        if read_only {
+            return Err(OpenError::ReadOnly { address: address() });
+        }
+        match schema::update(conn, &self.options.schema).await {
+            Ok(Found::Current) => {
+                conn.execute(sqlx::raw_sql("COMMIT")).await.map(drop).map_err(unusable)
+            }
+            Ok(Found::Foreign) => Err(OpenError::Foreign { address: address(), schema: schema() }),
+            Ok(Found::Newer(found)) => {
+                let known = schema::VERSION;
+                Err(OpenError::Newer { address: address(), schema: schema(), found, known })
+            }
+            Err(error) if is(&error, "55P03") => Err(OpenError::TimedOut { address: address() }),
+            Err(error) => Err(unusable(error)),
+        }
+    }
+
+    async fn start(
+        self,
+        reads: Lane,
+        writing: PgPool,
+        turns: u32,
+    ) -> Result<PostgresStore, OpenError> {
+        let listeners = Arc::<Listeners>::default();
+        let pace = Pace {
+            look_every: self.options.poll_interval,
+            patience: Duration::from_secs(1).max(self.options.read_timeout),
+        };
+        let log = Log::new(self.target.clone(), self.options.schema.clone(), pace.patience);
+        let feed = Feed::start(log, Arc::clone(&listeners), pace)
+            .await
+            .map_err(|error| self.unusable(error))?;
+        let deadline = self.options.write_timeout;
+        // What is acknowledged must not go with the power. An instance that stands still in the
+        // midst of a transaction must not hold up all others.
+        let preamble = format!(
+            "{}; SET LOCAL idle_in_transaction_session_timeout = {};
+             SELECT set_config('synchronous_commit', 'on', true)
+             WHERE current_setting('synchronous_commit') = 'off'",
+            self.transaction("ISOLATION LEVEL READ COMMITTED", deadline),
+            millis(2 * deadline),
+        );
+        let snapshot =
+            self.transaction("ISOLATION LEVEL REPEATABLE READ, READ ONLY", deadline).into();
+        let writes = Arc::new(Lane::new(writing, turns, deadline, Some(preamble)));
+        let shared = Shared {
+            address: self.address,
+            schema: self.options.schema.clone(),
+            reads,
+            snapshot,
+            _pruning: prune::start(Arc::clone(&writes)),
+            writes,
+            listeners,
+            _feed: feed,
+        };
+        Ok(PostgresStore { shared: Arc::new(shared) })
+    }
+}
+
+/// PostgreSQL counts in milliseconds, and takes 0 for no limit.
+fn millis(limit: Duration) -> u128 {
+    limit.as_millis().min(i32::MAX as u128)
+}
+
+/// Whether a failure to connect can be over in a moment.
+fn may_pass(error: &Error) -> bool {
+    match error {
+        Error::Io(_) => true,
+        // cannot_connect_now, too_many_connections
+        error => is(error, "57P03") || is(error, "53300"),
+    }
+}
+
+fn is(error: &Error, code: &str) -> bool {
+    error.as_database_error().and_then(|error| error.code()).as_deref() == Some(code)
+}

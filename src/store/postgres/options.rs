@@ -1,0 +1,117 @@
+use std::time::Duration;
+
+use sqlx::PgPool;
+
+use super::{OpenError, PostgresStore, PostgresUrl, open};
+
+/// The fewest connections: for reads, for writes, and for the feed.
+const FEWEST: u32 = 3;
+
+/// How a [`PostgresStore`](crate::PostgresStore) is opened.
+#[derive(Debug, Clone)]
+pub struct PostgresOptions {
+    pub(super) schema: String,
+    pub(super) max_connections: u32,
+    pub(super) open_timeout: Duration,
+    pub(super) read_timeout: Duration,
+    pub(super) write_timeout: Duration,
+    pub(super) poll_interval: Duration,
+}
+
+impl Default for PostgresOptions {
+    fn default() -> Self {
+        Self {
+            schema: "key0".to_owned(),
+            max_connections: 8,
+            open_timeout: Duration::from_secs(5),
+            read_timeout: Duration::from_millis(500),
+            write_timeout: Duration::from_secs(5),
+            poll_interval: Duration::from_secs(1),
+        }
+    }
+}
+
+impl PostgresOptions {
+    /// The defaults of every setting.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The schema that holds the tables: `key0`. It is made where there is none. 1 to 63 of a-z,
+    /// 0-9 and `_`, no digit first.
+    #[must_use]
+    pub fn schema(mut self, schema: impl Into<String>) -> Self {
+        self.schema = schema.into();
+        self
+    }
+
+    /// How many connections a store of its own holds at most: 8, and never less than 3. One
+    /// listens, the others are shared out between reads and writes.
+    #[must_use]
+    pub fn max_connections(mut self, connections: u32) -> Self {
+        self.max_connections = connections.max(FEWEST);
+        self
+    }
+
+    /// How long the opening waits for the server, and for another instance that is updating the
+    /// schema: 5 s.
+    #[must_use]
+    pub fn open_timeout(mut self, timeout: Duration) -> Self {
+        self.open_timeout = timeout;
+        self
+    }
+
+    /// How long the read of one key or payment may take, the wait for a connection included:
+    /// 500 ms. The server gives a statement up after the same time.
+    #[must_use]
+    pub fn read_timeout(mut self, timeout: Duration) -> Self {
+        self.read_timeout = timeout;
+        self
+    }
+
+    /// The same for writes and listings: 5 s.
+    #[must_use]
+    pub fn write_timeout(mut self, timeout: Duration) -> Self {
+        self.write_timeout = timeout;
+        self
+    }
+
+    /// How often to look for changes that nobody told of: every second.
+    #[must_use]
+    pub fn poll_interval(mut self, interval: Duration) -> Self {
+        self.poll_interval = interval;
+        self
+    }
+
+    /// Opens the database of a URL such as `postgres://user:password@host/database`, and brings
+    /// its schema to the newest version.
+    ///
+    /// # Errors
+    ///
+    /// [`PostgresOpenError`](crate::store::PostgresOpenError).
+    pub async fn open(&self, url: &str) -> Result<PostgresStore, OpenError> {
+        self.open_url(&PostgresUrl::new(url).map_err(OpenError::Url)?).await
+    }
+
+    /// The same for a URL that was judged before.
+    ///
+    /// # Errors
+    ///
+    /// [`PostgresOpenError`](crate::store::PostgresOpenError).
+    pub async fn open_url(&self, url: &PostgresUrl) -> Result<PostgresStore, OpenError> {
+        open::own(self, url).await
+    }
+
+    /// Opens the database that an application's own pool leads to. Half of the pool's connections
+    /// at most are used by reads, half by writes; one more than those is opened, with the pool's
+    /// settings, to listen. `max_connections` does not count.
+    ///
+    /// What the pool's other users hold is not there for the store: an exhausted pool is an outage.
+    ///
+    /// # Errors
+    ///
+    /// [`PostgresOpenError`](crate::store::PostgresOpenError).
+    pub async fn with_pool(&self, pool: PgPool) -> Result<PostgresStore, OpenError> {
+        open::shared(self, pool).await
+    }
+}

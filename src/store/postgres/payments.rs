@@ -1,0 +1,261 @@
+use async_trait::async_trait;
+use sqlx::{PgConnection, Row, postgres::PgRow};
+
+use super::{PostgresStore, issuances, keys, row::Fault};
+use crate::{
+    apikey::KeyRecord,
+    domain::{Actor, ChallengeId, Timestamp},
+    error::StoreError,
+    store::{
+        Change, Issuance, IssuanceClaim, IssuanceKey, IssuanceState, LONGEST_WAIT, Lease,
+        LeasedPayment, Payment, PaymentOutcome, PaymentStore, Rotation,
+        stored::{bad, instant, json, parsed, to_json},
+    },
+};
+
+#[async_trait]
+impl PaymentStore for PostgresStore {
+    async fn begin_issuance(
+        &self,
+        claim: &IssuanceClaim,
+        now: Timestamp,
+    ) -> Result<IssuanceState, StoreError> {
+        self.write(async {
+            let mut tx = self.begin().await?;
+            let state = issuances::begin(&mut tx, claim, now).await?;
+            tx.end().await?;
+            Ok(state)
+        })
+        .await
+    }
+
+    async fn complete_issuance(
+        &self,
+        claim: &IssuanceClaim,
+        issuance: &Issuance,
+        record: Option<&KeyRecord>,
+    ) -> Result<bool, StoreError> {
+        let kept = self.write(async {
+            let mut tx = self.begin().await?;
+            let kept = issuances::put(&mut tx, &claim.key, Some(&claim.lease), issuance).await?;
+            if kept && let Some(record) = record {
+                keys::insert(&mut tx, record, &Actor::key0()).await?;
+            }
+            tx.end().await?;
+            Ok(kept)
+        });
+        let kept = kept.await?;
+        if kept && let Some(record) = record {
+            self.tell(&[Change::Key(record.digest)])?;
+        }
+        Ok(kept)
+    }
+
+    async fn abandon_issuance(&self, claim: &IssuanceClaim) -> Result<(), StoreError> {
+        self.write(async {
+            let mut tx = self.begin().await?;
+            sqlx::query(
+                "DELETE FROM issuances WHERE namespace = $1 AND id = $2 AND lease_token = $3",
+            )
+            .bind(claim.key.namespace())
+            .bind(claim.key.id())
+            .bind(claim.lease.token.as_bytes())
+            .execute(&mut *tx)
+            .await?;
+            tx.end().await
+        })
+        .await
+    }
+
+    async fn replace_issuance(
+        &self,
+        key: &IssuanceKey,
+        old: &Issuance,
+        new: &Issuance,
+        display: &str,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let rotation = Rotation { old: old.digest, new: new.digest, display: display.to_owned() };
+        let replaced = self.write(async {
+            let mut tx = self.begin().await?;
+            let stored = issuances::issuance_to_change(&mut tx, key).await?;
+            let mut replaced = stored.as_ref() == Some(old);
+            if replaced && let Some(id) = &old.key_id {
+                let by = Actor::key0();
+                replaced = keys::replace(&mut tx, id, &rotation, true, &by, at).await?;
+            }
+            if replaced {
+                issuances::put(&mut tx, key, None, new).await?;
+            }
+            tx.end().await?;
+            Ok(replaced)
+        });
+        let replaced = replaced.await?;
+        if replaced {
+            self.tell(&[Change::Key(rotation.old), Change::Key(rotation.new)])?;
+        }
+        Ok(replaced)
+    }
+
+    async fn forget_nonces(&self, before: Timestamp, limit: u32) -> Result<u32, StoreError> {
+        self.write(async {
+            let mut tx = self.begin().await?;
+            let forgotten = sqlx::query(
+                "UPDATE issuances SET nonce = NULL WHERE (namespace, id) IN (
+                     SELECT namespace, id FROM issuances
+                     WHERE nonce IS NOT NULL AND issued_at < $1
+                     ORDER BY issued_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
+            )
+            .bind(before.as_micros())
+            .bind(i64::from(limit))
+            .execute(&mut *tx)
+            .await?;
+            tx.end().await?;
+            Ok(u32::try_from(forgotten.rows_affected()).unwrap_or(limit))
+        })
+        .await
+    }
+
+    async fn record_payment(&self, payment: &Payment) -> Result<PaymentOutcome, StoreError> {
+        self.write(async {
+            let mut tx = self.begin().await?;
+            let outcome = record(&mut tx, payment).await?;
+            tx.end().await?;
+            Ok(outcome)
+        })
+        .await
+    }
+
+    async fn payment(&self, challenge_id: &ChallengeId) -> Result<Option<Payment>, StoreError> {
+        self.read(async {
+            let mut reader = self.reader().await?;
+            let row = sqlx::query(
+                "SELECT challenge_id, request_id, resource_id, plan_id, tx_hash, details,
+                     received_at FROM payments WHERE challenge_id = $1",
+            )
+            .bind(challenge_id.as_str())
+            .fetch_optional(&mut *reader)
+            .await?;
+            reader.end().await?;
+            row.as_ref().map(understood).transpose()
+        })
+        .await
+    }
+
+    async fn lease_payment(
+        &self,
+        lease: &Lease,
+        now: Timestamp,
+    ) -> Result<Option<LeasedPayment>, StoreError> {
+        self.write(async {
+            let mut tx = self.begin().await?;
+            // What another instance is leasing at this moment is passed over.
+            let row = sqlx::query(
+                "WITH due AS (
+                     SELECT arrival FROM payments WHERE due_at <= $1 OR due_at > $4
+                     ORDER BY due_at, arrival LIMIT 1 FOR UPDATE SKIP LOCKED
+                 )
+                 UPDATE payments SET due_at = $2, lease_token = $3, attempts = attempts + 1
+                 FROM due WHERE payments.arrival = due.arrival
+                 RETURNING challenge_id, request_id, resource_id, plan_id, tx_hash, details,
+                     received_at, attempts - 1",
+            )
+            .bind(now.as_micros())
+            .bind(lease.until.as_micros())
+            .bind(lease.token.as_bytes())
+            .bind(now.plus(LONGEST_WAIT).as_micros())
+            .fetch_optional(&mut *tx)
+            .await?;
+            // Understood only after the commit: one bad row must not hold up all behind it.
+            tx.end().await?;
+            let Some(row) = row else { return Ok(None) };
+            let attempts = u32::try_from(row.try_get::<i32, _>(7)?).map_err(|_| bad("attempts"))?;
+            Ok(Some(LeasedPayment { payment: understood(&row)?, attempts }))
+        })
+        .await
+    }
+
+    async fn finish_payment(
+        &self,
+        challenge_id: &ChallengeId,
+        lease: &Lease,
+    ) -> Result<bool, StoreError> {
+        self.end_lease(challenge_id, lease, None).await
+    }
+
+    async fn retry_payment(
+        &self,
+        challenge_id: &ChallengeId,
+        lease: &Lease,
+        next_attempt: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.end_lease(challenge_id, lease, Some(next_attempt)).await
+    }
+}
+
+impl PostgresStore {
+    /// Ends a lease; `next` is when the payment is due again, if ever.
+    async fn end_lease(
+        &self,
+        challenge_id: &ChallengeId,
+        lease: &Lease,
+        next: Option<Timestamp>,
+    ) -> Result<bool, StoreError> {
+        self.write(async {
+            let mut tx = self.begin().await?;
+            let ended = sqlx::query(
+                "UPDATE payments SET due_at = $3, lease_token = NULL
+                 WHERE challenge_id = $1 AND lease_token = $2",
+            )
+            .bind(challenge_id.as_str())
+            .bind(lease.token.as_bytes())
+            .bind(next.map(Timestamp::as_micros))
+            .execute(&mut *tx)
+            .await?;
+            tx.end().await?;
+            Ok(ended.rows_affected() == 1)
+        })
+        .await
+    }
+}
+
+async fn record(tx: &mut PgConnection, payment: &Payment) -> Result<PaymentOutcome, Fault> {
+    let recorded = sqlx::query(
+        "INSERT INTO payments (challenge_id, request_id, resource_id, plan_id, tx_hash, details,
+             received_at, due_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $7)
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(payment.challenge_id.as_str())
+    .bind(payment.request_id.as_str())
+    .bind(payment.resource_id.as_str())
+    .bind(payment.plan_id.as_str())
+    .bind(payment.tx_hash.as_str())
+    .bind(to_json(&payment.details)?)
+    .bind(payment.received_at.as_micros())
+    .execute(&mut *tx)
+    .await?;
+    if recorded.rows_affected() == 1 {
+        return Ok(PaymentOutcome::Recorded);
+    }
+    let same: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM payments WHERE challenge_id = $1 AND lower(tx_hash) = $2)",
+    )
+    .bind(payment.challenge_id.as_str())
+    .bind(payment.tx_hash.normalized())
+    .fetch_one(tx)
+    .await?;
+    Ok(if same { PaymentOutcome::Repeated } else { PaymentOutcome::Conflict })
+}
+
+fn understood(row: &PgRow) -> Result<Payment, Fault> {
+    Ok(Payment {
+        challenge_id: parsed(row.try_get(0)?, "challenge_id")?,
+        request_id: parsed(row.try_get(1)?, "request_id")?,
+        resource_id: parsed(row.try_get(2)?, "resource_id")?,
+        plan_id: parsed(row.try_get(3)?, "plan_id")?,
+        tx_hash: parsed(row.try_get(4)?, "tx_hash")?,
+        details: json(row.try_get(5)?, "details")?,
+        received_at: instant(row.try_get(6)?, "received_at")?,
+    })
+}

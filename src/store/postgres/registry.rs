@@ -1,0 +1,182 @@
+use async_trait::async_trait;
+use sqlx::PgConnection;
+
+use super::{
+    PostgresStore,
+    keys::{self, select_keys},
+    row::Fault,
+};
+use crate::{
+    apikey::{KeyDigest, KeyEvent},
+    domain::{Actor, KeyId, Timestamp},
+    error::StoreError,
+    store::{
+        Change, KeyPage, KeyPosition, KeyQuery, KeyRegistry, Rotation,
+        stored::{instant, parsed},
+    },
+};
+
+/// How many keys are looked through for one page, so that a listing of few among many that are
+/// over does not hold a connection for long.
+pub(super) const MOST_LOOKED_THROUGH: i64 = 10_000;
+
+/// The keys that are looked through, and of those the wanted ones. A page without a place to begin
+/// at begins before all keys.
+pub(super) const PAGE: &str = select_keys!(
+    "(SELECT * FROM keys
+      WHERE kind = $1 AND ($2::bigint IS NULL OR (created_at, id) < ($2, $3))
+      ORDER BY created_at DESC, id DESC LIMIT $4) AS looked_through
+     WHERE $5::bigint IS NULL
+     OR (revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $5))
+     ORDER BY created_at DESC, id DESC LIMIT $6"
+);
+/// The last key that was looked through, where there may be more.
+pub(super) const END: &str = "SELECT created_at, id FROM keys
+     WHERE kind = $1 AND ($2::bigint IS NULL OR (created_at, id) < ($2, $3))
+     ORDER BY created_at DESC, id DESC OFFSET $4 - 1 LIMIT 1";
+
+#[async_trait]
+impl KeyRegistry for PostgresStore {
+    async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
+        self.write(async {
+            // Both statements see the same keys: else some could stand on two pages or on none.
+            let snapshot = Some(self.shared.snapshot.clone());
+            let mut tx = self.shared.writes.lend_after(snapshot).await?;
+            let page = page(&mut tx, query).await?;
+            tx.end().await?;
+            Ok(page)
+        })
+        .await
+    }
+
+    async fn history(&self, id: &KeyId, limit: u32) -> Result<Vec<KeyEvent>, StoreError> {
+        self.write(async {
+            let mut tx = self.begin().await?;
+            let rows: Vec<(String, String, i64)> = sqlx::query_as(
+                "SELECT action, actor, at FROM key_events WHERE key_id = $1
+                 ORDER BY event DESC LIMIT $2",
+            )
+            .bind(id.as_str())
+            .bind(i64::from(limit))
+            .fetch_all(&mut *tx)
+            .await?;
+            tx.end().await?;
+            let events = rows.iter().rev().map(|(action, actor, at)| {
+                let actor: Actor = parsed(actor, "actor")?;
+                Ok(KeyEvent::new(parsed(action, "action")?, &actor, instant(*at, "at")?))
+            });
+            events.collect()
+        })
+        .await
+    }
+
+    async fn rotate(
+        &self,
+        id: &KeyId,
+        rotation: &Rotation,
+        by: &Actor,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let rotated = self.write(async {
+            let mut tx = self.begin().await?;
+            let rotated = keys::replace(&mut tx, id, rotation, false, by, at).await?;
+            tx.end().await?;
+            Ok(rotated)
+        });
+        let rotated = rotated.await?;
+        if rotated {
+            self.tell(&[Change::Key(rotation.old), Change::Key(rotation.new)])?;
+        }
+        Ok(rotated)
+    }
+
+    async fn touch(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
+        let ids: Vec<&str> = uses.iter().map(|(id, _)| id.as_str()).collect();
+        let times: Vec<i64> = uses.iter().map(|(_, used_at)| used_at.as_micros()).collect();
+        self.write(async {
+            let mut tx = self.begin().await?;
+            // Locked in the order of their ids: two instances that write the same keys would wait
+            // for each other.
+            sqlx::query(
+                "WITH uses AS (
+                     SELECT id, max(used_at) AS used_at
+                     FROM unnest($1::text[], $2::bigint[]) AS uses (id, used_at) GROUP BY id
+                 ), locked AS (
+                     SELECT keys.id, uses.used_at FROM keys JOIN uses ON keys.id = uses.id
+                     WHERE last_used_at IS NULL OR last_used_at < uses.used_at
+                     ORDER BY keys.id FOR NO KEY UPDATE OF keys
+                 )
+                 UPDATE keys SET last_used_at = locked.used_at FROM locked
+                 WHERE keys.id = locked.id",
+            )
+            .bind(ids)
+            .bind(times)
+            .execute(&mut *tx)
+            .await?;
+            tx.end().await
+        })
+        .await
+    }
+
+    async fn purge_keys(&self, before: Timestamp, limit: u32) -> Result<u32, StoreError> {
+        let removed = self.write(async {
+            let mut tx = self.begin().await?;
+            // Another instance may be at it: each takes what the other has not.
+            let removed: Vec<(String, [u8; 32])> = sqlx::query_as(
+                "DELETE FROM keys WHERE id IN (
+                     SELECT id FROM keys
+                     WHERE (revoked_at IS NOT NULL OR expires_at IS NOT NULL)
+                     AND coalesce(revoked_at, expires_at) < $1
+                     LIMIT $2 FOR UPDATE SKIP LOCKED)
+                 RETURNING id, digest",
+            )
+            .bind(before.as_micros())
+            .bind(i64::from(limit))
+            .fetch_all(&mut *tx)
+            .await?;
+            let ids: Vec<&str> = removed.iter().map(|(id, _)| &**id).collect();
+            sqlx::query("DELETE FROM key_events WHERE key_id = ANY($1)")
+                .bind(ids)
+                .execute(&mut *tx)
+                .await?;
+            tx.end().await?;
+            let digests = removed.iter().map(|(_, digest)| KeyDigest::from_bytes(*digest));
+            Ok(digests.map(Change::Key).collect::<Vec<_>>())
+        });
+        let removed = removed.await?;
+        self.tell(&removed)?;
+        Ok(u32::try_from(removed.len()).unwrap_or(limit))
+    }
+}
+
+async fn page(tx: &mut PgConnection, query: &KeyQuery) -> Result<KeyPage, Fault> {
+    let (created_at, id) =
+        query.after.as_ref().map(|place| (place.created_at.as_micros(), place.id.as_str())).unzip();
+    let rows = sqlx::query(PAGE)
+        .bind(query.kind.as_str())
+        .bind(created_at)
+        .bind(id)
+        .bind(MOST_LOOKED_THROUGH)
+        .bind(query.in_force_at.map(Timestamp::as_micros))
+        .bind(i64::from(query.limit) + 1)
+        .fetch_all(&mut *tx)
+        .await?;
+    let limit = query.limit as usize;
+    let keys = rows.iter().take(limit).map(keys::record).collect::<Result<Vec<_>, _>>()?;
+    if rows.len() > limit {
+        let next = keys.last().map(KeyPosition::of);
+        return Ok(KeyPage { keys, next });
+    }
+    let end: Option<(i64, String)> = sqlx::query_as(END)
+        .bind(query.kind.as_str())
+        .bind(created_at)
+        .bind(id)
+        .bind(MOST_LOOKED_THROUGH)
+        .fetch_optional(tx)
+        .await?;
+    let next = end.map(|(created_at, id)| {
+        let created_at = instant(created_at, "created_at")?;
+        Ok::<_, Fault>(KeyPosition { created_at, id: parsed(&id, "id")? })
+    });
+    Ok(KeyPage { keys, next: next.transpose()? })
+}

@@ -1,0 +1,237 @@
+use sqlx::{AssertSqlSafe, Error, Executor, PgConnection};
+
+/// Stands in the table `key0_auth` of every schema of ours, and nowhere else.
+pub(super) const MARKER: &str = "key0-auth 4b657930-7a1e-4c5d-9f43-0d1f6e2b8c11";
+
+/// What takes a schema from each version to the next.
+pub(super) const MIGRATIONS: [&str; 1] = [V1];
+
+/// The newest version.
+pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
+
+/// What a schema turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    Current,
+    Newer(i32),
+    Foreign,
+}
+
+enum State {
+    /// There is none of the name.
+    Absent,
+    Empty,
+    Ours(i32),
+    Foreign,
+}
+
+/// Brings a schema of ours to the newest version, makes one where there is none, and leaves any
+/// other as it is. Within a transaction that has the schema alone in its search path.
+pub(super) async fn update(conn: &mut PgConnection, schema: &str) -> Result<Found, Error> {
+    // Looked at without a lock first: there is hardly ever something to do.
+    if let Some(found) = judge(&state(conn, schema).await?) {
+        return Ok(found);
+    }
+    sqlx::query("SELECT pg_advisory_xact_lock(1264937264, hashtext($1))")
+        .bind(schema)
+        .execute(&mut *conn)
+        .await?;
+    let state = state(conn, schema).await?;
+    if let Some(found) = judge(&state) {
+        return Ok(found);
+    }
+    let from = match state {
+        State::Ours(version) => version,
+        State::Absent => {
+            conn.execute(sqlx::raw_sql(AssertSqlSafe(format!("CREATE SCHEMA \"{schema}\""))))
+                .await?;
+            0
+        }
+        State::Empty | State::Foreign => 0,
+    };
+    for migration in MIGRATIONS.iter().skip(usize::try_from(from).unwrap_or(0)) {
+        conn.execute(sqlx::raw_sql(*migration)).await?;
+    }
+    sqlx::query(
+        "INSERT INTO key0_auth (marker, version) VALUES ($1, $2)
+         ON CONFLICT (only_row) DO UPDATE SET version = excluded.version",
+    )
+    .bind(MARKER)
+    .bind(VERSION)
+    .execute(&mut *conn)
+    .await?;
+    Ok(Found::Current)
+}
+
+/// `None` where there is something to update.
+fn judge(state: &State) -> Option<Found> {
+    match *state {
+        State::Foreign => Some(Found::Foreign),
+        State::Ours(version) if version > VERSION => Some(Found::Newer(version)),
+        State::Ours(VERSION) => Some(Found::Current),
+        State::Ours(_) | State::Empty | State::Absent => None,
+    }
+}
+
+async fn state(conn: &mut PgConnection, schema: &str) -> Result<State, Error> {
+    let found: Option<(i64, bool)> = sqlx::query_as(
+        "SELECT (SELECT count(*) FROM pg_catalog.pg_class WHERE relnamespace = schema.oid),
+             (SELECT count(*) = 2 FROM pg_catalog.pg_attribute
+              JOIN pg_catalog.pg_class AS marks ON marks.oid = attrelid
+              WHERE relnamespace = schema.oid AND relname = 'key0_auth'
+              AND ((attname = 'marker' AND atttypid = 'text'::regtype)
+                   OR (attname = 'version' AND atttypid = 'integer'::regtype)))
+         FROM pg_catalog.pg_namespace AS schema WHERE nspname = $1",
+    )
+    .bind(schema)
+    .fetch_optional(&mut *conn)
+    .await?;
+    match found {
+        None => return Ok(State::Absent),
+        Some((0, _)) => return Ok(State::Empty),
+        Some((_, false)) => return Ok(State::Foreign),
+        Some((_, true)) => {}
+    }
+    let version: Option<i32> =
+        sqlx::query_scalar("SELECT version FROM key0_auth WHERE marker = $1")
+            .bind(MARKER)
+            .fetch_optional(conn)
+            .await?;
+    Ok(match version {
+        Some(version @ 1..) => State::Ours(version),
+        _ => State::Foreign,
+    })
+}
+
+/// Times are microseconds since 1970; a missing one is NULL. Texts are compared byte by byte,
+/// whatever language the database speaks.
+///
+/// The triggers log whatever happens to a key, by whichever program, and say so when it is
+/// committed. A mere `last_used_at` is no change. A row of the log without a digest stands for
+/// anything. They run with the rights of whoever made the schema, so that no program needs rights
+/// on the log.
+const V1: &str = r#"
+CREATE TABLE key0_auth (
+    only_row boolean NOT NULL PRIMARY KEY DEFAULT true CHECK (only_row),
+    marker   text NOT NULL,
+    version  integer NOT NULL
+);
+
+CREATE TABLE keys (
+    id           text COLLATE "C" NOT NULL PRIMARY KEY,
+    digest       bytea NOT NULL UNIQUE CHECK (length(digest) = 32),
+    display      text NOT NULL,
+    kind         text COLLATE "C" NOT NULL,
+    role         text,
+    permissions  text,
+    resource_id  text,
+    plan_id      text,
+    label        text,
+    metadata     text NOT NULL,
+    created_at   bigint NOT NULL,
+    expires_at   bigint,
+    revoked_at   bigint,
+    last_used_at bigint
+);
+CREATE INDEX keys_listed ON keys (kind, created_at, id);
+CREATE INDEX keys_ending ON keys (coalesce(revoked_at, expires_at))
+    WHERE revoked_at IS NOT NULL OR expires_at IS NOT NULL;
+
+CREATE TABLE key_events (
+    event  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    key_id text COLLATE "C" NOT NULL,
+    action text NOT NULL,
+    actor  text NOT NULL,
+    at     bigint NOT NULL
+);
+CREATE INDEX key_events_of_key ON key_events (key_id);
+
+CREATE TABLE key_changes (
+    revision bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    xid      xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    digest   bytea
+);
+CREATE INDEX key_changes_by_xid ON key_changes (xid);
+
+CREATE FUNCTION log_key_change() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        INSERT INTO key_changes (digest) VALUES (NULL);
+    END IF;
+    IF TG_OP IN ('UPDATE', 'DELETE') THEN
+        INSERT INTO key_changes (digest) VALUES (OLD.digest);
+    END IF;
+    IF TG_OP = 'INSERT' OR (TG_OP = 'UPDATE' AND NEW.digest <> OLD.digest) THEN
+        INSERT INTO key_changes (digest) VALUES (NEW.digest);
+    END IF;
+    PERFORM pg_notify('key0_changes', TG_TABLE_SCHEMA);
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER keys_added AFTER INSERT OR DELETE ON keys
+    FOR EACH ROW EXECUTE FUNCTION log_key_change();
+CREATE TRIGGER keys_updated AFTER UPDATE ON keys
+    FOR EACH ROW WHEN (
+        (OLD.id, OLD.digest, OLD.display, OLD.kind, OLD.role, OLD.permissions, OLD.resource_id,
+         OLD.plan_id, OLD.label, OLD.metadata, OLD.created_at, OLD.expires_at, OLD.revoked_at)
+        IS DISTINCT FROM
+        (NEW.id, NEW.digest, NEW.display, NEW.kind, NEW.role, NEW.permissions, NEW.resource_id,
+         NEW.plan_id, NEW.label, NEW.metadata, NEW.created_at, NEW.expires_at, NEW.revoked_at)
+    ) EXECUTE FUNCTION log_key_change();
+CREATE TRIGGER keys_emptied AFTER TRUNCATE ON keys
+    FOR EACH STATEMENT EXECUTE FUNCTION log_key_change();
+
+-- A claim has a lease, an issuance has none. key_id outlives the key's record.
+CREATE TABLE issuances (
+    namespace   text COLLATE "C" NOT NULL,
+    id          text COLLATE "C" NOT NULL,
+    fingerprint bytea NOT NULL,
+    tx_hash     text COLLATE "C" NOT NULL,
+    lease_token bytea,
+    lease_until bigint,
+    key_id      text,
+    digest      bytea,
+    nonce       bytea,
+    secret      bytea,
+    issued_at   bigint,
+    expires_at  bigint,
+    PRIMARY KEY (namespace, id),
+    CHECK ((lease_token IS NULL) = (lease_until IS NULL)),
+    CHECK ((lease_token IS NULL) = (issued_at IS NOT NULL))
+);
+CREATE UNIQUE INDEX issuances_tx_hash ON issuances (lower(tx_hash));
+CREATE INDEX issuances_with_nonce ON issuances (issued_at) WHERE nonce IS NOT NULL;
+
+-- due_at is the end of the lease while there is one, and NULL when the payment is handled.
+CREATE TABLE payments (
+    arrival      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    challenge_id text COLLATE "C" NOT NULL UNIQUE,
+    request_id   text NOT NULL,
+    resource_id  text NOT NULL,
+    plan_id      text NOT NULL,
+    tx_hash      text COLLATE "C" NOT NULL,
+    details      text NOT NULL,
+    received_at  bigint NOT NULL,
+    due_at       bigint,
+    lease_token  bytea,
+    attempts     integer NOT NULL DEFAULT 0
+);
+CREATE UNIQUE INDEX payments_tx_hash ON payments (lower(tx_hash));
+CREATE INDEX payments_due ON payments (due_at, arrival) WHERE due_at IS NOT NULL;
+
+-- free_at is the end of the lease, or that of the answer's time where there is no lease.
+CREATE TABLE idempotency (
+    scope       text COLLATE "C" NOT NULL,
+    key         text COLLATE "C" NOT NULL,
+    fingerprint bytea NOT NULL,
+    free_at     bigint NOT NULL,
+    lease_token bytea,
+    status      integer,
+    headers     text,
+    body        bytea,
+    PRIMARY KEY (scope, key),
+    CHECK ((lease_token IS NULL) = (status IS NOT NULL))
+);
+CREATE INDEX idempotency_free ON idempotency (free_at);
+"#;

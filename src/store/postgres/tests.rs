@@ -1,0 +1,110 @@
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../../../tests/servers/mod.rs"]
+mod servers;
+
+use std::{str::FromStr, time::Duration};
+
+use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
+
+use super::{
+    PostgresOptions, PostgresStore,
+    feed::{LONGEST_BLINK, Log, Reader},
+    prune,
+    registry::{END, PAGE},
+};
+use crate::{
+    KeyStore,
+    apikey::{Grant, KeyDigest, KeyFormat, KeyRecord},
+    domain::{Actor, KeyId, Role, Timestamp},
+    store::{
+        Change,
+        feed::{Listening, Source},
+    },
+};
+
+async fn store() -> Option<(PostgresStore, servers::postgres::Schema)> {
+    let schema = servers::postgres::Schema::fresh()?;
+    let options = PostgresOptions::new().schema(&schema.name);
+    Some((options.open(&schema.url).await.expect("it opens"), schema))
+}
+
+async fn reader(schema: &servers::postgres::Schema) -> Reader {
+    let target = PgConnectOptions::from_str(&schema.url).expect("a URL");
+    let log = Log::new(target, schema.name.clone(), Duration::from_secs(5));
+    log.open().await.expect("it opens")
+}
+
+async fn insert(store: &PostgresStore) -> KeyDigest {
+    let key = KeyFormat::default().generate().expect("random bytes");
+    let grant = Grant::Integrator { role: Role::Read, permissions: None };
+    let record = KeyRecord::new(KeyId::generate(), &key, grant, Timestamp::from_seconds(0));
+    store.insert(&record, &Actor::host()).await.expect("it is new");
+    record.digest
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_pruned_was_told_long_before() {
+    let Some((store, schema)) = store().await else { return };
+    let writes = &store.shared.writes;
+    let mut reader = reader(&schema).await;
+    let first = insert(&store).await;
+    let old = prune::snapshot(writes).await.expect("it answers");
+    let second = insert(&store).await;
+    assert_eq!(reader.look().await.expect("it looks"), [Change::Key(first), Change::Key(second)]);
+    let third = insert(&store).await;
+    assert_eq!(prune::prune(writes, &old).await.expect("it prunes"), 1);
+    assert_eq!(prune::prune(writes, &old).await.expect("it prunes"), 0);
+    assert_eq!(reader.look().await.expect("it looks"), [Change::Key(third)]);
+    assert_eq!(reader.look().await.expect("it looks"), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_did_not_look_for_long_takes_anything_for_changed() {
+    let Some((_store, schema)) = store().await else { return };
+    let mut reader = reader(&schema).await;
+    let blink = LONGEST_BLINK.as_secs().cast_signed();
+    assert_eq!(reader.look().await.expect("it looks"), []);
+    for by_server in [-blink, 2] {
+        reader.seen.server_at += by_server;
+        assert_eq!(reader.look().await.expect("it looks"), [Change::All], "{by_server}");
+        assert_eq!(reader.look().await.expect("it looks"), []);
+    }
+    reader.seen.at -= LONGEST_BLINK;
+    assert_eq!(reader.look().await.expect("it looks"), [Change::All]);
+    assert_eq!(reader.look().await.expect("it looks"), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listing_goes_by_its_index_and_stops_when_the_page_is_full() {
+    let Some((_store, schema)) = store().await else { return };
+    let mut raw = PgConnection::connect(&schema.url).await.expect("it connects");
+    let setup = format!(
+        "SET search_path = {};
+         INSERT INTO keys (id, digest, display, kind, role, metadata, created_at)
+         SELECT 'k' || n, sha256(n::text::bytea), 'x', 'integrator', 'read', '{{}}', n
+         FROM generate_series(1, 20000) AS n;
+         ANALYZE keys",
+        schema.name
+    );
+    let run = sqlx::raw_sql(sqlx::AssertSqlSafe(setup));
+    run.execute(&mut raw).await.expect("it is set up");
+    for query in [PAGE, END] {
+        let explain = format!("EXPLAIN (ANALYZE, TIMING OFF) {query}");
+        let plan: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(explain))
+            .bind("integrator")
+            .bind(15_000_i64)
+            .bind("k15000")
+            .bind(100_i64)
+            .bind(None::<i64>)
+            .bind(11_i64)
+            .fetch_all(&mut raw)
+            .await
+            .expect("it is explained");
+        let plan = plan.join("\n");
+        assert!(plan.contains("keys_listed") && !plan.contains("Sort"), "{plan}");
+        let most = if query == PAGE { "rows=11 loops=1" } else { "rows=100 loops=1" };
+        let scan = plan.lines().find(|line| line.contains("keys_listed")).expect("the scan");
+        assert!(scan.contains(most), "{plan}");
+    }
+}

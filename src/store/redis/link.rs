@@ -1,0 +1,186 @@
+//! One connection to Redis, made again when it breaks. Every call has a deadline, and no more
+//! calls wait than [`QUEUE`].
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult,
+    ScriptInvocation, ServerErrorKind, aio::MultiplexedConnection,
+};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout_at},
+};
+
+use super::row::fault;
+use crate::{
+    error::{StoreError, StoreErrorKind},
+    store::backoff::Backoff,
+};
+
+/// How many calls may be under way; beyond that the store is unavailable, and nothing piles up.
+pub(super) const QUEUE: usize = 1024;
+
+pub(super) struct Link {
+    client: Client,
+    permits: Semaphore,
+    state: Mutex<State>,
+    /// Held by the one who connects, while the others wait.
+    connecting: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct State {
+    connection: Option<MultiplexedConnection>,
+    /// Tells each connection from the ones before.
+    generation: u64,
+    backoff: Backoff,
+    /// Until then calls fail at once, since the server could not be reached.
+    resting_until: Option<Instant>,
+}
+
+enum Failure {
+    Redis(RedisError),
+    Resting,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the server could not be reached a moment ago")]
+struct Resting;
+
+impl Link {
+    /// Not connected yet: that is done by the first call.
+    pub(super) fn new(client: Client) -> Self {
+        Self {
+            client,
+            permits: Semaphore::new(QUEUE),
+            state: Mutex::default(),
+            connecting: tokio::sync::Mutex::default(),
+        }
+    }
+
+    pub(super) async fn invoke<T: FromRedisValue>(
+        &self,
+        call: &ScriptInvocation<'_>,
+        deadline: Instant,
+    ) -> Result<T, StoreError> {
+        self.call(deadline, async |mut connection| call.invoke_async(&mut connection).await).await
+    }
+
+    pub(super) async fn query<T: FromRedisValue>(
+        &self,
+        command: &Cmd,
+        deadline: Instant,
+    ) -> Result<T, StoreError> {
+        self.call(deadline, async |mut connection| command.query_async(&mut connection).await).await
+    }
+
+    async fn call<T>(
+        &self,
+        deadline: Instant,
+        send: impl AsyncFnOnce(MultiplexedConnection) -> RedisResult<T>,
+    ) -> Result<T, StoreError> {
+        let Ok(_permit) = self.permits.try_acquire() else {
+            return Err(StoreError::unavailable("too many requests wait for the store"));
+        };
+        let mut used = None;
+        let attempt = async {
+            let (connection, generation) = self.connection().await?;
+            used = Some(generation);
+            send(connection).await.map_err(Failure::Redis)
+        };
+        match timeout_at(deadline, attempt).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(Failure::Redis(error))) => {
+                if is_fatal(&error) {
+                    self.state().lost(used);
+                }
+                Err(fault(error))
+            }
+            Ok(Err(Failure::Resting)) => Err(StoreError::unavailable(Resting)),
+            Err(_) => {
+                self.state().lost(used);
+                Err(StoreError::new(StoreErrorKind::TimedOut))
+            }
+        }
+    }
+
+    async fn connection(&self) -> Result<(MultiplexedConnection, u64), Failure> {
+        if let Some(open) = self.state().open()? {
+            return Ok(open);
+        }
+        let _alone = self.connecting.lock().await;
+        if let Some(open) = self.state().open()? {
+            return Ok(open);
+        }
+        match connect(&self.client, AsyncConnectionConfig::new()).await {
+            Ok(connection) => Ok(self.state().opened(connection)),
+            Err(error) => {
+                self.state().failed();
+                Err(Failure::Redis(error))
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Connects without a deadline: whoever calls this has one.
+pub(super) async fn connect(
+    client: &Client,
+    config: AsyncConnectionConfig,
+) -> RedisResult<MultiplexedConnection> {
+    let config = config
+        .set_connection_timeout(None)
+        .set_response_timeout(None)
+        .set_pipeline_buffer_size(QUEUE);
+    client.get_multiplexed_async_connection_with_config(&config).await
+}
+
+/// Whether the connection is of no use any more: it broke, or it leads to a server that has
+/// become a replica.
+fn is_fatal(error: &RedisError) -> bool {
+    error.is_unrecoverable_error()
+        || error.is_io_error()
+        || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
+}
+
+impl State {
+    /// The connection; `None` where it is time to make one.
+    fn open(&self) -> Result<Option<(MultiplexedConnection, u64)>, Failure> {
+        match &self.connection {
+            Some(connection) => Ok(Some((connection.clone(), self.generation))),
+            None if self.is_resting() => Err(Failure::Resting),
+            None => Ok(None),
+        }
+    }
+
+    fn opened(&mut self, connection: MultiplexedConnection) -> (MultiplexedConnection, u64) {
+        self.generation += 1;
+        self.backoff.reset();
+        self.resting_until = None;
+        self.connection = Some(connection.clone());
+        (connection, self.generation)
+    }
+
+    /// This connection failed; none where it was not even made.
+    fn lost(&mut self, generation: Option<u64>) {
+        match generation {
+            Some(generation) if generation == self.generation => self.connection = None,
+            Some(_) => {}
+            None => self.failed(),
+        }
+    }
+
+    fn failed(&mut self) {
+        if self.connection.is_none() && !self.is_resting() {
+            self.resting_until = Some(Instant::now() + self.backoff.pause());
+        }
+    }
+
+    fn is_resting(&self) -> bool {
+        self.resting_until.is_some_and(|until| Instant::now() < until)
+    }
+}

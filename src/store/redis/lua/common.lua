@@ -1,0 +1,50 @@
+-- Stands before every other script. KEYS[1] names the version, ARGV[1] is what it must be.
+local prefix = string.sub(KEYS[1], 1, -#'version' - 1)
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+  return redis.error_reply('KEY0LOST this is not the database that was opened')
+end
+
+-- Scripts are not rolled back: each looks first and writes last, the news before all else.
+local function tell(digest)
+  local revision = redis.call('INCR', prefix .. 'revision')
+  local news = string.format('%.0f', revision) .. ':' .. digest
+  redis.call('RPUSH', prefix .. 'changes', news)
+  redis.call('LTRIM', prefix .. 'changes', -4096, -1)
+  -- May fail: what can't be published is found by whoever polls.
+  redis.pcall('PUBLISH', prefix .. 'changes:' .. ARGV[1], news)
+end
+
+local function taken(id, digest)
+  return redis.call('EXISTS', prefix .. 'key:' .. id) == 1
+    or redis.call('EXISTS', prefix .. 'digest:' .. digest) == 1
+end
+
+local function conflict()
+  return redis.error_reply('KEY0TAKEN this id or digest is there already')
+end
+
+-- Whether what was put off until then can be taken up: see `store::LONGEST_WAIT`.
+local function is_over(instant, now, latest)
+  instant = tonumber(instant)
+  return instant <= tonumber(now) or instant > tonumber(latest)
+end
+
+-- The arguments from `first` on: id, digest, kind, place, end, event, then fields and values.
+local function add_key(first)
+  local id, digest, kind, place, ends_at, event = unpack(ARGV, first, first + 5)
+  tell(digest)
+  redis.call('HSET', prefix .. 'key:' .. id, unpack(ARGV, first + 6))
+  redis.call('SET', prefix .. 'digest:' .. digest, id)
+  redis.call('ZADD', prefix .. 'keys:' .. kind, 0, place)
+  if ends_at ~= '' then redis.call('ZADD', prefix .. 'ending', ends_at, id) end
+  redis.call('RPUSH', prefix .. 'history:' .. id, event)
+end
+
+local function rotate_key(id, old, new, display, event)
+  tell(old)
+  tell(new)
+  redis.call('HSET', prefix .. 'key:' .. id, 'digest', new, 'display', display)
+  redis.call('DEL', prefix .. 'digest:' .. old)
+  redis.call('SET', prefix .. 'digest:' .. new, id)
+  redis.call('RPUSH', prefix .. 'history:' .. id, event)
+end

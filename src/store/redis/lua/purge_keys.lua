@@ -1,0 +1,20 @@
+-- before, how many
+local ids = redis.call('ZRANGE', prefix .. 'ending', '-inf', '(' .. ARGV[2], 'BYSCORE',
+  'LIMIT', 0, ARGV[3])
+local digests, gone = {}, {}
+for i, id in ipairs(ids) do
+  local record = redis.call('HMGET', prefix .. 'key:' .. id, 'digest', 'kind', 'place')
+  gone[i] = {id, unpack(record)}
+end
+for _, key in ipairs(gone) do
+  local id, digest, kind, place = unpack(key)
+  if digest then
+    digests[#digests + 1] = digest
+    tell(digest)
+    redis.call('DEL', prefix .. 'digest:' .. digest)
+    redis.call('ZREM', prefix .. 'keys:' .. kind, place)
+  end
+  redis.call('DEL', prefix .. 'key:' .. id, prefix .. 'history:' .. id)
+  redis.call('ZREM', prefix .. 'ending', id)
+end
+return {#ids, digests}

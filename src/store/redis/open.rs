@@ -1,0 +1,223 @@
+use std::{collections::HashMap, error::Error, time::Duration};
+
+use redis::{
+    Client, ErrorKind, RedisError, ServerErrorKind, TlsCertificates, Value,
+    aio::MultiplexedConnection,
+};
+use tokio::time::{Instant, sleep, timeout_at};
+use uuid::Uuid;
+
+use super::{Durability, RedisOptions, RedisUrl, link::connect, scripts};
+use crate::error::ConfigFault;
+
+/// What the version says of a database that this program understands.
+const VERSION: u32 = 1;
+const APPLICATION: &str = "key0-auth";
+/// The oldest Redis that can tell whether a user has all the rights that are needed.
+const OLDEST: u32 = 7;
+/// How long to wait before the next try while Redis is still starting.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why a Redis server can't be used as a store. Nothing in it was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The URL is none.
+    #[error("{0}")]
+    Url(ConfigFault),
+    /// The server can't be reached, or refuses.
+    #[error("can't use the redis at {address}")]
+    Unusable {
+        /// Where it is; without the password.
+        address: String,
+        /// Why.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The server is not of a kind that can be used.
+    #[error("the redis at {address} {why}")]
+    Unfit {
+        /// Where it is; without the password.
+        address: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The user lacks rights.
+    #[error("the user at {address} may not use on the keys or the channel of the store: {missing}")]
+    Rights {
+        /// Where it is; without the password.
+        address: String,
+        /// The commands, with spaces between.
+        missing: String,
+    },
+    /// What stands under the prefix was not written by this crate, or has lost its version.
+    #[error("what the redis at {address} holds under {prefix:?} is not of key0-auth")]
+    Foreign {
+        /// Where it is; without the password.
+        address: String,
+        /// What the names of the store's keys begin with.
+        prefix: String,
+    },
+    /// A newer version of this crate has written it.
+    #[error(
+        "what the redis at {address} holds under {prefix:?} has version {found}, \
+         newer than {VERSION} of this program"
+    )]
+    Newer {
+        /// Where it is; without the password.
+        address: String,
+        /// What the names of the store's keys begin with.
+        prefix: String,
+        /// The version that was found.
+        found: u32,
+    },
+}
+
+/// Where a database is, and how to get there.
+pub(super) struct Address {
+    pub(super) client: Client,
+    /// What can be shown of it.
+    pub(super) shown: String,
+    pub(super) prefix: String,
+}
+
+impl Address {
+    pub(super) fn new(url: &RedisUrl, options: &RedisOptions) -> Result<Self, OpenError> {
+        let address = url.to_string();
+        match client(url, options.root_certificate.as_deref()) {
+            Ok(client) => {
+                let prefix = url.prefix.as_ref().unwrap_or(&options.prefix).clone();
+                Ok(Self { client, shown: address, prefix })
+            }
+            Err(error) => Err(OpenError::Unusable { address, source: error.into() }),
+        }
+    }
+
+    pub(super) fn version_key(&self) -> String {
+        format!("{}version", self.prefix)
+    }
+
+    /// Looks at the server, and finds or makes the database. Says what its version must be from
+    /// now on, and how durable it is.
+    pub(super) async fn open(&self, deadline: Instant) -> Result<(String, Durability), OpenError> {
+        loop {
+            match timeout_at(deadline, self.try_open()).await {
+                Ok(Ok(found)) => return found,
+                Ok(Err(e)) if is_not_up(&e) && Instant::now() + RETRY_PAUSE < deadline => {
+                    sleep(RETRY_PAUSE).await;
+                }
+                Ok(Err(e)) => return Err(self.unusable(e)),
+                Err(elapsed) => return Err(self.unusable(elapsed)),
+            }
+        }
+    }
+
+    async fn try_open(&self) -> Result<Result<(String, Durability), OpenError>, RedisError> {
+        let mut connection = connect(&self.client, redis::AsyncConnectionConfig::new()).await?;
+        if let Some(why) = unfit(&hello(&mut connection).await?) {
+            return Ok(Err(OpenError::Unfit { address: self.shown.clone(), why }));
+        }
+        let candidate = format!("{APPLICATION} {VERSION} {}", Uuid::new_v4());
+        let (state, text): (String, String) = scripts::OPEN
+            .key(self.version_key())
+            .arg(candidate)
+            .invoke_async(&mut connection)
+            .await?;
+        if state == "rights" {
+            return Ok(Err(OpenError::Rights { address: self.shown.clone(), missing: text }));
+        }
+        match version(&text).filter(|_| state == "found") {
+            Some(VERSION) => Ok(Ok((text, durability(&mut connection).await))),
+            Some(found) if found > VERSION => {
+                let (address, prefix) = (self.shown.clone(), self.prefix.clone());
+                Ok(Err(OpenError::Newer { address, prefix, found }))
+            }
+            _ => {
+                let (address, prefix) = (self.shown.clone(), self.prefix.clone());
+                Ok(Err(OpenError::Foreign { address, prefix }))
+            }
+        }
+    }
+
+    pub(super) fn unusable(&self, source: impl Error + Send + Sync + 'static) -> OpenError {
+        OpenError::Unusable { address: self.shown.clone(), source: source.into() }
+    }
+}
+
+fn client(url: &RedisUrl, root_certificate: Option<&[u8]>) -> Result<Client, RedisError> {
+    let info = url.info.clone();
+    if !url.encrypted {
+        return Client::open(info);
+    }
+    // TLS panics where a program's crates bring two providers and nobody has chosen one.
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    }
+    let Some(root) = root_certificate else { return Client::open(info) };
+    let certificates = TlsCertificates { client_tls: None, root_cert: Some(root.to_owned()) };
+    Client::build_with_tls(info, certificates)
+}
+
+/// What the server says of itself; every user may ask.
+pub(super) fn hello_command() -> redis::Cmd {
+    redis::cmd("HELLO")
+}
+
+async fn hello(
+    connection: &mut MultiplexedConnection,
+) -> Result<HashMap<String, Value>, RedisError> {
+    hello_command().query_async(connection).await
+}
+
+/// Why a server can't be used, if so.
+pub(super) fn unfit(hello: &HashMap<String, Value>) -> Option<String> {
+    let told = |name| match hello.get(name) {
+        Some(Value::BulkString(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
+        Some(Value::SimpleString(text)) => text.clone(),
+        _ => String::new(),
+    };
+    let version = told("version");
+    let major: Option<u32> = version.split('.').next().and_then(|major| major.parse().ok());
+    if major.is_none_or(|major| major < OLDEST) {
+        return Some(format!("has version {version}; it takes {OLDEST}.0 or newer"));
+    }
+    if told("mode") == "cluster" {
+        return Some("is a cluster; it takes a standalone server".to_owned());
+    }
+    (told("role") != "master").then(|| "is a replica; it takes the primary".to_owned())
+}
+
+/// The number in a version that has exactly our form.
+fn version(text: &str) -> Option<u32> {
+    let mut parts = text.split(' ');
+    let (name, number, id) = (parts.next()?, parts.next()?, parts.next()?);
+    let parsed: u32 = number.parse().ok()?;
+    let ours = name == APPLICATION
+        && parts.next().is_none()
+        && parsed > 0
+        && parsed.to_string() == number
+        && id.parse::<Uuid>().is_ok();
+    ours.then_some(parsed)
+}
+
+async fn durability(connection: &mut MultiplexedConnection) -> Durability {
+    let mut ask = async |section| -> Option<String> {
+        redis::cmd("INFO").arg(section).query_async(connection).await.ok()
+    };
+    let persistence = ask("persistence").await;
+    let memory = ask("memory").await;
+    Durability {
+        append_only: told(persistence.as_deref(), "aof_enabled:").map(|value| value == "1"),
+        evicts: told(memory.as_deref(), "maxmemory_policy:")
+            // The others pass over keys without a time to live, which ours all are.
+            .map(|policy| policy != "noeviction" && !policy.starts_with("volatile-")),
+    }
+}
+
+fn told<'a>(info: Option<&'a str>, name: &str) -> Option<&'a str> {
+    info?.lines().find_map(|line| line.strip_prefix(name)).map(str::trim_end)
+}
+
+/// Whether the server may still be starting.
+fn is_not_up(error: &RedisError) -> bool {
+    error.is_connection_refusal() || error.kind() == ErrorKind::Server(ServerErrorKind::BusyLoading)
+}

@@ -1,0 +1,165 @@
+use async_trait::async_trait;
+use tokio::time::Instant;
+
+use super::{
+    RedisStore,
+    keys::{self, digest_of, event_text, place_text},
+    row::{Fields, micros},
+    scripts,
+};
+use crate::{
+    apikey::{KeyAction, KeyEvent, KeyRecord},
+    domain::{Actor, KeyId, Timestamp},
+    error::StoreError,
+    store::{
+        KeyPage, KeyPosition, KeyQuery, KeyRegistry, Rotation,
+        stored::{bad, parsed},
+    },
+};
+
+/// How many keys are looked through for one page.
+const MOST_LOOKED_THROUGH: usize = 10_000;
+/// How many of them by one script: Redis does nothing else meanwhile.
+const LOOKED_THROUGH_AT_ONCE: usize = 1_000;
+/// From so many bytes on, a page ends.
+const MOST_BYTES: usize = 4 << 20;
+/// How many keys are purged by one script.
+const PURGED_AT_ONCE: u32 = 500;
+
+#[async_trait]
+impl KeyRegistry for RedisStore {
+    // Pages and histories go with the writes, so that none stands in front of a lookup.
+    async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
+        let deadline = self.write_deadline();
+        let limit = query.limit as usize;
+        let mut page = KeyPage { keys: Vec::new(), next: query.after.clone() };
+        let (mut looked_through, mut bytes) = (0, 0);
+        while looked_through < MOST_LOOKED_THROUGH && bytes < MOST_BYTES {
+            // One more than asked for tells whether another page follows.
+            let wanted = limit + 1 - page.keys.len();
+            let part = self.part(query, page.next.as_ref(), wanted, deadline).await?;
+            looked_through += part.looked_through;
+            bytes += part.bytes;
+            page.keys.extend(part.keys);
+            page.next = part.next;
+            if page.keys.len() > limit {
+                page.keys.truncate(limit);
+                page.next = page.keys.last().map(KeyPosition::of);
+                break;
+            }
+            if page.next.is_none() {
+                break;
+            }
+        }
+        Ok(page)
+    }
+
+    async fn history(&self, id: &KeyId, limit: u32) -> Result<Vec<KeyEvent>, StoreError> {
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let mut call = self.call(&scripts::HISTORY);
+        call.arg(id.as_str()).arg(limit);
+        let lines: Vec<String> = self.write(&call).await?;
+        lines.iter().map(|line| event(line)).collect()
+    }
+
+    async fn rotate(
+        &self,
+        id: &KeyId,
+        rotation: &Rotation,
+        by: &Actor,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let Rotation { old, new, display } = rotation;
+        let mut call = self.call(&scripts::ROTATE);
+        call.arg(id.as_str()).arg(old.as_bytes()).arg(new.as_bytes()).arg(display);
+        call.arg(event_text(&KeyEvent::new(KeyAction::Rotated, by, at)));
+        let rotated: bool = self.write(&call).await?;
+        if rotated {
+            self.tell(&[*old, *new]);
+        }
+        Ok(rotated)
+    }
+
+    async fn touch(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
+        if uses.is_empty() {
+            return Ok(());
+        }
+        let mut call = self.call(&scripts::TOUCH);
+        for (id, used_at) in uses {
+            call.arg(id.as_str()).arg(used_at.as_micros());
+        }
+        self.write(&call).await
+    }
+
+    async fn purge_keys(&self, before: Timestamp, limit: u32) -> Result<u32, StoreError> {
+        let mut removed = 0;
+        while removed < limit {
+            let most = PURGED_AT_ONCE.min(limit - removed);
+            let mut call = self.call(&scripts::PURGE_KEYS);
+            call.arg(before.as_micros()).arg(most);
+            let (count, digests): (u32, Vec<Vec<u8>>) = self.write(&call).await?;
+            let digests =
+                digests.iter().map(|bytes| digest_of(bytes)).collect::<Result<Vec<_>, _>>()?;
+            self.tell(&digests);
+            removed += count;
+            if count < most {
+                break;
+            }
+        }
+        Ok(removed)
+    }
+}
+
+/// What one look through the listing has found.
+struct Part {
+    keys: Vec<KeyRecord>,
+    /// Where it stopped; `None` where nothing follows.
+    next: Option<KeyPosition>,
+    looked_through: usize,
+    bytes: usize,
+}
+
+impl RedisStore {
+    async fn part(
+        &self,
+        query: &KeyQuery,
+        after: Option<&KeyPosition>,
+        wanted: usize,
+        deadline: Instant,
+    ) -> Result<Part, StoreError> {
+        let mut call = self.call(&scripts::LIST);
+        call.arg(query.kind.as_str());
+        call.arg(after.map_or_else(|| "+".to_owned(), |place| format!("({}", place_text(place))));
+        call.arg(keys::micros_if_any(query.in_force_at));
+        call.arg(wanted).arg(LOOKED_THROUGH_AT_ONCE).arg(MOST_BYTES);
+        let (looked_through, last, found): (usize, String, Vec<Vec<Vec<u8>>>) =
+            self.write_until(&call, deadline).await?;
+        Ok(Part {
+            looked_through,
+            bytes: found.iter().flatten().map(Vec::len).sum(),
+            next: if last.is_empty() { None } else { Some(place(&last)?) },
+            keys: found
+                .into_iter()
+                .map(|fields| keys::record(&Fields::new(fields)))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+fn place(text: &str) -> Result<KeyPosition, StoreError> {
+    let (instant, id) = text.split_at_checked(16).ok_or_else(|| bad("place"))?;
+    let bits = u64::from_str_radix(instant, 16).map_err(|_| bad("place"))?;
+    let created_at = Timestamp::from_micros((bits ^ (1 << 63)).cast_signed());
+    Ok(KeyPosition { created_at, id: parsed(id, "place")? })
+}
+
+fn event(line: &str) -> Result<KeyEvent, StoreError> {
+    let mut parts = line.splitn(3, ' ');
+    let (Some(action), Some(at), Some(by)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err(bad("event"));
+    };
+    let by: Actor = parsed(by, "actor")?;
+    Ok(KeyEvent::new(parsed(action, "action")?, &by, micros(at, "at")?))
+}

@@ -1,0 +1,243 @@
+use key0_auth::{
+    apikey::KeyDigest,
+    store::{Change, ChangeListener, KeyRegistry, Rotation},
+};
+
+use super::*;
+use crate::store_kit::{Ear, new_digest};
+
+/// Longer than a look can be away.
+const A_LOOK: Duration = Duration::from_millis(1_200);
+
+fn middle(mut times: Vec<Duration>) -> (Duration, Duration) {
+    times.sort();
+    (times[times.len() / 2], *times.last().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_instances_hear_of_every_change_in_no_time() {
+    let Some(ours) = Ours::new() else { return };
+    let (one, two) = (ours.open().await, ours.open().await);
+    let ear = Ear::on(&two);
+    let mut times = Vec::new();
+    for _ in 0..50 {
+        let mut record = payment_key();
+        one.insert(&record, &Actor::host()).await.unwrap();
+        eventually("the new key", || ear.heard_of(record.digest)).await;
+        ear.forget();
+        let rotation =
+            Rotation { old: record.digest, new: new_digest(), display: "ak_new…".to_owned() };
+        assert!(one.rotate(&record.id, &rotation, &Actor::host(), at(1)).await.unwrap());
+        eventually("the rotation", || ear.heard_of(rotation.old) && ear.heard_of(rotation.new))
+            .await;
+        record.digest = rotation.new;
+        ear.forget();
+        one.revoke(&record.id, &Actor::host(), at(1)).await.unwrap().unwrap();
+        times.push(eventually("the revocation", || ear.heard_of(record.digest)).await);
+    }
+    assert!(!ear.heard(Change::All));
+    let (median, longest) = middle(times);
+    println!("a revocation is heard elsewhere: median {median:?}, longest {longest:?}");
+    assert!(median < Duration::from_millis(200), "{median:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sql_by_hand_reaches_the_listeners() {
+    let Some(ours) = Ours::new() else { return };
+    let store = ours.open().await;
+    let mut raw = ours.raw().await;
+    // The hand that writes it need not know of the schema.
+    run(&mut raw, "SET search_path = pg_catalog").await;
+    let table = format!("{}.keys", ours.schema.name);
+    let (used, revoked, deleted) = (payment_key(), integrator_key(), integrator_key());
+    for record in [&used, &revoked, &deleted] {
+        store.insert(record, &Actor::host()).await.unwrap();
+    }
+    tokio::time::sleep(A_LOOK).await;
+    let ear = Ear::on(&store);
+    run(&mut raw, &format!("UPDATE {table} SET last_used_at = 7 WHERE id = '{}'", used.id)).await;
+    run(&mut raw, &format!("UPDATE {table} SET label = label WHERE id = '{}'", used.id)).await;
+    run(&mut raw, &format!("UPDATE {table} SET revoked_at = 7 WHERE id = '{}'", revoked.id)).await;
+    let took = eventually("the revocation", || ear.heard_of(revoked.digest)).await;
+    println!("a revocation by hand is heard after {took:?}");
+    run(&mut raw, &format!("DELETE FROM {table} WHERE id = '{}'", deleted.id)).await;
+    eventually("the removal", || ear.heard_of(deleted.digest)).await;
+    assert!(!ear.heard_of(used.digest), "its use is no news");
+    assert!(!ear.heard(Change::All));
+    assert_eq!(store.find(&deleted.digest).await.unwrap(), None);
+    run(&mut raw, &format!("TRUNCATE {table}")).await;
+    eventually("the emptying", || ear.heard(Change::All)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_logged_and_not_told_is_seen_by_the_next_look() {
+    let Some(ours) = Ours::new() else { return };
+    let store = ours.open().await;
+    let ear = Ear::on(&store);
+    let mut raw = ours.raw().await;
+    // A row of the log without a notification: as if that was lost.
+    run(&mut raw, "INSERT INTO key_changes (digest) VALUES (decode(repeat('01', 32), 'hex'))")
+        .await;
+    let digest = KeyDigest::from_bytes([1; 32]);
+    let took = eventually("the change", || ear.heard_of(digest)).await;
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    ear.forget();
+    tokio::time::sleep(2 * A_LOOK).await;
+    assert!(!ear.heard_of(digest) && !ear.heard(Change::All), "it is told once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_is_committed_after_later_ones_is_seen() {
+    let Some(ours) = Ours::new() else { return };
+    let store = ours.open().await;
+    let (early, late) = (payment_key(), payment_key());
+    for record in [&early, &late] {
+        store.insert(record, &Actor::host()).await.unwrap();
+    }
+    tokio::time::sleep(A_LOOK).await;
+    let ear = Ear::on(&store);
+    let mut raw = ours.raw().await;
+    let revoke =
+        |id: &key0_auth::domain::KeyId| format!("UPDATE keys SET revoked_at = 7 WHERE id = '{id}'");
+    // Its row of the log is the first, and the last to be seen; nobody says so.
+    run(&mut raw, "BEGIN; ALTER TABLE keys DISABLE TRIGGER keys_updated").await;
+    run(&mut raw, "COMMIT; BEGIN").await;
+    let logged = format!(
+        "INSERT INTO key_changes (digest) SELECT digest FROM keys WHERE id = '{}'",
+        early.id
+    );
+    run(&mut raw, &logged).await;
+    let mut other = ours.raw().await;
+    run(&mut other, &revoke(&late.id)).await;
+    let logged = format!(
+        "INSERT INTO key_changes (digest) SELECT digest FROM keys WHERE id = '{}'",
+        late.id
+    );
+    run(&mut other, &logged).await;
+    eventually("the later one", || ear.heard_of(late.digest)).await;
+    tokio::time::sleep(A_LOOK).await;
+    assert!(!ear.heard_of(early.digest));
+    run(&mut raw, "COMMIT").await;
+    eventually("the early one", || ear.heard_of(early.digest)).await;
+    assert!(!ear.heard(Change::All));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_whose_connection_is_cut_takes_anything_for_changed() {
+    let Some(ours) = Ours::new() else { return };
+    let store = ours.open().await;
+    let record = payment_key();
+    store.insert(&record, &Actor::host()).await.unwrap();
+    let mut raw = ours.raw().await;
+    let ear = Ear::on(&store);
+    let mut times = Vec::new();
+    for _ in 0..5 {
+        ear.forget();
+        ours.terminate_connections(&mut raw).await;
+        times.push(eventually("all", || ear.heard(Change::All)).await);
+        assert_eq!(store.find(&record.digest).await.unwrap(), Some(record.clone()));
+    }
+    let (median, longest) = middle(times);
+    println!("a cut listener is back: median {median:?}, longest {longest:?}");
+    ear.forget();
+    run(&mut raw, "UPDATE keys SET revoked_at = 7").await;
+    eventually("the revocation", || ear.heard_of(record.digest)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_can_not_be_understood_stands_for_anything_and_ends_nothing() {
+    let Some(ours) = Ours::new() else { return };
+    let store = ours.open().await;
+    let ear = Ear::on(&store);
+    let mut raw = ours.raw().await;
+    for digest in ["'\\x0102'", "NULL"] {
+        ear.forget();
+        run(&mut raw, &format!("INSERT INTO key_changes (digest) VALUES ({digest})")).await;
+        eventually("all", || ear.heard(Change::All)).await;
+    }
+    ear.forget();
+    run(
+        &mut raw,
+        "INSERT INTO key_changes (digest)
+         SELECT decode(repeat('02', 32), 'hex') FROM generate_series(1, 1001)",
+    )
+    .await;
+    eventually("all", || ear.heard(Change::All)).await;
+    ear.forget();
+    let record = payment_key();
+    store.insert(&record, &Actor::host()).await.unwrap();
+    tokio::time::sleep(A_LOOK).await;
+    assert!(!ear.heard(Change::All));
+}
+
+/// As `pg_dump` brings it: the numbers of transactions are those of another server.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_from_another_server_hides_nothing_and_is_no_news() {
+    let Some(ours) = Ours::new() else { return };
+    drop(ours.open().await);
+    let mut raw = ours.raw().await;
+    run(
+        &mut raw,
+        "INSERT INTO key_changes (xid, digest)
+         SELECT (xid::text)::xid8, decode(repeat('03', 32), 'hex')
+         FROM generate_series(900000000000, 900000002000) AS xid;
+         INSERT INTO key_changes (xid, digest) VALUES ('3', decode(repeat('03', 32), 'hex'))",
+    )
+    .await;
+    let store = ours.open().await;
+    let ear = Ear::on(&store);
+    tokio::time::sleep(2 * A_LOOK).await;
+    assert!(!ear.heard(Change::All) && !ear.heard_of(KeyDigest::from_bytes([3; 32])));
+    let record = payment_key();
+    store.insert(&record, &Actor::host()).await.unwrap();
+    ear.forget();
+    run(&mut raw, "UPDATE keys SET revoked_at = 7").await;
+    eventually("the revocation", || ear.heard_of(record.digest)).await;
+    assert!(!ear.heard(Change::All));
+}
+
+#[derive(Debug)]
+struct Panics;
+
+impl ChangeListener for Panics {
+    fn changed(&self, _: Change) {
+        panic!("this listener is no good");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_that_panics_keeps_nobody_else_from_hearing() {
+    let Some(ours) = Ours::new() else { return };
+    let store = ours.open().await;
+    let bad = std::sync::Arc::new(Panics);
+    let listener: std::sync::Weak<Panics> = std::sync::Arc::downgrade(&bad);
+    store.subscribe(listener);
+    let ear = Ear::on(&store);
+    let record = payment_key();
+    store.insert(&record, &Actor::host()).await.expect_err("not everybody heard of it");
+    assert!(ear.heard_of(record.digest));
+    drop(bad);
+    tokio::time::sleep(A_LOOK).await;
+    ear.forget();
+    let mut raw = ours.raw().await;
+    run(&mut raw, "UPDATE keys SET revoked_at = 7").await;
+    eventually("the revocation", || ear.heard_of(record.digest)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_clone_to_go_ends_what_runs_for_it() {
+    let Some(ours) = Ours::new() else { return };
+    let mut raw = ours.raw().await;
+    let store = ours.open().await;
+    let clone = store.clone();
+    store.ping().await.unwrap();
+    drop(store);
+    clone.ping().await.unwrap();
+    assert!(ours.connections(&mut raw).await >= 2);
+    drop(clone);
+    let began = Instant::now();
+    while ours.connections(&mut raw).await > 0 {
+        assert!(began.elapsed() < PATIENCE, "connections are left");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

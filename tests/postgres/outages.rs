@@ -1,0 +1,146 @@
+use key0_auth::store::{Change, PaymentStore};
+
+use super::*;
+use crate::{
+    servers::proxy::Proxy,
+    store_kit::{Ear, challenge, claim, new_digest},
+};
+
+/// Within it every read has failed.
+const TOLD: Duration = Duration::from_millis(600);
+/// Within it everything works again.
+const BACK: Duration = Duration::from_secs(2);
+
+async fn fails_in_time(store: &PostgresStore) -> Duration {
+    let digest = new_digest();
+    let reads: Vec<_> = (0..100)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let began = Instant::now();
+                store.find(&digest).await.expect_err("there is no server");
+                began.elapsed()
+            })
+        })
+        .collect();
+    let mut longest = Duration::ZERO;
+    for read in reads {
+        longest = longest.max(read.await.unwrap());
+    }
+    assert!(longest < TOLD, "{longest:?}");
+    store.ping().await.expect_err("it is not ready");
+    longest
+}
+
+async fn comes_back(store: &PostgresStore, ear: &Ear, since: Instant) {
+    while store.ping().await.is_err() {
+        assert!(since.elapsed() < BACK, "it does not come back");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let reads = since.elapsed();
+    let record = payment_key();
+    store.insert(&record, &Actor::host()).await.unwrap();
+    let writes = since.elapsed();
+    assert_eq!(store.find(&record.digest).await.unwrap(), Some(record));
+    eventually("anything may have changed", || ear.heard(Change::All)).await;
+    let news = since.elapsed();
+    println!("back after: reads {reads:?}, writes {writes:?}, news {news:?}");
+    assert!(writes < BACK && news < Duration::from_secs(3), "{writes:?}, {news:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stops_dies_or_hangs_and_comes_back() {
+    let Some(server) = Postgres::start() else { return };
+    let options = PostgresOptions::new().write_timeout(Duration::from_millis(1_500));
+    let store = options.open(&server.url()).await.unwrap();
+    let ear = Ear::on(&store);
+    let kept = payment_key();
+    store.insert(&kept, &Actor::host()).await.unwrap();
+    store.revoke(&kept.id, &Actor::host(), at(1)).await.unwrap().unwrap();
+
+    for (what, end) in [("stopped", Postgres::stop as fn(&Postgres)), ("killed", Postgres::kill_9)]
+    {
+        ear.forget();
+        end(&server);
+        let longest = fails_in_time(&store).await;
+        println!("{what}: reads fail within {longest:?}");
+        let began = Instant::now();
+        let written = store.begin_issuance(&claim(challenge("c"), "0x1"), at(0)).await;
+        written.expect_err("there is no server");
+        assert!(began.elapsed() < Duration::from_secs(2));
+        server.start_again();
+        comes_back(&store, &ear, Instant::now()).await;
+        let found = store.find(&kept.digest).await.unwrap().unwrap();
+        assert_eq!(found.revoked_at, Some(at(1)), "what was acknowledged is there");
+    }
+
+    ear.forget();
+    server.hang();
+    let longest = fails_in_time(&store).await;
+    println!("hung: reads fail within {longest:?}");
+    // Long enough for the feed to find out.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    fails_in_time(&store).await;
+    server.resume();
+    comes_back(&store, &ear, Instant::now()).await;
+    let mut raw = PgConnection::connect(&server.url()).await.unwrap();
+    // What was given up must be gone, and with it its connections.
+    let began = Instant::now();
+    loop {
+        let connections: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_stat_activity
+             WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()",
+        )
+        .fetch_one(&mut raw)
+        .await
+        .unwrap();
+        if connections <= 8 {
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(5), "{connections} connections");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+
+    // Set to be read only, as a primary that is demoted.
+    run(&mut raw, "ALTER SYSTEM SET default_transaction_read_only = on").await;
+    run(&mut raw, "SELECT pg_reload_conf()").await;
+    let began = Instant::now();
+    while store.ping().await.is_ok() {
+        assert!(began.elapsed() < PATIENCE, "it still says that it is ready");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(store.find(&kept.digest).await.unwrap().is_some(), "reads go on");
+    store.insert(&payment_key(), &Actor::host()).await.expect_err("it can't be written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_that_is_lost_comes_back() {
+    let Some(server) = Postgres::start() else { return };
+    let proxy = Proxy::to(server.address());
+    let url = server.url_through(proxy.port());
+    let options = PostgresOptions::new().write_timeout(Duration::from_millis(1_500));
+    let store = options.open(&url).await.unwrap();
+    let ear = Ear::on(&store);
+    let before = proxy.taken();
+    for restore in [Proxy::restore as fn(&Proxy), |proxy| {
+        // What was cut off is never heard of again.
+        proxy.cut();
+        proxy.restore();
+    }] {
+        ear.forget();
+        proxy.stall();
+        let longest = fails_in_time(&store).await;
+        println!("cut off: reads fail within {longest:?}");
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        restore(&proxy);
+        comes_back(&store, &ear, Instant::now()).await;
+    }
+    proxy.refuse();
+    ear.forget();
+    fails_in_time(&store).await;
+    proxy.restore();
+    comes_back(&store, &ear, Instant::now()).await;
+    let taken = proxy.taken() - before;
+    println!("{taken} connections were made in the meantime");
+    assert!(taken < 200, "{taken}");
+}

@@ -1,0 +1,53 @@
+//! What only the Redis engine does.
+
+#![cfg(all(feature = "redis", unix))]
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
+
+#[cfg(feature = "backend")]
+#[path = "../process/mod.rs"]
+mod process;
+#[path = "../servers/mod.rs"]
+mod servers;
+#[allow(dead_code, unused_macros)]
+#[path = "../store_kit/mod.rs"]
+mod store_kit;
+
+#[cfg(feature = "sqlite")]
+mod alike;
+#[cfg(feature = "backend")]
+mod backend;
+mod listing;
+mod news;
+mod opening;
+mod outage;
+
+use std::time::{Duration, Instant};
+
+use key0_auth::{
+    KeyStore, RedisStore,
+    apikey::KeyRecord,
+    domain::Actor,
+    error::StoreError,
+    store::{KeyQuery, KeyRegistry, PaymentStore, RedisOptions},
+};
+
+/// A store on this server, with the usual prefix and a poll that only the tests of it speed up.
+async fn open(url: &str) -> RedisStore {
+    RedisStore::open(url).await.unwrap()
+}
+
+async fn add(store: &RedisStore) -> KeyRecord {
+    let record = store_kit::integrator_key();
+    store.insert(&record, &Actor::host()).await.unwrap();
+    record
+}
+
+/// Waits until something holds, without standing in the way of the runtime.
+async fn comes_about(mut holds: impl AsyncFnMut() -> bool) -> Duration {
+    let began = Instant::now();
+    while !holds().await {
+        assert!(began.elapsed() < servers::PATIENCE, "it never comes about");
+        tokio::time::sleep(servers::GLANCE).await;
+    }
+    began.elapsed()
+}
