@@ -117,6 +117,33 @@ async fn a_server_that_is_not_there_is_told_after_a_while() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_connection_is_as_safe_as_the_url_asks_for() {
+    let Some(server) = Postgres::start() else { return };
+    let options = PostgresOptions::new().open_timeout(Duration::from_secs(2));
+    let open = async |mode: &str| options.open(&format!("{}?sslmode={mode}", server.url())).await;
+    open("require").await.expect_err("the server speaks no TLS");
+    let Some(certificate) = server.certify() else { return };
+    server.stop();
+    server.start_again();
+    let store = open("require").await.unwrap();
+    let record = payment_key();
+    store.insert(&record, &Actor::host()).await.unwrap();
+    let mut raw = PgConnection::connect(&server.url()).await.unwrap();
+    let bare: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+         WHERE NOT ssl AND backend_type = 'client backend' AND pid <> pg_backend_pid()",
+    )
+    .fetch_one(&mut raw)
+    .await
+    .unwrap();
+    assert_eq!(bare, 0);
+    open("verify-full").await.expect_err("nobody knows the certificate");
+    let known = format!("verify-full&sslrootcert={}", certificate.display());
+    let store = open(&known).await.unwrap();
+    assert_eq!(store.find(&record.digest).await.unwrap(), Some(record));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_store_shows_where_it_is_and_no_password() {
     let Some(ours) = Ours::new() else { return };
     let shown = format!("{:?}", ours.open().await);

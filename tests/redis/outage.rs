@@ -306,6 +306,10 @@ async fn a_connection_to_what_became_a_replica_is_given_up() {
         store.insert(&payment_key(), &Actor::host()).await.unwrap_err();
     }
     assert_eq!(proxy.taken(), before + 2);
+    for _ in 0..3 {
+        store.ping().await.unwrap_err();
+    }
+    assert_eq!(proxy.taken(), before + 5, "with the first read's, which was not made before");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -164,6 +164,28 @@ impl Postgres {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
 
+    /// Runs it with TLS from the next start on, under a certificate that nobody has signed but
+    /// itself. Says where that is; nothing where openssl is not installed.
+    pub fn certify(&self) -> Option<PathBuf> {
+        let Some(openssl) = super::program("openssl", &[]) else {
+            skip("openssl is not installed");
+            return None;
+        };
+        let data = self.folder.join("data");
+        let made = Owner::command(self.owner, &openssl)
+            .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"])
+            .args(["-subj", "/CN=key0 test", "-addext", "subjectAltName=IP:127.0.0.1"])
+            .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+            .args(["-keyout", "server.key", "-out", "server.crt"])
+            .current_dir(&data)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        fs::write(data.join("postgresql.auto.conf"), "ssl = on\n").unwrap();
+        Some(data.join("server.crt"))
+    }
+
     /// Stops it in order: open transactions are undone.
     pub fn stop(&self) {
         let mut child = self.child.lock().unwrap().take().expect("it runs");

@@ -122,6 +122,11 @@ impl Link {
         }
     }
 
+    /// The connection leads to the wrong server: the next call makes another.
+    pub(super) fn give_up(&self) {
+        self.state().connection = None;
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

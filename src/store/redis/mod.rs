@@ -205,7 +205,9 @@ impl RedisStore {
         let () = self.shared.reads.invoke(&self.call(&scripts::PROBE), deadline).await?;
         let hello: HashMap<String, Value> =
             self.shared.reads.query(&open::hello_command(), deadline).await?;
-        open::unfit(&hello).map_or(Ok(()), |why| Err(StoreError::unavailable(why)))
+        let Some(why) = open::unfit(&hello) else { return Ok(()) };
+        self.shared.reads.give_up();
+        Err(StoreError::unavailable(why))
     }
 }
 
