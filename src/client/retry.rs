@@ -1,9 +1,14 @@
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use jiff::civil::DateTime;
 
 use super::error::{Error, ErrorKind};
 use crate::domain::Timestamp;
+
+/// A date of HTTP, and the two forms that it had before (RFC 9110, section 5.6.7).
+const DATE_FORMS: [&str; 3] =
+    ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
 
 /// How often, for how long and after which pauses a call is sent again.
 #[derive(Debug, Clone)]
@@ -90,8 +95,9 @@ pub(super) fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
         // More digits than a number has are a very long time too.
         return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
     }
-    let date = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
-    Some(Timestamp::from_micros(date.as_microsecond()).since(now))
+    let date = DATE_FORMS.iter().find_map(|form| DateTime::strptime(form, value).ok())?;
+    let seconds = date.duration_since(DateTime::constant(1970, 1, 1, 0, 0, 0, 0)).as_secs();
+    Some(Timestamp::from_seconds(seconds).since(now))
 }
 
 #[cfg(test)]
@@ -106,8 +112,8 @@ mod tests {
             attempts,
             timeout: FOREVER,
             deadline: FOREVER,
-            first_pause: 10Duration::ZERO,
-            longest_pause: 40Duration::ZERO,
+            first_pause: 100 * MS,
+            longest_pause: 400 * MS,
             jitter_seed: Some(7),
         }
     }
@@ -143,7 +149,7 @@ mod tests {
         let asked = Duration::from_secs(3);
         let pause = Pauses::new(&policy(2)).next(&refused(429, Some(asked)), FOREVER);
         let pause = pause.expect("an attempt is left");
-        assert!(pause >= asked + 10Duration::ZERO && pause < asked + 20Duration::ZERO, "{pause:?}");
+        assert!(pause >= asked + 100 * MS && pause < asked + 200 * MS, "{pause:?}");
     }
 
     #[test]
@@ -159,7 +165,11 @@ mod tests {
     fn extreme_policies_do_not_panic() {
         let extreme = RetryPolicy { first_pause: FOREVER, longest_pause: FOREVER, ..policy(9) };
         assert!(pauses(&extreme).len() <= 8);
-        let none = RetryPolicy { first_pause: Duration::ZERO, longest_pause: Duration::ZERO, ..policy(u32::MAX) };
+        let none = RetryPolicy {
+            first_pause: Duration::ZERO,
+            longest_pause: Duration::ZERO,
+            ..policy(u32::MAX)
+        };
         let mut without = Pauses::new(&none);
         assert_eq!(without.next(&refused(503, None), MS), Some(Duration::ZERO));
     }
@@ -177,13 +187,17 @@ mod tests {
             ("Sun, 06 Nov 1994 08:49:37 GMT", Some(seconds(0))),
             ("Sun, 06 Nov 1994 08:50:37 GMT", Some(seconds(60))),
             ("Sun, 06 Nov 1994 08:48:37 GMT", Some(seconds(0))),
-            ("Fri, 31 Dec 9999 00:00:00 GMT", Some(seconds(252_618_102_623 - 86_400 + 1))),
+            ("Sunday, 06-Nov-94 08:50:37 GMT", Some(seconds(60))),
+            ("Sun Nov  6 08:50:37 1994", Some(seconds(60))),
+            ("Fri, 31 Dec 9999 23:59:59 GMT", Some(seconds(252_618_189_022))),
             ("", None),
             ("-1", None),
             ("+1", None),
             ("1.5", None),
             ("soon", None),
             ("Sun, 06 Nov 1994", None),
+            ("Sun, 06 Nov 1994 08:49:37 CET", None),
+            ("Sun, 31 Feb 1994 08:49:37 GMT", None),
             ("1994-11-06T08:49:37Z", None),
         ] {
             assert_eq!(retry_after(value, now), expected, "{value}");
