@@ -57,6 +57,9 @@ pub mod domain;
 pub mod error;
 #[cfg(any(feature = "tower", feature = "actix"))]
 mod gate;
+#[cfg(feature = "idempotency")]
+#[cfg_attr(docsrs, doc(cfg(feature = "idempotency")))]
+pub mod idempotency;
 mod policy;
 pub mod store;
 #[cfg(feature = "testing")]
@@ -67,6 +70,9 @@ pub mod token;
 #[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
 pub mod tower;
 
+#[cfg(all(feature = "tower", feature = "idempotency"))]
+#[cfg_attr(docsrs, doc(cfg(all(feature = "tower", feature = "idempotency"))))]
+pub use crate::tower::idempotency::IdempotencyLayer;
 #[cfg(feature = "tower")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
 pub use crate::tower::{internal::InternalAuthLayer, layer::AuthLayer};

@@ -66,6 +66,8 @@
 mod body;
 mod extract;
 mod fallback;
+#[cfg(feature = "idempotency")]
+mod idempotency;
 mod internal;
 mod keys;
 mod refusal;
@@ -74,6 +76,9 @@ mod routes;
 mod service;
 mod transform;
 
+#[cfg(feature = "idempotency")]
+#[cfg_attr(docsrs, doc(cfg(feature = "idempotency")))]
+pub use idempotency::{IdempotencyMiddleware, IdempotencyService};
 pub use internal::{dangerous_issue_token, dangerous_payment_received, internal_routes};
 pub use keys::{dangerous_keys_routes, keys_routes};
 pub use routes::Routes;

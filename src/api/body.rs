@@ -103,7 +103,7 @@ pub(crate) fn empty_or_judged<B: AsRef<[u8]>>(
 }
 
 /// The refusal of a body that ended too early, or that was none.
-#[cfg(any(feature = "axum", feature = "actix"))]
+#[cfg(any(feature = "axum", feature = "actix", all(feature = "tower", feature = "idempotency")))]
 pub(crate) fn broken_off() -> Rejection {
     invalid("The request body could not be read to its end")
 }

@@ -9,9 +9,15 @@ mod issue_token;
 mod keys;
 mod payment_received;
 
+#[cfg(any(
+    feature = "axum",
+    feature = "actix",
+    all(feature = "tower", feature = "idempotency")
+))]
+pub(crate) use body::broken_off;
 pub use body::{MAX_BODY_BYTES, Reply, check_media_type};
 #[cfg(any(feature = "axum", feature = "actix"))]
-pub(crate) use body::{broken_off, check_length, empty_or_judged};
+pub(crate) use body::{check_length, empty_or_judged};
 pub use issuance::{Decision, HookError, IssuanceHook, IssuanceRequest, OwnCredential, Terms};
 pub use issue_token::IssueToken;
 pub use keys::{KeysApi, Operator};

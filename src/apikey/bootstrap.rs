@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use sha2::{Digest, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
@@ -22,10 +22,12 @@ struct BootstrapKey {
 }
 
 /// Whose key one of them is; the id is for logs.
-#[derive(Debug)]
 pub(crate) struct BootstrapHolder {
     pub(crate) id: KeyId,
     pub(crate) role: Role,
+    /// Of the key itself, as the id is that of another key when the list is another one. Not to be
+    /// shown.
+    pub(crate) mark: [u8; 16],
 }
 
 impl BootstrapKeys {
@@ -42,7 +44,8 @@ impl BootstrapKeys {
             Ok(id) => id,
             Err(_) => unreachable!("a role's name and a number make an id"),
         };
-        self.keys.push(BootstrapKey { holder: Arc::new(BootstrapHolder { id, role }), secret });
+        let holder = Arc::new(BootstrapHolder { id, role, mark: mark(&secret) });
+        self.keys.push(BootstrapKey { holder, secret });
         self
     }
 
@@ -63,6 +66,26 @@ impl BootstrapKeys {
             found.conditional_assign(&place, key.secret.digest().ct_eq(&digest));
         }
         if found == none { None } else { self.keys.get(found as usize).map(|key| &key.holder) }
+    }
+}
+
+/// Tells one key from another, and nothing of the key.
+fn mark(secret: &Secret) -> [u8; 16] {
+    let digest = Sha256::new()
+        .chain_update(b"key0-auth bootstrap key mark\0")
+        .chain_update(secret.digest())
+        .finalize();
+    let mut mark = [0; 16];
+    mark.copy_from_slice(&digest[..16]);
+    mark
+}
+
+impl fmt::Debug for BootstrapHolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BootstrapHolder")
+            .field("id", &self.id)
+            .field("role", &self.role)
+            .finish_non_exhaustive()
     }
 }
 

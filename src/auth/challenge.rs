@@ -126,8 +126,10 @@ fn terms(kind: RejectionKind) -> Terms {
         Kind::NotForSale => (UNPROCESSABLE, "not_for_sale", Silent),
         Kind::IssuanceInProgress => (UNAVAILABLE, "issuance_in_progress", Silent),
         Kind::KeyNotRotatable => (CONFLICT, "key_not_rotatable", Silent),
+        Kind::InvalidIdempotencyKey => (BAD_REQUEST, "invalid_request", Silent),
         Kind::IdempotencyKeyReused => (UNPROCESSABLE, "idempotency_key_reused", Silent),
         Kind::IdempotencyInProgress => (CONFLICT, "idempotency_in_progress", Silent),
+        Kind::IdempotencyResponseNotKept => (CONFLICT, "idempotency_response_not_kept", Silent),
         Kind::Timeout => ((408, "Request Timeout"), "request_timeout", Silent),
         Kind::Internal => ((500, "Internal Server Error"), "internal_error", Silent),
     };

@@ -1,12 +1,16 @@
 use std::{fmt, sync::Arc};
 
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
 use super::fallback::FallbackGrant;
 use crate::{
     apikey::{BootstrapHolder, Grant, KeyRecord},
     domain::{Action, Claims, KeyId, Permissions, PlanId, ResourceId, Role, Timestamp},
 };
+
+/// The longest subject of a fallback that stands in a lasting id as it is.
+const MAX_SUBJECT_BYTES: usize = 256;
 
 /// Who is asking: a proof that a credential was judged and found good.
 ///
@@ -76,6 +80,28 @@ impl Identity {
             Proof::Key(record) => record.id.as_str(),
             Proof::Bootstrap(holder) => holder.id.as_str(),
             Proof::Fallback(grant) => grant.subject(),
+        }
+    }
+
+    /// Who it is, for rows and scopes of the application's own: the same over restarts and for
+    /// every credential of one purchase or one key, and another one for everybody else. Not to be
+    /// shown: for a bootstrap key it is made of the key, whose place in the list may change.
+    pub fn lasting_id(&self) -> String {
+        match &self.0 {
+            // Ids have no spaces.
+            Proof::Token(claims) => {
+                format!("token {} {}", claims.challenge_id(), claims.request_id())
+            }
+            Proof::Key(record) => format!("key {}", record.id),
+            Proof::Bootstrap(holder) => format!("bootstrap {}", hex(&holder.mark)),
+            Proof::Fallback(grant) => {
+                let subject = grant.subject();
+                if subject.len() <= MAX_SUBJECT_BYTES && !subject.contains(char::is_control) {
+                    format!("fallback {subject}")
+                } else {
+                    format!("fallback-sha256 {}", hex(&Sha256::digest(subject)))
+                }
+            }
         }
     }
 
@@ -180,6 +206,10 @@ impl Identity {
             Proof::Bootstrap(_) | Proof::Fallback(_) => None,
         }
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl fmt::Debug for Identity {

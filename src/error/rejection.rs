@@ -61,10 +61,14 @@ pub enum RejectionKind {
     IssuanceInProgress,
     /// The key can't get another secret: of the wrong kind, or over.
     KeyNotRotatable,
+    /// An idempotency key that can't be read, was sent twice, or is missing where one is demanded.
+    InvalidIdempotencyKey,
     /// An idempotency key was used before with another request.
     IdempotencyKeyReused,
     /// The first request with this idempotency key is still running.
     IdempotencyInProgress,
+    /// The request with this idempotency key has run, but its response was too large to be kept.
+    IdempotencyResponseNotKept,
     /// The request took longer than the server allows.
     Timeout,
     /// A fault of the server.
@@ -93,8 +97,14 @@ impl RejectionKind {
             Self::NotForSale => "This resource and plan are not for sale",
             Self::IssuanceInProgress => "The credential is being issued by another request",
             Self::KeyNotRotatable => "Only the key of a minter or a reader in force can be rotated",
+            Self::InvalidIdempotencyKey => {
+                "The Idempotency-Key header must be 1 to 255 visible ASCII characters"
+            }
             Self::IdempotencyKeyReused => "This idempotency key was used with another request",
             Self::IdempotencyInProgress => "A request with this idempotency key is still running",
+            Self::IdempotencyResponseNotKept => {
+                "This request was carried out, but its response was too large to be kept"
+            }
             Self::Timeout => "The request took too long",
             Self::Internal => "The server could not handle the request",
         }

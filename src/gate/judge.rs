@@ -91,6 +91,8 @@ impl<H> Gate<H> {
         request.treat_headers(|name| treatment(name, X_API_KEY));
         // Whoever put it there judged the request by other rules than ours.
         request.remove::<Identity>();
+        #[cfg(feature = "idempotency")]
+        request.insert(super::form::InForm::of(&self.validator));
 
         match judgement {
             None => Verdict::Pass,

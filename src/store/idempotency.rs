@@ -11,7 +11,11 @@ use crate::{domain::Timestamp, error::StoreError};
 #[async_trait]
 pub trait IdempotencyStore: fmt::Debug + Send + Sync + 'static {
     /// Claims a slot. One whose answer is past its time, or whose lease ran out without an answer,
-    /// counts as free.
+    /// counts as free. So does one whose lease ends later than
+    /// [`LONGEST_WAIT`](super::LONGEST_WAIT) from now.
+    ///
+    /// A slot that this very lease holds stays claimed, from now on until the lease's end: that is
+    /// how a lease is renewed.
     ///
     /// # Errors
     ///
@@ -44,7 +48,7 @@ pub trait IdempotencyStore: fmt::Debug + Send + Sync + 'static {
     /// Fails when the store can't tell; then the slot is free when the lease runs out.
     async fn release_request(&self, slot: &Slot, lease: &Lease) -> Result<(), StoreError>;
 
-    /// Removes up to `limit` slots that count as free at `now`, and says how many.
+    /// Removes up to `limit` slots whose time, or whose lease, is over at `now`, and says how many.
     ///
     /// # Errors
     ///

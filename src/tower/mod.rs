@@ -49,6 +49,8 @@
 
 mod body;
 mod future;
+#[cfg(feature = "idempotency")]
+pub(crate) mod idempotency;
 pub(crate) mod internal;
 pub(crate) mod layer;
 pub(crate) mod refusal;
@@ -57,5 +59,8 @@ mod service;
 
 pub use body::ResponseBody;
 pub use future::{InternalResponseFuture, ResponseFuture};
+#[cfg(feature = "idempotency")]
+#[cfg_attr(docsrs, doc(cfg(feature = "idempotency")))]
+pub use idempotency::{IdempotencyBody, IdempotencyFuture, IdempotencyService};
 pub use internal::InternalAuthService;
 pub use service::AuthService;

@@ -8,6 +8,7 @@ mod demo;
 mod house;
 mod keys;
 mod logging;
+mod partner;
 mod routes;
 mod server;
 mod socket;

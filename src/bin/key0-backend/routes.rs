@@ -1,4 +1,5 @@
-//! What is served: two protected resources, the internal endpoints, the keys API, health.
+//! What is served: two protected resources, the internal endpoints, the keys API, the partner API,
+//! health.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +17,7 @@ use key0_auth::{
     api::{HandlerError, IssueToken, KeysApi, PaymentHandler, PaymentReceived},
     axum as key0_axum,
     domain::{Clock, MIN_SECRET_BYTES, PlanId, ResourceId, SystemClock},
-    store::{KeyRegistry, KeyUsage, Payment, PaymentStore, SqliteOpenError},
+    store::{KeyRegistry, KeyUsage, Payment, PaymentStore},
 };
 use serde::Serialize;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -25,6 +26,8 @@ use crate::{
     config::{Config, Database, IssueTokenAuth},
     house::House,
     logging::Chain,
+    partner::Partner,
+    server::StartError,
 };
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -45,19 +48,24 @@ pub(crate) struct App {
     payment_received: PaymentReceived,
     internal_auth: Arc<InternalAuth>,
     issue_token_auth: IssueTokenAuth,
+    partner: Partner,
 }
 
 impl App {
     /// Opens the store and puts the parts together. Must be called within a runtime.
-    pub(crate) fn open(config: &Config) -> Result<Self, SqliteOpenError> {
+    pub(crate) fn open(config: &Config) -> Result<Self, StartError> {
         match &config.database {
-            Database::Sqlite(path) => Ok(Self::new(config, Arc::new(SqliteStore::open(path)?))),
-            Database::Memory => Ok(Self::new(config, Arc::new(MemoryStore::new()))),
+            Database::Sqlite(path) => Self::new(config, Arc::new(SqliteStore::open(path)?)),
+            Database::Memory => Self::new(config, Arc::new(MemoryStore::new())),
         }
     }
 
-    fn new<S: KeyRegistry + PaymentStore>(config: &Config, store: Arc<S>) -> Self {
+    fn new<S: KeyRegistry + PaymentStore>(
+        config: &Config,
+        store: Arc<S>,
+    ) -> Result<Self, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let partner = Partner::open(&config.database.partner_place(), clock.clone())?;
         let cached = Cached::builder(store.clone(), clock.clone()).time_to_live(config.cache_ttl);
         let cached = match cached.build() {
             Ok(cached) => Arc::new(cached),
@@ -76,7 +84,7 @@ impl App {
             Ok(validator) => validator,
             Err(_) => unreachable!("there are tokens, keys and sources"),
         };
-        Self {
+        Ok(Self {
             validator,
             keys: cached,
             keys_api: KeysApi::new(store.clone(), keys.clone()),
@@ -87,18 +95,19 @@ impl App {
             payment_received: PaymentReceived::with_handler(store, clock, LogPayment),
             internal_auth: config.internal_auth.clone(),
             issue_token_auth: config.issue_token_auth,
-        }
+            partner,
+        })
     }
 
     /// All routes, for one listener.
     pub(crate) fn everything(&self) -> Router {
         let closed = self.internal_routes().merge(self.keys_routes());
-        self.finish(self.health().merge(self.api_routes()).merge(closed))
+        self.finish(self.open_routes().merge(closed))
     }
 
-    /// What agents may reach.
+    /// What agents and partners may reach.
     pub(crate) fn public(&self) -> Router {
-        self.finish(self.health().merge(self.api_routes()))
+        self.finish(self.open_routes())
     }
 
     /// What Key0 and the operator may reach, where they have a listener of their own.
@@ -109,6 +118,16 @@ impl App {
     /// What is to be done besides answering requests.
     pub(crate) fn house(&self) -> House {
         House::new(self.issue_token.clone(), self.keys_api.clone(), self.usage.clone())
+    }
+
+    /// The API for partners, which has work of its own to do.
+    pub(crate) fn partner(&self) -> Partner {
+        self.partner.clone()
+    }
+
+    fn open_routes(&self) -> Router {
+        let validator = self.key_checks.then_some(&self.validator);
+        self.health().merge(self.api_routes()).merge(self.partner.routes(validator))
     }
 
     fn health(&self) -> Router {

@@ -16,7 +16,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{config::Config, logging, routes::App, socket::Socket};
+use crate::{config::Config, logging, partner::OpenError, routes::App, socket::Socket};
 
 /// How long a client may take to send the head of a request, and how long a connection may idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
@@ -36,6 +36,8 @@ const BREATH: Duration = Duration::from_millis(100);
 pub(crate) enum StartError {
     #[error(transparent)]
     Database(#[from] SqliteOpenError),
+    #[error(transparent)]
+    Partner(#[from] OpenError),
     #[error("can't listen on {address}")]
     Listen { address: SocketAddr, source: io::Error },
     #[error("the runtime did not start")]
@@ -48,7 +50,7 @@ impl StartError {
     /// 2 for what the operator can mend in the configuration, else 1.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Database(_) | Self::Listen { .. } => 2,
+            Self::Database(_) | Self::Partner(_) | Self::Listen { .. } => 2,
             Self::Runtime(_) | Self::Signal(_) => 1,
         }
     }
@@ -77,6 +79,7 @@ async fn run(config: Config) -> Result<(), StartError> {
 
     let house = app.house();
     let housekeeping = tokio::spawn(house.clone().keep());
+    let partner = tokio::spawn(app.partner().work());
     let mut listeners = JoinSet::new();
     let routes = if internal.is_some() { app.public() } else { app.everything() };
     listeners.spawn(accept(public, routes, stop.clone()));
@@ -85,6 +88,7 @@ async fn run(config: Config) -> Result<(), StartError> {
     }
     listeners.join_all().await;
     housekeeping.abort();
+    partner.abort();
     house.close().await;
     tracing::info!("stopped");
     Ok(())
@@ -214,6 +218,7 @@ fn announce(config: &Config, public: &TcpListener, internal: Option<&TcpListener
         "protected       /api/photos/{id}  /api/data/{id}".to_owned(),
         "internal paths  /internal/issue-token  /internal/payment-received".to_owned(),
         "operator paths  /keys".to_owned(),
+        "partner paths   /v1/dpp  /v1/imports  /v1/loyalty (the chain is simulated)".to_owned(),
         format!("store           {}", config.database),
     ]);
     lines.extend(config.warnings.iter().map(|warning| format!("WARNING         {warning}")));

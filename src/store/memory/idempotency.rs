@@ -7,7 +7,10 @@ use super::MemoryStore;
 use crate::{
     domain::Timestamp,
     error::StoreError,
-    store::{IdempotencyState, IdempotencyStore, Lease, RequestFingerprint, Slot, StoredResponse},
+    store::{
+        IdempotencyState, IdempotencyStore, Lease, RequestFingerprint, Slot, StoredResponse,
+        is_over,
+    },
 };
 
 #[derive(Default)]
@@ -23,6 +26,15 @@ struct Request {
 enum Stage {
     Running(Uuid),
     Done(StoredResponse),
+}
+
+impl Request {
+    fn is_free(&self, now: Timestamp) -> bool {
+        match self.stage {
+            Stage::Running(_) => is_over(self.free_at, now),
+            Stage::Done(_) => self.free_at <= now,
+        }
+    }
 }
 
 impl Requests {
@@ -45,9 +57,13 @@ impl IdempotencyStore for MemoryStore {
     ) -> Result<IdempotencyState, StoreError> {
         self.with(|state| {
             let requests = &mut state.requests.0;
-            if let Some(request) = requests.get(slot).filter(|request| now < request.free_at) {
+            if let Some(request) = requests.get_mut(slot).filter(|request| !request.is_free(now)) {
                 return Ok(match &request.stage {
                     _ if request.fingerprint != *fingerprint => IdempotencyState::Reused,
+                    Stage::Running(token) if *token == lease.token => {
+                        request.free_at = lease.until;
+                        IdempotencyState::Started
+                    }
                     Stage::Running(_) => IdempotencyState::InProgress { until: request.free_at },
                     Stage::Done(response) => IdempotencyState::Done(response.clone()),
                 });
@@ -87,7 +103,7 @@ impl IdempotencyStore for MemoryStore {
         self.with(|state| {
             let mut removed = 0;
             state.requests.0.retain(|_, request| {
-                let keep = removed == limit || now < request.free_at;
+                let keep = removed == limit || !request.is_free(now);
                 removed += u32::from(!keep);
                 keep
             });

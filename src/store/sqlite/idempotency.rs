@@ -8,7 +8,10 @@ use super::{
 use crate::{
     domain::Timestamp,
     error::StoreError,
-    store::{IdempotencyState, IdempotencyStore, Lease, RequestFingerprint, Slot, StoredResponse},
+    store::{
+        IdempotencyState, IdempotencyStore, LONGEST_WAIT, Lease, RequestFingerprint, Slot,
+        StoredResponse,
+    },
 };
 
 #[async_trait]
@@ -23,12 +26,18 @@ impl IdempotencyStore for SqliteStore {
         let (slot, fingerprint, lease) = (slot.clone(), *fingerprint, lease.clone());
         self.write(move |tx| {
             let mut statement = tx.conn.prepare_cached(
-                "SELECT fingerprint, free_at, lease_token IS NULL, status, headers, body
-                 FROM idempotency WHERE scope = ?1 AND key = ?2 AND free_at > ?3",
+                "SELECT fingerprint, free_at, lease_token, status, headers, body
+                 FROM idempotency WHERE scope = ?1 AND key = ?2 AND free_at > ?3
+                     AND (lease_token IS NULL OR free_at <= ?4)",
             )?;
-            let mut rows = statement.query((&slot.scope, &slot.key, now.as_micros()))?;
+            let longest = now.plus(LONGEST_WAIT);
+            let mut rows =
+                statement.query((&slot.scope, &slot.key, now.as_micros(), longest.as_micros()))?;
             if let Some(row) = rows.next()? {
-                return known(row, &fingerprint);
+                let known = known(row, &fingerprint, &lease)?;
+                if known != IdempotencyState::Started {
+                    return Ok(known);
+                }
             }
             tx.conn
                 .prepare_cached(
@@ -107,11 +116,18 @@ impl IdempotencyStore for SqliteStore {
     }
 }
 
-fn known(row: &Row<'_>, fingerprint: &RequestFingerprint) -> Result<IdempotencyState, Fault> {
+fn known(
+    row: &Row<'_>,
+    fingerprint: &RequestFingerprint,
+    lease: &Lease,
+) -> Result<IdempotencyState, Fault> {
     if RequestFingerprint::from_bytes(row.get(0)?) != *fingerprint {
         return Ok(IdempotencyState::Reused);
     }
-    if !row.get::<_, bool>(2)? {
+    if let Some(token) = row.get::<_, Option<[u8; 16]>>(2)? {
+        if token == *lease.token.as_bytes() {
+            return Ok(IdempotencyState::Started);
+        }
         return Ok(IdempotencyState::InProgress { until: instant(row.get(1)?, "free_at")? });
     }
     let headers: Option<String> = row.get(4)?;

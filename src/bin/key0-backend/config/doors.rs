@@ -39,7 +39,7 @@ impl OpenDoors {
             open("ISSUE_TOKEN_AUTH", "body lets everybody have a key issued", internal);
         }
         if !key_checks {
-            let what = "everybody can make and revoke keys";
+            let what = "everybody can make and revoke keys, and use /v1";
             open("DANGEROUS_DISABLE_KEY_CHECKS", what, all);
         }
     }

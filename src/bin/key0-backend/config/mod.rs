@@ -20,7 +20,7 @@ use self::{
     secrets::Secrets,
     variables::{Variables, invalid, missing},
 };
-use crate::cli::ServeOptions;
+use crate::{cli::ServeOptions, partner::Place};
 
 /// What later versions will understand; asking for it now is a fault, not a wish.
 const NOT_YET: [(&str, &str); 1] = [("KEY0_JWKS_URL", "this version has no JWKS key source")];
@@ -36,7 +36,7 @@ pub(crate) struct Config {
     pub(crate) issue_token_auth: IssueTokenAuth,
     pub(crate) issuance: IssuanceSecrets,
     pub(crate) bootstrap: BootstrapKeys,
-    /// Whether `/keys` asks for a master key.
+    /// Whether `/keys` asks for a master key, and `/v1` for any.
     pub(crate) key_checks: bool,
     pub(crate) database: Database,
     pub(crate) key_ttl: Duration,
@@ -59,6 +59,16 @@ pub(crate) enum IssueTokenAuth {
 pub(crate) enum Database {
     Sqlite(PathBuf),
     Memory,
+}
+
+impl Database {
+    /// Where the tables of the partner API are: with the keys where those are in a SQLite file.
+    pub(crate) fn partner_place(&self) -> Place {
+        match self {
+            Self::Sqlite(path) => Place::Beside(path.clone()),
+            Self::Memory => Place::Memory,
+        }
+    }
 }
 
 impl std::fmt::Display for Database {

@@ -1,0 +1,82 @@
+//! What the routes have in common: reading a request, and answering it.
+
+use axum::{
+    body::Body,
+    extract::{Path, Request, rejection::PathRejection},
+    response::Response,
+};
+use http::{
+    HeaderMap, HeaderValue, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE},
+};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use key0_auth::{Identity, Rejection, RejectionKind, api::check_media_type};
+use sha2::{Digest, Sha256};
+
+use super::{Partner, json::invalid, store::Asked};
+
+/// The id in a path, which may be escaped bytes that are no text.
+pub(super) type IdPath = Result<Path<String>, PathRejection>;
+
+/// A request whose head was found right, and its body.
+pub(super) struct Sent {
+    /// Who sent it under which idempotency key, where there is one.
+    pub(super) asked: Option<Asked>,
+    pub(super) body: Vec<u8>,
+}
+
+/// The id, where it can be that of something.
+pub(super) fn known_id(id: IdPath) -> Option<String> {
+    id.ok().map(|Path(id)| id).filter(|id| is_id(id))
+}
+
+/// 1 to 256 visible ASCII characters.
+pub(super) fn is_id(text: &str) -> bool {
+    (1..=256).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// An answer that no cache keeps.
+pub(super) fn json(status: u16, body: String) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+impl Partner {
+    /// Reads a request: its media type first, then its size, then its body.
+    pub(super) async fn read(&self, request: Request, limit: usize) -> Result<Sent, Rejection> {
+        let (parts, body) = request.into_parts();
+        check_media_type(parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes))?;
+        let body = collect(&parts.headers, body, limit).await?;
+        let identity = parts.extensions.get::<Identity>();
+        let key = parts.headers.get("idempotency-key").and_then(|key| key.to_str().ok());
+        let asked = key.map(|key| Asked {
+            caller: identity.map_or_else(|| "anybody".to_owned(), |one| one.subject().to_owned()),
+            key: key.to_owned(),
+            fingerprint: Sha256::new()
+                .chain_update(parts.method.as_str())
+                .chain_update([0])
+                .chain_update(parts.uri.path())
+                .chain_update([0])
+                .chain_update(&body)
+                .finalize()
+                .into(),
+        });
+        Ok(Sent { asked, body })
+    }
+}
+
+async fn collect(headers: &HeaderMap, body: Body, limit: usize) -> Result<Vec<u8>, Rejection> {
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if length.is_some_and(|length: usize| length > limit) {
+        return Err(RejectionKind::BodyTooLarge.into());
+    }
+    match Limited::new(body, limit).collect().await {
+        Ok(body) => Ok(body.to_bytes().into()),
+        Err(error) if error.is::<LengthLimitError>() => Err(RejectionKind::BodyTooLarge.into()),
+        Err(_) => Err(invalid("The request body could not be read to its end")),
+    }
+}

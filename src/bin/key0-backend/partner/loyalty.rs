@@ -1,0 +1,116 @@
+//! Loyalty points: tiers, accounts that points are minted to, and the orders that did it.
+
+use axum::{
+    extract::{RawQuery, Request, State},
+    response::Response,
+};
+use key0_auth::{Rejection, RejectionKind, api::MAX_BODY_BYTES, domain::Timestamp};
+use serde::Serialize;
+
+use super::{
+    Partner,
+    http::{IdPath, Sent, is_id, json, known_id},
+    json::{Object, invalid},
+    query::Query,
+};
+
+const MAX_NAME: usize = 256;
+
+#[derive(Debug)]
+pub(super) struct NewTier {
+    pub(super) name: String,
+    pub(super) threshold: i64,
+}
+
+/// A tier as it is shown.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Tier {
+    #[serde(skip)]
+    pub(super) arrival: i64,
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) threshold: i64,
+    pub(super) created_at: Timestamp,
+}
+
+/// An order as it is shown.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Order {
+    #[serde(skip)]
+    pub(super) arrival: i64,
+    pub(super) id: String,
+    pub(super) wallet_id: String,
+    pub(super) amount: i64,
+    pub(super) status: String,
+    pub(super) created_at: Timestamp,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Orders {
+    orders: Vec<Order>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Tiers {
+    reward_tiers: Vec<Tier>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
+}
+
+pub(super) async fn mint(
+    State(partner): State<Partner>,
+    account: IdPath,
+    request: Request,
+) -> Result<Response, Rejection> {
+    let nobodys = || Rejection::new(RejectionKind::NotFound).detail("Account not found");
+    let account = known_id(account).ok_or_else(nobodys)?;
+    let Sent { asked, body } = partner.read(request, MAX_BODY_BYTES).await?;
+    let amount = Object::parse(&body)?.integer("amount", 1)?;
+    Ok(json(200, partner.store.mint(asked, account, amount, partner.now()).await?))
+}
+
+pub(super) async fn orders(
+    State(partner): State<Partner>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Rejection> {
+    let query = Query::parse(query.as_deref())?;
+    let account = query.get("walletId").ok_or_else(|| invalid("walletId is required"))?;
+    if !is_id(account) {
+        return Err(invalid("walletId must be 1 to 256 visible ASCII characters"));
+    }
+    let page = query.page()?;
+    let orders = partner.store.orders(account.to_owned(), page).await?;
+    let next_cursor = page.next(orders.last().map(|order| order.arrival), orders.len());
+    let page = Orders { orders, next_cursor };
+    Ok(json(200, serde_json::to_string(&page).unwrap_or_default()))
+}
+
+pub(super) async fn create_tier(
+    State(partner): State<Partner>,
+    request: Request,
+) -> Result<Response, Rejection> {
+    let Sent { asked, body } = partner.read(request, MAX_BODY_BYTES).await?;
+    let mut object = Object::parse(&body)?;
+    let new = NewTier {
+        name: object.text("name", MAX_NAME)?,
+        threshold: object.integer("threshold", 0)?,
+    };
+    Ok(json(201, partner.store.create_tier(asked, new, partner.now()).await?))
+}
+
+pub(super) async fn tiers(
+    State(partner): State<Partner>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Rejection> {
+    let page = Query::parse(query.as_deref())?.page()?;
+    let reward_tiers = partner.store.tiers(page).await?;
+    let next_cursor = page.next(reward_tiers.last().map(|tier| tier.arrival), reward_tiers.len());
+    let page = Tiers { reward_tiers, next_cursor };
+    Ok(json(200, serde_json::to_string(&page).unwrap_or_default()))
+}

@@ -1,0 +1,179 @@
+//! Digital product passports: made as drafts, published, certified by the simulated chain.
+
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use key0_auth::{Rejection, RejectionKind, api::MAX_BODY_BYTES, domain::Timestamp};
+use serde::Serialize;
+
+use super::{
+    Partner,
+    http::{IdPath, Sent, json, known_id},
+    json::{Object, invalid},
+    store::new_id,
+};
+
+const MAX_NAME: usize = 256;
+const MAX_DESCRIPTION: usize = 4_096;
+/// The most ids in one request.
+const MAX_IDS: usize = 1_000;
+const GRANULARITIES: [&str; 3] = ["model", "batch", "item"];
+const STATUSES: [&str; 2] = ["draft", "published"];
+
+/// What a passport is made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct NewPassport {
+    pub(super) granularity: String,
+    pub(super) application: String,
+    pub(super) network: Option<String>,
+    pub(super) model_number: String,
+    pub(super) name: String,
+    pub(super) description: Option<String>,
+}
+
+/// A passport as it is shown.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Passport {
+    pub(super) id: String,
+    pub(super) status: String,
+    pub(super) certification_status: String,
+    pub(super) granularity: String,
+    pub(super) application: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) network: Option<String>,
+    pub(super) model_number: String,
+    pub(super) name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) description: Option<String>,
+    pub(super) created_at: Timestamp,
+    pub(super) updated_at: Timestamp,
+}
+
+/// Which drafts are to be published.
+#[derive(Debug)]
+pub(super) enum Wanted {
+    Ids(Vec<String>),
+    Those(Filter),
+}
+
+/// All that agree with what is given.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Filter {
+    pub(super) application: Option<String>,
+    pub(super) model_number: Option<String>,
+    pub(super) status: Option<String>,
+}
+
+pub(super) async fn create(
+    State(partner): State<Partner>,
+    request: Request,
+) -> Result<Response, Rejection> {
+    let Sent { asked, body } = partner.read(request, MAX_BODY_BYTES).await?;
+    let new = NewPassport::read(&body)?;
+    let answer = partner.store.create_passport(asked, new, partner.now()).await?;
+    Ok(json(201, answer))
+}
+
+pub(super) async fn show(
+    State(partner): State<Partner>,
+    id: IdPath,
+) -> Result<Response, Rejection> {
+    let id = known_id(id).ok_or_else(not_found)?;
+    Ok(json(200, partner.store.passport(id).await?.to_json()))
+}
+
+pub(super) async fn publish(
+    State(partner): State<Partner>,
+    request: Request,
+) -> Result<Response, Rejection> {
+    let Sent { asked, body } = partner.read(request, MAX_BODY_BYTES).await?;
+    let wanted = Wanted::read(&body)?;
+    Ok(json(202, partner.store.publish(asked, wanted, partner.now()).await?))
+}
+
+pub(super) fn not_found() -> Rejection {
+    Rejection::new(RejectionKind::NotFound).detail("Passport not found")
+}
+
+impl NewPassport {
+    /// Reads one, be it a body or a row of an import.
+    pub(super) fn read(text: &[u8]) -> Result<Self, Rejection> {
+        let mut object = Object::parse(text)?;
+        let granularity = object.text("granularity", MAX_NAME);
+        let granularity = granularity.ok().filter(|one| GRANULARITIES.contains(&one.as_str()));
+        Ok(Self {
+            granularity: granularity
+                .ok_or_else(|| invalid("granularity must be model, batch or item"))?,
+            application: object.text("application", MAX_NAME)?,
+            network: object.optional_text("network", MAX_NAME)?,
+            model_number: object.text("modelNumber", MAX_NAME)?,
+            name: object.text("name", MAX_NAME)?,
+            description: object.optional_text("description", MAX_DESCRIPTION)?,
+        })
+    }
+}
+
+impl Passport {
+    pub(super) fn draft(new: NewPassport, now: Timestamp) -> Self {
+        let NewPassport { granularity, application, network, model_number, name, description } =
+            new;
+        Self {
+            id: new_id(),
+            status: "draft".to_owned(),
+            certification_status: "none".to_owned(),
+            granularity,
+            application,
+            network,
+            model_number,
+            name,
+            description,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
+    pub(super) fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+impl Wanted {
+    fn read(body: &[u8]) -> Result<Self, Rejection> {
+        let mut object = Object::parse(body)?;
+        match (object.take("ids"), object.take("filter")) {
+            (Some(ids), None) => {
+                let ids: Option<Vec<String>> = serde_json::from_str(ids.get()).ok();
+                let ids = ids.filter(|ids| (1..=MAX_IDS).contains(&ids.len()));
+                let wrong = || invalid(format!("ids must be a list of 1 to {MAX_IDS} texts"));
+                ids.map(Self::Ids).ok_or_else(wrong)
+            }
+            (None, Some(filter)) => Filter::read(filter.get()).map(Self::Those),
+            _ => Err(invalid("Exactly one of ids and filter is required")),
+        }
+    }
+}
+
+impl Filter {
+    fn read(text: &str) -> Result<Self, Rejection> {
+        if !text.starts_with('{') {
+            return Err(invalid("filter must be an object"));
+        }
+        let mut object = Object::parse(text.as_bytes())?;
+        let filter = Self {
+            application: object.optional_text("application", MAX_NAME)?,
+            model_number: object.optional_text("modelNumber", MAX_NAME)?,
+            status: object.optional_text("status", MAX_NAME)?,
+        };
+        if filter.status.as_deref().is_some_and(|status| !STATUSES.contains(&status)) {
+            return Err(invalid("status must be draft or published"));
+        }
+        // A condition that is misspelt and passed over would publish more than was meant.
+        if !object.is_empty() {
+            let all = "A filter takes application, modelNumber and status, and nothing else";
+            return Err(invalid(all));
+        }
+        Ok(filter)
+    }
+}

@@ -1,0 +1,117 @@
+//! Which part of a list is asked for.
+
+use std::collections::BTreeMap;
+
+use key0_auth::Rejection;
+
+use super::json::invalid;
+
+/// The most lines of one page, and as many as there are where nothing is said.
+const MAX_PAGE: u32 = 10_000;
+
+/// The parameters of a request, decoded.
+pub(super) struct Query(BTreeMap<String, String>);
+
+/// A part of a list, newest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Page {
+    pub(super) limit: u32,
+    /// Only what arrived before this.
+    pub(super) before: i64,
+}
+
+impl Query {
+    pub(super) fn parse(query: Option<&str>) -> Result<Self, Rejection> {
+        let mut parameters = BTreeMap::new();
+        for part in query.unwrap_or_default().split('&').filter(|part| !part.is_empty()) {
+            let (name, value) = part.split_once('=').unwrap_or((part, ""));
+            let (Some(name), Some(value)) = (decode(name), decode(value)) else {
+                return Err(invalid("The query is no text"));
+            };
+            if parameters.insert(name, value).is_some() {
+                return Err(invalid("The query names a parameter twice"));
+            }
+        }
+        Ok(Self(parameters))
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    pub(super) fn page(&self) -> Result<Page, Rejection> {
+        let limit = match self.get("limit") {
+            None => MAX_PAGE,
+            Some(text) => number(text)
+                .and_then(|limit| u32::try_from(limit).ok())
+                .filter(|limit| (1..=MAX_PAGE).contains(limit))
+                .ok_or_else(|| invalid(format!("limit must be a number from 1 to {MAX_PAGE}")))?,
+        };
+        let before = match self.get("cursor") {
+            None => i64::MAX,
+            Some(text) => {
+                number(text).ok_or_else(|| invalid("cursor is not one of this listing"))?
+            }
+        };
+        Ok(Page { limit, before })
+    }
+}
+
+impl Page {
+    /// The cursor of the page after this one, which ended with `last`; nothing where this one was
+    /// not full.
+    pub(super) fn next(self, last: Option<i64>, lines: usize) -> Option<String> {
+        last.filter(|_| lines == self.limit as usize).map(|last| last.to_string())
+    }
+}
+
+fn number(text: &str) -> Option<i64> {
+    text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Undoes the escapes of a query (application/x-www-form-urlencoded).
+fn decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let mut digit = || char::from(rest.next()?).to_digit(16);
+                u8::try_from(digit()? * 16 + digit()?).ok()?
+            }
+            byte => byte,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn parameters_are_decoded_and_stand_once() {
+        let query = Query::parse(Some("walletId=a%2Bb+c&&limit=7&cursor=9&more")).unwrap();
+        assert_eq!(query.get("walletId"), Some("a+b c"));
+        assert_eq!(query.page().unwrap(), Page { limit: 7, before: 9 });
+        let whole = Page { limit: MAX_PAGE, before: i64::MAX };
+        assert_eq!(Query::parse(None).unwrap().page().unwrap(), whole);
+        for bad in ["a=1&a=1", "a=%ff", "a=%", "a=%1", "a=%zz"] {
+            assert!(Query::parse(Some(bad)).is_err(), "{bad}");
+        }
+        for bad in ["limit=0", "limit=10001", "limit=+1", "limit=", "cursor=x", "cursor=-1"] {
+            assert!(Query::parse(Some(bad)).unwrap().page().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_a_full_page_has_a_next_one() {
+        let page = Page { limit: 2, before: i64::MAX };
+        assert_eq!(page.next(Some(5), 2).as_deref(), Some("5"));
+        assert_eq!(page.next(Some(5), 1), None);
+        assert_eq!(page.next(None, 0), None);
+    }
+}

@@ -1,0 +1,83 @@
+use key0_auth::domain::Timestamp;
+use rusqlite::OptionalExtension;
+use serde_json::value::RawValue;
+
+use super::{
+    Asked, Fault, Store,
+    once::Done,
+    passports::{Upsert, upsert},
+};
+use crate::partner::{
+    imports::{Failed, Outcome, not_found},
+    passports::NewPassport,
+};
+
+impl Store {
+    /// Keeps the rows to be imported, a JSON list, and answers with the import's id.
+    pub(crate) async fn queue_import(
+        &self,
+        asked: Option<Asked>,
+        rows: Box<RawValue>,
+        now: Timestamp,
+    ) -> Result<String, Fault> {
+        self.once(asked, now, move |tx| {
+            let id = super::new_id();
+            let sql = "INSERT INTO partner_imports (id, wanted, due_at, created_at)
+                 VALUES (?1, ?2, ?3, ?3)";
+            tx.prepare_cached(sql)?.execute((&id, rows.get(), now.as_micros()))?;
+            let answer = serde_json::json!({ "id": id, "status": "queued" }).to_string();
+            Ok(Done { table: "partner_imports", row: tx.last_insert_rowid(), answer })
+        })
+        .await
+    }
+
+    /// What became of an import, as the body of an answer.
+    pub(crate) async fn import(&self, id: String) -> Result<String, Fault> {
+        self.read(move |conn| {
+            let sql = "SELECT outcome FROM partner_imports WHERE id = ?1";
+            let found: Option<Option<String>> =
+                conn.prepare_cached(sql)?.query_row([&id], |row| row.get(0)).optional()?;
+            match found {
+                None => Err(not_found().into()),
+                Some(Some(outcome)) => Ok(outcome),
+                Some(None) => Ok(serde_json::json!({ "id": id, "status": "queued" }).to_string()),
+            }
+        })
+        .await
+    }
+
+    /// Carries out the import that has waited longest, in one transaction with its outcome:
+    /// whatever ends the process, it is done once. `false` where none waits.
+    pub(crate) async fn carry_out_import(&self, now: Timestamp) -> Result<bool, Fault> {
+        self.write(move |tx| {
+            let sql = "SELECT arrival, id, wanted FROM partner_imports
+                 WHERE due_at <= ?1 ORDER BY due_at, arrival LIMIT 1";
+            let next: Option<(i64, String, String)> = tx
+                .prepare_cached(sql)?
+                .query_row([now.as_micros()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+                .optional()?;
+            let Some((arrival, id, wanted)) = next else { return Ok(false) };
+            let mut outcome = Outcome::new(id);
+            // Rows that were taken in can be read; were they not, the import would fail for ever.
+            let rows: Vec<&RawValue> = serde_json::from_str(&wanted).unwrap_or_default();
+            for (place, row) in rows.into_iter().enumerate() {
+                let mut fail = |message: &str| {
+                    outcome.failed.push(Failed { row: place, message: message.to_owned() });
+                };
+                match NewPassport::read(row.get().as_bytes()) {
+                    Err(rejection) => fail(rejection.message()),
+                    Ok(new) => match upsert(tx, new, now)? {
+                        Upsert::Created => outcome.created += 1,
+                        Upsert::Updated => outcome.updated += 1,
+                        Upsert::Fixed => fail("This passport is published and can't be changed"),
+                    },
+                }
+            }
+            let sql = "UPDATE partner_imports SET wanted = NULL, due_at = NULL, outcome = ?2
+                 WHERE arrival = ?1";
+            tx.prepare_cached(sql)?.execute((arrival, outcome.to_json()))?;
+            Ok(true)
+        })
+        .await
+    }
+}

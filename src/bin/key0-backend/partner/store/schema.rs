@@ -1,0 +1,153 @@
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+
+/// The version of the tables, in a table of its own: `user_version` belongs to the file's owner.
+const VERSION: i64 = 1;
+
+/// The tables whose rows tell by which request they were made, where it had an idempotency key.
+pub(super) const EFFECTS: [&str; 5] = [
+    "partner_orders",
+    "partner_reward_tiers",
+    "partner_passports",
+    "partner_imports",
+    "partner_publications",
+];
+
+/// What a file turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    Current,
+    Newer(i64),
+    Foreign,
+}
+
+/// Makes the tables where they are not there yet.
+pub(super) fn update(conn: &mut Connection, beside: bool) -> rusqlite::Result<Found> {
+    // Looked at without a lock first: nothing is written to a file of another application.
+    if let Some(found) = judge(conn, beside)? {
+        return Ok(found);
+    }
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    if let Some(found) = judge(&tx, beside)? {
+        return Ok(found);
+    }
+    tx.execute_batch(TABLES)?;
+    for table in EFFECTS {
+        // The keys are found by the first, and those that are past their time by the second.
+        tx.execute_batch(&format!(
+            "CREATE UNIQUE INDEX {table}_once ON {table} (caller, idempotency_key)
+                 WHERE caller IS NOT NULL;
+             CREATE INDEX {table}_keyed ON {table} (created_at) WHERE caller IS NOT NULL;"
+        ))?;
+    }
+    tx.execute("INSERT INTO partner_version (version) VALUES (?1)", [VERSION])?;
+    tx.commit()?;
+    Ok(Found::Current)
+}
+
+/// Nothing where the tables are to be made.
+fn judge(conn: &Connection, beside: bool) -> rusqlite::Result<Option<Found>> {
+    let (objects, ours): (i64, bool) = conn.query_row(
+        "SELECT count(*), count(*) FILTER (WHERE name = 'partner_version') FROM sqlite_schema",
+        (),
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    if !ours {
+        return Ok((objects > 0 && !beside).then_some(Found::Foreign));
+    }
+    let version = conn.query_row("SELECT version FROM partner_version", (), |row| row.get(0));
+    Ok(Some(match version.optional()? {
+        Some(version) if version > VERSION => Found::Newer(version),
+        _ => Found::Current,
+    }))
+}
+
+/// Times are microseconds since 1970. `due_at` is when the simulated chain, or the import, has its
+/// turn; it is NULL where nothing is to be done. The four columns from `caller` on are those of
+/// the request that made the row, until its key is forgotten.
+const TABLES: &str = "
+CREATE TABLE partner_version (version INTEGER NOT NULL) STRICT;
+
+CREATE TABLE partner_passports (
+    arrival         INTEGER PRIMARY KEY,
+    id              TEXT NOT NULL UNIQUE,
+    granularity     TEXT NOT NULL,
+    application     TEXT NOT NULL,
+    network         TEXT,
+    model_number    TEXT NOT NULL,
+    name            TEXT NOT NULL,
+    description     TEXT,
+    status          TEXT NOT NULL CHECK (status IN ('draft', 'published')),
+    certification   TEXT NOT NULL CHECK (certification IN ('none', 'pending', 'certified')),
+    due_at          INTEGER,
+    created_at      INTEGER NOT NULL,
+    updated_at      INTEGER NOT NULL,
+    caller          TEXT,
+    idempotency_key TEXT,
+    fingerprint     BLOB,
+    answer          TEXT,
+    UNIQUE (application, model_number)
+) STRICT;
+CREATE INDEX partner_passports_due ON partner_passports (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX partner_passports_drafts ON partner_passports (certification)
+    WHERE certification = 'none';
+
+-- Kept for as long as its key is.
+CREATE TABLE partner_publications (
+    arrival         INTEGER PRIMARY KEY,
+    accepted        INTEGER NOT NULL,
+    created_at      INTEGER NOT NULL,
+    caller          TEXT,
+    idempotency_key TEXT,
+    fingerprint     BLOB,
+    answer          TEXT
+) STRICT;
+
+-- wanted holds the rows until they are done, outcome what became of them.
+CREATE TABLE partner_imports (
+    arrival         INTEGER PRIMARY KEY,
+    id              TEXT NOT NULL UNIQUE,
+    wanted          TEXT,
+    outcome         TEXT,
+    due_at          INTEGER,
+    created_at      INTEGER NOT NULL,
+    caller          TEXT,
+    idempotency_key TEXT,
+    fingerprint     BLOB,
+    answer          TEXT,
+    CHECK ((wanted IS NULL) = (outcome IS NOT NULL))
+) STRICT;
+CREATE INDEX partner_imports_due ON partner_imports (due_at) WHERE due_at IS NOT NULL;
+
+CREATE TABLE partner_reward_tiers (
+    arrival         INTEGER PRIMARY KEY,
+    id              TEXT NOT NULL UNIQUE,
+    name            TEXT NOT NULL,
+    threshold       INTEGER NOT NULL,
+    created_at      INTEGER NOT NULL,
+    caller          TEXT,
+    idempotency_key TEXT,
+    fingerprint     BLOB,
+    answer          TEXT
+) STRICT;
+
+CREATE TABLE partner_accounts (
+    id      TEXT NOT NULL PRIMARY KEY,
+    balance INTEGER NOT NULL CHECK (balance BETWEEN 1 AND 9007199254740991)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE partner_orders (
+    arrival         INTEGER PRIMARY KEY,
+    id              TEXT NOT NULL UNIQUE,
+    account         TEXT NOT NULL,
+    amount          INTEGER NOT NULL CHECK (amount > 0),
+    status          TEXT NOT NULL CHECK (status IN ('pending', 'settled')),
+    due_at          INTEGER,
+    created_at      INTEGER NOT NULL,
+    caller          TEXT,
+    idempotency_key TEXT,
+    fingerprint     BLOB,
+    answer          TEXT
+) STRICT;
+CREATE INDEX partner_orders_of_account ON partner_orders (account, arrival);
+CREATE INDEX partner_orders_due ON partner_orders (due_at) WHERE due_at IS NOT NULL;
+";

@@ -1,0 +1,257 @@
+use std::{fmt, sync::Arc, time::Duration};
+
+use super::{
+    key::{IdempotencyKey, IdempotentRequest},
+    response,
+    run::{Begun, Claim},
+};
+use crate::{
+    Identity, Rejection, RejectionKind,
+    domain::{Clock, SystemClock},
+    error::StoreError,
+    store::{IdempotencyStore, LONGEST_WAIT, RequestFingerprint, Slot},
+};
+
+/// Of whom requests are that nobody judged.
+const ANYBODY: &str = "anybody";
+
+/// How requests with an `Idempotency-Key` are treated: where answers are kept, for how long, and
+/// what is asked of the request. Cheap to clone; a clone with other settings is another one.
+///
+/// ```
+/// use std::{sync::Arc, time::Duration};
+/// use key0_auth::{MemoryStore, idempotency::Idempotency};
+///
+/// let idempotency = Idempotency::new(Arc::new(MemoryStore::new()));
+/// let of_payouts = idempotency.clone().required().keep_for(Duration::from_secs(7 * 24 * 60 * 60));
+/// # let _ = (idempotency, of_payouts);
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Idempotency(Arc<Settings>);
+
+#[derive(Clone)]
+pub(super) struct Settings {
+    pub(super) store: Arc<dyn IdempotencyStore>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) lease: Duration,
+    pub(super) keep_for: Duration,
+    pub(super) store_deadline: Duration,
+    pub(super) max_response_bytes: usize,
+    max_body_bytes: usize,
+    required: bool,
+    json: bool,
+    secret_responses: bool,
+    allow_anonymous: bool,
+}
+
+impl Idempotency {
+    /// Keeps answers in this store for 24 hours.
+    pub fn new(store: Arc<dyn IdempotencyStore>) -> Self {
+        Self(Arc::new(Settings {
+            store,
+            clock: Arc::new(SystemClock),
+            lease: Duration::from_secs(30),
+            keep_for: Duration::from_secs(24 * 60 * 60),
+            store_deadline: Duration::from_secs(2),
+            max_response_bytes: 64 * 1024,
+            max_body_bytes: 64 * 1024,
+            required: false,
+            json: false,
+            secret_responses: false,
+            allow_anonymous: false,
+        }))
+    }
+
+    /// Demands a key: a request without one is a 400. Only where a key means something, so of
+    /// `POST` and `PATCH`.
+    pub fn required(mut self) -> Self {
+        self.settings().required = true;
+        self
+    }
+
+    /// Demands JSON of a request that has a key or needs one: another media type is a 415, before
+    /// anything is said of its size and its key. A route that refuses other media types by itself
+    /// does it after that, and then the refusal is kept under the key.
+    pub fn json(mut self) -> Self {
+        self.settings().json = true;
+        self
+    }
+
+    /// Never stores an answer, as it holds a secret. The key still keeps two requests from running
+    /// at once; a retry runs again and must make the same answer by itself, as
+    /// [`IssueToken`](crate::api::IssueToken) does.
+    ///
+    /// For routes that return a secret at times see [`NotKept`](super::NotKept).
+    pub fn secret_responses(mut self) -> Self {
+        self.settings().secret_responses = true;
+        self
+    }
+
+    /// Sets how long an answer is kept; 24 hours by default.
+    pub fn keep_for(mut self, keep_for: Duration) -> Self {
+        self.settings().keep_for = keep_for;
+        self
+    }
+
+    /// Sets for how long a key stays taken when its run has crashed; 30 seconds by default. Held
+    /// between one second and [`LONGEST_WAIT`]. The middlewares renew it while a handler runs.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.settings().lease = lease.clamp(Duration::from_secs(1), LONGEST_WAIT);
+        self
+    }
+
+    /// Sets how long the store may take before the request is answered with an outage; two
+    /// seconds by default.
+    pub fn store_deadline(mut self, deadline: Duration) -> Self {
+        self.settings().store_deadline = deadline;
+        self
+    }
+
+    /// Sets the largest answer that is kept, headers included, in bytes; 64 KiB by default.
+    pub fn max_response_bytes(mut self, bytes: usize) -> Self {
+        self.settings().max_response_bytes = bytes;
+        self
+    }
+
+    /// Sets the largest body that a request with a key may have, in bytes; 64 KiB by default. It
+    /// is read before the handler runs.
+    pub fn max_body_bytes(mut self, bytes: usize) -> Self {
+        self.settings().max_body_bytes = bytes;
+        self
+    }
+
+    /// Sets where the time comes from; the system's clock by default.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.settings().clock = clock;
+        self
+    }
+
+    /// Takes all requests without an [`Identity`] for those of one caller: anybody can get the
+    /// answer to anybody's request then. For closed networks alone; otherwise such a request is
+    /// answered 500 where it has a key, as the middleware that judges credentials is missing.
+    pub fn dangerous_allow_anonymous(mut self) -> Self {
+        self.settings().allow_anonymous = true;
+        self
+    }
+
+    /// Claims the key for a request, or finds what came of it before. Must run within a tokio
+    /// runtime. The fingerprint is over all that must be the same in a retry.
+    ///
+    /// # Errors
+    ///
+    /// [`IdempotencyKeyReused`](RejectionKind::IdempotencyKeyReused),
+    /// [`IdempotencyInProgress`](RejectionKind::IdempotencyInProgress), or
+    /// [`StoreUnavailable`](RejectionKind::StoreUnavailable): then the request must not run.
+    pub async fn begin(
+        &self,
+        request: &IdempotentRequest,
+        fingerprint: RequestFingerprint,
+    ) -> Result<Begun, Rejection> {
+        let slot = Slot { scope: request.caller().to_owned(), key: request.key().to_owned() };
+        let claim = Claim::new(Arc::clone(&self.0), slot, fingerprint);
+        // A task, as a claim that nobody waits for any more must be given up when it is there.
+        let beginning = tokio::spawn(claim.begin());
+        match tokio::time::timeout(self.0.store_deadline, beginning).await {
+            Ok(Ok(begun)) => begun,
+            Ok(Err(panicked)) => Err(Rejection::new(RejectionKind::Internal).cause(panicked)),
+            Err(elapsed) => Err(Rejection::new(RejectionKind::StoreUnavailable).cause(elapsed)),
+        }
+    }
+
+    /// Removes answers whose time is over, up to `limit`, and says how many. To be called every
+    /// now and then.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store can't.
+    pub async fn purge(&self, limit: u32) -> Result<u32, StoreError> {
+        self.0.store.purge_requests(self.0.clock.now(), limit).await
+    }
+
+    /// Whether a request is of concern at all: by its method, and by whether it has a key.
+    pub fn concerns(&self, method: &str, has_key: bool) -> bool {
+        matches!(method, "POST" | "PATCH") && (has_key || self.0.required)
+    }
+
+    /// The request of this caller under the key in these header values. Where a key is demanded,
+    /// none is a refusal.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidIdempotencyKey`](RejectionKind::InvalidIdempotencyKey) for a key that is missing or
+    /// can't be read, [`Internal`](RejectionKind::Internal) where nobody has judged the caller.
+    pub fn request<'a>(
+        &self,
+        identity: Option<&Identity>,
+        values: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<IdempotentRequest, Rejection> {
+        let key = IdempotencyKey::read(values)?.ok_or_else(|| {
+            Rejection::new(RejectionKind::InvalidIdempotencyKey)
+                .detail("This request needs an Idempotency-Key header")
+        })?;
+        match identity {
+            Some(identity) => Ok(IdempotentRequest::new(identity.lasting_id(), key)),
+            None if self.0.allow_anonymous => Ok(IdempotentRequest::new(ANYBODY, key)),
+            None => Err(nobody()),
+        }
+    }
+
+    /// The fingerprint of a request: over its method, its path with the query, its media type and
+    /// its body.
+    pub fn fingerprint(
+        method: &str,
+        target: &str,
+        content_type: Option<&[u8]>,
+        body: &[u8],
+    ) -> RequestFingerprint {
+        let content_type = content_type.unwrap_or_default();
+        RequestFingerprint::of([method.as_bytes(), target.as_bytes(), content_type, body])
+    }
+
+    /// Whether an answer with this status, which may be a refusal, is an outcome to be told again.
+    pub fn keeps(&self, status: u16, refusal: Option<RejectionKind>) -> bool {
+        !self.0.secret_responses && response::is_outcome(status, refusal)
+    }
+
+    /// The largest body that a request with a key may have, in bytes.
+    pub fn body_limit(&self) -> usize {
+        self.0.max_body_bytes
+    }
+
+    /// The largest answer that is kept, in bytes.
+    pub fn response_limit(&self) -> usize {
+        self.0.max_response_bytes
+    }
+
+    /// Whether JSON is demanded.
+    pub fn takes_json_alone(&self) -> bool {
+        self.0.json
+    }
+
+    fn settings(&mut self) -> &mut Settings {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
+/// The layer is not where it has to be.
+#[derive(Debug, thiserror::Error)]
+#[error("a route with idempotency keys is not behind a middleware that requires a credential")]
+struct NotBehind;
+
+fn nobody() -> Rejection {
+    #[cfg(feature = "tracing")]
+    tracing::error!("{NotBehind}");
+    Rejection::new(RejectionKind::Internal).cause(NotBehind)
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("store", &self.store)
+            .field("lease", &self.lease)
+            .field("keep_for", &self.keep_for)
+            .field("required", &self.required)
+            .finish_non_exhaustive()
+    }
+}

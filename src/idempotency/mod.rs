@@ -1,0 +1,88 @@
+//! Safe retries: a request with an `Idempotency-Key` runs once, and its retries get the answer
+//! that the first one got (draft-ietf-httpapi-idempotency-key-header).
+//!
+//! [`Idempotency`] says how long, how large and for which routes; `IdempotencyLayer` and
+//! `actix::IdempotencyMiddleware` put it around handlers, inside of the middleware that judges the
+//! credential. For other frameworks: [`IdempotencyKey::read`], [`Idempotency::begin`], then
+//! [`Run::complete`].
+//!
+//! # What passes
+//!
+//! - The first `POST` or `PATCH` with a key, while the handler runs in a task of its own: a client
+//!   that hangs up does not stop it, so that its retry finds the answer.
+//! - A request without a key, unless the route [demands](Idempotency::required) one, and every
+//!   other method, whatever its headers say: those are idempotent by themselves.
+//!
+//! # What is answered without the handler
+//!
+//! | request | answer |
+//! |---|---|
+//! | the same one again, within 24 h | what was kept: status, headers, body, and `Idempotent-Replayed: true` |
+//! | the same one, while the first still runs | 409 `idempotency_in_progress`, `Retry-After: 1` |
+//! | the same key with another method, path, query, media type or body | 422 `idempotency_key_reused` |
+//! | a key that is malformed, sent twice, or missing where demanded | 400 `invalid_request` |
+//! | a body over the limit; not JSON where [JSON](Idempotency::json) is demanded | 413; 415 |
+//! | any with a key, while the store can't be reached | 503 `store_unavailable` |
+//!
+//! # What is kept
+//!
+//! Every answer below 500 but 408, 425 and 429, which ask for another try. After one that is not
+//! kept the key is free, and the next request runs. Not kept either are an answer that says
+//! [`NotKept`], one of a route that [returns secrets](Idempotency::secret_responses), and a
+//! handler's own [`IdempotencyKeyReused`](crate::RejectionKind::IdempotencyKeyReused).
+//!
+//! `Set-Cookie`, `Date`, `X-Request-Id` and what belongs to one connection are told to the first
+//! caller alone. An answer [over the limit](Idempotency::max_response_bytes) reaches the first
+//! caller in full, and can't be told again: the request must not run twice, so retries get 409
+//! `idempotency_response_not_kept`.
+//!
+//! # What to mind
+//!
+//! - Keys are the caller's own: two callers with one key don't meet. See
+//!   [`Identity::lasting_id`](crate::Identity::lasting_id).
+//! - A run holds its key by a [lease](Idempotency::lease) that is renewed while the handler runs.
+//!   After a crash the key is free when the lease ends, and a retry runs the handler again:
+//!   whether the first had any effect is known to the application alone, which can write
+//!   [`IdempotentRequest`] into its own rows.
+//! - Where the handler has run and its answer can't be stored, its caller still gets it. Storing
+//!   is tried again for as long as the lease would last.
+//! - Answers are kept as they are. See [`purge`](Idempotency::purge) for when they go.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), key0_auth::Rejection> {
+//! use std::sync::Arc;
+//! use key0_auth::MemoryStore;
+//! use key0_auth::auth::Responder;
+//! use key0_auth::idempotency::{Begun, Idempotency, IdempotencyKey, IdempotentRequest};
+//! use key0_auth::store::{RequestFingerprint, StoredResponse};
+//!
+//! let idempotency = Idempotency::new(Arc::new(MemoryStore::new()));
+//! let Some(key) = IdempotencyKey::read([&b"\"order-1\""[..]])? else { return Ok(()) };
+//! let request = IdempotentRequest::new("the caller", key);
+//! let fingerprint = RequestFingerprint::of([&b"POST"[..], b"/orders", b"a body"]);
+//!
+//! let answer = StoredResponse { status: 201, headers: Vec::new(), body: b"order 1".to_vec() };
+//! if let Begun::Start(run) = idempotency.begin(&request, fingerprint).await? {
+//!     assert!(run.complete(answer.clone(), &Responder::default()).await);
+//! }
+//! let Begun::Replay(replayed) = idempotency.begin(&request, fingerprint).await? else {
+//!     panic!("it has run");
+//! };
+//! assert_eq!(replayed, answer);
+//! # Ok(())
+//! # }
+//! ```
+
+mod config;
+mod key;
+mod response;
+mod run;
+
+pub use config::Idempotency;
+pub use key::{IdempotencyKey, IdempotentRequest};
+pub use response::NotKept;
+pub use run::{Begun, Run};
+
+#[cfg(any(feature = "tower", feature = "actix"))]
+pub(crate) use response::REPLAYED;
