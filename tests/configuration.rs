@@ -540,7 +540,8 @@ fn open_doors_on_public_addresses() {
     }
     // Where no key is asked for, that goes for both listeners.
     let unchecked = Setup::new().set("DANGEROUS_DISABLE_KEY_CHECKS", "true");
-    let (name, what) = ("DANGEROUS_DISABLE_KEY_CHECKS", "everybody can make and revoke keys, and use /v1");
+    let (name, what) =
+        ("DANGEROUS_DISABLE_KEY_CHECKS", "everybody can make and revoke keys, and use /v1");
     let told = fault(name, what, "0.0.0.0");
     for setup in [
         unchecked.clone().set("HOST", "0.0.0.0"),
