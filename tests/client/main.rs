@@ -3,8 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod answers;
+#[cfg(all(feature = "backend", unix))]
+mod backend;
 mod credentials;
 mod polling;
+#[cfg(all(feature = "backend", unix))]
+#[path = "../process/mod.rs"]
+mod process;
 mod retries;
 mod secrets;
 mod server;
