@@ -6,6 +6,7 @@ use std::time::Duration;
 use key0_auth::{
     api::{IssueToken, KeysApi},
     error::StoreError,
+    idempotency::Idempotency,
     store::KeyUsage,
 };
 use tokio::time::MissedTickBehavior;
@@ -28,11 +29,17 @@ pub(crate) struct House {
     issue_token: IssueToken,
     keys: KeysApi,
     usage: KeyUsage,
+    idempotency: Idempotency,
 }
 
 impl House {
-    pub(crate) fn new(issue_token: IssueToken, keys: KeysApi, usage: KeyUsage) -> Self {
-        Self { issue_token, keys, usage }
+    pub(crate) fn new(
+        issue_token: IssueToken,
+        keys: KeysApi,
+        usage: KeyUsage,
+        idempotency: Idempotency,
+    ) -> Self {
+        Self { issue_token, keys, usage, idempotency }
     }
 
     /// Goes round for ever.
@@ -53,6 +60,7 @@ impl House {
         loop {
             report("old nonces were not forgotten", self.forget_nonces().await);
             report("old keys were not purged", self.purge_keys().await);
+            report("old answers were not purged", self.purge_answers().await);
             tokio::time::sleep(ROUND).await;
         }
     }
@@ -78,6 +86,16 @@ impl House {
     async fn purge_keys(&self) -> Result<(), StoreError> {
         for _ in 0..STEPS {
             if self.keys.purge(LIMIT).await? < LIMIT {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(())
+    }
+
+    async fn purge_answers(&self) -> Result<(), StoreError> {
+        for _ in 0..STEPS {
+            if self.idempotency.purge(LIMIT).await? < LIMIT {
                 break;
             }
             tokio::time::sleep(PAUSE).await;

@@ -17,7 +17,7 @@ use key0_auth::{
     api::{HandlerError, IssueToken, KeysApi, PaymentHandler, PaymentReceived},
     axum as key0_axum,
     domain::{Clock, MIN_SECRET_BYTES, PlanId, ResourceId, SystemClock},
-    store::{KeyRegistry, KeyUsage, Payment, PaymentStore},
+    store::{IdempotencyStore, KeyRegistry, KeyUsage, Payment, PaymentStore},
 };
 use serde::Serialize;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -60,12 +60,13 @@ impl App {
         }
     }
 
-    fn new<S: KeyRegistry + PaymentStore>(
+    fn new<S: KeyRegistry + PaymentStore + IdempotencyStore>(
         config: &Config,
         store: Arc<S>,
     ) -> Result<Self, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let partner = Partner::open(&config.database.partner_place(), clock.clone())?;
+        let place = config.database.partner_place();
+        let partner = Partner::open(&place, clock.clone(), store.clone())?;
         let cached = Cached::builder(store.clone(), clock.clone()).time_to_live(config.cache_ttl);
         let cached = match cached.build() {
             Ok(cached) => Arc::new(cached),
@@ -117,7 +118,12 @@ impl App {
 
     /// What is to be done besides answering requests.
     pub(crate) fn house(&self) -> House {
-        House::new(self.issue_token.clone(), self.keys_api.clone(), self.usage.clone())
+        House::new(
+            self.issue_token.clone(),
+            self.keys_api.clone(),
+            self.usage.clone(),
+            self.partner.idempotency().clone(),
+        )
     }
 
     /// The API for partners, which has work of its own to do.

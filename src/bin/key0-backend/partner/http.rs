@@ -10,8 +10,11 @@ use http::{
     header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE},
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use key0_auth::{Identity, Rejection, RejectionKind, api::check_media_type};
-use sha2::{Digest, Sha256};
+use key0_auth::{
+    Rejection, RejectionKind,
+    api::check_media_type,
+    idempotency::{Idempotency, IdempotentRequest},
+};
 
 use super::{Partner, json::invalid, store::Asked};
 
@@ -51,19 +54,19 @@ impl Partner {
         let (parts, body) = request.into_parts();
         check_media_type(parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes))?;
         let body = collect(&parts.headers, body, limit).await?;
-        let identity = parts.extensions.get::<Identity>();
-        let key = parts.headers.get("idempotency-key").and_then(|key| key.to_str().ok());
-        let asked = key.map(|key| Asked {
-            caller: identity.map_or_else(|| "anybody".to_owned(), |one| one.subject().to_owned()),
-            key: key.to_owned(),
-            fingerprint: Sha256::new()
-                .chain_update(parts.method.as_str())
-                .chain_update([0])
-                .chain_update(parts.uri.path())
-                .chain_update([0])
-                .chain_update(&body)
-                .finalize()
-                .into(),
+        let media_type = parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+        let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
+        // The layer around the handler put it there.
+        let asked = parts.extensions.get::<IdempotentRequest>().map(|request| Asked {
+            caller: request.caller().to_owned(),
+            key: request.key().to_owned(),
+            fingerprint: *Idempotency::fingerprint(
+                parts.method.as_str(),
+                target,
+                media_type,
+                &body,
+            )
+            .as_bytes(),
         });
         Ok(Sent { asked, body })
     }

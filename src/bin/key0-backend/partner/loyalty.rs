@@ -2,6 +2,7 @@
 
 use axum::{
     extract::{RawQuery, Request, State},
+    middleware::Next,
     response::Response,
 };
 use key0_auth::{Rejection, RejectionKind, api::MAX_BODY_BYTES, domain::Timestamp};
@@ -63,13 +64,22 @@ struct Tiers {
     next_cursor: Option<String>,
 }
 
+/// Lets no request through whose account can't be one, whatever else is wrong with it.
+pub(super) async fn known_account(
+    account: IdPath,
+    request: Request,
+    next: Next,
+) -> Result<Response, Rejection> {
+    known_id(account).ok_or_else(no_account)?;
+    Ok(next.run(request).await)
+}
+
 pub(super) async fn mint(
     State(partner): State<Partner>,
     account: IdPath,
     request: Request,
 ) -> Result<Response, Rejection> {
-    let nobodys = || Rejection::new(RejectionKind::NotFound).detail("Account not found");
-    let account = known_id(account).ok_or_else(nobodys)?;
+    let account = known_id(account).ok_or_else(no_account)?;
     let Sent { asked, body } = partner.read(request, MAX_BODY_BYTES).await?;
     let amount = Object::parse(&body)?.integer("amount", 1)?;
     Ok(json(200, partner.store.mint(asked, account, amount, partner.now()).await?))
@@ -113,4 +123,8 @@ pub(super) async fn tiers(
     let next_cursor = page.next(reward_tiers.last().map(|tier| tier.arrival), reward_tiers.len());
     let page = Tiers { reward_tiers, next_cursor };
     Ok(json(200, serde_json::to_string(&page).unwrap_or_default()))
+}
+
+fn no_account() -> Rejection {
+    Rejection::new(RejectionKind::NotFound).detail("Account not found")
 }

@@ -13,32 +13,46 @@ mod query;
 mod store;
 mod worker;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
+    middleware::from_fn,
     routing::{MethodRouter, get, post},
 };
 use key0_auth::{
-    AuthLayer, Policy, RejectionKind, Validator,
-    api::KeysApi,
+    AuthLayer, IdempotencyLayer, Policy, RejectionKind, Validator,
+    api::{KeysApi, MAX_BODY_BYTES},
     domain::{Action, Clock, Timestamp},
+    idempotency::Idempotency,
+    store::IdempotencyStore,
 };
 
 use self::store::Store;
 pub(crate) use self::store::{OpenError, Place};
+
+/// How long a key is taken when the server died in the middle of a request. Short, as the effects
+/// here are recognised by their rows: a retry that comes too early does nothing twice.
+const LEASE: Duration = Duration::from_secs(2);
 
 /// The API, put together once. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Partner {
     store: Store,
     clock: Arc<dyn Clock>,
+    idempotency: Idempotency,
 }
 
 impl Partner {
-    /// Opens the tables, or makes them. Blocks: it is meant for the start-up.
-    pub(crate) fn open(place: &Place, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
-        Ok(Self { store: Store::open(place)?, clock })
+    /// Opens the tables, or makes them. Blocks: it is meant for the start-up. The answers to
+    /// requests with an idempotency key are kept in `answers`.
+    pub(crate) fn open(
+        place: &Place,
+        clock: Arc<dyn Clock>,
+        answers: Arc<dyn IdempotencyStore>,
+    ) -> Result<Self, OpenError> {
+        let idempotency = Idempotency::new(answers).clock(clock.clone()).lease(LEASE).json();
+        Ok(Self { store: Store::open(place)?, clock, idempotency })
     }
 
     /// The routes, behind `validator`; without one whoever reaches them may do everything.
@@ -48,22 +62,41 @@ impl Partner {
         let update = |resource| Policy::permission(resource, Action::Update);
         let guard = |route: MethodRouter<Self>, policy: Policy| match validator {
             Some(validator) => {
-                route.route_layer(AuthLayer::new(validator.clone()).policy(policy).wording(wording))
+                let auth = AuthLayer::new(validator.clone()).policy(policy);
+                route.route_layer(auth.wording(wording))
             }
             None => route,
         };
+        let once = |route: MethodRouter<Self>, limit| {
+            let mut idempotency = self.idempotency.clone().max_body_bytes(limit);
+            if validator.is_none() {
+                idempotency = idempotency.dangerous_allow_anonymous();
+            }
+            route.route_layer(IdempotencyLayer::new(idempotency))
+        };
+        let small = |route| once(route, MAX_BODY_BYTES);
+        let import = once(post(imports::create), imports::MAX_IMPORT_BYTES);
+        let mint = small(post(loyalty::mint)).route_layer(from_fn(loyalty::known_account));
         let tiers = guard(get(loyalty::tiers), read("loyalty"))
-            .merge(guard(post(loyalty::create_tier), create("loyalty")));
+            .merge(guard(small(post(loyalty::create_tier)), create("loyalty")));
         Router::new()
-            .route("/v1/dpp/passports", guard(post(passports::create), create("dpp")))
-            .route("/v1/dpp/passports/publish", guard(post(passports::publish), update("dpp")))
+            .route("/v1/dpp/passports", guard(small(post(passports::create)), create("dpp")))
+            .route(
+                "/v1/dpp/passports/publish",
+                guard(small(post(passports::publish)), update("dpp")),
+            )
             .route("/v1/dpp/passports/{id}", guard(get(passports::show), read("dpp")))
-            .route("/v1/imports", guard(post(imports::create), create("dpp").and(update("dpp"))))
+            .route("/v1/imports", guard(import, create("dpp").and(update("dpp"))))
             .route("/v1/imports/{id}", guard(get(imports::show), read("dpp")))
             .route("/v1/loyalty/reward-tiers", tiers)
-            .route("/v1/loyalty/account/{id}/mint", guard(post(loyalty::mint), update("loyalty")))
+            .route("/v1/loyalty/account/{id}/mint", guard(mint, update("loyalty")))
             .route("/v1/loyalty/orders", guard(get(loyalty::orders), read("loyalty")))
             .with_state(self.clone())
+    }
+
+    /// What keeps the answers, to be purged now and then.
+    pub(crate) fn idempotency(&self) -> &Idempotency {
+        &self.idempotency
     }
 
     fn now(&self) -> Timestamp {
