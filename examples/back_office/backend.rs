@@ -113,8 +113,10 @@ fn program() -> Outcome<PathBuf> {
         return Err("this is no example".into());
     };
     let name = if name == "debug" { "dev".as_ref() } else { name };
+    // The example is named too, so that both are built from the same crates, which are there.
     let built = Command::new(cargo.unwrap_or("cargo".into()))
         .args(["build", "--quiet", "--features", "client,backend", "--bin", "key0-backend"])
+        .args(["--example", "back_office"])
         .args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")])
         .arg("--target-dir")
         .arg(target)

@@ -73,10 +73,12 @@ const certified = await waitFor(
 assert.equal(certified.status, "published");
 console.log("ok a passport is certified");
 
+const draft = { ...passport, modelNumber: "chair-2" };
+assert.equal((await call("POST", "/v1/dpp/passports", draft)).status, 201);
 const rows = [
-  { ...passport, name: "Armchair" },
-  { ...passport, modelNumber: "chair-2" },
-  { modelNumber: "chair-3" },
+  { ...draft, name: "Armchair" },
+  { ...draft, modelNumber: "chair-3" },
+  { modelNumber: "chair-4" },
 ];
 const queued = await call("POST", "/v1/imports", { rows });
 assert.deepEqual([queued.status, queued.data.status], [202, "queued"]);
