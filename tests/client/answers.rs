@@ -155,7 +155,7 @@ async fn the_status_of_a_refusal_stands() {
         Reply::Bytes(half),
     ] {
         let server = Server::start([reply]).await;
-        let client = builder(&server).max_answer_bytes(10_000).timeout(500 * MS).build().unwrap();
+        let client = builder(&server).max_answer_bytes(10_000).timeout(1_000 * MS).build().unwrap();
         let error = client.get("/x").send::<Value>().await.unwrap_err();
         assert_eq!((error.kind(), error.status()), (ErrorKind::Refused, Some(403)));
         assert!(error.problem().is_none());

@@ -48,7 +48,7 @@ async fn a_post_keeps_its_key_and_its_bytes() {
     replies.push(Reply::Hang);
     replies.push(refusal(409, "idempotency_in_progress", &[("Retry-After", "0")]));
     let server = Server::start(then_ok(replies)).await;
-    let client = builder(&server).attempts(20).timeout(300 * MS).build().unwrap();
+    let client = builder(&server).attempts(20).timeout(2_000 * MS).build().unwrap();
     let call = client.post("/mint").json(&json!({"amount": 600, "b": 1.5, "a": "é"}));
     assert_eq!(call.send::<Value>().await.unwrap(), json!({"done": true}));
     let seen = server.seen();
@@ -227,11 +227,11 @@ async fn a_delete_whose_answer_was_lost_is_done() {
     ] {
         let gone = refusal(404, "not_found", &[]);
         let server = Server::start([lost.clone(), status(503, &[]), gone.clone()]).await;
-        let client = builder(&server).timeout(500 * MS).build().unwrap();
+        let client = builder(&server).timeout(1_000 * MS).build().unwrap();
         let response = client.delete("/keys/1").response().await.unwrap();
         assert_eq!((response.status(), response.attempts()), (404, 3));
         let server = Server::start([lost, gone]).await;
-        let client = builder(&server).timeout(500 * MS).build().unwrap();
+        let client = builder(&server).timeout(1_000 * MS).build().unwrap();
         client.delete("/keys/1").send::<()>().await.unwrap();
     }
     // Where nothing can have been done, there was nothing to delete.
