@@ -12,6 +12,8 @@
 //! - `AuthLayer` and `InternalAuthLayer` do it for any tower stack (feature `tower`), the module
 //!   `axum` adds extractors and routes (feature `axum`); the module `actix` is all of that for
 //!   actix-web (feature `actix`).
+//! - `IdempotencyLayer` and `actix::IdempotencyMiddleware` run a request with an `Idempotency-Key`
+//!   once and answer its retries, see the module `idempotency` (feature `idempotency`).
 //!
 //! The start without any framework:
 //!
@@ -90,6 +92,12 @@ pub use store::sqlite::SqliteStore;
 pub use store::{cached::Cached, keys::KeyStore, memory::MemoryStore};
 pub use token::validator::AccessTokens;
 
-#[cfg(all(doctest, feature = "axum", feature = "actix", feature = "client"))]
+#[cfg(all(
+    doctest,
+    feature = "axum",
+    feature = "actix",
+    feature = "client",
+    feature = "idempotency"
+))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -6,7 +6,7 @@
 mod cases;
 mod process;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use bytes::Bytes;
 use http::Request;
@@ -18,7 +18,7 @@ use key0_auth::{
 use serde_json::{Value, json};
 
 use self::{
-    cases::{Placeholders, Served, Target, differences, failures, is_own, wire},
+    cases::{Case, Placeholders, Served, Target, differences, failures, failures_of, is_own, wire},
     process::{Backend, Request as RawRequest, Setup},
 };
 
@@ -34,12 +34,87 @@ async fn the_backend_answers_as_the_table_says() {
     assert_none(failures(&target(&setup, &backend).await).await);
 }
 
+/// The partner API, which is the sample's own: a table of its own, `partner.json`.
+fn partner_table() -> Vec<Case> {
+    serde_json::from_str(include_str!("cases/partner.json")).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_partner_api_answers_as_its_table_says() {
+    for database in ["sqlite://key0-backend.db", "sqlite://folder/other.db"] {
+        let setup = configured(Setup::bare()).set("DATABASE_URL", database);
+        std::fs::create_dir_all(setup.path("folder")).unwrap();
+        let backend = setup.start();
+        let file = database.strip_prefix("sqlite://").unwrap();
+        let target = target_at(&setup.path(file), &backend).await;
+        assert_none(failures_of(partner_table(), &target).await);
+        for (status, code, request) in too_large() {
+            let answer = request.send(backend.public);
+            assert_eq!((answer.status, &*answer.member("code")), (status, code));
+        }
+    }
+}
+
+/// Every case tells a backend apart that lets everybody in, or nobody.
+#[tokio::test]
+async fn the_partner_table_can_fail() {
+    struct Fixed(u16);
+    impl Target for Fixed {
+        fn placeholder(&self, _: &str) -> Option<String> {
+            Some("x".into())
+        }
+        async fn send(&self, _: Request<Bytes>) -> http::Response<Bytes> {
+            http::Response::builder().status(self.0).body(Bytes::new()).unwrap()
+        }
+    }
+    let table = partner_table();
+    for status in [200, 401] {
+        let told = failures_of(partner_table(), &Fixed(status)).await;
+        for case in &table {
+            let name = format!("{}: ", case.name);
+            assert!(told.iter().any(|failure| failure.starts_with(&name)), "{name}{status}");
+        }
+    }
+    let names: BTreeSet<_> = table.iter().map(|case| &case.name).collect();
+    assert_eq!(names.len(), table.len());
+    let statuses: BTreeSet<_> = table.iter().map(|case| case.expect.status).collect();
+    let wanted = [200, 201, 202, 400, 401, 403, 404, 405, 409, 415, 422, 503];
+    assert_eq!(statuses, BTreeSet::from(wanted));
+}
+
+/// Bodies over the limit, and what is judged before and after their size.
+fn too_large() -> Vec<(u16, &'static str, RawRequest)> {
+    let mut requests = Vec::new();
+    for (path, limit) in [
+        ("/v1/dpp/passports", 64 * 1024),
+        ("/v1/dpp/passports/publish", 64 * 1024),
+        ("/v1/imports", 1024 * 1024),
+        ("/v1/loyalty/reward-tiers", 64 * 1024),
+        ("/v1/loyalty/account/a/mint", 64 * 1024),
+    ] {
+        let post = |key: &str| RawRequest::new("POST", path).header("x-api-key", key);
+        let typed = |key: &str| post(key).header("content-type", "application/json");
+        let large = || vec![b'{'; limit + 1];
+        requests.extend([
+            (413, "body_too_large", typed(MINTER_KEY).body(large())),
+            (413, "body_too_large", typed(MINTER_KEY).body(large()).chunked()),
+            (413, "body_too_large", typed(MINTER_KEY).header("idempotency-key", "l").body(large())),
+            (400, "invalid_request", typed(MINTER_KEY).body(&large()[1..])),
+            (400, "invalid_request", typed(MINTER_KEY).body(&large()[1..]).chunked()),
+            (415, "unsupported_media_type", post(MINTER_KEY).body(large())),
+            (403, "insufficient_permissions", typed(READ_KEY).body(large())),
+        ]);
+    }
+    requests
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_backend_on_actix_answers_as_the_table_says_and_as_its_twin() {
     let Some(setup) = Setup::example("actix_backend") else { return };
     let setup = configured(setup).set("DATABASE_URL", "sqlite://key0-backend.db");
     let on_actix = setup.start_example();
-    let target_on_actix = target(&setup, &on_actix).await;
+    let mut target_on_actix = target(&setup, &on_actix).await;
+    target_on_actix.without = &["/v1/"];
     assert_none(failures(&target_on_actix).await);
 
     let setup = configured(Setup::bare());
@@ -107,9 +182,13 @@ fn text(value: &Value) -> String {
 
 /// A running backend, and the values that open it.
 async fn target(setup: &Setup, backend: &Backend) -> Served {
+    target_at(&setup.database(), backend).await
+}
+
+async fn target_at(database: &Path, backend: &Backend) -> Served {
     let wire = wire();
     let values = Placeholders(Vec::new());
-    let mut target = Served { address: backend.public, values, lacks: &[], without: &["/v1/"] };
+    let mut target = Served { address: backend.public, values, lacks: &[], without: &[] };
 
     let mut keys = Vec::new();
     for (name, resource, damage) in [
@@ -122,7 +201,7 @@ async fn target(setup: &Setup, backend: &Backend) -> Served {
     ] {
         let key = issue(&target, &text(&wire["internalAuthSecret"]), name, resource).await;
         if let Some(damage) = damage {
-            let database = rusqlite::Connection::open(setup.database()).unwrap();
+            let database = rusqlite::Connection::open(database).unwrap();
             let sql = format!("UPDATE keys SET {damage} WHERE digest = ?1");
             let digest = KeyDigest::of(&key);
             assert_eq!(database.execute(&sql, [digest.as_bytes().as_slice()]).unwrap(), 1);

@@ -1,3 +1,5 @@
+use std::fmt;
+
 use crate::{Rejection, RejectionKind};
 
 /// The longest key, in bytes.
@@ -64,7 +66,7 @@ fn unquote(quoted: &[u8]) -> Option<Vec<u8>> {
 ///
 /// The middlewares put it into the extensions of a request that runs under a key, so that the
 /// handler can write it into rows of its own.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct IdempotentRequest {
     caller: String,
     key: IdempotencyKey,
@@ -86,6 +88,12 @@ impl IdempotentRequest {
     /// The key that the caller chose.
     pub fn key(&self) -> &str {
         self.key.as_str()
+    }
+}
+
+impl fmt::Debug for IdempotentRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IdempotentRequest").field("key", &self.key).finish_non_exhaustive()
     }
 }
 

@@ -40,6 +40,7 @@
 //!
 //! - Keys are the caller's own: two callers with one key don't meet. See
 //!   [`Identity::lasting_id`](crate::Identity::lasting_id).
+//! - One such middleware around a route: a second one would find the key taken by the first.
 //! - A run holds its key by a [lease](Idempotency::lease) that is renewed while the handler runs.
 //!   After a crash the key is free when the lease ends, and a retry runs the handler again:
 //!   whether the first had any effect is known to the application alone, which can write
@@ -55,12 +56,12 @@
 //! use key0_auth::MemoryStore;
 //! use key0_auth::auth::Responder;
 //! use key0_auth::idempotency::{Begun, Idempotency, IdempotencyKey, IdempotentRequest};
-//! use key0_auth::store::{RequestFingerprint, StoredResponse};
+//! use key0_auth::store::StoredResponse;
 //!
 //! let idempotency = Idempotency::new(Arc::new(MemoryStore::new()));
 //! let Some(key) = IdempotencyKey::read([&b"\"order-1\""[..]])? else { return Ok(()) };
 //! let request = IdempotentRequest::new("the caller", key);
-//! let fingerprint = RequestFingerprint::of([&b"POST"[..], b"/orders", b"a body"]);
+//! let fingerprint = Idempotency::fingerprint("POST", "/orders", None, b"a body");
 //!
 //! let answer = StoredResponse { status: 201, headers: Vec::new(), body: b"order 1".to_vec() };
 //! if let Begun::Start(run) = idempotency.begin(&request, fingerprint).await? {

@@ -143,11 +143,16 @@ pub(crate) fn table() -> Vec<Case> {
 
 /// Runs every case that the target can, and tells what went wrong.
 pub(crate) async fn failures(target: &impl Target) -> Vec<String> {
+    failures_of(table(), target).await
+}
+
+/// The same with another table than the one for every adapter.
+pub(crate) async fn failures_of(table: Vec<Case>, target: &impl Target) -> Vec<String> {
     let mut failures = Vec::new();
     let mut lacking = BTreeSet::new();
     let mut ran = 0;
     let values = Values::new();
-    for case in table() {
+    for case in table {
         let mut missing = false;
         for name in case.placeholders() {
             if values.common.contains_key(&name) || target.placeholder(&name).is_some() {
@@ -191,11 +196,17 @@ fn requests(target: &impl Target) -> BTreeMap<String, Request<Bytes>> {
     cases.map(|case| (case.name.clone(), case.request(|text| values.fill(text, target)))).collect()
 }
 
-/// Sends every case to both targets, and tells where their answers differ in a byte.
+/// Sends every case that both targets serve to both, and tells where their answers differ in a
+/// byte.
 pub(crate) async fn differences(one: &impl Target, other: &impl Target) -> Vec<String> {
     let mut differences = Vec::new();
+    let served = |request: &Request<Bytes>| {
+        let mut without = one.without().iter().chain(other.without());
+        !without.any(|prefix| request.uri().path().starts_with(prefix))
+    };
     let mut to_other = requests(other);
-    for (name, request) in requests(one) {
+    to_other.retain(|_, request| served(request));
+    for (name, request) in requests(one).into_iter().filter(|(_, request)| served(request)) {
         let Some(twin) = to_other.remove(&name) else {
             differences.push(format!("{name}: the other can't be asked"));
             continue;

@@ -156,6 +156,8 @@ macro_rules! store_kit {
                     a_lapsed_lease_is_free,
                     a_lost_lease_completes_and_releases_nothing,
                     a_lapsed_lease_that_nobody_took_completes,
+                    a_clock_that_was_set_back_holds_up_no_request,
+                    a_lease_that_holds_a_slot_is_renewed,
                     a_released_slot_is_free,
                     an_answer_can_not_be_released_or_replaced,
                     of_racing_claims_exactly_one_starts,

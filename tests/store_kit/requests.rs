@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use key0_auth::store::{IdempotencyState, Lease, Slot, StoredResponse};
+use key0_auth::store::{IdempotencyState, LONGEST_WAIT, Lease, Slot, StoredResponse};
 
 use super::{Engine, at, fingerprint, lease};
 
@@ -117,6 +117,39 @@ pub async fn a_lapsed_lease_that_nobody_took_completes(engine: Engine) {
     begin(&engine, &self::slot("b", "k"), &lease(900), 500).await;
     assert!(complete(&engine, &slot, &first, 1_000).await);
     let state = begin(&engine, &slot, &lease(900), 501).await;
+    assert_eq!(state, IdempotencyState::Done(response()));
+}
+
+pub async fn a_clock_that_was_set_back_holds_up_no_request(engine: Engine) {
+    let slot = slot("a", "k");
+    let longest = LONGEST_WAIT.as_secs() as i64;
+    begin(&engine, &slot, &lease(100 + longest), 100).await;
+    let state = begin(&engine, &slot, &lease(200), 100).await;
+    assert_eq!(state, IdempotencyState::InProgress { until: at(100 + longest) });
+    let second = lease(200);
+    assert_eq!(begin(&engine, &slot, &second, 99).await, IdempotencyState::Started);
+    assert!(complete(&engine, &slot, &second, 90_000).await);
+    let state = begin(&engine, &slot, &lease(200), 99).await;
+    assert_eq!(state, IdempotencyState::Done(response()), "an answer waits for nobody");
+}
+
+pub async fn a_lease_that_holds_a_slot_is_renewed(engine: Engine) {
+    let slot = slot("a", "k");
+    let first = lease(100);
+    begin(&engine, &slot, &first, 0).await;
+    let renewed = |until| Lease { token: first.token, until: at(until) };
+    assert_eq!(begin(&engine, &slot, &renewed(200), 50).await, IdempotencyState::Started);
+    for now in [100, 199] {
+        let state = begin(&engine, &slot, &lease(500), now).await;
+        assert_eq!(state, IdempotencyState::InProgress { until: at(200) });
+    }
+    let second = lease(300);
+    assert_eq!(begin(&engine, &slot, &second, 200).await, IdempotencyState::Started);
+    let state = begin(&engine, &slot, &renewed(400), 201).await;
+    assert_eq!(state, IdempotencyState::InProgress { until: at(300) }, "it is another's now");
+    assert!(!complete(&engine, &slot, &renewed(400), 1_000).await);
+    assert!(complete(&engine, &slot, &second, 1_000).await);
+    let state = begin(&engine, &slot, &Lease { token: second.token, until: at(500) }, 301).await;
     assert_eq!(state, IdempotencyState::Done(response()));
 }
 

@@ -12,7 +12,7 @@ use crate::idempotency::Idempotency;
 /// Runs a request with an `Idempotency-Key` once, and answers its retries with what it answered.
 /// See the [module](crate::idempotency) for what exactly that means.
 ///
-/// It stands inside of an [`AuthMiddleware`](super::AuthMiddleware), as keys are the caller's own:
+/// It stands inside of an [`AuthMiddleware`](crate::actix::AuthMiddleware), as keys are the caller's own:
 /// the last `wrap` runs first. The handler runs in a local task of its own, so that it needs the
 /// runtime of an actix-web worker.
 ///

@@ -66,6 +66,20 @@ impl Object {
         }
     }
 
+    /// A text of any characters, up to `limit` of them, that may be left out.
+    pub(super) fn optional_prose(
+        &mut self,
+        name: &str,
+        limit: usize,
+    ) -> Result<Option<String>, Rejection> {
+        let fits = |text: &String| text.chars().count() <= limit;
+        let Some(value) = self.take(name) else { return Ok(None) };
+        match serde_json::from_str(value.get()).ok().filter(fits) {
+            Some(text) => Ok(Some(text)),
+            None => Err(invalid(format!("{name} must be a text of up to {limit} characters"))),
+        }
+    }
+
     /// An integer that must be there, from `least` to 2⁵³ − 1. It must be written as one: `600.0`
     /// and `6e2` are refused.
     pub(super) fn integer(&mut self, name: &str, least: i64) -> Result<i64, Rejection> {

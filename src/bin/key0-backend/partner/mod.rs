@@ -3,6 +3,10 @@
 //!
 //! State is real and stored; the chain behind it is simulated: it certifies and settles whatever
 //! it is given a second later.
+//!
+//! A request passes the credential, the permission, and the idempotency key, in layers; then a
+//! handler reads its body, and the store does what is asked in one transaction. What takes longer
+//! the worker does.
 
 mod http;
 mod imports;

@@ -110,7 +110,7 @@ impl NewPassport {
             network: object.optional_text("network", MAX_NAME)?,
             model_number: object.text("modelNumber", MAX_NAME)?,
             name: object.text("name", MAX_NAME)?,
-            description: object.optional_text("description", MAX_DESCRIPTION)?,
+            description: object.optional_prose("description", MAX_DESCRIPTION)?,
         })
     }
 }

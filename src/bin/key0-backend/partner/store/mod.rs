@@ -113,6 +113,7 @@ impl From<Fault> for Rejection {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Refused(rejection) => rejection,
+            bug @ Fault::BrokenOff => Self::new(RejectionKind::Internal).cause(bug),
             outage => Self::new(RejectionKind::StoreUnavailable)
                 .detail("The store can't be reached")
                 .cause(outage),

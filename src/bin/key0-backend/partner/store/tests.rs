@@ -1,1 +1,360 @@
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use key0_auth::SqliteStore;
+use tempfile::TempDir;
+
+use super::*;
+use crate::partner::{
+    passports::{Filter, NewPassport, Wanted},
+    query::Page,
+};
+use key0_auth::domain::Timestamp;
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const ALL: Page = Page { limit: 100, before: i64::MAX };
+
+fn store() -> Store {
+    Store::open(&Place::Memory).unwrap()
+}
+
+fn noon() -> Timestamp {
+    Timestamp::from_seconds(1_795_000_000)
+}
+
+fn later(seconds: u64) -> Timestamp {
+    noon().plus(Duration::from_secs(seconds))
+}
+
+fn asked(key: &str, body: &str) -> Option<Asked> {
+    let mut fingerprint = [0; 32];
+    fingerprint[..body.len()].copy_from_slice(body.as_bytes());
+    Some(Asked { caller: "key 1".to_owned(), key: key.to_owned(), fingerprint })
+}
+
+fn new(model: &str) -> NewPassport {
+    let text = format!(
+        r#"{{"granularity":"item","application":"shop","modelNumber":"{model}","name":"a lamp"}}"#
+    );
+    NewPassport::read(text.as_bytes()).unwrap()
+}
+
+fn refused<T: std::fmt::Debug>(result: Result<T, Fault>) -> RejectionKind {
+    match result.unwrap_err() {
+        Fault::Refused(rejection) => rejection.kind(),
+        other => panic!("{other}"),
+    }
+}
+
+async fn count(store: &Store, sql: &'static str) -> i64 {
+    store.read(move |conn| Ok(conn.query_row(sql, (), |row| row.get(0))?)).await.unwrap()
+}
+
+/// Every effect, under the same key and as if no answer had been kept: a crash comes between.
+#[tokio::test]
+async fn every_effect_is_recognised_by_its_retry() {
+    let rows = || serde_json::value::RawValue::from_string("[{}]".to_owned()).unwrap();
+    for effect in ["mint", "tier", "passport", "import", "publish"] {
+        let store = store();
+        store.create_passport(None, new("before"), noon()).await.unwrap();
+        let run = async |key: &str, body: &str, model: &str, now: Timestamp| {
+            let asked = asked(key, body);
+            match effect {
+                "mint" => store.mint(asked, "wallet".to_owned(), 5, now).await,
+                "tier" => {
+                    let tier =
+                        crate::partner::loyalty::NewTier { name: "gold".into(), threshold: 1 };
+                    store.create_tier(asked, tier, now).await
+                }
+                "passport" => store.create_passport(asked, new(model), now).await,
+                "import" => store.queue_import(asked, rows(), now).await,
+                _ => {
+                    store.create_passport(None, new(model), now).await.ok();
+                    store.publish(asked, Wanted::Those(Filter::default()), now).await
+                }
+            }
+        };
+        let first = run("k", "a", "m1", noon()).await.unwrap();
+        assert_eq!(run("k", "a", "m1", later(9)).await.unwrap(), first, "{effect}");
+        let reused = refused(run("k", "b", "m1", later(9)).await);
+        assert_eq!(reused, RejectionKind::IdempotencyKeyReused, "{effect}");
+        // Another key, and another caller's, is another request.
+        let second = run("other", "a", "m2", later(10)).await.unwrap();
+        assert!(second != first || effect == "publish", "{effect}");
+        // A day later the key is free, whether it was forgotten in the meantime or not.
+        let day = 24 * 60 * 60;
+        assert!(run("k", "b", "m3", later(day - 1)).await.is_err(), "{effect}");
+        run("k", "b", "m3", later(day)).await.unwrap();
+        assert_eq!(refused(run("other", "b", "m4", later(day)).await), reused, "{effect}");
+        let forgotten = store.forget_keys(later(day + 10), 100).await.unwrap();
+        assert_eq!(forgotten, 1, "{effect}");
+        run("other", "b", "m4", later(day + 10)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn one_key_is_for_one_route() {
+    let store = store();
+    store.mint(asked("k", "mint"), "wallet".to_owned(), 5, noon()).await.unwrap();
+    let made = store.create_passport(asked("k", "make"), new("m"), noon()).await;
+    assert_eq!(refused(made), RejectionKind::IdempotencyKeyReused);
+    assert_eq!(count(&store, "SELECT count(*) FROM partner_passports").await, 0);
+}
+
+/// The lookup aside, the index keeps two rows of one key out.
+#[tokio::test]
+async fn the_index_holds_also_without_the_lookup() {
+    let store = store();
+    for n in 0..2 {
+        store.mint(None, "wallet".to_owned(), 5 + n, noon()).await.unwrap();
+    }
+    let both = "UPDATE partner_orders
+        SET caller = 'c', idempotency_key = 'k', fingerprint = x'00', answer = ''";
+    let kept = store.write(move |tx| Ok(tx.execute(both, ())?)).await;
+    assert!(matches!(kept, Err(Fault::Sql(_))), "{kept:?}");
+}
+
+/// However many orders there are, only those with a key that is to be forgotten are looked at.
+#[tokio::test]
+async fn no_table_is_read_whole_to_forget_or_to_find() {
+    let store = store();
+    let of_effects = schema::EFFECTS.map(|table| {
+        (
+            table,
+            "caller IS NOT NULL AND created_at <= 1 LIMIT 9",
+            "caller = 'c' AND idempotency_key = 'k'",
+        )
+    });
+    let due = "due_at <= 1";
+    let others = [
+        ("partner_orders", due, "account = 'a' AND arrival < 9 ORDER BY arrival DESC"),
+        ("partner_passports", due, "application = 'a' AND model_number = 'm'"),
+        ("partner_passports", "certification = 'none'", "id = 'i'"),
+        ("partner_imports", due, "id = 'i'"),
+    ];
+    for (table, one, other) in of_effects.into_iter().chain(others) {
+        for condition in [one, other] {
+            let sql = format!("EXPLAIN QUERY PLAN SELECT arrival FROM {table} WHERE {condition}");
+            let plan: String = store
+                .read(move |conn| Ok(conn.query_row(&sql, (), |row| row.get(3))?))
+                .await
+                .unwrap();
+            assert!(plan.starts_with("SEARCH") && plan.contains("INDEX"), "{table}: {plan}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_balance_ends_where_integers_do() {
+    let store = store();
+    let most = crate::partner::json::MAX_INTEGER;
+    let mint = async |amount| store.mint(None, "wallet".to_owned(), amount, noon()).await;
+    assert_eq!(mint(most - 1).await.unwrap(), r#"{"newamount":9007199254740990}"#);
+    assert_eq!(refused(mint(2).await), RejectionKind::RequestConflict);
+    assert_eq!(mint(1).await.unwrap(), r#"{"newamount":9007199254740991}"#);
+    assert_eq!(refused(mint(1).await), RejectionKind::RequestConflict);
+    assert_eq!(store.orders("wallet".to_owned(), ALL).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn the_chain_takes_its_time_and_no_longer() {
+    let store = store();
+    let made = store.create_passport(None, new("m"), noon()).await.unwrap();
+    let id: serde_json::Value = serde_json::from_str(&made).unwrap();
+    let id = id["id"].as_str().unwrap().to_owned();
+    let those = || Wanted::Those(Filter::default());
+    let publish = async |wanted| store.publish(None, wanted, noon()).await;
+    assert_eq!(publish(those()).await.unwrap(), r#"{"accepted":1}"#);
+    // On its way, and once there: not again.
+    assert_eq!(publish(Wanted::Ids(vec![id.clone()])).await.unwrap(), r#"{"accepted":0}"#);
+    store.mint(None, "wallet".to_owned(), 5, noon()).await.unwrap();
+    assert!(!store.due(noon()).await.unwrap().passports);
+    assert_eq!(store.certify(noon(), 9).await.unwrap(), 0);
+    assert_eq!(store.settle(noon(), 9).await.unwrap(), 0);
+    assert!(store.due(later(1)).await.unwrap().orders);
+    assert_eq!(store.certify(later(1), 9).await.unwrap(), 1);
+    assert_eq!(store.settle(later(1), 9).await.unwrap(), 1);
+    let nothing = due::Due { imports: false, passports: false, orders: false };
+    assert_eq!(store.due(later(99)).await.unwrap(), nothing);
+    let passport = store.passport(id).await.unwrap();
+    assert_eq!((&*passport.status, &*passport.certification_status), ("published", "certified"));
+    assert_eq!(publish(those()).await.unwrap(), r#"{"accepted":0}"#);
+}
+
+#[tokio::test]
+async fn an_unknown_id_publishes_nothing() {
+    let store = store();
+    let made = store.create_passport(None, new("m"), noon()).await.unwrap();
+    let id: serde_json::Value = serde_json::from_str(&made).unwrap();
+    let ids = vec![id["id"].as_str().unwrap().to_owned(), "nobodys".to_owned()];
+    let kind = refused(store.publish(None, Wanted::Ids(ids), noon()).await);
+    assert_eq!(kind, RejectionKind::NotFound);
+    assert!(!store.due(later(99)).await.unwrap().passports);
+}
+
+#[tokio::test]
+async fn pages_go_from_the_newest_to_the_oldest() {
+    let store = store();
+    for amount in 1..=5 {
+        store.mint(None, "wallet".to_owned(), amount, noon()).await.unwrap();
+        store.mint(None, "another".to_owned(), 99, noon()).await.unwrap();
+    }
+    let (mut page, mut amounts) = (Page { limit: 2, ..ALL }, Vec::new());
+    loop {
+        let orders = store.orders("wallet".to_owned(), page).await.unwrap();
+        amounts.extend(orders.iter().map(|order| order.amount));
+        let last = orders.last().map(|order| order.arrival);
+        let Some(next) = page.next(last, orders.len()) else { break };
+        page.before = next.parse().unwrap();
+    }
+    assert_eq!(amounts, [5, 4, 3, 2, 1]);
+}
+
+/// Whoever holds the connection is waited for, but not without an end; what was not begun then
+/// never is.
+#[tokio::test]
+async fn a_table_that_hangs_is_an_outage() {
+    let lane = Lane::new(vec![Connection::open_in_memory().unwrap()], Duration::from_millis(50));
+    let (go_on, held) = std::sync::mpsc::channel::<()>();
+    let holder = tokio::spawn({
+        let lane = lane.clone();
+        async move {
+            lane.run(move |_| {
+                let _ = held.recv();
+                Ok(())
+            })
+            .await
+        }
+    });
+    assert!(matches!(holder.await.unwrap(), Err(Fault::TooSlow(_))));
+    let begun = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let flag = begun.clone();
+    let late = lane.run(move |_| {
+        flag.store(true, std::sync::atomic::Ordering::SeqCst);
+        Ok(())
+    });
+    let late = late.await;
+    assert!(matches!(late, Err(Fault::TooSlow(_))));
+    assert_eq!(Rejection::from(late.unwrap_err()).kind(), RejectionKind::StoreUnavailable);
+    drop(go_on);
+    // A panic gives the connection back, too.
+    let panicked = async || lane.run::<()>(|_| panic!("of the test")).await;
+    while !matches!(panicked().await, Err(Fault::BrokenOff)) {}
+    assert_eq!(Rejection::from(Fault::BrokenOff).kind(), RejectionKind::Internal);
+    assert!(lane.run(|_| Ok(())).await.is_ok());
+    assert!(!begun.load(std::sync::atomic::Ordering::SeqCst));
+}
+
+#[tokio::test]
+async fn the_tables_live_beside_those_of_the_keys() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("both.db");
+    for round in 1..=3_i64 {
+        let keys = SqliteStore::open(&path).unwrap();
+        let partner = Store::open(&Place::Beside(path.clone())).unwrap();
+        partner.mint(None, "wallet".to_owned(), 1, noon()).await.unwrap();
+        assert_eq!(count(&partner, "SELECT count(*) FROM partner_orders").await, round);
+        drop((keys, partner));
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_their_own_is_private_and_shared_by_processes() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("partner.db");
+    let place = Place::File(path.clone());
+    let [one, other] = [Store::open(&place).unwrap(), Store::open(&place).unwrap()];
+    one.mint(None, "wallet".to_owned(), 1, noon()).await.unwrap();
+    let answer = other.mint(None, "wallet".to_owned(), 2, noon()).await.unwrap();
+    assert_eq!(answer, r#"{"newamount":3}"#);
+    #[cfg(unix)]
+    {
+        let metadata = std::fs::metadata(&path).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions());
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}
+
+#[test]
+fn files_of_others_and_of_newer_versions_are_left_alone() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("other.db");
+    let conn = Connection::open(&path).unwrap();
+    conn.execute_batch("CREATE TABLE notes (note TEXT)").unwrap();
+    let opened = Store::open(&Place::File(path.clone()));
+    assert!(matches!(opened, Err(OpenError::Foreign { .. })), "{opened:?}");
+    let tables: i64 =
+        conn.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0)).unwrap();
+    assert_eq!(tables, 1);
+    conn.execute_batch(
+        "CREATE TABLE partner_version (version INTEGER); INSERT INTO partner_version VALUES (2)",
+    )
+    .unwrap();
+    let opened = Store::open(&Place::Beside(path));
+    assert!(matches!(opened, Err(OpenError::Newer { found: 2, .. })), "{opened:?}");
+    // No database at all, and none that can be made.
+    let text = folder.path().join("text");
+    std::fs::write(&text, "no database, whatever its name says it is").unwrap();
+    assert!(Store::open(&Place::File(text)).is_err());
+    assert!(Store::open(&Place::File(folder.path().join("no/such/folder"))).is_err());
+}
+
+#[tokio::test]
+async fn an_import_is_carried_out_once_and_row_by_row() {
+    let store = store();
+    store.create_passport(None, new("published"), noon()).await.unwrap();
+    store.publish(None, Wanted::Those(Filter::default()), noon()).await.unwrap();
+    store.create_passport(None, new("draft"), noon()).await.unwrap();
+    let row = |model: &str| {
+        format!(
+            r#"{{"granularity":"item","application":"shop","modelNumber":"{model}","name":"new"}}"#
+        )
+    };
+    let long = "x".repeat(257);
+    let rows = [
+        row("fresh"),
+        row("draft"),
+        row("published"),
+        row("fresh"),
+        r#"{"granularity":"planet","application":"a","modelNumber":"b","name":"c"}"#.to_owned(),
+        r#"{"name":"a","name":"a"}"#.to_owned(),
+        row("odd").replace("}", r#","extra":{"a":1,"a":2}}"#),
+        row("odd").replace(r#""new""#, "7"),
+        row(&long),
+        row("odd").replace("}", r#","huge":1e999}"#),
+        r#""\ud800""#.to_owned(),
+        "null".to_owned(),
+        row("last").replace("}", r#","extra":[1]}"#),
+    ];
+    let rows = format!("[{}]", rows.join(","));
+    let rows = serde_json::value::RawValue::from_string(rows).unwrap();
+    let queued = store.queue_import(None, rows, noon()).await.unwrap();
+    let queued: serde_json::Value = serde_json::from_str(&queued).unwrap();
+    assert_eq!(queued["status"], "queued");
+    let id = queued["id"].as_str().unwrap().to_owned();
+    assert_eq!(store.import(id.clone()).await.unwrap(), queued.to_string());
+    assert!(store.carry_out_import(noon()).await.unwrap());
+    assert!(!store.carry_out_import(noon().plus(HOUR)).await.unwrap());
+
+    let done: serde_json::Value = serde_json::from_str(&store.import(id).await.unwrap()).unwrap();
+    assert_eq!(
+        (&done["status"], &done["created"], &done["updated"]),
+        (&"done".into(), &2.into(), &2.into())
+    );
+    let failed: Vec<_> = done["failed"].as_array().unwrap().iter().collect();
+    let told =
+        |at: usize| (failed[at]["row"].as_u64().unwrap(), failed[at]["message"].as_str().unwrap());
+    assert_eq!(told(0), (2, "This passport is published and can't be changed"));
+    assert_eq!(told(1), (4, "granularity must be model, batch or item"));
+    assert_eq!(told(2), (5, "Invalid JSON body"));
+    assert_eq!(told(3), (6, "Invalid JSON body"));
+    assert_eq!(told(4), (7, "name must be a text of 1 to 256 characters"));
+    assert_eq!(told(5), (8, "modelNumber must be a text of 1 to 256 characters"));
+    assert_eq!(told(6).0, 9);
+    assert_eq!(told(7), (10, "Expected JSON object"));
+    assert_eq!(told(8), (11, "Expected JSON object"));
+    assert_eq!(failed.len(), 9);
+    assert_eq!(count(&store, "SELECT count(*) FROM partner_passports").await, 4);
+    let kept = "SELECT count(*) FROM partner_passports WHERE name = 'a lamp'";
+    assert_eq!(count(&store, kept).await, 1);
+    assert_eq!(refused(store.import("nobodys".to_owned()).await), RejectionKind::NotFound);
+}

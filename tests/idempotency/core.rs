@@ -1,0 +1,175 @@
+//! The state machine by itself, and by whom a key is scoped.
+
+use std::{sync::Arc, time::Duration};
+
+use key0_auth::{
+    ApiKeys, MemoryStore, RejectionKind, Validator,
+    apikey::BootstrapKeys,
+    auth::{Fallback, FallbackError, FallbackGrant, Responder},
+    domain::{Credential, Role, Secret},
+    idempotency::{Begun, Idempotency, IdempotencyKey, IdempotentRequest, Run},
+    store::{RequestFingerprint, StoredResponse},
+    testing::{FakeClock, TokenMinter},
+};
+use tokio::task::yield_now;
+
+fn idempotency() -> (Idempotency, Arc<FakeClock>) {
+    let clock = FakeClock::new();
+    (Idempotency::new(Arc::new(MemoryStore::new())).clock(clock.clone()), clock)
+}
+
+fn request() -> IdempotentRequest {
+    IdempotentRequest::new("caller", IdempotencyKey::read([&b"k"[..]]).unwrap().unwrap())
+}
+
+async fn begin(idempotency: &Idempotency) -> Result<Begun, RejectionKind> {
+    let fingerprint = RequestFingerprint::of([&b"body"[..]]);
+    idempotency.begin(&request(), fingerprint).await.map_err(|rejection| rejection.kind())
+}
+
+async fn start(idempotency: &Idempotency) -> Run {
+    match begin(idempotency).await {
+        Ok(Begun::Start(run)) => run,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn answer() -> StoredResponse {
+    StoredResponse { status: 200, headers: Vec::new(), body: b"done".to_vec() }
+}
+
+#[tokio::test]
+async fn a_run_that_is_dropped_frees_its_key() {
+    let (idempotency, _) = idempotency();
+    let run = start(&idempotency).await;
+    assert_eq!(begin(&idempotency).await.unwrap_err(), RejectionKind::IdempotencyInProgress);
+    drop(run);
+    yield_now().await;
+    let _run = start(&idempotency).await;
+}
+
+#[tokio::test]
+async fn a_run_that_has_crashed_frees_its_key_when_the_lease_ends() {
+    let (idempotency, clock) = idempotency();
+    // A process that dies drops nothing.
+    std::mem::forget(start(&idempotency).await);
+    clock.advance(Duration::from_micros(29_999_999));
+    assert_eq!(begin(&idempotency).await.unwrap_err(), RejectionKind::IdempotencyInProgress);
+    clock.advance(Duration::from_micros(1));
+    let _run = start(&idempotency).await;
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_back_holds_no_key() {
+    let (idempotency, clock) = idempotency();
+    std::mem::forget(start(&idempotency).await);
+    clock.turn_back(Duration::from_secs(3_600));
+    let _run = start(&idempotency).await;
+}
+
+#[test]
+fn a_run_that_is_dropped_without_a_runtime_is_left_to_its_lease() {
+    let (idempotency, clock) = idempotency();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let run = runtime.block_on(start(&idempotency));
+    drop(run);
+    runtime.block_on(async {
+        assert_eq!(begin(&idempotency).await.unwrap_err(), RejectionKind::IdempotencyInProgress);
+        clock.advance(Duration::from_secs(30));
+        let _run = start(&idempotency).await;
+    });
+}
+
+#[tokio::test]
+async fn a_lost_lease_completes_nothing() {
+    let (idempotency, clock) = idempotency();
+    let first = start(&idempotency).await;
+    clock.advance(Duration::from_secs(30));
+    let second = start(&idempotency).await;
+    assert!(!first.complete(answer(), &Responder::default()).await);
+    assert_eq!(begin(&idempotency).await.unwrap_err(), RejectionKind::IdempotencyInProgress);
+    assert!(second.complete(answer(), &Responder::default()).await);
+    assert!(matches!(begin(&idempotency).await, Ok(Begun::Replay(_))));
+}
+
+/// As whom a bootstrap key is known.
+async fn known_as(keys: BootstrapKeys, key: &str) -> (String, String) {
+    let keys = ApiKeys::new(Arc::new(MemoryStore::new())).bootstrap(keys);
+    let validator = Validator::builder().api_keys(keys).build().unwrap();
+    let identity = validator.validate([], [key.as_bytes()]).await.unwrap();
+    (identity.subject().to_owned(), identity.lasting_id())
+}
+
+#[tokio::test]
+async fn a_bootstrap_key_stays_the_same_caller_in_any_list() {
+    const ONE: &str = "the-first-key-of-the-configuration";
+    const TWO: &str = "the-second-key-of-the-configuration";
+    let list = |role, keys: &[&str]| {
+        keys.iter().fold(BootstrapKeys::new(), |list, key| {
+            list.key(role, Secret::new("PARTNERS", *key).unwrap())
+        })
+    };
+    let (first, one) = known_as(list(Role::Minter, &[ONE, TWO]), ONE).await;
+    let (second, two) = known_as(list(Role::Minter, &[ONE, TWO]), TWO).await;
+    assert_ne!(one, two);
+    let turned = known_as(list(Role::Minter, &[TWO, ONE]), TWO).await;
+    assert_eq!((&turned.0, &turned.1), (&first, &two), "the place is another one's now");
+    assert_eq!(known_as(list(Role::Minter, &[TWO, ONE]), ONE).await, (second, one.clone()));
+    assert_eq!(known_as(list(Role::Minter, &[TWO]), TWO).await.1, two);
+    assert_eq!(known_as(list(Role::Read, &[ONE]), ONE).await.1, one);
+    for (known, key) in [(&one, ONE), (&two, TWO)] {
+        assert!(known.starts_with("bootstrap ") && !known.contains(key));
+    }
+    let keys = list(Role::Minter, &[ONE]);
+    assert!(!format!("{keys:?}").contains(&one["bootstrap ".len()..]));
+}
+
+#[tokio::test]
+async fn a_purchase_stays_the_same_caller_whatever_its_token() {
+    let minter = TokenMinter::new();
+    let of = |challenge: &str, request: &str| {
+        let token = minter.token().challenge_id(challenge).request_id(request);
+        token.judge().unwrap().lasting_id()
+    };
+    assert_eq!(of("c", "r"), of("c", "r"));
+    let other = minter.token().challenge_id("c").request_id("r").plan("gold");
+    assert_eq!(of("c", "r"), other.judge().unwrap().lasting_id());
+    assert_ne!(of("c", "r"), of("c", "s"));
+    assert_ne!(of("c", "r"), of("d", "r"));
+    assert_ne!(of("c:r", "s"), of("c", "r:s"));
+}
+
+/// Knows whoever says so.
+#[derive(Debug)]
+struct Believes;
+
+#[async_trait::async_trait]
+impl Fallback for Believes {
+    async fn judge(
+        &self,
+        credential: Credential<'_>,
+    ) -> Result<Option<FallbackGrant>, FallbackError> {
+        let subject = match credential.expose() {
+            "long" => "x".repeat(10_000),
+            "longer" => "x".repeat(10_001),
+            "nul" => "\0".to_owned(),
+            other => other.to_owned(),
+        };
+        Ok(Some(FallbackGrant::new(subject)))
+    }
+}
+
+#[tokio::test]
+async fn a_fallback_s_subject_is_a_caller_that_every_store_can_keep() {
+    let validator = Validator::builder().fallback(Believes).build().unwrap();
+    let of = async |credential: &str| {
+        let header = format!("Bearer {credential}");
+        validator.validate([header.as_bytes()], []).await.unwrap().lasting_id()
+    };
+    assert_eq!(of("someone").await, "fallback someone");
+    assert_ne!(of("long").await, of("longer").await);
+    for credential in ["long", "longer", "nul"] {
+        let id = of(credential).await;
+        assert!(id.len() < 100 && id.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{id}");
+    }
+}

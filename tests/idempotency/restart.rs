@@ -1,0 +1,77 @@
+//! What is left after a restart, on SQLite.
+
+use std::{path::Path, sync::Arc};
+
+use key0_auth::{SqliteStore, idempotency::Idempotency};
+use tokio::{runtime::Builder, task::LocalSet};
+
+use crate::{
+    shop::BOB,
+    stage::{Framework, Sent, Stage},
+};
+
+/// One life of a process, which ends when it returns.
+fn life<F: Future<Output = ()>>(
+    file: &Path,
+    framework: Framework,
+    work: impl FnOnce(Stage, Idempotency) -> F,
+) {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    LocalSet::new().block_on(&runtime, async {
+        let store = Arc::new(SqliteStore::open(file).unwrap());
+        work(Stage::new(framework), Idempotency::new(store)).await;
+    });
+}
+
+#[test]
+fn an_answer_outlives_a_restart_and_a_change_of_framework() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("key0.db");
+    let sent = || Sent::to("/orders?a=%C3%A9").key("k");
+    life(&file, Framework::Tower, async |stage, idempotency| {
+        let answer = stage.app_with(idempotency).await.send(sent()).await;
+        assert_eq!((answer.status, answer.is_replayed()), (201, false));
+    });
+    for framework in [Framework::Tower, Framework::Actix] {
+        life(&file, framework, async |stage, idempotency| {
+            let app = stage.app_with(idempotency).await;
+            let retry = app.send(sent()).await;
+            assert!(retry.is_replayed());
+            assert_eq!((retry.status, retry.text()), (201, "{\"order\":1}"));
+            assert_eq!(app.send(sent().body("another")).await.status, 422);
+            assert_eq!(stage.shop.orders(), 0);
+            assert_eq!(
+                app.send(sent().key("l").by(BOB).without("idempotency-key")).await.status,
+                201
+            );
+        });
+    }
+}
+
+#[test]
+fn a_hundred_requests_on_a_file_run_once() {
+    for framework in [Framework::Tower, Framework::Actix] {
+        let folder = tempfile::tempdir().unwrap();
+        life(&folder.path().join("key0.db"), framework, async |stage, idempotency| {
+            let app = stage.app_with(idempotency).await;
+            let racing: Vec<_> = (0..100)
+                .map(|_| {
+                    let app = app.clone();
+                    tokio::task::spawn_local(
+                        async move { app.send(Sent::to("/orders").key("k")).await },
+                    )
+                })
+                .collect();
+            let mut ran = 0;
+            for racer in racing {
+                let answer = racer.await.unwrap();
+                match (answer.status, answer.is_replayed()) {
+                    (201, false) => ran += 1,
+                    (201, true) | (409, false) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert_eq!((ran, stage.shop.orders()), (1, 1));
+        });
+    }
+}
