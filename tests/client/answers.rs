@@ -4,8 +4,10 @@ use key0_auth::client::ErrorKind;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use tokio::time::timeout;
+
 use super::{
-    MS, builder, client,
+    MS, PATIENCE, builder, client,
     server::{Reply, Server, answer_with, head, ok, refusal, status},
 };
 
@@ -132,8 +134,8 @@ async fn an_answer_without_an_end_is_not_read_to_it() {
         Reply::Bytes(answer_with(200, "application/json", &[], &" ".repeat(10_001))),
     ] {
         let server = Server::start([reply]).await;
-        let client = builder(&server).max_answer_bytes(10_000).build().unwrap();
-        let error = client.get("/x").send::<Value>().await.unwrap_err();
+        let client = builder(&server).max_answer_bytes(10_000).timeout(5_000 * MS).attempts(1);
+        let error = client.build().unwrap().get("/x").send::<Value>().await.unwrap_err();
         assert_eq!((error.kind(), error.status()), (ErrorKind::TooLarge, Some(200)));
         assert_eq!(server.count(), 1);
     }
@@ -170,7 +172,8 @@ async fn an_answer_that_comes_drop_by_drop_is_late() {
     {
         let server = Server::start([reply]).await;
         let client = builder(&server).timeout(200 * MS).attempts(2).build().unwrap();
-        let error = client.get("/x").send::<Value>().await.unwrap_err();
+        let call = client.get("/x");
+        let error = timeout(PATIENCE, call.response()).await.unwrap().unwrap_err();
         assert_eq!((error.kind(), error.attempts()), (ErrorKind::Timeout, 2));
     }
 }

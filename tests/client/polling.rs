@@ -107,7 +107,7 @@ async fn what_will_not_pass_ends_the_waiting() {
     ] {
         let server = Server::start([state("draft"), reply]).await;
         let call = client(&server).get("/x").poll_every(MS);
-        let error = call.poll_until(Duration::MAX, is_published).await.unwrap_err();
+        let error = call.poll_until(PATIENCE, is_published).await.unwrap_err();
         assert_eq!(error.kind(), PollErrorKind::Failed);
         assert_eq!(error.error().unwrap().kind(), kind);
         assert_eq!(error.last(), Some(&json!({"status": "draft"})));
