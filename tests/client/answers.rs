@@ -3,7 +3,6 @@ use std::error::Error as _;
 use key0_auth::client::ErrorKind;
 use serde::Deserialize;
 use serde_json::{Value, json};
-
 use tokio::time::timeout;
 
 use super::{
@@ -158,7 +157,8 @@ async fn the_status_of_a_refusal_stands() {
     ] {
         let server = Server::start([reply]).await;
         let client = builder(&server).max_answer_bytes(10_000).timeout(1_000 * MS).build().unwrap();
-        let error = client.get("/x").send::<Value>().await.unwrap_err();
+        let call = client.get("/x");
+        let error = timeout(PATIENCE, call.response()).await.unwrap().unwrap_err();
         assert_eq!((error.kind(), error.status()), (ErrorKind::Refused, Some(403)));
         assert!(error.problem().is_none());
         assert_eq!(server.count(), 1);
