@@ -8,6 +8,7 @@
 //! - [`Policy`] says what the identity must be allowed to do.
 //! - [`InternalAuth`] judges Key0's own calls; [`api`] answers them, and those of operators who
 //!   manage keys.
+//! - The module `client` calls such a backend, as integrators and Key0 do (feature `client`).
 //! - `AuthLayer` and `InternalAuthLayer` do it for any tower stack (feature `tower`), the module
 //!   `axum` adds extractors and routes (feature `axum`); the module `actix` is all of that for
 //!   actix-web (feature `actix`).
@@ -51,6 +52,9 @@ pub mod auth;
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub mod axum;
+#[cfg(feature = "client")]
+#[cfg_attr(docsrs, doc(cfg(feature = "client")))]
+pub mod client;
 pub mod domain;
 pub mod error;
 #[cfg(any(feature = "tower", feature = "actix"))]
@@ -94,6 +98,12 @@ pub use store::sqlite::SqliteStore;
 pub use store::{cached::Cached, keys::KeyStore, memory::MemoryStore};
 pub use token::validator::AccessTokens;
 
-#[cfg(all(doctest, feature = "axum", feature = "actix", feature = "idempotency"))]
+#[cfg(all(
+    doctest,
+    feature = "axum",
+    feature = "actix",
+    feature = "client",
+    feature = "idempotency"
+))]
 #[doc = include_str!("../README.md")]
 struct Readme;

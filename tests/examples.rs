@@ -207,6 +207,56 @@ fn actix_backend() {
     example.backend.kill();
 }
 
+/// The day against a backend of its own, without a terminal.
+#[test]
+fn back_office() {
+    let Some(setup) = Setup::example("back_office") else { return };
+    let ended = setup.run_example();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for told in [
+        "[################################] 8/8 certified",
+        "the answer that was lost: {\"newamount\":600}",
+        "sent 2 times under the key ",
+        "and the balance is 600",
+        "status 403, insufficient_permissions",
+        "the server can't be reached, after 2 attempts",
+        "250 points more make 850",
+        "status 401, key_revoked",
+        "The end: everything went as it should.",
+    ] {
+        assert!(ended.stdout.contains(told), "{told}: {}", ended.stdout);
+    }
+    assert!(!ended.stdout.contains('\r') && !ended.stdout.contains(" ! "), "{}", ended.stdout);
+}
+
+/// Against another backend it says what differs, and fails: nobody is there.
+#[test]
+fn back_office_fails_where_the_day_does() {
+    let Some(setup) = Setup::example("back_office") else { return };
+    let setup = setup.set("KEY0_BACKEND_URL", "http://127.0.0.1:1");
+    let ended = setup.clone().run_example();
+    assert!(ended.code == Some(1) && ended.stderr.contains("KEY0_BACKEND_MASTER_KEY"), "{ended:?}");
+    let ended = setup.set("KEY0_BACKEND_MASTER_KEY", MASTER_KEY).run_example();
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("the server can't be reached"), "{ended:?}");
+}
+
+/// A backend that is there already is not stopped for the outage.
+#[test]
+fn back_office_with_another_backend() {
+    let Some(setup) = Setup::example("back_office") else { return };
+    let secrets = Setup::new().set("MASTER_API_KEYS", MASTER_KEY);
+    let backend = secrets.start();
+    let ended = setup
+        .set("KEY0_BACKEND_URL", format!("http://{}", backend.public))
+        .set("KEY0_BACKEND_MASTER_KEY", MASTER_KEY)
+        .run_example();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stdout.contains("everything went as it should"), "{ended:?}");
+    assert_eq!(Request::get("/health").send(backend.public).status, 200);
+    backend.kill();
+}
+
 /// No route of the example panics or hangs, so these do.
 #[actix_web::test]
 async fn actix_backend_answers_panics_and_delays() {

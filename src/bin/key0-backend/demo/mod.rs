@@ -1,5 +1,6 @@
 //! The whole story over real HTTP, on throw-away secrets and a throw-away store.
 
+mod key0;
 mod server;
 mod story;
 
@@ -33,7 +34,7 @@ pub(crate) fn run(options: &DemoOptions) -> ExitCode {
 
 async fn tell(options: &DemoOptions) -> Result<usize, DemoError> {
     let mut server = Server::start().await?;
-    let mut story = Story::new()?;
+    let mut story = Story::new(&server)?;
     let told = tokio::select! {
         told = story.tell(&mut server) => told,
         _ = interrupted() => Err("interrupted".into()),

@@ -8,7 +8,7 @@ use key0_auth::{
 };
 use serde_json::{Value, json};
 
-use super::{DemoError, server::Server};
+use super::{DemoError, key0::Key0, server::Server};
 use crate::call::{Answer, Call};
 
 const PHOTO: &str = "/api/photos/photo-1";
@@ -30,6 +30,7 @@ enum Expect {
 
 /// The story, and how many of its steps went otherwise than told.
 pub(super) struct Story {
+    key0: Key0,
     ids: Ids,
     chapter: usize,
     differing: usize,
@@ -44,14 +45,16 @@ struct Ids {
 }
 
 impl Story {
-    pub(super) fn new() -> Result<Self, DemoError> {
+    pub(super) fn new(server: &Server) -> Result<Self, DemoError> {
         let random = || uuid::Uuid::now_v7();
         let ids = Ids {
             request: random().to_string().parse()?,
             challenge: random().to_string().parse()?,
             tx_hash: format!("0x{}{}", random().simple(), random().simple()).parse()?,
         };
-        Ok(Self { ids, chapter: 0, differing: 0, token: String::new(), key: String::new() })
+        let key0 = Key0::calling(server, PATIENCE)?;
+        let (token, key) = Default::default();
+        Ok(Self { key0, ids, chapter: 0, differing: 0, token, key })
     }
 
     /// How many steps differ from what they should be.
@@ -85,11 +88,10 @@ impl Story {
 
     async fn remote(&mut self, server: &Server) -> Result<(), DemoError> {
         self.begin("In remote mode Key0 asks the backend for a credential, proving who it is.");
-        let call = self.issue(server);
-        let first = self.step(server, call.clone(), Expect::Status(200)).await?;
+        let first = self.key0_asks(server, ISSUE_TOKEN, &self.order()).await?;
 
         self.begin("Key0 was too impatient and asks again: the same credential, byte for byte.");
-        let again = self.step(server, call, Expect::Status(200)).await?;
+        let again = self.key0_asks(server, ISSUE_TOKEN, &self.order()).await?;
         self.compare(&first, &again);
 
         self.begin("The agent uses it like any other, and never knows the difference.");
@@ -103,10 +105,8 @@ impl Story {
         report["type"] = "AccessGrant".into();
         report["tokenType"] = "Bearer".into();
         report["accessToken"] = self.key.as_str().into();
-        let call =
-            Call::post(PAYMENT_RECEIVED, &report).header(INTERNAL_HEADER, &server.internal_secret);
-        self.step(server, call.clone(), Expect::Status(200)).await?;
-        self.step(server, call, Expect::Status(200)).await?;
+        self.key0_asks(server, PAYMENT_RECEIVED, &report).await?;
+        self.key0_asks(server, PAYMENT_RECEIVED, &report).await?;
         Ok(())
     }
 
@@ -144,7 +144,7 @@ impl Story {
 
         self.begin("The key still opens its photo, and a late retry still gets the same one.");
         self.step(server, Call::get(PHOTO).bearer(&self.key), Expect::Status(200)).await?;
-        let again = self.step(server, self.issue(server), Expect::Status(200)).await?;
+        let again = self.key0_asks(server, ISSUE_TOKEN, &self.order()).await?;
         if again.member("token") != self.key {
             self.differ("another credential came back");
         }
@@ -187,6 +187,26 @@ impl Story {
         call: Call,
         expect: Expect,
     ) -> Result<Answer, DemoError> {
+        self.tell_call(&call);
+        let answer = call.send(server.authority(), PATIENCE).await?;
+        self.judge(&answer, expect);
+        Ok(answer)
+    }
+
+    /// The same for a request of Key0's, which is let in.
+    async fn key0_asks(
+        &mut self,
+        server: &Server,
+        path: &str,
+        body: &Value,
+    ) -> Result<Answer, DemoError> {
+        self.tell_call(&Call::post(path, body).header(INTERNAL_HEADER, &server.internal_secret));
+        let answer = self.key0.send(path, body).await?;
+        self.judge(&answer, Expect::Status(200));
+        Ok(answer)
+    }
+
+    fn tell_call(&self, call: &Call) {
         println!();
         println!("  > {} {}", call.method, call.path);
         for (name, value) in &call.headers {
@@ -195,7 +215,9 @@ impl Story {
         if !call.body.is_empty() {
             println!("  > {}", self.told(&call.body));
         }
-        let answer = call.send(server.authority(), PATIENCE).await?;
+    }
+
+    fn judge(&mut self, answer: &Answer, expect: Expect) {
         if !answer.member("token").is_empty() && self.key.is_empty() {
             self.key = answer.member("token");
         }
@@ -210,7 +232,6 @@ impl Story {
         } else if code.is_some_and(|code| answer.member("code") != code) {
             self.differ(&format!("the code should be {}", code.unwrap_or_default()));
         }
-        Ok(answer)
     }
 
     /// A body with the issued key shortened, as one would show it to others.
@@ -233,10 +254,6 @@ impl Story {
     fn differ(&mut self, what: &str) {
         self.differing += 1;
         println!("  ! {what}");
-    }
-
-    fn issue(&self, server: &Server) -> Call {
-        Call::post(ISSUE_TOKEN, &self.order()).header(INTERNAL_HEADER, &server.internal_secret)
     }
 
     fn order(&self) -> Value {

@@ -1,0 +1,200 @@
+use std::{fmt, time::Duration};
+
+use bytes::Bytes;
+use reqwest::{Method, header::HeaderMap};
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::time::{Instant, sleep};
+
+use super::{
+    Client,
+    attempt::Prepared,
+    error::{Error, InvalidCall},
+    response::Response,
+    retry::{Pauses, Repeat},
+};
+
+/// The longest idempotency key, in bytes.
+const MAX_KEY: usize = 255;
+
+/// One call, to be sent.
+///
+/// A POST has an idempotency key from its beginning, and keeps it: to send it twice, or to send a
+/// clone of it, is to ask for the same thing once.
+#[derive(Clone)]
+#[must_use = "a call does nothing until it is sent"]
+pub struct Call {
+    pub(super) client: Client,
+    pub(super) method: Method,
+    path: String,
+    query: Vec<(String, String)>,
+    body: Option<Bytes>,
+    idempotency_key: Option<String>,
+    repeats: Repeats,
+    fault: Option<InvalidCall>,
+    pub(super) interval: Duration,
+}
+
+/// What the application says of sending it again.
+#[derive(Debug, Clone, Copy)]
+enum Repeats {
+    ByMethod,
+    Promised,
+    Never,
+}
+
+impl Call {
+    pub(super) fn new(client: Client, method: Method, path: &str) -> Self {
+        let post = method == Method::POST;
+        let key = post.then(|| uuid::Uuid::now_v7().hyphenated().to_string());
+        Self {
+            client,
+            method,
+            path: path.to_owned(),
+            query: Vec::new(),
+            body: None,
+            idempotency_key: key,
+            repeats: Repeats::ByMethod,
+            fault: None,
+            interval: Duration::from_millis(250),
+        }
+    }
+
+    /// Adds a parameter to the query.
+    pub fn query(mut self, name: &str, value: impl ToString) -> Self {
+        self.query.push((name.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Sets the body. It is written once, and the same bytes are sent with each attempt.
+    pub fn json(mut self, body: &impl Serialize) -> Self {
+        match serde_json::to_vec(body) {
+            Ok(body) => self.body = Some(body.into()),
+            // The writer's own text may quote what it could not write.
+            Err(_) => self.fault = Some(InvalidCall::Body),
+        }
+        self
+    }
+
+    /// Sets the idempotency key of a POST, in place of the random one that it has: 1 to 255 visible
+    /// ASCII characters, without quotes. With a key that is stored before the call is sent, the
+    /// call stays the same one over a crash of this process.
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        let key = key.into();
+        let legal = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
+        if self.method != Method::POST {
+            self.fault = Some(InvalidCall::NoPost);
+        } else if !(1..=MAX_KEY).contains(&key.len()) || !key.bytes().all(legal) {
+            self.fault = Some(InvalidCall::Key);
+        } else {
+            (self.idempotency_key, self.repeats) = (Some(key), Repeats::ByMethod);
+        }
+        self
+    }
+
+    /// Sends it once only, and a POST without an idempotency key: for endpoints that don't heed one.
+    pub fn once(mut self) -> Self {
+        (self.idempotency_key, self.repeats) = (None, Repeats::Never);
+        self
+    }
+
+    /// Sends a POST without an idempotency key, and again as if it had one: for endpoints that do
+    /// the same thing once by themselves, as those that Key0 calls.
+    pub fn allow_repeats(mut self) -> Self {
+        if self.method != Method::POST {
+            self.fault = Some(InvalidCall::NoPost);
+        }
+        (self.idempotency_key, self.repeats) = (None, Repeats::Promised);
+        self
+    }
+
+    /// Sends it, and reads the JSON of the answer. `()` takes an answer without a body.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`], once no attempt is left that is safe and may help, or no time for one.
+    pub async fn send<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        self.response().await?.json()
+    }
+
+    /// Sends it, and returns the answer as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`], as for [`send`](Self::send): also for each status that is not from 200 to 299.
+    pub async fn response(&self) -> Result<Response, Error> {
+        let (prepared, repeat) = (self.prepare()?, self.repeat());
+        let policy = &self.client.0.policy;
+        let mut pauses = Pauses::new(policy);
+        let started = Instant::now();
+        let left = || policy.deadline.saturating_sub(started.elapsed());
+        let mut attempts = 0;
+        let mut outcome_unknown = false;
+        loop {
+            attempts += 1;
+            let error = match self.client.0.attempt(&prepared, policy.timeout.min(left())).await {
+                Ok(response) => return Ok(Response { attempts, ..response }),
+                Err(error) => error,
+            };
+            // An earlier attempt has done it, and its answer was lost.
+            if repeat == Repeat::Deletes && outcome_unknown && error.status() == Some(404) {
+                return Ok(Response::gone(attempts));
+            }
+            outcome_unknown |= error.leaves_open();
+            let again = repeat.is_worth_it(&error).then(|| pauses.next(&error, left())).flatten();
+            match again {
+                Some(pause) => sleep(pause).await,
+                None => {
+                    let error = error.of_call(attempts, self.idempotency_key.as_deref());
+                    return Err(error.outcome_unknown(outcome_unknown));
+                }
+            }
+        }
+    }
+
+    pub(super) fn prepare(&self) -> Result<Prepared, Error> {
+        if let Some(fault) = self.fault {
+            return Err(fault.into());
+        }
+        Ok(Prepared {
+            method: self.method.clone(),
+            url: self.client.0.base.join(&self.path, &self.query)?,
+            body: self.body.clone(),
+            idempotency_key: self.idempotency_key.clone(),
+        })
+    }
+
+    pub(super) fn repeat(&self) -> Repeat {
+        match (self.repeats, &self.method) {
+            (Repeats::Never, _) => Repeat::Never,
+            (Repeats::Promised, _) => Repeat::Promised,
+            (Repeats::ByMethod, &Method::GET) => Repeat::Reads,
+            (Repeats::ByMethod, &Method::DELETE) => Repeat::Deletes,
+            (Repeats::ByMethod, _) => Repeat::Keyed,
+        }
+    }
+}
+
+impl Response {
+    /// What was to be deleted is gone.
+    fn gone(attempts: u32) -> Self {
+        Self {
+            status: 404,
+            headers: HeaderMap::new(),
+            request_id: None,
+            body: Vec::new(),
+            attempts,
+            idempotency_key: None,
+        }
+    }
+}
+
+/// The body, the query and the last part of the path may be somebody's secret.
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("client", &self.client)
+            .field("method", &self.method)
+            .field("idempotency_key", &self.idempotency_key)
+            .finish_non_exhaustive()
+    }
+}
