@@ -100,7 +100,8 @@ impl KeyFormat {
 
     fn assemble(&self, random: &str) -> PlainKey {
         let mut key = format!("{}_{random}", self.prefix);
-        key.push_str(&checksum(&key));
+        let checksum = checksum(&key);
+        key.extend(checksum.map(char::from));
         PlainKey(key.into())
     }
 
@@ -111,7 +112,7 @@ impl KeyFormat {
                 && body.bytes().all(|byte| byte.is_ascii_alphanumeric())
                 && credential
                     .split_at_checked(credential.len() - CHECKSUM_CHARS)
-                    .is_some_and(|(covered, claimed)| checksum(covered) == claimed)
+                    .is_some_and(|(covered, claimed)| checksum(covered) == claimed.as_bytes())
         })
     }
 }
@@ -158,14 +159,14 @@ fn push_unbiased(random: &mut String, bytes: &[u8]) {
     random.extend(unbiased.take(wanted).map(|byte| char::from(BASE62[usize::from(byte % 62)])));
 }
 
-fn checksum(covered: &str) -> String {
+fn checksum(covered: &str) -> [u8; CHECKSUM_CHARS] {
     let mut rest = crc32fast::hash(covered.as_bytes()) as usize;
     let mut digits = [b'0'; CHECKSUM_CHARS];
     for digit in digits.iter_mut().rev() {
         *digit = BASE62[rest % 62];
         rest /= 62;
     }
-    digits.iter().copied().map(char::from).collect()
+    digits
 }
 
 #[cfg(test)]

@@ -8,17 +8,17 @@ use super::{ChallengeId, PlanId, RequestId, ResourceId, Timestamp, TxHash};
 /// claims were verified.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Claims {
-    request_id: RequestId,
-    challenge_id: ChallengeId,
-    resource_id: ResourceId,
-    plan_id: PlanId,
-    tx_hash: TxHash,
-    expires_at: Timestamp,
-    issued_at: Option<Timestamp>,
-    not_before: Option<Timestamp>,
-    issuer: Option<Box<str>>,
-    audience: Vec<Box<str>>,
-    extra: Map<String, Value>,
+    pub(crate) request_id: RequestId,
+    pub(crate) challenge_id: ChallengeId,
+    pub(crate) resource_id: ResourceId,
+    pub(crate) plan_id: PlanId,
+    pub(crate) tx_hash: TxHash,
+    pub(crate) expires_at: Timestamp,
+    pub(crate) issued_at: Option<Timestamp>,
+    pub(crate) not_before: Option<Timestamp>,
+    pub(crate) issuer: Option<Box<str>>,
+    pub(crate) audience: Vec<Box<str>>,
+    pub(crate) extra: Map<String, Value>,
 }
 
 impl Claims {

@@ -29,7 +29,7 @@ impl<'a> Credential<'a> {
             return Err(CredentialFault::TooLong);
         }
         match str::from_utf8(bytes) {
-            Ok(text) if bytes.iter().all(u8::is_ascii_graphic) => Ok(Self(text)),
+            Ok(text) if is_visible_ascii(bytes) => Ok(Self(text)),
             _ => Err(CredentialFault::IllegalBytes),
         }
     }
@@ -38,6 +38,11 @@ impl<'a> Credential<'a> {
     pub fn expose(&self) -> &'a str {
         self.0
     }
+}
+
+/// Looks at all bytes, whichever is the first that is not: so the compiler takes many at once.
+pub(crate) fn is_visible_ascii(bytes: &[u8]) -> bool {
+    bytes.iter().fold(true, |visible, byte| visible & byte.is_ascii_graphic())
 }
 
 impl<'a> TryFrom<&'a str> for Credential<'a> {

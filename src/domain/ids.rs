@@ -1,6 +1,16 @@
-use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
+use std::{
+    borrow::Borrow,
+    cmp::Ordering,
+    fmt,
+    hash::{Hash, Hasher},
+    ops::Range,
+    str::FromStr,
+    sync::Arc,
+};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::credential::is_visible_ascii;
 
 /// The longest id, in bytes.
 const MAX_ID_BYTES: usize = 256;
@@ -10,13 +20,84 @@ const MAX_ID_BYTES: usize = 256;
 #[error("an id is 1 to 256 visible ascii characters")]
 pub struct InvalidId;
 
+/// The longest text that an id keeps for the sake of its part, in bytes.
+const MAX_SHARED_BYTES: usize = 1024;
+
+/// A legal id: all of a text, or a part of one that it shares with others.
+///
+/// So the ids of the usual access token are one allocation. Whoever keeps one keeps the text, so
+/// that of a long one there are copies.
+#[derive(Clone)]
+struct Text {
+    whole: Arc<str>,
+    start: u16,
+    end: u16,
+}
+
+impl Text {
+    fn new(text: &str) -> Result<Self, InvalidId> {
+        check(text)?;
+        Ok(Self::legal(text))
+    }
+
+    /// A text that is known to be an id.
+    fn legal(text: &str) -> Self {
+        debug_assert!(text.len() <= MAX_ID_BYTES);
+        Self { whole: text.into(), start: 0, end: text.len() as u16 }
+    }
+
+    fn part_of(whole: &Arc<str>, part: Range<usize>) -> Result<Self, InvalidId> {
+        let text = whole.get(part.clone()).ok_or(InvalidId)?;
+        check(text)?;
+        if whole.len() > MAX_SHARED_BYTES {
+            return Ok(Self::legal(text));
+        }
+        Ok(Self { whole: Arc::clone(whole), start: part.start as u16, end: part.end as u16 })
+    }
+
+    fn as_str(&self) -> &str {
+        &self.whole[usize::from(self.start)..usize::from(self.end)]
+    }
+}
+
+impl PartialEq for Text {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Text {}
+
+impl PartialOrd for Text {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Text {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_str().cmp(other.as_str())
+    }
+}
+
+impl Hash for Text {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
+fn check(text: &str) -> Result<(), InvalidId> {
+    let legal = (1..=MAX_ID_BYTES).contains(&text.len()) && is_visible_ascii(text.as_bytes());
+    if legal { Ok(()) } else { Err(InvalidId) }
+}
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         ///
         /// Opaque: 1 to 256 visible ASCII characters. Cheap to clone.
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Arc<str>);
+        pub struct $name(Text);
 
         impl $name {
             /// Reads an id.
@@ -26,14 +107,18 @@ macro_rules! id {
             /// [`InvalidId`] when it is empty, longer than 256 bytes, or has other than visible
             /// ASCII characters.
             pub fn new(text: &str) -> Result<Self, InvalidId> {
-                let legal = (1..=MAX_ID_BYTES).contains(&text.len())
-                    && text.bytes().all(|byte| byte.is_ascii_graphic());
-                if legal { Ok(Self(text.into())) } else { Err(InvalidId) }
+                Text::new(text).map(Self)
+            }
+
+            /// Reads an id that is a part of a text, and shares the text's memory.
+            #[allow(dead_code, reason = "only the ids of a token are parts")]
+            pub(crate) fn part_of(whole: &Arc<str>, part: Range<usize>) -> Result<Self, InvalidId> {
+                Text::part_of(whole, part).map(Self)
             }
 
             /// The id as text.
             pub fn as_str(&self) -> &str {
-                &self.0
+                self.0.as_str()
             }
         }
 
@@ -129,23 +214,23 @@ id! {
 impl Actor {
     /// Key0, which had a key issued.
     pub fn key0() -> Self {
-        Self("key0".into())
+        Self(Text::legal("key0"))
     }
 
     /// Whoever works on the host itself.
     pub fn host() -> Self {
-        Self("host".into())
+        Self(Text::legal("host"))
     }
 
     /// Anybody, where the checks of management keys are off.
     pub fn unchecked() -> Self {
-        Self("unchecked".into())
+        Self(Text::legal("unchecked"))
     }
 }
 
 impl From<&KeyId> for Actor {
     fn from(id: &KeyId) -> Self {
-        Self(Arc::clone(&id.0))
+        Self(id.0.clone())
     }
 }
 
@@ -162,14 +247,14 @@ impl ResourceId {
 impl TxHash {
     /// The form in which two hashes are compared: case does not count.
     pub(crate) fn normalized(&self) -> String {
-        self.0.to_ascii_lowercase()
+        self.as_str().to_ascii_lowercase()
     }
 }
 
 impl KeyId {
     /// A fresh id that sorts by the time it was made (UUID version 7).
     pub fn generate() -> Self {
-        Self(uuid::Uuid::now_v7().hyphenated().to_string().into())
+        Self(Text::legal(&uuid::Uuid::now_v7().hyphenated().to_string()))
     }
 }
 
@@ -183,6 +268,20 @@ mod tests {
         assert!(PlanId::new(&"a".repeat(256)).is_ok());
         for bad in ["", &"a".repeat(257), "a b", "a\n", "é", "a\u{7f}"] {
             assert_eq!(PlanId::new(bad), Err(InvalidId), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_text_is_as_good_as_its_copy() {
+        let short: Arc<str> = "é plan-1 ".into();
+        let long: Arc<str> = format!("é plan-1 {}", "x".repeat(MAX_SHARED_BYTES)).into();
+        for (whole, shared) in [(&short, true), (&long, false)] {
+            let id = PlanId::part_of(whole, 3..9).expect("legal");
+            assert_eq!(id, PlanId::new("plan-1").expect("legal"));
+            assert_eq!(Arc::strong_count(whole) == 2, shared, "{}", whole.len());
+            for bad in [0..2, 1..3, 2..9, 3..10, 3..3, 8..7, 0..9_999, usize::MAX..usize::MAX] {
+                assert_eq!(PlanId::part_of(whole, bad.clone()), Err(InvalidId), "{bad:?}");
+            }
         }
     }
 

@@ -7,6 +7,7 @@
 //! `x5u` and `x5c`; a member that stands twice; base64url with padding or stray bits; more than
 //! 8 KiB; a `cnf` claim (RFC 7800), because a sender-constrained token is no bearer token.
 
+mod flat;
 mod issuer;
 mod key;
 mod keyset;

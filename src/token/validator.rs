@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::{
     key::VerifyingKey,
     keyset::KeySet,
-    payload::{Header, RawClaims, Token},
+    payload::{Header, RawClaims, Room, Token},
     rules::{Rules, SystemRules},
 };
 use crate::{
@@ -92,15 +92,19 @@ impl AccessTokens {
         judge: impl FnOnce(RawClaims<'_>) -> Result<T, Rejection>,
     ) -> Result<T, Rejection> {
         let token = Token::split(token.expose()).ok_or_else(malformed)?;
-        let header = token.decode_header().ok_or_else(malformed)?;
-        let header = Header::parse(&header).ok_or_else(malformed)?;
-        let signature = token.decode_signature().ok_or_else(malformed)?;
-        if !self.keys.verify(&header, &token, &signature) {
+        let mut room = Room::new();
+        let header =
+            Header::known(token.header()).or_else(|| Header::parse(room.decode(token.header())?));
+        let header = header.ok_or_else(malformed)?;
+        let mut signature = Room::new();
+        let signature = signature.decode(token.signature()).ok_or_else(malformed)?;
+        if !self.keys.verify(&header, &token, signature) {
             return Err(Rejection::new(RejectionKind::InvalidToken)
                 .detail("The signature of the access token is not valid"));
         }
-        let payload = token.decode_payload().ok_or_else(malformed)?;
-        judge(RawClaims::parse(&payload).ok_or_else(malformed)?)
+        let mut payload = Room::new();
+        let payload = payload.decode(token.payload()).ok_or_else(malformed)?;
+        judge(RawClaims::parse(payload).ok_or_else(malformed)?)
     }
 }
 

@@ -1,0 +1,218 @@
+//! The claims of the usual token, read without a JSON parser.
+//!
+//! A shortcut, never a second opinion: it reads only what it is sure of, which is one object of
+//! known names, plain texts and whole numbers without any space, and leaves all else to the parser.
+//! What it does read, the parser would read the same.
+
+use std::borrow::Cow;
+
+use super::payload::{Loose, RawClaims};
+use crate::domain::Timestamp;
+
+/// So many digits are read without asking whether the number fits.
+const MAX_DIGITS: usize = 15;
+
+/// Whether the claims were read; what was read of them otherwise counts for nothing.
+pub(super) fn read<'a>(claims: &mut RawClaims<'a>, json: &'a str) -> bool {
+    is_plain(json.as_bytes()) && members(claims, json).is_some()
+}
+
+/// Whether no text in it can have an escape or a control character.
+fn is_plain(json: &[u8]) -> bool {
+    // Without an early end, so that the compiler takes many bytes at once.
+    json.iter().fold(true, |plain, byte| plain & (*byte >= 0x20) & (*byte != b'\\'))
+}
+
+fn members<'a>(claims: &mut RawClaims<'a>, json: &'a str) -> Option<()> {
+    let mut rest = json.strip_prefix('{')?;
+    loop {
+        let (name, after) = text(rest)?;
+        let after = after.strip_prefix(':')?;
+        let (value, after) = match after.as_bytes().first()? {
+            b'"' => text(after).map(|(text, after)| (Loose::Text(Cow::Borrowed(text)), after))?,
+            _ => number(after).map(|(time, after)| (Loose::Time(time), after))?,
+        };
+        let slot = claims.slot(name)?;
+        if slot.is_some() {
+            return None;
+        }
+        *slot = Some(value);
+        match after.strip_prefix(',') {
+            Some(next) => rest = next,
+            None => return (after == "}").then_some(()),
+        }
+    }
+}
+
+/// A text in which nothing is escaped, and what follows it.
+fn text(json: &str) -> Option<(&str, &str)> {
+    let body = json.strip_prefix('"')?;
+    let end = memchr::memchr(b'"', body.as_bytes())?;
+    let (text, after) = body.split_at_checked(end)?;
+    Some((text, after.strip_prefix('"')?))
+}
+
+/// Seconds without a sign, a fraction or an exponent, and what follows them.
+fn number(json: &str) -> Option<(Timestamp, &str)> {
+    let end = json.bytes().position(|byte| !byte.is_ascii_digit())?;
+    let (digits, after) = json.split_at_checked(end)?;
+    if !(1..=MAX_DIGITS).contains(&end) || (end > 1 && digits.starts_with('0')) {
+        return None;
+    }
+    let seconds = digits.bytes().fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0'));
+    Some((Timestamp::from_seconds(seconds), after))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NAMES: [&str; 11] = [
+        "sub",
+        "jti",
+        "resourceId",
+        "planId",
+        "tierId",
+        "txHash",
+        "iat",
+        "exp",
+        "nbf",
+        "iss",
+        "aud",
+    ];
+
+    /// What the shortcut reads, the parser reads the same.
+    fn agree(json: &str) -> bool {
+        let mut flat = RawClaims::default();
+        if !read(&mut flat, json) {
+            return false;
+        }
+        let parsed: RawClaims<'_> =
+            serde_json::from_str(json).unwrap_or_else(|e| panic!("{e}: {json}"));
+        assert_eq!(format!("{flat:?}"), format!("{parsed:?}"), "{json}");
+        true
+    }
+
+    #[test]
+    fn the_usual_token_is_read() {
+        let json = r#"{"sub":"r","jti":"c","resourceId":"photo-1","planId":"p","txHash":"0x1","iat":0,"exp":1795306966}"#;
+        assert!(agree(json));
+        assert!(agree(r#"{"sub":"Grüße","exp":999999999999999}"#));
+    }
+
+    #[test]
+    fn the_unusual_is_left_to_the_parser() {
+        for json in [
+            "",
+            "{",
+            "{}",
+            "[]",
+            r#"{"exp":}"#,
+            r#"{"exp":-1}"#,
+            r#"{"exp":01}"#,
+            r#"{"exp":1.0}"#,
+            r#"{"exp":1e3}"#,
+            r#"{"exp":1000000000000000}"#,
+            r#"{"exp":1,}"#,
+            r#"{"exp":1}x"#,
+            r#"{"exp":1} "#,
+            r#"{ "exp":1}"#,
+            r#"{"exp" :1}"#,
+            r#"{"exp":1,"exp":1}"#,
+            r#"{"exp":1,"other":1}"#,
+            r#"{"exp":1,"cnf":1}"#,
+            r#"{"exp":null}"#,
+            r#"{"aud":["a"]}"#,
+            r#"{"sub":"\u0061"}"#,
+            r#"{"\u0073ub":"a"}"#,
+            "{\"sub\":\"\n\"}",
+            r#"{"sub":"a"#,
+            r#"{sub:"a"}"#,
+        ] {
+            assert!(!agree(json), "{json}");
+        }
+    }
+
+    #[test]
+    fn no_control_character_stands_in_a_text() {
+        for control in (0..0x20_u8).map(char::from) {
+            assert!(!agree(&format!("{{\"sub\":\"{control}\"}}")), "{control:?}");
+        }
+        assert!(agree("{\"sub\":\" \u{7f}\"}"));
+    }
+
+    #[test]
+    fn every_name_has_its_own_place() {
+        let members: Vec<_> = NAMES.iter().map(|name| format!("\"{name}\":\"<{name}>\"")).collect();
+        let json = format!("{{{}}}", members.join(","));
+        assert!(agree(&json));
+        let claims = RawClaims::parse(json.as_bytes()).expect("claims");
+        let places = [
+            &claims.sub,
+            &claims.jti,
+            &claims.resource_id,
+            &claims.plan_id,
+            &claims.tier_id,
+            &claims.tx_hash,
+            &claims.iat,
+            &claims.exp,
+            &claims.nbf,
+            &claims.iss,
+            &claims.aud,
+        ];
+        for (name, place) in NAMES.iter().zip(places) {
+            assert!(matches!(place, Some(Loose::Text(text)) if *text == format!("<{name}>")));
+        }
+    }
+
+    fn value() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "[ !#-\\[\\]-~é]{0,8}".prop_map(|text| format!("\"{text}\"")),
+            (0..10_u64.pow(15)).prop_map(|n| n.to_string()),
+        ]
+    }
+
+    /// An object of known names, each once, with values that the shortcut reads.
+    fn plain_object() -> impl Strategy<Value = String> {
+        proptest::collection::btree_map(0..NAMES.len(), value(), 1..11).prop_map(|members| {
+            let members: Vec<_> = members
+                .iter()
+                .map(|(name, value)| format!("\"{}\":{value}", NAMES[*name]))
+                .collect();
+            format!("{{{}}}", members.join(","))
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(20_000) })]
+
+        #[test]
+        fn what_is_plain_is_read_and_as_the_parser_reads_it(json in plain_object()) {
+            prop_assert!(agree(&json), "{}", json);
+        }
+
+        #[test]
+        fn what_is_bent_is_read_as_the_parser_reads_it_or_not_at_all(
+            json in plain_object(),
+            at in any::<prop::sample::Index>(),
+            cut in 0..3_usize,
+            byte in prop_oneof![
+                (0..0x80_u8).prop_map(|byte| char::from(byte).to_string()),
+                prop::sample::select(vec!["\"", ",", ":", "}", "{", "0", "é", "\"sub\":1,"])
+                    .prop_map(str::to_owned),
+                Just(String::new()),
+            ],
+        ) {
+            let chars: Vec<char> = json.chars().collect();
+            let at = at.index(chars.len() + 1);
+            let bent: String =
+                chars[..at].iter().copied()
+                .chain(byte.chars())
+                .chain(chars[(at + cut).min(chars.len())..].iter().copied())
+                .collect();
+            agree(&bent);
+        }
+    }
+}
