@@ -67,7 +67,6 @@ impl Log {
         // A pool because a listener wants one; it lives and dies with its only connection.
         let pool = PgPoolOptions::new()
             .max_connections(1)
-            .acquire_timeout(self.patience)
             .max_lifetime(None)
             .idle_timeout(None)
             .connect_lazy_with(self.target.clone());

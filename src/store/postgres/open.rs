@@ -142,6 +142,7 @@ struct Opening<'a> {
     options: &'a PostgresOptions,
     target: PgConnectOptions,
     address: String,
+    deadline: Instant,
 }
 
 impl<'a> Opening<'a> {
@@ -156,7 +157,8 @@ impl<'a> Opening<'a> {
             return Err(OpenError::SchemaName { schema: options.schema.clone() });
         }
         let address = address(&target);
-        Ok(Self { options, target: target.disable_statement_logging(), address })
+        let deadline = Instant::now() + options.open_timeout;
+        Ok(Self { options, target: target.disable_statement_logging(), address, deadline })
     }
 
     /// Temporary tables come last, so that nobody can put one in the place of ours.
@@ -179,7 +181,7 @@ impl<'a> Opening<'a> {
 
     /// Waits for the server, and brings the schema to the newest version.
     async fn prepare(&self) -> Result<(), OpenError> {
-        let deadline = Instant::now() + self.options.open_timeout;
+        let deadline = self.deadline;
         let timed_out = |_| OpenError::TimedOut { address: self.address.clone() };
         let mut conn = self.connect(deadline).await?;
         let prepared = timeout_at(deadline, self.prepare_by(&mut conn)).await.map_err(timed_out)?;
@@ -262,7 +264,7 @@ impl<'a> Opening<'a> {
             patience: Duration::from_secs(1).max(self.options.read_timeout),
         };
         let log = Log::new(self.target.clone(), self.options.schema.clone(), pace.patience);
-        let feed = Feed::start(log, Arc::clone(&listeners), pace)
+        let feed = Feed::start(log, Arc::clone(&listeners), pace, self.deadline)
             .await
             .map_err(|error| self.unusable(error))?;
         let deadline = self.options.write_timeout;

@@ -4,11 +4,12 @@ use tokio::time::Instant;
 
 use super::{OpenError, RedisStore, RedisUrl, Shared, feed::Channel, link::Link, open::Address};
 use crate::store::{
-    feed::{Feed, Pace},
+    feed::{Feed, Pace, kept},
     listeners::Listeners,
 };
 
-/// How a [`RedisStore`](crate::RedisStore) is opened.
+/// How a [`RedisStore`](crate::RedisStore) is opened. Times under a millisecond are taken for one,
+/// those over an hour for an hour.
 #[derive(Debug, Clone)]
 pub struct RedisOptions {
     pub(super) prefix: String,
@@ -56,14 +57,14 @@ impl RedisOptions {
     /// How long the opening waits for the server, also while that still reads its files: 5 s.
     #[must_use]
     pub fn open_timeout(mut self, timeout: Duration) -> Self {
-        self.open_timeout = timeout;
+        self.open_timeout = kept(timeout);
         self
     }
 
     /// How long the read of one key or payment may take before it fails: 500 ms.
     #[must_use]
     pub fn read_timeout(mut self, timeout: Duration) -> Self {
-        self.read_timeout = timeout;
+        self.read_timeout = kept(timeout);
         self
     }
 
@@ -71,14 +72,14 @@ impl RedisOptions {
     /// the same.
     #[must_use]
     pub fn write_timeout(mut self, timeout: Duration) -> Self {
-        self.write_timeout = timeout;
+        self.write_timeout = kept(timeout);
         self
     }
 
     /// How often to look for changes of others that were not heard of: every second.
     #[must_use]
     pub fn poll_interval(mut self, interval: Duration) -> Self {
-        self.poll_interval = interval;
+        self.poll_interval = kept(interval);
         self
     }
 
@@ -98,12 +99,13 @@ impl RedisOptions {
     /// [`RedisOpenError`](crate::store::RedisOpenError); then nothing on the server was changed.
     pub async fn open_url(&self, url: &RedisUrl) -> Result<RedisStore, OpenError> {
         let address = Address::new(url, self)?;
-        let (version, durability) = address.open(Instant::now() + self.open_timeout).await?;
+        let deadline = Instant::now() + self.open_timeout;
+        let (version, durability) = address.open(deadline).await?;
         let version_key = address.version_key();
         let channel = Channel::new(address.client.clone(), &address.prefix, &version_key, &version);
         let listeners = Arc::new(Listeners::default());
         let pace = Pace { look_every: self.poll_interval, patience: self.read_timeout };
-        let feed = Feed::start(channel, Arc::clone(&listeners), pace)
+        let feed = Feed::start(channel, Arc::clone(&listeners), pace, deadline)
             .await
             .map_err(|error| address.unusable(error))?;
         let shared = Shared {
