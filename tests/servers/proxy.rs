@@ -16,7 +16,7 @@ pub struct Proxy {
 
 #[derive(Debug)]
 struct Shared {
-    target: SocketAddr,
+    target: Mutex<SocketAddr>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -45,8 +45,11 @@ impl Proxy {
     pub fn to(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let shared =
-            Arc::new(Shared { target, state: Mutex::default(), changed: Condvar::default() });
+        let shared = Arc::new(Shared {
+            target: target.into(),
+            state: Mutex::default(),
+            changed: Condvar::default(),
+        });
         let accepting = Arc::clone(&shared);
         thread::spawn(move || accepting.accept(&listener));
         Self { address, shared }
@@ -58,6 +61,11 @@ impl Proxy {
 
     pub fn port(&self) -> u16 {
         self.address.port()
+    }
+
+    /// New connections lead to another server; those that are there stay.
+    pub fn lead_to(&self, target: SocketAddr) {
+        *self.shared.target.lock().unwrap() = target;
     }
 
     /// Cuts every connection; new ones are handed on.
@@ -112,7 +120,8 @@ impl Shared {
             if self.state.lock().unwrap().mood == Mood::Closed {
                 continue;
             }
-            let Ok(server) = TcpStream::connect(self.target) else { continue };
+            let target = *self.target.lock().unwrap();
+            let Ok(server) = TcpStream::connect(target) else { continue };
             for socket in [&client, &server] {
                 socket.set_nodelay(true).unwrap();
             }

@@ -52,7 +52,7 @@ pub(crate) struct App {
 impl App {
     /// Opens the store and puts the parts together. Must be called within a runtime.
     pub(crate) async fn open(config: &Config) -> Result<Self, DatabaseError> {
-        Ok(Self::new(config, config.database.open().await?))
+        Ok(Self::new(config, config.database.open(true).await?))
     }
 
     fn new(config: &Config, store: Opened) -> Self {

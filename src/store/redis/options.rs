@@ -2,7 +2,12 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{OpenError, RedisStore, RedisUrl, Shared, feed::Channel, link::Link, open::Address};
+use super::{
+    OpenError, RedisStore, RedisUrl, Shared,
+    feed::Channel,
+    link::Link,
+    open::{Address, Found},
+};
 use crate::store::{
     feed::{Feed, Pace, kept},
     listeners::Listeners,
@@ -14,6 +19,7 @@ use crate::store::{
 pub struct RedisOptions {
     pub(super) prefix: String,
     pub(super) root_certificate: Option<Vec<u8>>,
+    pub(super) must_exist: bool,
     open_timeout: Duration,
     read_timeout: Duration,
     write_timeout: Duration,
@@ -25,6 +31,7 @@ impl Default for RedisOptions {
         Self {
             prefix: "key0:".to_owned(),
             root_certificate: None,
+            must_exist: false,
             open_timeout: Duration::from_secs(5),
             read_timeout: Duration::from_millis(500),
             write_timeout: Duration::from_secs(5),
@@ -39,7 +46,8 @@ impl RedisOptions {
         Self::default()
     }
 
-    /// What the names of the store's keys begin with: `key0:`. A `prefix` in the URL wins.
+    /// What the names of the store's keys begin with: `key0:`. A `prefix` in the URL wins. Of two
+    /// databases in one place, no prefix may be the beginning of the other's.
     #[must_use]
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
@@ -51,6 +59,13 @@ impl RedisOptions {
     #[must_use]
     pub fn root_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.root_certificate = Some(pem.into());
+        self
+    }
+
+    /// Whether to refuse, rather than to make an empty database where there is none: `false`.
+    #[must_use]
+    pub fn must_exist(mut self, must_exist: bool) -> Self {
+        self.must_exist = must_exist;
         self
     }
 
@@ -87,7 +102,7 @@ impl RedisOptions {
     ///
     /// # Errors
     ///
-    /// [`RedisOpenError`](crate::store::RedisOpenError); then nothing on the server was changed.
+    /// [`RedisOpenError`](crate::store::RedisOpenError).
     pub async fn open(&self, url: &str) -> Result<RedisStore, OpenError> {
         self.open_url(&RedisUrl::new(url).map_err(OpenError::Url)?).await
     }
@@ -96,13 +111,16 @@ impl RedisOptions {
     ///
     /// # Errors
     ///
-    /// [`RedisOpenError`](crate::store::RedisOpenError); then nothing on the server was changed.
+    /// [`RedisOpenError`](crate::store::RedisOpenError).
     pub async fn open_url(&self, url: &RedisUrl) -> Result<RedisStore, OpenError> {
         let address = Address::new(url, self)?;
         let deadline = Instant::now() + self.open_timeout;
-        let (version, durability) = address.open(deadline).await?;
+        let Found { version, made, durability } = address.open(deadline).await?;
         let version_key = address.version_key();
-        let channel = Channel::new(address.client.clone(), &address.prefix, &version_key, &version);
+        let [reads, writes] = [(); 2].map(|()| Arc::new(Link::new(address.client.clone())));
+        let links = [Arc::clone(&reads), Arc::clone(&writes)];
+        let channel =
+            Channel::new(address.client.clone(), links, &address.prefix, &version_key, &version);
         let listeners = Arc::new(Listeners::default());
         let pace = Pace { look_every: self.poll_interval, patience: self.read_timeout };
         let feed = Feed::start(channel, Arc::clone(&listeners), pace, deadline)
@@ -111,9 +129,10 @@ impl RedisOptions {
         let shared = Shared {
             version_key,
             version,
+            made,
             durability,
-            reads: Link::new(address.client.clone()),
-            writes: Link::new(address.client),
+            reads,
+            writes,
             read_timeout: self.read_timeout,
             write_timeout: self.write_timeout,
             listeners,
