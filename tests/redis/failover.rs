@@ -5,7 +5,7 @@ use key0_auth::{error::StoreErrorKind, store::Change};
 use super::{outage::failures, *};
 use crate::{
     servers::{proxy::Proxy, redis::Redis},
-    store_kit::{Ear, at, payment_key},
+    store_kit::{Ear, at, challenge, claim, issuance, lease, payment_key},
 };
 
 /// Two failed attempts and the pauses behind them, on a busy machine.
@@ -39,6 +39,22 @@ async fn what_is_no_primary_any_more_is_not_believed_and_left_for_the_one_that_i
     comes_about(async || store.touch(&[(record.id.clone(), at(1))]).await.is_ok()).await;
     let record = add(&elsewhere).await;
     comes_about(async || ear.heard(Change::Key(record.digest))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_is_not_believed_either_that_there_is_nothing_to_write() {
+    let Some(server) = Redis::start(&[]) else { return };
+    let url = server.url("");
+    // One for each, since the first refusal drops the connection.
+    let (one, two, three, four) =
+        (open(&url).await, open(&url).await, open(&url).await, open(&url).await);
+    let claim = claim(challenge("c"), "0x1");
+    let issued = issuance(&payment_key());
+    server.lead(false);
+    one.revoke(&payment_key().id, &Actor::host(), at(1)).await.unwrap_err();
+    two.complete_issuance(&claim, &issued, None).await.unwrap_err();
+    three.abandon_issuance(&claim).await.unwrap_err();
+    four.lease_payment(&lease(9), at(0)).await.unwrap_err();
 }
 
 #[tokio::test(flavor = "multi_thread")]

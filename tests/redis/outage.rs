@@ -310,3 +310,13 @@ async fn where_the_memory_is_full_nothing_is_taken_by_halves_and_keys_can_still_
     assert_eq!(store.begin_issuance(&claim, at(0)).await.unwrap(), IssuanceState::Started);
     assert_eq!(begin().await.unwrap(), IdempotencyState::Started);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_takes_no_writes_is_read_all_the_same() {
+    let Some(server) = Redis::start(&[]) else { return };
+    let store = open(&server.url("")).await;
+    let record = add(&store).await;
+    let () = server.cli(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
+    store.insert(&payment_key(), &Actor::host()).await.unwrap_err();
+    assert_eq!(store.find(&record.digest).await.unwrap(), Some(record));
+}
