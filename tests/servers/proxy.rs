@@ -5,6 +5,7 @@ use std::{
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Condvar, Mutex},
     thread,
+    time::Duration,
 };
 
 /// Hands connections on to a server, until it is told otherwise.
@@ -27,6 +28,10 @@ struct State {
     sockets: Vec<TcpStream>,
     /// How many connections were taken.
     taken: usize,
+    /// How many of them, the first ones, are lost for ever.
+    lost: usize,
+    /// How long each piece is under way.
+    delay: Duration,
     ended: bool,
 }
 
@@ -90,6 +95,19 @@ impl Proxy {
         self.set(Mood::Open);
     }
 
+    /// Hands on what new connections say. Those of before are lost, and nobody tells them.
+    pub fn abandon(&self) {
+        let mut state = self.shared.state.lock().unwrap();
+        state.lost = state.taken;
+        drop(state);
+        self.restore();
+    }
+
+    /// From now on every piece takes this long, in either direction.
+    pub fn delay(&self, delay: Duration) {
+        self.shared.state.lock().unwrap().delay = delay;
+    }
+
     /// How many connections were ever taken.
     pub fn taken(&self) -> usize {
         self.shared.state.lock().unwrap().taken
@@ -127,22 +145,26 @@ impl Shared {
             }
             let mut state = self.state.lock().unwrap();
             state.taken += 1;
+            let number = state.taken;
             state.sockets.extend([client.try_clone().unwrap(), server.try_clone().unwrap()]);
             drop(state);
             for (from, to) in
                 [(client.try_clone().unwrap(), server.try_clone().unwrap()), (server, client)]
             {
                 let shared = Arc::clone(&self);
-                thread::spawn(move || shared.hand_on(from, to));
+                thread::spawn(move || shared.hand_on(number, from, to));
             }
         }
     }
 
-    fn hand_on(&self, mut from: TcpStream, mut to: TcpStream) {
+    fn hand_on(&self, number: usize, mut from: TcpStream, mut to: TcpStream) {
         let mut chunk = [0; 16 * 1024];
         while let Ok(length @ 1..) = from.read(&mut chunk) {
-            let state = self.state.lock().unwrap();
-            drop(self.changed.wait_while(state, |state| state.mood == Mood::Stalled).unwrap());
+            thread::sleep(self.state.lock().unwrap().delay);
+            let held = |state: &mut State| {
+                !state.ended && (state.mood == Mood::Stalled || number <= state.lost)
+            };
+            drop(self.changed.wait_while(self.state.lock().unwrap(), held).unwrap());
             if to.write_all(&chunk[..length]).is_err() {
                 break;
             }

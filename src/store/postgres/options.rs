@@ -105,8 +105,9 @@ impl PostgresOptions {
     }
 
     /// Opens the database that an application's own pool leads to. Half of the pool's connections
-    /// at most are used by reads, half by writes; one more than those is opened, with the pool's
-    /// settings, to listen. `max_connections` does not count.
+    /// at most are used by reads, half by writes; one more than those is opened to listen, with
+    /// the login that the pool has at that time, and without its hooks, as `after_connect`.
+    /// `max_connections` does not count.
     ///
     /// What the pool's other users hold is not there for the store: an exhausted pool is an outage.
     ///
