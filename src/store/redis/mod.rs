@@ -87,9 +87,9 @@ const PURGED_AT_ONCE: u32 = 1_000;
 ///
 /// # Outages
 ///
-/// Lookups fail after 500 ms, writes and listings after 5 s; while the server can't be reached, both fail at
-/// once between attempts, and it is found again within two seconds of its return. A write that timed
-/// out may have happened; what it changed is told as soon as it is seen.
+/// Lookups fail after 500 ms, writes and listings after 5 s; while the server can't be reached,
+/// both fail at once between attempts, and it is found again within two seconds of its return. A
+/// write that timed out may have happened; what it changed is told as soon as it is seen.
 ///
 /// A server that has become a replica is an outage, for reads too, until its name leads to the
 /// primary. Where the memory is full (`maxmemory`), keys can still be found, revoked, rotated and
