@@ -1,9 +1,13 @@
 //! News of changes that other processes make on the same server.
 
 use std::{
-    future::Future,
+    convert::Infallible,
+    error::Error,
+    future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
     sync::Arc,
+    task::Poll,
     time::Duration,
 };
 
@@ -14,6 +18,12 @@ use tokio::{
 
 use super::{Change, backoff::Backoff, listeners::Listeners};
 use crate::error::{StoreError, StoreErrorKind};
+
+/// How long an opening may take. More than a look: over a slow network it is many questions and
+/// answers, and what never gets to its end is no feed at all.
+const OPENING: Duration = Duration::from_secs(5);
+/// How often a failure that lasts is written to the log.
+const REPORT_EVERY: Duration = Duration::from_secs(60);
 
 /// Where an engine's news come from.
 pub(crate) trait Source: Send + Sync + 'static {
@@ -48,8 +58,13 @@ pub(crate) enum News {
 pub(crate) struct Pace {
     /// The time between two looks, whatever is heard in between.
     pub(crate) look_every: Duration,
-    /// How long an opening or a look may take.
+    /// How long a look may take.
     pub(crate) patience: Duration,
+}
+
+/// A timeout or interval as it can be kept: from a millisecond to an hour.
+pub(crate) fn kept(time: Duration) -> Duration {
+    time.clamp(Duration::from_millis(1), Duration::from_secs(3600))
 }
 
 /// A task that tells listeners what other processes change. It ends when this is dropped.
@@ -67,14 +82,30 @@ pub(crate) struct Feed {
 pub(crate) struct Task(AbortHandle);
 
 impl Feed {
-    /// Listens from the return on.
+    /// Listens from the return on. Until the deadline it is tried again.
     pub(crate) async fn start<S: Source>(
         source: S,
         listeners: Arc<Listeners>,
         pace: Pace,
+        deadline: Instant,
     ) -> Result<Self, StoreError> {
-        let listening = within(pace.patience, source.open()).await?;
-        Ok(Self { _task: Task::spawn(run(source, listening, listeners, pace)) })
+        let mut backoff = Backoff::default();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let error = match within(OPENING.min(left), source.open()).await {
+                Ok(listening) => {
+                    return Ok(Self {
+                        _task: Task::spawn(run(source, listening, listeners, pace)),
+                    });
+                }
+                Err(error) => error,
+            };
+            let pause = backoff.pause();
+            if Instant::now() + pause >= deadline {
+                return Err(error);
+            }
+            sleep(pause).await;
+        }
     }
 }
 
@@ -96,24 +127,27 @@ async fn run<S: Source>(
     listeners: Arc<Listeners>,
     pace: Pace,
 ) {
-    let mut backoff = Backoff::default();
+    let (mut backoff, mut outage) = (Backoff::default(), Outage::default());
     let mut lost = false;
     loop {
         let began = Instant::now();
-        let error = follow(&mut listening, &listeners, pace, lost).await;
-        report(&error);
+        let Err(error) = caught(follow(&mut listening, &listeners, pace, lost)).await;
         // Only what held for a while counts as working: else a server that takes connections and
         // drops them would be asked without a pause.
         if began.elapsed() > 2 * pace.look_every {
             backoff.reset();
+            outage = Outage::default();
         }
+        outage.report(&error);
         drop(listening);
         listening = loop {
             sleep(backoff.pause()).await;
-            if let Ok(opened) = within(pace.patience, source.open()).await {
-                break opened;
+            match caught(within(OPENING, source.open())).await {
+                Ok(opened) => break opened,
+                Err(error) => outage.report(&error),
             }
         };
+        outage.report_end();
         lost = true;
     }
 }
@@ -124,7 +158,7 @@ async fn follow(
     listeners: &Listeners,
     pace: Pace,
     mut lost: bool,
-) -> StoreError {
+) -> Result<Infallible, StoreError> {
     let mut tell = |changes: &[Change]| {
         let changes = if lost { &[Change::All] } else { changes };
         // A listener that panics has heard nothing for sure.
@@ -136,14 +170,11 @@ async fn follow(
         match timeout_at(due, listening.hear()).await {
             Ok(Ok(News::Changes(changes))) => tell(&changes),
             Ok(Ok(News::Look)) => due = Instant::now(),
-            Ok(Err(error)) => return error,
+            Ok(Err(error)) => return Err(error),
             Err(_elapsed) => {}
         }
         if due <= Instant::now() {
-            match within(pace.patience, listening.look()).await {
-                Ok(changes) => tell(&changes),
-                Err(error) => return error,
-            }
+            tell(&within(pace.patience, listening.look()).await?);
             due = Instant::now() + pace.look_every;
         }
     }
@@ -157,14 +188,46 @@ async fn within<T>(
     done.unwrap_or_else(|_elapsed| Err(StoreError::new(StoreErrorKind::TimedOut)))
 }
 
-fn report(error: &StoreError) {
-    #[cfg(feature = "tracing")]
-    {
-        let cause = std::error::Error::source(error).map(tracing::field::display);
-        tracing::warn!(%error, cause, "news from the store are lost until it answers again");
+/// A panic is a failure like any other: the feed goes on.
+async fn caught<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let mut work = pin!(work);
+    poll_fn(|context| {
+        let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context)));
+        polled.unwrap_or_else(|_| Poll::Ready(Err(StoreError::unavailable("a panic"))))
+    })
+    .await
+}
+
+/// What was written to the log of an outage.
+#[derive(Debug, Default)]
+struct Outage {
+    told: Option<(String, Instant)>,
+    open: bool,
+}
+
+impl Outage {
+    fn report(&mut self, error: &StoreError) {
+        let cause = error.source().map(ToString::to_string).unwrap_or_default();
+        let failure = format!("{error}: {cause}");
+        if self.is_news(&failure) {
+            #[cfg(feature = "tracing")]
+            tracing::warn!(%error, cause, "news from the store are lost until it answers again");
+            self.told = Some((failure, Instant::now()));
+            self.open = true;
+        }
     }
-    #[cfg(not(feature = "tracing"))]
-    let _ = error;
+
+    /// Whether a failure is another than the last, or that was told long ago.
+    fn is_news(&self, failure: &str) -> bool {
+        self.told.as_ref().is_none_or(|(told, at)| told != failure || at.elapsed() >= REPORT_EVERY)
+    }
+
+    fn report_end(&mut self) {
+        if std::mem::take(&mut self.open) {
+            #[cfg(feature = "tracing")]
+            tracing::info!("news from the store are heard again");
+        }
+    }
 }
 
 #[cfg(test)]

@@ -241,3 +241,44 @@ async fn the_last_clone_to_go_ends_what_runs_for_it() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_can_be_renamed() {
+    let Some(mut ours) = Ours::new() else { return };
+    drop(ours.open().await);
+    let mut raw = ours.raw().await;
+    let name = unique("key0_test");
+    run(&mut raw, &format!("ALTER SCHEMA {} RENAME TO {name}", ours.schema.name)).await;
+    ours.schema.name = name;
+    let store = ours.open().await;
+    let record = payment_key();
+    store.insert(&record, &Actor::host()).await.unwrap();
+    let ear = Ear::on(&store);
+    let mut raw = ours.raw().await;
+    run(&mut raw, "UPDATE keys SET revoked_at = 7").await;
+    eventually("the revocation", || ear.heard_of(record.digest)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feed_logs_in_as_the_pool_does_by_then() {
+    let Some(server) = Postgres::start() else { return };
+    drop(PostgresStore::open(&server.url()).await.unwrap());
+    let mut raw = PgConnection::connect(&server.url()).await.unwrap();
+    run(&mut raw, "CREATE ROLE spring LOGIN SUPERUSER; CREATE ROLE autumn LOGIN SUPERUSER").await;
+    let pool = sqlx::PgPool::connect_lazy(&server.url_as("spring")).unwrap();
+    let store = PostgresStore::with_pool(pool.clone()).await.unwrap();
+    let record = payment_key();
+    store.insert(&record, &Actor::host()).await.unwrap();
+    let ear = Ear::on(&store);
+    pool.set_connect_options(server.url_as("autumn").parse().unwrap());
+    run(
+        &mut raw,
+        "ALTER ROLE spring NOLOGIN;
+         SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'spring'",
+    )
+    .await;
+    eventually("anything may have changed", || ear.heard(Change::All)).await;
+    ear.forget();
+    run(&mut raw, "UPDATE key0.keys SET revoked_at = 7").await;
+    eventually("the revocation", || ear.heard_of(record.digest)).await;
+}

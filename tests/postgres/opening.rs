@@ -60,6 +60,8 @@ async fn what_is_not_ours_is_refused_and_left_as_it_is() {
         "CREATE TABLE key0_auth (marker text, version integer);
          INSERT INTO key0_auth VALUES ('another', 1)",
         "CREATE TABLE key0_auth (marker integer, version integer)",
+        "CREATE FUNCTION keys() RETURNS integer LANGUAGE sql AS 'SELECT 1'",
+        "CREATE TYPE keys AS ENUM ('one')",
     ] {
         let Some(ours) = Ours::new() else { return };
         let mut raw = ours.raw().await;
@@ -72,7 +74,7 @@ async fn what_is_not_ours_is_refused_and_left_as_it_is() {
                 .fetch_one(&mut raw)
                 .await
                 .unwrap();
-        assert_eq!(tables, 1);
+        assert_eq!(tables, i64::from(theirs.contains("TABLE")));
     }
 }
 
@@ -200,4 +202,50 @@ async fn a_pool_of_the_application_is_shared_and_left_as_it_is() {
     assert!(began.elapsed() < Duration::from_millis(600), "{:?}", began.elapsed());
     drop(held);
     store.find(&records[0].digest).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn times_that_no_clock_can_count_are_bent() {
+    let Some(ours) = Ours::new() else { return };
+    for time in [Duration::ZERO, Duration::MAX] {
+        // An opening within no time at all can't succeed.
+        let options = ours.options().open_timeout(time.max(Duration::from_secs(5)));
+        let options = options.poll_interval(time).write_timeout(Duration::MAX);
+        let store = options.read_timeout(Duration::MAX).open(&ours.url("")).await.unwrap();
+        let record = payment_key();
+        store.insert(&record, &Actor::host()).await.unwrap();
+        let ear = store_kit::Ear::on(&store);
+        let mut raw = ours.raw().await;
+        run(&mut raw, "UPDATE keys SET revoked_at = 7").await;
+        eventually("the revocation", || ear.heard_of(record.digest)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_without_rights_on_the_log_is_refused() {
+    let Some(server) = Postgres::start() else { return };
+    drop(PostgresStore::open(&server.url()).await.unwrap());
+    let mut raw = PgConnection::connect(&server.url()).await.unwrap();
+    run(
+        &mut raw,
+        "CREATE ROLE poor LOGIN;
+         GRANT USAGE ON SCHEMA key0 TO poor;
+         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA key0 TO poor;
+         REVOKE ALL ON key0.key_changes FROM poor",
+    )
+    .await;
+    let options = PostgresOptions::new().open_timeout(Duration::from_secs(1));
+    let error = options.open(&server.url_as("poor")).await.expect_err("it would never hear");
+    assert!(matches!(error, PostgresOpenError::Unusable { .. }), "{error:?}");
+    run(&mut raw, "GRANT SELECT, DELETE ON key0.key_changes TO poor").await;
+    let store = options.open(&server.url_as("poor")).await.unwrap();
+    store.insert(&payment_key(), &Actor::host()).await.unwrap();
+    // Whoever put it on a table of their own would act with the rights of the schema's owner.
+    let theirs = "CREATE TRIGGER theirs AFTER INSERT ON mine
+        FOR EACH ROW EXECUTE FUNCTION key0.log_key_change()";
+    run(&mut raw, "CREATE SCHEMA poor AUTHORIZATION poor; SET ROLE poor; SET search_path = poor")
+        .await;
+    run(&mut raw, "CREATE TABLE mine (digest bytea)").await;
+    let put = raw_sql(theirs).execute(&mut raw).await;
+    put.expect_err("it is for the schema's own tables");
 }

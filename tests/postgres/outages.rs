@@ -1,4 +1,7 @@
-use key0_auth::store::{Change, PaymentStore};
+use key0_auth::{
+    apikey::KeyKind,
+    store::{Change, KeyQuery, KeyRegistry, PaymentStore},
+};
 
 use super::*;
 use crate::{
@@ -143,4 +146,90 @@ async fn a_network_that_is_lost_comes_back() {
     let taken = proxy.taken() - before;
     println!("{taken} connections were made in the meantime");
     assert!(taken < 200, "{taken}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_network_is_slow_and_no_outage() {
+    let Some(server) = Postgres::start() else { return };
+    let proxy = Proxy::to(server.address());
+    proxy.delay(Duration::from_millis(40));
+    let store = PostgresOptions::new().open(&server.url_through(proxy.port())).await.unwrap();
+    let record = payment_key();
+    store.insert(&record, &Actor::host()).await.unwrap();
+    let began = Instant::now();
+    while store.find(&record.digest).await.is_err() {
+        assert!(began.elapsed() < PATIENCE, "no connection for reads ever comes to be");
+    }
+    println!("the first read succeeds after {:?}", began.elapsed());
+    for _ in 0..10 {
+        assert_eq!(store.find(&record.digest).await.unwrap().as_ref(), Some(&record));
+    }
+}
+
+/// As when another machine takes over: nobody ever says that the old connections are gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_are_lost_hold_no_place() {
+    let Some(server) = Postgres::start() else { return };
+    let proxy = Proxy::to(server.address());
+    let options =
+        PostgresOptions::new().max_connections(3).write_timeout(Duration::from_millis(1_500));
+    let store = options.open(&server.url_through(proxy.port())).await.unwrap();
+    let ear = Ear::on(&store);
+    let record = payment_key();
+    store.insert(&record, &Actor::host()).await.unwrap();
+    // So that the only connection for reads is lost on its way back to the pool.
+    proxy.delay(Duration::from_millis(20));
+    while store.find(&record.digest).await.is_err() {}
+    store.find(&record.digest).await.unwrap();
+    proxy.stall();
+    fails_in_time(&store).await;
+    ear.forget();
+    proxy.abandon();
+    let since = Instant::now();
+    while store.find(&record.digest).await.is_err() {
+        assert!(since.elapsed() < Duration::from_secs(5), "reads do not come back");
+    }
+    println!("reads are back after {:?}", since.elapsed());
+    eventually("anything may have changed", || ear.heard(Change::All)).await;
+    store.insert(&payment_key(), &Actor::host()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_comes_back_as_a_standby_answers_nothing() {
+    let Some(server) = Postgres::start() else { return };
+    let options = PostgresOptions::new().write_timeout(Duration::from_millis(1_500));
+    let pool = sqlx::PgPool::connect_lazy(&server.url()).unwrap();
+    let stores =
+        [options.open(&server.url()).await.unwrap(), options.with_pool(pool).await.unwrap()];
+    let record = payment_key();
+    stores[0].insert(&record, &Actor::host()).await.unwrap();
+    let query = KeyQuery { kind: KeyKind::Payment, in_force_at: None, after: None, limit: 10 };
+    server.stop();
+    server.stand_by(true);
+    server.start_again();
+    let mut raw = PgConnection::connect(&server.url()).await.unwrap();
+    let standby: bool =
+        sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(&mut raw).await.unwrap();
+    assert!(standby);
+    for store in &stores {
+        for _ in 0..3 {
+            store.find(&record.digest).await.expect_err("it may be behind");
+        }
+        store.get(&record.id).await.expect_err("it may be behind");
+        store.list(&query).await.expect_err("it may be behind");
+        store.history(&record.id, 10).await.expect_err("it may be behind");
+        store.ping().await.expect_err("it can't be written");
+    }
+    drop(raw);
+    server.stop();
+    server.stand_by(false);
+    server.start_again();
+    let since = Instant::now();
+    for store in &stores {
+        while store.ping().await.is_err() {
+            assert!(since.elapsed() < PATIENCE, "it does not come back");
+        }
+        assert_eq!(store.find(&record.digest).await.unwrap().as_ref(), Some(&record));
+        assert_eq!(store.history(&record.id, 10).await.unwrap().len(), 1);
+    }
 }

@@ -351,3 +351,55 @@ async fn what_can_not_be_understood_is_an_error_of_its_own_kind() {
     run(&mut raw, "ALTER TABLE key0_auth RENAME TO gone").await;
     assert_eq!(store.ping().await.unwrap_err().kind(), StoreErrorKind::Unavailable);
 }
+
+/// After a restore without the sequences.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_was_given_before_is_no_conflict() {
+    let Some(ours) = Ours::new() else { return };
+    let store = ours.open().await;
+    let record = payment_key();
+    store.insert(&record, &Actor::host()).await.unwrap();
+    let outcome = store.record_payment(&payment("p1", "0x1")).await.unwrap();
+    assert_eq!(outcome, PaymentOutcome::Recorded);
+    let mut raw = ours.raw().await;
+    run(&mut raw, "ALTER TABLE payments ALTER COLUMN arrival RESTART WITH 1").await;
+    run(&mut raw, "ALTER TABLE key_events ALTER COLUMN event RESTART WITH 1").await;
+    let error = store.record_payment(&payment("p2", "0x2")).await.expect_err("it is not kept");
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+    let outcome = store.record_payment(&payment("p2", "0x2")).await.unwrap();
+    assert_eq!(outcome, PaymentOutcome::Recorded);
+    let other = payment_key();
+    let error = store.insert(&other, &Actor::host()).await.expect_err("its history is not kept");
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+    let shown = format!("{error:?}");
+    assert!(shown.contains("23505") && !shown.contains("already exists"), "{shown}");
+    store.insert(&other, &Actor::host()).await.unwrap();
+    let error = store.insert(&record, &Actor::host()).await.expect_err("it is there");
+    assert_eq!(error.kind(), StoreErrorKind::Conflict);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_is_locked_holds_up_others_for_a_moment_only() {
+    let Some(ours) = Ours::new() else { return };
+    let store = ours.open().await;
+    let record = payment_key();
+    store.insert(&record, &Actor::host()).await.unwrap();
+    let mut raw = ours.raw().await;
+    run(&mut raw, "BEGIN; SELECT FROM keys FOR UPDATE").await;
+    let waiting: Vec<_> = (0..3)
+        .map(|_| {
+            let (store, id) = (store.clone(), record.id.clone());
+            tokio::spawn(async move { store.revoke(&id, &Actor::host(), at(1)).await })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let began = Instant::now();
+    store.insert(&payment_key(), &Actor::host()).await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    for waiting in waiting {
+        let error = waiting.await.unwrap().expect_err("it is locked");
+        assert_eq!(error.kind(), StoreErrorKind::TimedOut);
+    }
+    run(&mut raw, "ROLLBACK").await;
+    store.revoke(&record.id, &Actor::host(), at(1)).await.unwrap().unwrap();
+}

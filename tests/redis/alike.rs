@@ -1,11 +1,13 @@
 //! The store does what SQLite's does, whatever is asked of it.
 
+use std::collections::BTreeMap;
+
 use key0_auth::{
     SqliteStore,
     domain::{ChallengeId, PlanId, RequestId, ResourceId},
     store::{
-        IdempotencyStore, Issuance, IssuanceClaim, IssuanceKey, Lease, Payment, Slot,
-        StoredResponse,
+        IdempotencyStore, Issuance, IssuanceClaim, IssuanceKey, Lease, LeasedPayment, Payment,
+        Slot, StoredResponse,
     },
 };
 
@@ -19,6 +21,47 @@ use crate::{
 };
 
 const STEPS: usize = 6_000;
+
+/// What has to come about for the comparison to mean something.
+const SAID: &[&str] = &[
+    "begin_issuance Ok(Conflict)",
+    "begin_issuance Ok(InProgress)",
+    "begin_issuance Ok(Issued(Issuance",
+    "begin_issuance Ok(Redeemed)",
+    "begin_issuance Ok(Started)",
+    "begin_request Ok(Done(StoredResponse",
+    "begin_request Ok(InProgress",
+    "begin_request Ok(Reused)",
+    "begin_request Ok(Started)",
+    "complete_issuance Err(Conflict)",
+    "complete_issuance Ok(false)",
+    "complete_issuance Ok(true)",
+    "complete_request Ok(false)",
+    "complete_request Ok(true)",
+    "finish_payment Ok(false)",
+    "finish_payment Ok(true)",
+    "forget_nonces Ok(1)",
+    "get Ok(None)",
+    "get Ok(Some(KeyRecord",
+    "insert Err(Conflict)",
+    "insert Ok(())",
+    "lease_payment Ok(Some(LeasedPayment",
+    "purge_keys Ok(1)",
+    "purge_requests Ok(1)",
+    "record_payment Ok(Conflict)",
+    "record_payment Ok(Recorded)",
+    "record_payment Ok(Repeated)",
+    "replace_issuance Err(Conflict)",
+    "replace_issuance Ok(false)",
+    "replace_issuance Ok(true)",
+    "retry_payment Ok(false)",
+    "retry_payment Ok(true)",
+    "revoke Ok(None)",
+    "revoke Ok(Some(KeyDigest(..)))",
+    "rotate Err(Conflict)",
+    "rotate Ok(false)",
+    "rotate Ok(true)",
+];
 
 /// Chance that can be repeated (xorshift).
 struct Chance(u64);
@@ -40,15 +83,18 @@ impl Chance {
 struct Past {
     claims: Vec<IssuanceClaim>,
     issuances: Vec<(IssuanceKey, Issuance)>,
-    leases: Vec<Lease>,
+    leased: Vec<(ChallengeId, Lease)>,
+    requests: Vec<(Slot, Lease)>,
     records: Vec<KeyRecord>,
     now: i64,
     steps: usize,
+    /// How often which method answered how.
+    said: BTreeMap<String, usize>,
 }
 
 impl Past {
-    /// Asks both for the same, and shows what they have said.
-    async fn step<A, B>(&mut self, chance: &mut Chance, one: &A, other: &B) -> String
+    /// Asks both for the same.
+    async fn step<A, B>(&mut self, chance: &mut Chance, one: &A, other: &B)
     where
         A: KeyRegistry + PaymentStore + IdempotencyStore,
         B: KeyRegistry + PaymentStore + IdempotencyStore,
@@ -60,7 +106,11 @@ impl Past {
                 let $store = other;
                 let second = $call.await.map_err(|error| error.kind());
                 assert_eq!(first, second, "{}", stringify!($call));
-                format!("{first:?}")
+                let method = stringify!($call).split(['.', '(']).nth(1).unwrap();
+                let answer = format!("{first:?}");
+                let begins = answer.split([' ', '{']).next().unwrap();
+                *self.said.entry(format!("{method} {begins}")).or_default() += 1;
+                first
             }};
         }
         self.now += chance.of(&[0, 1, 5, 40, 120, -30, 2_000, -2_000]);
@@ -70,7 +120,6 @@ impl Past {
         let id = &*format!("{}{}", chance.of(&["a", "b", "c"]), self.steps / 60);
         let tx_hash = format!("{}{}", chance.of(&["0xa", "0XA", "0xb"]), self.steps / 60);
         let (host, slot) = (Actor::host(), Slot { scope: id.to_owned(), key: "k".to_owned() });
-        let held = chance.of(&self.leases);
         let fresh = lease(self.now + chance.below(700) as i64);
         let challenge_id = ChallengeId::new(id).unwrap();
         let claim = chance.of(&self.claims);
@@ -84,7 +133,7 @@ impl Past {
                     lease: fresh,
                 };
                 self.claims.push(claim.clone());
-                both!(store => store.begin_issuance(&claim, now))
+                let _ = both!(store => store.begin_issuance(&claim, now));
             }
             2 | 3 => {
                 let known = chance.of(&self.records);
@@ -94,9 +143,9 @@ impl Past {
                 let record = issued.key_id.is_some().then_some(&record);
                 self.records.extend(record.cloned());
                 self.issuances.push((claim.key.clone(), issued.clone()));
-                both!(store => store.complete_issuance(&claim, &issued, record))
+                let _ = both!(store => store.complete_issuance(&claim, &issued, record));
             }
-            4 => both!(store => store.abandon_issuance(&claim)),
+            4 => drop(both!(store => store.abandon_issuance(&claim))),
             5 => {
                 let (key, old) = chance.of(&self.issuances);
                 let mut new = old.clone();
@@ -104,9 +153,9 @@ impl Past {
                 new.digest = chance.of(&[new_digest(), taken]);
                 new.nonce = new.nonce.filter(|_| chance.below(2) == 0);
                 self.issuances.push((key.clone(), new.clone()));
-                both!(store => store.replace_issuance(&key, &old, &new, "ak_x…", now))
+                let _ = both!(store => store.replace_issuance(&key, &old, &new, "ak_x…", now));
             }
-            6 => both!(store => store.forget_nonces(now, 100)),
+            6 => drop(both!(store => store.forget_nonces(now, 100))),
             7 | 8 => {
                 let payment = Payment {
                     challenge_id,
@@ -117,29 +166,44 @@ impl Past {
                     details: serde_json::Map::new(),
                     received_at: now,
                 };
-                both!(store => store.record_payment(&payment))
+                let _ = both!(store => store.record_payment(&payment));
             }
             9 => {
-                self.leases.push(fresh.clone());
-                both!(store => store.lease_payment(&fresh, now))
+                let leased = both!(store => store.lease_payment(&fresh, now));
+                if let Ok(Some(LeasedPayment { payment, .. })) = leased {
+                    self.leased.push((payment.challenge_id, fresh));
+                }
             }
-            10 => both!(store => store.finish_payment(&challenge_id, &held)),
-            11 => both!(store => store.retry_payment(&challenge_id, &held, fresh.until)),
+            10 => {
+                let (id, held) = chance.of(&self.leased);
+                let _ = both!(store => store.finish_payment(&id, &held));
+            }
+            11 => {
+                let (id, held) = chance.of(&self.leased);
+                let _ = both!(store => store.retry_payment(&id, &held, fresh.until));
+            }
             12 => {
-                self.leases.push(fresh.clone());
+                let known = chance.of(&self.requests).0;
+                let slot = chance.of(&[slot, known]);
+                self.requests.push((slot.clone(), fresh.clone()));
                 let fingerprint = fingerprint(chance.of(&["body", "another"]));
-                both!(store => store.begin_request(&slot, &fingerprint, &fresh, now))
+                let _ = both!(store => store.begin_request(&slot, &fingerprint, &fresh, now));
             }
             13 => {
+                let (slot, held) = chance.of(&self.requests);
                 let response =
                     StoredResponse { status: 200, headers: Vec::new(), body: b"x".to_vec() };
-                both!(store => store.complete_request(&slot, &held, &response, fresh.until))
+                let _ =
+                    both!(store => store.complete_request(&slot, &held, &response, fresh.until));
             }
-            14 => both!(store => store.release_request(&slot, &held)),
-            15 => both!(store => store.purge_requests(now, 100)),
+            14 => {
+                let (slot, held) = chance.of(&self.requests);
+                let _ = both!(store => store.release_request(&slot, &held));
+            }
+            15 => drop(both!(store => store.purge_requests(now, 100))),
             16 => {
                 let record = chance.of(&self.records);
-                both!(store => store.revoke(&record.id, &host, now))
+                let _ = both!(store => store.revoke(&record.id, &host, now));
             }
             17 => {
                 let record = chance.of(&self.records);
@@ -149,18 +213,18 @@ impl Past {
                     new: chance.of(&[new_digest(), taken]),
                     display: "ak_y…".to_owned(),
                 };
-                both!(store => store.rotate(&record.id, &rotation, &host, now))
+                let _ = both!(store => store.rotate(&record.id, &rotation, &host, now));
             }
             18 => {
                 let known = chance.of(&self.records);
                 let record = chance.of(&[payment_key(), payment_key(), known]);
                 self.records.push(record.clone());
-                both!(store => store.insert(&record, &host))
+                let _ = both!(store => store.insert(&record, &host));
             }
-            19 if self.steps.is_multiple_of(4) => both!(store => store.purge_keys(now, 100)),
+            19 if self.steps.is_multiple_of(4) => drop(both!(store => store.purge_keys(now, 100))),
             _ => {
                 let record = chance.of(&self.records);
-                both!(store => store.get(&record.id))
+                let _ = both!(store => store.get(&record.id));
             }
         }
     }
@@ -176,21 +240,25 @@ async fn whatever_is_asked_in_whatever_order_both_say_the_same() {
     let mut past = Past {
         claims: vec![store_kit::claim(challenge("a"), "0xa")],
         issuances: vec![(challenge("a"), foreign_issuance())],
-        leases: vec![lease(0)],
+        leased: vec![(ChallengeId::new("a").unwrap(), lease(0))],
+        requests: vec![(Slot { scope: "a".to_owned(), key: "k".to_owned() }, lease(0))],
         records: vec![payment_key()],
         now: 0,
         steps: 0,
+        said: BTreeMap::new(),
     };
-    let mut said = std::collections::BTreeMap::<String, usize>::new();
     for _ in 0..STEPS {
-        let answer = past.step(&mut chance, &sqlite, &redis).await;
-        let word = answer.split([' ', '{']).next().unwrap_or_default().to_owned();
-        *said.entry(word).or_default() += 1;
+        past.step(&mut chance, &sqlite, &redis).await;
         // Only what is recent is come back to, so that it is often still there.
         past.claims.drain(..past.claims.len().saturating_sub(8));
         past.issuances.drain(..past.issuances.len().saturating_sub(8));
-        past.leases.drain(..past.leases.len().saturating_sub(4));
+        past.leased.drain(..past.leased.len().saturating_sub(4));
+        past.requests.drain(..past.requests.len().saturating_sub(4));
         past.records.drain(..past.records.len().saturating_sub(6));
     }
-    println!("{said:?}");
+    println!("{:?}", past.said);
+    for answer in SAID {
+        let often = past.said.get(*answer).copied().unwrap_or_default();
+        assert!(often >= 3, "{answer}: {often} times, which shows nothing");
+    }
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     process::{Backend, INTERNAL_SECRET, Request, Setup},
-    servers::redis::Redis,
+    servers::redis::{RIGHTS, Redis},
 };
 
 const MASTER: &str = "hush-the-master-key-of-these-tests-on-redis";
@@ -145,25 +145,45 @@ fn an_outage_is_a_503_for_issued_keys_and_nothing_for_access_tokens() {
 
 #[test]
 fn the_start_says_where_the_store_is_and_what_it_can_lose() {
-    let Some(server) = Redis::start(&["--appendonly", "no", "--maxmemory-policy", "allkeys-lru"])
-    else {
-        return;
-    };
+    let Some(server) = Redis::start(&["--appendonly", "no"]) else { return };
     let backend = setup(&server).start();
     let printed = backend.stdout();
     let store = format!("Redis, redis://127.0.0.1:{}/0\n", server.port());
     assert!(printed.contains(&store), "{printed}");
     assert!(printed.contains("WARNING         Redis runs with appendonly off"), "{printed}");
-    assert!(printed.contains("WARNING         Redis throws keys out"), "{printed}");
+    assert!(printed.contains("WARNING         Redis held nothing here"), "{printed}");
+    backend.kill();
+    // INFO is not allowed.
+    server.set_user(&[&["~key0:*", "&key0:*"], RIGHTS].concat());
+    let backend = Setup::new().set("DATABASE_URL", server.user_url()).start();
+    let printed = backend.stdout();
+    assert!(printed.contains("WARNING         Redis does not tell whether"), "{printed}");
+    assert!(printed.contains("WARNING         Redis does not tell its"), "{printed}");
+    assert!(!printed.contains("Redis held nothing"), "{printed}");
     backend.kill();
 
     let durable = Redis::start(&[]).unwrap();
+    drop(setup(&durable).start());
     let backend = setup(&durable).start();
-    assert!(!backend.stdout().contains("Redis runs"), "{}", backend.stdout());
+    assert!(!backend.stdout().contains("WARNING         Redis"), "{}", backend.stdout());
 
     let wrong = format!("redis://:hush-wrong@127.0.0.1:{}", durable.port());
     let ended = Setup::new().set("DATABASE_URL", wrong).run("serve");
     assert_eq!(ended.code, Some(2));
+}
+
+#[test]
+fn commands_that_make_no_key_make_no_database() {
+    let Some(server) = Redis::start(&[]) else { return };
+    for arguments in [&["list"][..], &["show", "x"], &["revoke", "x"], &["rotate", "x"]] {
+        let bare = Setup::bare().set("DATABASE_URL", server.url(""));
+        let keys = arguments.iter().fold(bare, |setup, argument| setup.argument(argument));
+        let ended = keys.run("keys");
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert!(ended.stderr.contains("holds no database"), "{ended:?}");
+        let left: Vec<String> = server.cli(&["KEYS", "*"]);
+        assert!(left.is_empty(), "{arguments:?} has made {left:?}");
+    }
 }
 
 fn access_token() -> String {

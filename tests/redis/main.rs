@@ -16,6 +16,7 @@ mod store_kit;
 mod alike;
 #[cfg(feature = "backend")]
 mod backend;
+mod failover;
 mod listing;
 mod news;
 mod opening;

@@ -11,9 +11,9 @@ use super::*;
 use crate::{
     servers::{
         proxy::Proxy,
-        redis::{PASSWORD, Redis},
+        redis::{PASSWORD, RIGHTS, Redis},
     },
-    store_kit::{at, challenge, claim},
+    store_kit::at,
 };
 
 /// All that an operator could read of an error.
@@ -155,59 +155,29 @@ async fn the_password_is_never_shown() {
     assert!(!shown.contains("hush") && !shown.contains(PASSWORD), "{shown}");
 }
 
-/// What the documentation says that a user needs.
-const RIGHTS: &[&str] = &[
-    "~key0:*",
-    "&key0:*",
-    "+evalsha",
-    "+script|load",
-    "+get",
-    "+set",
-    "+del",
-    "+exists",
-    "+incr",
-    "+hget",
-    "+hset",
-    "+hmget",
-    "+hgetall",
-    "+hdel",
-    "+hincrby",
-    "+zadd",
-    "+zrem",
-    "+zrange",
-    "+rpush",
-    "+ltrim",
-    "+lrange",
-    "+publish",
-    "+subscribe",
-];
-
 #[tokio::test(flavor = "multi_thread")]
-async fn a_user_with_no_more_rights_than_needed_can_do_everything() {
+async fn what_a_server_says_of_a_login_is_not_shown() {
+    // It repeats the password, as an argument of a command that it does not know.
+    let Some(server) = Redis::start(&["--rename-command", "HELLO", ""]) else { return };
+    let error = refusal(&server.url("")).await;
+    assert!(matches!(error, RedisOpenError::Unusable { .. }), "{error:?}");
+}
+
+// That such a user can do everything else is what the kit shows: every store of its is one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_needs_the_rights_that_are_documented_and_no_more() {
     let Some(server) = Redis::start(&[]) else { return };
-    let user = |rights: &[&str]| {
-        let mut command = vec!["ACL", "SETUSER", "app", "reset", "on", ">hush-app"];
-        command.extend(rights);
-        let () = server.cli(&command);
-    };
-    let url = format!("redis://app:hush-app@127.0.0.1:{}/0", server.port());
-    user(RIGHTS);
+    let (here, url) = (&["~key0:*", "&key0:*"][..], server.user_url());
+    server.set_user(&[here, RIGHTS].concat());
     let store = open(&url).await;
-    assert_eq!(store.durability().append_only, None, "it may not ask");
+    let durability = store.durability();
+    assert_eq!((durability.append_only, durability.evicts), (None, None), "it may not ask");
     let record = add(&store).await;
     store.revoke(&record.id, &Actor::host(), at(1)).await.unwrap().unwrap();
-    store.ping().await.unwrap();
-    store.touch(&[(record.id.clone(), at(1))]).await.unwrap();
-    store.history(&record.id, 9).await.unwrap();
-    store.purge_keys(at(100), 9).await.unwrap();
-    store.begin_issuance(&claim(challenge("c"), "0x1"), at(0)).await.unwrap();
-    store.abandon_issuance(&claim(challenge("c"), "0x1")).await.unwrap();
-    store.forget_nonces(at(1), 9).await.unwrap();
-    drop(store);
     // Each of them is needed; what may be asked for is named.
-    for missing in &RIGHTS[4..] {
+    for missing in &RIGHTS[2..] {
         let rights: Vec<_> = RIGHTS.iter().copied().filter(|right| right != missing).collect();
-        user(&rights);
+        server.set_user(&[here, &rights].concat());
         let error = refusal(&url).await;
         let RedisOpenError::Rights { missing: named, .. } = &error else {
             panic!("{missing}: {error:?}")
@@ -215,27 +185,50 @@ async fn a_user_with_no_more_rights_than_needed_can_do_everything() {
         assert_eq!(format!("+{named}"), *missing);
     }
     // Somebody else's keys and channels don't count.
-    user(&[&["~other:*", "&key0:*"], &RIGHTS[2..]].concat());
+    for elsewhere in [["~other:*", "&key0:*"], ["~key0:*", "&other:*"]] {
+        server.set_user(&[&elsewhere, RIGHTS].concat());
+        refusal(&url).await;
+    }
+    // Who may do nothing is not named either, nor is one who may no more.
+    server.set_user(here);
     refusal(&url).await;
-    user(&[&["~key0:*", "&other:*"], &RIGHTS[2..]].concat());
-    assert!(matches!(refusal(&url).await, RedisOpenError::Rights { .. }));
-    user(&[&["+info"], RIGHTS].concat());
+    let error = store.find(&record.digest).await.unwrap_err();
+    assert!(!everything(&error).contains("hush"), "{}", everything(&error));
+    server.set_user(&[here, &["+info"], RIGHTS].concat());
     assert_eq!(open(&url).await.durability().append_only, Some(true));
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_empty_server_is_told_from_a_database_and_refused_where_that_must_exist() {
+    let Some(server) = Redis::start(&[]) else { return };
+    let existing = RedisOptions::new().must_exist(true);
+    let error = existing.open(&server.url("")).await.unwrap_err();
+    assert!(matches!(error, RedisOpenError::Missing { .. }), "{error:?}");
+    let left: Vec<String> = server.cli(&["KEYS", "*"]);
+    assert!(left.is_empty(), "something was made: {left:?}");
+    assert!(open(&server.url("")).await.was_made());
+    assert!(!open(&server.url("")).await.was_made());
+    assert!(!existing.open(&server.url("")).await.unwrap().was_made());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_store_tells_how_durable_its_server_is() {
-    for (settings, append_only, evicts) in [
-        (&["--appendonly", "yes"][..], true, false),
-        (&["--appendonly", "no"], false, false),
-        (&["--maxmemory-policy", "volatile-lru"], true, false),
-        (&["--maxmemory-policy", "allkeys-lru"], true, true),
+    for (settings, append_only) in [
+        (&["--appendonly", "yes"][..], true),
+        (&["--appendonly", "no"], false),
+        (&["--maxmemory-policy", "volatile-lru"], true),
     ] {
         let Some(server) = Redis::start(settings) else { return };
         let durability = open(&server.url("")).await.durability();
         assert_eq!(durability.append_only, Some(append_only), "{settings:?}");
-        assert_eq!(durability.evicts, Some(evicts), "{settings:?}");
+        assert_eq!(durability.evicts, Some(false), "{settings:?}");
     }
+    // One that would forget which payments were spent.
+    let server = Redis::start(&["--maxmemory-policy", "allkeys-lru"]).unwrap();
+    let error = refusal(&server.url("")).await;
+    assert!(matches!(error, RedisOpenError::Unfit { .. }), "{error:?}");
+    let left: Vec<String> = server.cli(&["KEYS", "*"]);
+    assert!(left.is_empty(), "something was made: {left:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

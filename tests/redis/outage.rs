@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use key0_auth::{
     apikey::KeyKind,
     error::StoreErrorKind,
-    store::{IdempotencyStore, IssuanceState, PaymentOutcome, Slot},
+    store::{IdempotencyState, IdempotencyStore, IssuanceState, PaymentOutcome, Rotation, Slot},
 };
 use tokio::time::Instant;
 
@@ -16,7 +16,10 @@ use crate::{
 };
 
 /// Every method that asks the server, each with what it has failed with.
-async fn failures(store: &RedisStore, record: &KeyRecord) -> Vec<(&'static str, StoreError)> {
+pub(crate) async fn failures(
+    store: &RedisStore,
+    record: &KeyRecord,
+) -> Vec<(&'static str, StoreError)> {
     let (host, claim) = (Actor::host(), claim(challenge("x"), "0xf"));
     let sold = payment_key();
     let slot = Slot { scope: "s".to_owned(), key: "k".to_owned() };
@@ -279,52 +282,41 @@ fn payment(id: &str) -> key0_auth::store::Payment {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_became_a_replica_is_not_ready_until_it_is_the_primary_again() {
+async fn where_the_memory_is_full_nothing_is_taken_by_halves_and_keys_can_still_be_withdrawn() {
     let Some(server) = Redis::start(&[]) else { return };
     let store = open(&server.url("")).await;
-    let record = add(&store).await;
-    store.ping().await.unwrap();
-    // Nobody is there to be copied: what it holds stays.
-    let () = server.cli(&["REPLICAOF", "127.0.0.1", &servers::free_port().to_string()]);
-    store.ping().await.unwrap_err();
-    store.insert(&payment_key(), &Actor::host()).await.unwrap_err();
-    let () = server.cli(&["REPLICAOF", "NO", "ONE"]);
-    comes_about(async || store.ping().await.is_ok()).await;
-    store.revoke(&record.id, &Actor::host(), at(1)).await.unwrap().unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_connection_to_what_became_a_replica_is_given_up() {
-    let Some(server) = Redis::start(&[]) else { return };
-    let proxy = Proxy::to(server.address());
-    let store = open(&server.url_through(proxy.port(), "")).await;
-    add(&store).await;
-    let () = server.cli(&["REPLICAOF", "127.0.0.1", &servers::free_port().to_string()]);
-    let before = proxy.taken();
-    for _ in 0..3 {
-        // The name may lead to another server by now.
-        store.insert(&payment_key(), &Actor::host()).await.unwrap_err();
-    }
-    assert_eq!(proxy.taken(), before + 2);
-    for _ in 0..3 {
-        store.ping().await.unwrap_err();
-    }
-    assert_eq!(proxy.taken(), before + 5, "with the first read's, which was not made before");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_full_server_takes_nothing_by_halves() {
-    let Some(server) = Redis::start(&[]) else { return };
-    let store = open(&server.url("")).await;
-    let record = add(&store).await;
+    let (record, revoked, leaked) = (add(&store).await, add(&store).await, add(&store).await);
     let () = server.cli(&["CONFIG", "SET", "maxmemory", "1"]);
     let new = payment_key();
     store.insert(&new, &Actor::host()).await.unwrap_err();
     let claim = claim(challenge("c"), "0x1");
     store.begin_issuance(&claim, at(0)).await.unwrap_err();
+    let slot = Slot { scope: "s".to_owned(), key: "k".to_owned() };
+    let begin = async || store.begin_request(&slot, &fingerprint("b"), &lease(9), at(0)).await;
+    begin().await.unwrap_err();
     assert_eq!(store.find(&record.digest).await.unwrap(), Some(record));
     assert_eq!(store.find(&new.digest).await.unwrap(), None);
+
+    store.revoke(&revoked.id, &Actor::host(), at(1)).await.unwrap().unwrap();
+    assert!(store.find(&revoked.digest).await.unwrap().unwrap().revoked_at.is_some());
+    let rotation = Rotation { old: leaked.digest, new: new_digest(), display: "x".to_owned() };
+    assert!(store.rotate(&leaked.id, &rotation, &Actor::host(), at(1)).await.unwrap());
+    assert_eq!(store.find(&leaked.digest).await.unwrap(), None);
+    assert_eq!(store.purge_keys(at(2), 9).await.unwrap(), 1);
+    assert_eq!(store.find(&revoked.digest).await.unwrap(), None);
+
     let () = server.cli(&["CONFIG", "SET", "maxmemory", "0"]);
     store.insert(&new, &Actor::host()).await.unwrap();
     assert_eq!(store.begin_issuance(&claim, at(0)).await.unwrap(), IssuanceState::Started);
+    assert_eq!(begin().await.unwrap(), IdempotencyState::Started);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_takes_no_writes_is_read_all_the_same() {
+    let Some(server) = Redis::start(&[]) else { return };
+    let store = open(&server.url("")).await;
+    let record = add(&store).await;
+    let () = server.cli(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
+    store.insert(&payment_key(), &Actor::host()).await.unwrap_err();
+    assert_eq!(store.find(&record.digest).await.unwrap(), Some(record));
 }

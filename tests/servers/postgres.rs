@@ -145,6 +145,11 @@ impl Postgres {
         self.url_of("key0")
     }
 
+    /// The URL with another user, who needs no password.
+    pub fn url_as(&self, user: &str) -> String {
+        format!("postgres://{user}@127.0.0.1:{}/key0", self.port)
+    }
+
     /// The URL by way of a proxy.
     pub fn url_through(&self, port: u16) -> String {
         format!("postgres://key0:{PASSWORD}@127.0.0.1:{port}/key0")
@@ -184,6 +189,17 @@ impl Postgres {
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         fs::write(data.join("postgresql.auto.conf"), "ssl = on\n").unwrap();
         Some(data.join("server.crt"))
+    }
+
+    /// From the next start on it is a standby, or a primary again.
+    pub fn stand_by(&self, standby: bool) {
+        let signal = self.folder.join("data/standby.signal");
+        if standby {
+            fs::write(&signal, "").unwrap();
+            Owner::take(self.owner, &signal);
+        } else {
+            fs::remove_file(&signal).unwrap();
+        }
     }
 
     /// Stops it in order: open transactions are undone.

@@ -5,6 +5,7 @@ use std::{
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Condvar, Mutex},
     thread,
+    time::Duration,
 };
 
 /// Hands connections on to a server, until it is told otherwise.
@@ -16,7 +17,7 @@ pub struct Proxy {
 
 #[derive(Debug)]
 struct Shared {
-    target: SocketAddr,
+    target: Mutex<SocketAddr>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -27,6 +28,10 @@ struct State {
     sockets: Vec<TcpStream>,
     /// How many connections were taken.
     taken: usize,
+    /// How many of them, the first ones, are lost for ever.
+    lost: usize,
+    /// How long each piece is under way.
+    delay: Duration,
     ended: bool,
 }
 
@@ -45,8 +50,11 @@ impl Proxy {
     pub fn to(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let shared =
-            Arc::new(Shared { target, state: Mutex::default(), changed: Condvar::default() });
+        let shared = Arc::new(Shared {
+            target: target.into(),
+            state: Mutex::default(),
+            changed: Condvar::default(),
+        });
         let accepting = Arc::clone(&shared);
         thread::spawn(move || accepting.accept(&listener));
         Self { address, shared }
@@ -58,6 +66,11 @@ impl Proxy {
 
     pub fn port(&self) -> u16 {
         self.address.port()
+    }
+
+    /// New connections lead to another server; those that are there stay.
+    pub fn lead_to(&self, target: SocketAddr) {
+        *self.shared.target.lock().unwrap() = target;
     }
 
     /// Cuts every connection; new ones are handed on.
@@ -80,6 +93,19 @@ impl Proxy {
     /// Hands on again, also what was held back.
     pub fn restore(&self) {
         self.set(Mood::Open);
+    }
+
+    /// Hands on what new connections say. Those of before are lost, and nobody tells them.
+    pub fn abandon(&self) {
+        let mut state = self.shared.state.lock().unwrap();
+        state.lost = state.taken;
+        drop(state);
+        self.restore();
+    }
+
+    /// From now on every piece takes this long, in either direction.
+    pub fn delay(&self, delay: Duration) {
+        self.shared.state.lock().unwrap().delay = delay;
     }
 
     /// How many connections were ever taken.
@@ -112,28 +138,33 @@ impl Shared {
             if self.state.lock().unwrap().mood == Mood::Closed {
                 continue;
             }
-            let Ok(server) = TcpStream::connect(self.target) else { continue };
+            let target = *self.target.lock().unwrap();
+            let Ok(server) = TcpStream::connect(target) else { continue };
             for socket in [&client, &server] {
                 socket.set_nodelay(true).unwrap();
             }
             let mut state = self.state.lock().unwrap();
             state.taken += 1;
+            let number = state.taken;
             state.sockets.extend([client.try_clone().unwrap(), server.try_clone().unwrap()]);
             drop(state);
             for (from, to) in
                 [(client.try_clone().unwrap(), server.try_clone().unwrap()), (server, client)]
             {
                 let shared = Arc::clone(&self);
-                thread::spawn(move || shared.hand_on(from, to));
+                thread::spawn(move || shared.hand_on(number, from, to));
             }
         }
     }
 
-    fn hand_on(&self, mut from: TcpStream, mut to: TcpStream) {
+    fn hand_on(&self, number: usize, mut from: TcpStream, mut to: TcpStream) {
         let mut chunk = [0; 16 * 1024];
         while let Ok(length @ 1..) = from.read(&mut chunk) {
-            let state = self.state.lock().unwrap();
-            drop(self.changed.wait_while(state, |state| state.mood == Mood::Stalled).unwrap());
+            thread::sleep(self.state.lock().unwrap().delay);
+            let held = |state: &mut State| {
+                !state.ended && (state.mood == Mood::Stalled || number <= state.lost)
+            };
+            drop(self.changed.wait_while(self.state.lock().unwrap(), held).unwrap());
             if to.write_all(&chunk[..length]).is_err() {
                 break;
             }

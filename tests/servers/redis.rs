@@ -16,6 +16,31 @@ pub const GIVEN: &str = "KEY0_TEST_REDIS_URL";
 /// The password of the servers that are started here; it must never be printed.
 pub const PASSWORD: &str = "hush-redis";
 
+/// What the documentation says that a user has to be allowed, besides the keys and channels.
+pub const RIGHTS: &[&str] = &[
+    "+evalsha",
+    "+script|load",
+    "+get",
+    "+set",
+    "+del",
+    "+exists",
+    "+incr",
+    "+hget",
+    "+hset",
+    "+hmget",
+    "+hgetall",
+    "+hdel",
+    "+hincrby",
+    "+zadd",
+    "+zrem",
+    "+zrange",
+    "+rpush",
+    "+ltrim",
+    "+lrange",
+    "+publish",
+    "+subscribe",
+];
+
 const MISSING: &str = "redis-server is not installed";
 
 /// A server of its own, for tests that ill-treat it.
@@ -39,15 +64,20 @@ pub struct Fresh {
 }
 
 impl Fresh {
-    /// On the server that all tests of this binary share; nothing where there is none to be had.
+    /// On the server that all tests of this binary share, as a user with no more rights than are
+    /// needed; nothing where there is none to be had.
     pub fn new() -> Option<Self> {
         static SERVER: OnceLock<Option<Redis>> = OnceLock::new();
         let given = std::env::var(GIVEN).ok();
         let clear = given.is_some();
         let server = given.or_else(|| {
             // Nobody asks it for anything after a crash.
-            let started = SERVER.get_or_init(|| Redis::start(&["--appendonly", "no"]));
-            Some(started.as_ref()?.url(""))
+            let start = || {
+                let server = Redis::start(&["--appendonly", "no"])?;
+                server.set_user(&[&["~key0-test-*", "&key0-test-*"], RIGHTS].concat());
+                Some(server)
+            };
+            Some(SERVER.get_or_init(start).as_ref()?.user_url())
         })?;
         let prefix = format!("{}:", unique());
         let joined = if server.contains('?') { '&' } else { '?' };
@@ -127,6 +157,17 @@ impl Redis {
         format!("redis://:{PASSWORD}@127.0.0.1:{port}{rest}")
     }
 
+    /// Makes a user, or anew, with these rights.
+    pub fn set_user(&self, rights: &[&str]) {
+        let () =
+            self.cli(&[&["ACL", "SETUSER", "hush-user", "reset", "on", ">hush"], rights].concat());
+    }
+
+    /// The URL of that user.
+    pub fn user_url(&self) -> String {
+        format!("redis://hush-user:hush@127.0.0.1:{}/0", self.port)
+    }
+
     /// What redis-cli would do: sends one command over a connection of its own.
     pub fn cli<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
         cli(&self.url(""), command)
@@ -135,6 +176,25 @@ impl Redis {
     /// What the server has written to its log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
+    /// Copies all that another has from now on, until it is told to be a primary.
+    pub fn follow(&self, primary: &Self) {
+        let () = primary.cli(&["CONFIG", "SET", "repl-diskless-sync-delay", "0"]);
+        let () = self.cli(&["CONFIG", "SET", "masterauth", PASSWORD]);
+        let () = self.cli(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]);
+        let is_up = || {
+            let info: String = self.cli(&["INFO", "replication"]);
+            info.contains("master_link_status:up")
+        };
+        assert!(wait_until(is_up), "it does not follow:\n{}", self.log());
+    }
+
+    /// A replica becomes a primary, or a primary the replica of nobody: what it holds stays.
+    pub fn lead(&self, leads: bool) {
+        let nobody = free_port().to_string();
+        let primary = if leads { ["NO", "ONE"] } else { ["127.0.0.1", &nobody] };
+        let () = self.cli(&["REPLICAOF", primary[0], primary[1]]);
     }
 
     /// Stops it in order.

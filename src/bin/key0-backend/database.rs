@@ -54,13 +54,14 @@ impl Database {
         }
     }
 
-    /// Opens it, or makes it. A server that can't be reached is waited for, within bounds.
-    pub(crate) async fn open(&self) -> Result<Opened, DatabaseError> {
+    /// Opens it. A server that can't be reached is waited for, within bounds. A Redis without a
+    /// database may have lost it: one is made there only where `makes` says so.
+    pub(crate) async fn open(&self, makes: bool) -> Result<Opened, DatabaseError> {
         Ok(match self {
             Self::Sqlite(path) => Opened::of(SqliteStore::open(path)?),
             Self::Postgres(url) => Opened::of(PostgresOptions::new().open_url(url).await?),
             Self::Redis(url) => {
-                let store = RedisOptions::new().open_url(url).await?;
+                let store = RedisOptions::new().must_exist(!makes).open_url(url).await?;
                 let warnings = losses(&store);
                 Opened { warnings, ..Opened::of(store) }
             }
@@ -87,9 +88,13 @@ impl Opened {
     }
 }
 
-/// What a Redis server may lose of what it has acknowledged.
+/// What a Redis server has lost, or may lose, of what it has acknowledged.
 fn losses(store: &RedisStore) -> Vec<String> {
     let durability = store.durability();
+    let made = store.was_made().then_some(
+        "Redis held nothing here, and an empty database was made. Unless this is the first start, \
+         all keys are lost, and spent payments can be spent again",
+    );
     let append_only = match durability.append_only {
         Some(true) => None,
         Some(false) => Some(
@@ -101,8 +106,9 @@ fn losses(store: &RedisStore) -> Vec<String> {
              crash can bring revoked keys back, and lose keys and payments",
         ),
     };
-    let evicts = (durability.evicts == Some(true)).then_some(
-        "Redis throws keys out when its memory is full: maxmemory-policy has to be noeviction",
+    let evicts = durability.evicts.is_none().then_some(
+        "Redis does not tell its maxmemory-policy (INFO is not allowed): it has to be noeviction, \
+         else keys and payments are thrown out when the memory is full",
     );
-    append_only.into_iter().chain(evicts).map(str::to_owned).collect()
+    made.into_iter().chain(append_only).chain(evicts).map(str::to_owned).collect()
 }

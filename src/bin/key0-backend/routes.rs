@@ -56,7 +56,7 @@ pub(crate) struct App {
 impl App {
     /// Opens the store and puts the parts together. Must be called within a runtime.
     pub(crate) async fn open(config: &Config) -> Result<Self, StartError> {
-        let store = config.database.open().await?;
+        let store = config.database.open(true).await?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let place = config.database.partner_place();
         let partner = Partner::open(&place, clock.clone(), store.requests.clone())?;

@@ -1,6 +1,6 @@
 use std::sync::{
     Mutex, Weak,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
@@ -16,6 +16,8 @@ const PACE: Pace =
 struct Server {
     down: AtomicBool,
     hangs: AtomicBool,
+    panics: AtomicBool,
+    opens_within: AtomicU64,
     opened: AtomicUsize,
     unseen: Mutex<Vec<Change>>,
     said: Mutex<Option<UnboundedSender<Option<News>>>>,
@@ -41,6 +43,8 @@ impl Source for Ours {
     type Listening = Connection;
 
     async fn open(&self) -> Result<Connection, StoreError> {
+        wait(self.0.opens_within.load(Ordering::SeqCst)).await;
+        assert!(!self.0.panics.load(Ordering::SeqCst), "this engine is no good");
         if self.0.down.load(Ordering::SeqCst) {
             return Err(StoreError::unavailable("it is down"));
         }
@@ -58,10 +62,27 @@ impl Listening for Connection {
     }
 
     async fn look(&mut self) -> Result<Vec<Change>, StoreError> {
+        assert!(!self.0.panics.load(Ordering::SeqCst), "this engine is no good");
         if self.0.hangs.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
         }
         Ok(std::mem::take(&mut *self.0.unseen.lock().expect("no panic")))
+    }
+}
+
+#[cfg(feature = "backend")]
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+#[cfg(feature = "backend")]
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("no panic").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -98,8 +119,13 @@ fn key(byte: u8) -> Change {
 async fn start() -> (Arc<Server>, Arc<Listeners>, Arc<Ear>, Feed) {
     let (server, listeners) = (Arc::<Server>::default(), Arc::<Listeners>::default());
     let ear = Ear::on(&listeners);
-    let feed = Feed::start(Ours(Arc::clone(&server)), Arc::clone(&listeners), PACE).await;
+    let feed = open(&server, &listeners).await;
     (server, listeners, ear, feed.expect("it opens"))
+}
+
+async fn open(server: &Arc<Server>, listeners: &Arc<Listeners>) -> Result<Feed, StoreError> {
+    let deadline = Instant::now() + Duration::from_secs(4);
+    Feed::start(Ours(Arc::clone(server)), Arc::clone(listeners), PACE, deadline).await
 }
 
 async fn wait(millis: u64) {
@@ -190,6 +216,89 @@ async fn a_server_that_drops_every_connection_is_not_asked_without_a_pause() {
     }
     let opened = server.opened.load(Ordering::SeqCst);
     assert!((5..60).contains(&opened), "{opened} in ten seconds");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_panics_ends_nothing() {
+    let (server, _listeners, ear, _feed) = start().await;
+    // At a look, and then at every opening.
+    server.panics.store(true, Ordering::SeqCst);
+    wait(10_000).await;
+    assert_eq!((ear.take(), server.opened.load(Ordering::SeqCst)), (vec![], 1));
+    server.panics.store(false, Ordering::SeqCst);
+    wait(1_100).await;
+    assert_eq!(ear.take(), [Change::All]);
+    server.say(Some(News::Changes(vec![key(1)])));
+    wait(1).await;
+    assert_eq!(ear.take(), [key(1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_opening_is_tried_until_its_deadline() {
+    let (server, listeners) = (Arc::<Server>::default(), Arc::<Listeners>::default());
+    server.down.store(true, Ordering::SeqCst);
+    let began = Instant::now();
+    let (failed, ()) = tokio::join!(open(&server, &listeners), wait(3_000));
+    assert!(failed.is_err() && began.elapsed() <= Duration::from_secs(4));
+    let up_again = async {
+        wait(1_500).await;
+        server.down.store(false, Ordering::SeqCst);
+    };
+    server.down.store(true, Ordering::SeqCst);
+    tokio::join!(open(&server, &listeners), up_again).0.expect("it is up in time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_opening_may_take_longer_than_a_look() {
+    let (server, listeners) = (Arc::<Server>::default(), Arc::<Listeners>::default());
+    let ear = Ear::on(&listeners);
+    server.opens_within.store(3_000, Ordering::SeqCst);
+    let _feed = open(&server, &listeners).await.expect("it opens");
+    server.say(None);
+    wait(3_100).await;
+    assert_eq!(ear.take(), [Change::All]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_reported_once_a_minute_and_whenever_it_changes() {
+    let told = |outage: &mut Outage, text: &'static str| {
+        outage.open = false;
+        outage.report(&StoreError::unavailable(text));
+        outage.open
+    };
+    let mut outage = Outage::default();
+    assert!(told(&mut outage, "no network") && !told(&mut outage, "no network"));
+    assert!(told(&mut outage, "no rights") && !told(&mut outage, "no rights"));
+    wait(59_000).await;
+    assert!(!told(&mut outage, "no rights"));
+    wait(1_000).await;
+    assert!(told(&mut outage, "no rights"));
+}
+
+#[cfg(feature = "backend")]
+#[tokio::test(start_paused = true)]
+async fn a_failure_to_open_anew_and_the_return_are_logged() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let (server, _listeners, _ear, _feed) = start().await;
+    server.down.store(true, Ordering::SeqCst);
+    server.say(None);
+    wait(10_000).await;
+    server.down.store(false, Ordering::SeqCst);
+    wait(1_100).await;
+    let log = String::from_utf8(log.0.lock().expect("no panic").clone()).expect("it is text");
+    for line in ["it has hung up", "it is down", "heard again"] {
+        assert_eq!(log.matches(line).count(), 1, "{line}: {log}");
+    }
+}
+
+#[test]
+fn times_that_no_clock_can_count_are_bent() {
+    assert_eq!(kept(Duration::ZERO), Duration::from_millis(1));
+    assert_eq!(kept(Duration::MAX), Duration::from_secs(3600));
+    assert_eq!(kept(Duration::from_millis(500)), Duration::from_millis(500));
 }
 
 #[tokio::test(start_paused = true)]

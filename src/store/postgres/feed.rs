@@ -1,11 +1,11 @@
 use std::time::{Duration, Instant};
 
 use sqlx::{
-    Error, Executor,
+    ConnectOptions, Error, Executor, PgPool,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
 
-use super::row::Fault;
+use super::{lane::MAKING, row::Fault};
 use crate::{
     apikey::KeyDigest,
     error::StoreError,
@@ -24,7 +24,8 @@ pub(super) const LONGEST_BLINK: Duration = Duration::from_secs(30);
 
 /// Where the log of changes is read.
 pub(super) struct Log {
-    target: PgConnectOptions,
+    /// Lends no connection, and knows the login of today.
+    pool: PgPool,
     schema: String,
     patience: Duration,
 }
@@ -49,8 +50,8 @@ pub(super) struct Seen {
 }
 
 impl Log {
-    pub(super) fn new(target: PgConnectOptions, schema: String, patience: Duration) -> Self {
-        Self { target, schema, patience }
+    pub(super) fn new(pool: PgPool, schema: String, patience: Duration) -> Self {
+        Self { pool, schema, patience }
     }
 }
 
@@ -64,13 +65,14 @@ impl Source for Log {
 
 impl Log {
     async fn listen(&self) -> Result<Reader, Error> {
+        let target = PgConnectOptions::clone(&self.pool.connect_options());
         // A pool because a listener wants one; it lives and dies with its only connection.
         let pool = PgPoolOptions::new()
             .max_connections(1)
-            .acquire_timeout(self.patience)
+            .acquire_timeout(MAKING)
             .max_lifetime(None)
             .idle_timeout(None)
-            .connect_lazy_with(self.target.clone());
+            .connect_lazy_with(target.disable_statement_logging());
         let mut listener = PgListener::connect_with(&pool).await?;
         listener.eager_reconnect(false);
         listener.ignore_pool_close_event(true);
@@ -88,7 +90,10 @@ impl Log {
         .fetch_one(&mut listener)
         .await?;
         let seen = Seen { snapshot, server_at, at: Instant::now() };
-        Ok(Reader { listener, schema: self.schema.clone(), seen })
+        let mut reader = Reader { listener, schema: self.schema.clone(), seen };
+        // Whoever has no rights on the log learns it now.
+        reader.changes().await?;
+        Ok(reader)
     }
 }
 

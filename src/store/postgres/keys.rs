@@ -99,7 +99,8 @@ impl KeyStore for PostgresStore {
             let mut reader = self.reader().await?;
             // A standby answers reads, and is of no use to those who write.
             let read_only: bool = sqlx::query_scalar(
-                "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean
+                "SELECT pg_is_in_recovery()
+                     OR current_setting('default_transaction_read_only')::boolean
                  FROM key0_auth",
             )
             .fetch_one(&mut *reader)

@@ -6,8 +6,11 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{AssertSqlSafe, Executor, PgConnection, PgPool, Postgres, pool::PoolConnection};
-use tokio::{sync::Semaphore, time::timeout};
+use sqlx::{AssertSqlSafe, Error, Executor, PgConnection, PgPool, Postgres, pool::PoolConnection};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    time::timeout,
+};
 
 use super::row::Fault;
 use crate::error::{StoreError, StoreErrorKind};
@@ -15,12 +18,17 @@ use crate::error::{StoreError, StoreErrorKind};
 /// How many jobs may wait; beyond that the store is unavailable, and nothing piles up.
 pub(super) const QUEUE: usize = 1024;
 
+/// How long it may take until a connection is made.
+pub(super) const MAKING: Duration = Duration::from_secs(3);
+/// How long a connection that nobody uses may take to show that it still leads to a server.
+pub(super) const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
+
 /// Connections for one kind of work. Two lanes don't wait for each other, also where they share a
 /// pool.
 pub(super) struct Lane {
     pool: PgPool,
     places: Semaphore,
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
     deadline: Duration,
     /// What begins a transaction; none where a session was prepared for its statements.
     preamble: Option<Arc<str>>,
@@ -36,13 +44,13 @@ impl Lane {
         Self {
             pool,
             places: Semaphore::new(QUEUE),
-            turns: Semaphore::new(turns as usize),
+            turns: Arc::new(Semaphore::new(turns as usize)),
             deadline,
             preamble: preamble.map(Arc::from),
         }
     }
 
-    /// Runs `work` when its turn comes. What is not done in time is given up.
+    /// Runs `work`. What is not done in time is given up.
     pub(super) async fn run<T>(
         &self,
         work: impl Future<Output = Result<T, Fault>> + Send,
@@ -51,30 +59,42 @@ impl Lane {
             .places
             .try_acquire()
             .map_err(|_| StoreError::unavailable("too many requests wait for the store"))?;
-        let in_turn = async {
-            let _turn = self.turns.acquire().await.map_err(StoreError::unavailable)?;
-            work.await
-        };
-        match timeout(self.deadline, in_turn).await {
+        match timeout(self.deadline, work).await {
             Ok(done) => done.map_err(|Fault(error)| error),
             Err(_elapsed) => Err(StoreError::new(StoreErrorKind::TimedOut)),
         }
     }
 
-    /// A connection, for a job that runs in this lane.
+    /// A connection, for a job that runs in this lane, when its turn comes.
     pub(super) async fn lend(&self) -> Result<Lent, Fault> {
         self.lend_after(self.preamble.clone()).await
     }
 
     /// The same, with a transaction of another kind.
     pub(super) async fn lend_after(&self, preamble: Option<Arc<str>>) -> Result<Lent, Fault> {
-        let connection = self.pool.acquire().await?;
-        let in_transaction = preamble.is_some();
-        let mut lent = Lent { connection: Some(connection), in_transaction };
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        let mut lent = self.acquire(turn.map_err(StoreError::unavailable)?).await?;
         if let Some(preamble) = preamble {
+            lent.in_transaction = true;
             lent.execute(sqlx::raw_sql(AssertSqlSafe(preamble))).await?;
         }
         Ok(lent)
+    }
+
+    /// Goes on when the caller gives up: over a slow network a connection takes longer to make
+    /// than a read may, and is there for the next.
+    async fn acquire(&self, turn: OwnedSemaphorePermit) -> Result<Lent, Fault> {
+        let (pool, patience) = (self.pool.clone(), self.deadline.max(MAKING));
+        let (give, take) = oneshot::channel();
+        tokio::spawn(async move {
+            let acquired = timeout(patience, pool.acquire()).await;
+            let acquired = acquired.unwrap_or(Err(Error::PoolTimedOut));
+            if let Err(Ok(lent)) = give.send(acquired.map(|connection| Lent::new(connection, turn)))
+            {
+                lent.give_back();
+            }
+        });
+        Ok(take.await.map_err(StoreError::unavailable)??)
     }
 }
 
@@ -85,16 +105,32 @@ impl Lane {
 pub(super) struct Lent {
     connection: Option<PoolConnection<Postgres>>,
     in_transaction: bool,
+    turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Lent {
+    fn new(connection: PoolConnection<Postgres>, turn: OwnedSemaphorePermit) -> Self {
+        Self { connection: Some(connection), in_transaction: false, turn: Some(turn) }
+    }
+
     /// Commits, and gives the connection back.
     pub(super) async fn end(mut self) -> Result<(), Fault> {
         if self.in_transaction {
             self.execute(sqlx::raw_sql("COMMIT")).await?;
         }
-        drop(self.connection.take());
+        self.give_back();
         Ok(())
+    }
+
+    /// The pool asks the server for a sign of life; from one that is gone none ever comes.
+    fn give_back(mut self) {
+        let (connection, turn) = (self.connection.take(), self.turn.take());
+        if let Some(mut connection) = connection {
+            tokio::spawn(async move {
+                let _ = timeout(SIGN_OF_LIFE, connection.return_to_pool()).await;
+                drop(turn);
+            });
+        }
     }
 }
 

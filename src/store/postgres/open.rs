@@ -1,15 +1,15 @@
 use std::{error::Error as StdError, sync::Arc, time::Duration};
 
 use sqlx::{
-    AssertSqlSafe, ConnectOptions, Connection, Error, Executor, PgConnection, PgPool,
+    AssertSqlSafe, ConnectOptions, Connection, Error, Executor, PgConnection, PgPool, Row,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{
     PostgresOptions, PostgresStore, PostgresUrl, Shared,
     feed::Log,
-    lane::Lane,
+    lane::{Lane, MAKING, SIGN_OF_LIFE},
     prune,
     schema::{self, Found},
     url::address,
@@ -25,6 +25,8 @@ use crate::{
 
 /// The oldest version of the server that will do.
 const OLDEST_SERVER: i32 = 130_000;
+/// How long a write waits for a row that another transaction has locked.
+const LONGEST_LOCK: Duration = Duration::from_secs(1);
 
 /// Why a PostgreSQL database can't be used as a store. A schema that is foreign or newer was left
 /// as it is.
@@ -93,6 +95,9 @@ pub enum OpenError {
     },
 }
 
+/// Begins transactions that a standby refuses: it may be behind, and its reads with it.
+const NO_STANDBY: &str = "READ WRITE";
+
 /// A store with connections of its own.
 pub(super) async fn own(
     options: &PostgresOptions,
@@ -101,25 +106,24 @@ pub(super) async fn own(
     let opening = Opening::new(options, url.options().clone())?;
     opening.prepare().await?;
     let session: Arc<str> = Arc::from(format!(
-        "SET search_path = {path}; SET statement_timeout = {millis}",
+        "SET search_path = {path}; SET statement_timeout = {millis}; SELECT pg_is_in_recovery()",
         path = opening.search_path(),
         millis = millis(options.read_timeout),
     ));
     // One connection is the feed's.
     let reads = options.max_connections / 2;
     let writes = options.max_connections - 1 - reads;
-    let pool = |connections, deadline: Duration| {
-        PgPoolOptions::new().max_connections(connections).acquire_timeout(deadline)
+    let pool = |connections, session: Arc<str>, deadline: Duration| {
+        PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(deadline.max(MAKING))
+            .after_connect(move |conn, _| Box::pin(begin_session(conn, Arc::clone(&session))))
+            .test_before_acquire(false)
+            .before_acquire(|conn, _| Box::pin(lives(conn)))
+            .connect_lazy_with(opening.target.clone())
     };
-    let reading = pool(reads, options.read_timeout)
-        .after_connect(move |conn, _| {
-            let session = Arc::clone(&session);
-            Box::pin(
-                async move { conn.execute(sqlx::raw_sql(AssertSqlSafe(session))).await.map(drop) },
-            )
-        })
-        .connect_lazy_with(opening.target.clone());
-    let writing = pool(writes, options.write_timeout).connect_lazy_with(opening.target.clone());
+    let reading = pool(reads, session, options.read_timeout);
+    let writing = pool(writes, "SELECT pg_is_in_recovery()".into(), options.write_timeout);
     let reads = Lane::new(reading, reads, options.read_timeout, None);
     opening.start(reads, writing, writes).await
 }
@@ -133,15 +137,32 @@ pub(super) async fn shared(
     let opening = Opening::new(options, target)?;
     opening.prepare().await?;
     let turns = (pool.options().get_max_connections() / 2).max(1);
-    let preamble = opening.transaction("", options.read_timeout);
+    let preamble = opening.transaction(NO_STANDBY, options.read_timeout);
     let reads = Lane::new(pool.clone(), turns, options.read_timeout, Some(preamble));
     opening.start(reads, pool, turns).await
+}
+
+/// Prepares a connection, whose last answer says whether it leads to a standby: that may be behind,
+/// and the old primary that comes back as one is behind for sure.
+async fn begin_session(conn: &mut PgConnection, session: Arc<str>) -> Result<(), Error> {
+    let answer = conn.fetch_one(sqlx::raw_sql(AssertSqlSafe(session))).await?;
+    if answer.try_get(0)? {
+        return Err(Error::Protocol("the server is a standby".to_owned()));
+    }
+    Ok(())
+}
+
+/// Whether a connection that nobody used still leads to a server; an error where none answers.
+async fn lives(conn: &mut PgConnection) -> Result<bool, Error> {
+    let answered = timeout(SIGN_OF_LIFE, conn.ping()).await;
+    answered.unwrap_or(Err(Error::PoolTimedOut)).map(|()| true)
 }
 
 struct Opening<'a> {
     options: &'a PostgresOptions,
     target: PgConnectOptions,
     address: String,
+    deadline: Instant,
 }
 
 impl<'a> Opening<'a> {
@@ -156,7 +177,8 @@ impl<'a> Opening<'a> {
             return Err(OpenError::SchemaName { schema: options.schema.clone() });
         }
         let address = address(&target);
-        Ok(Self { options, target: target.disable_statement_logging(), address })
+        let deadline = Instant::now() + options.open_timeout;
+        Ok(Self { options, target: target.disable_statement_logging(), address, deadline })
     }
 
     /// Temporary tables come last, so that nobody can put one in the place of ours.
@@ -179,7 +201,7 @@ impl<'a> Opening<'a> {
 
     /// Waits for the server, and brings the schema to the newest version.
     async fn prepare(&self) -> Result<(), OpenError> {
-        let deadline = Instant::now() + self.options.open_timeout;
+        let deadline = self.deadline;
         let timed_out = |_| OpenError::TimedOut { address: self.address.clone() };
         let mut conn = self.connect(deadline).await?;
         let prepared = timeout_at(deadline, self.prepare_by(&mut conn)).await.map_err(timed_out)?;
@@ -261,28 +283,30 @@ impl<'a> Opening<'a> {
             look_every: self.options.poll_interval,
             patience: Duration::from_secs(1).max(self.options.read_timeout),
         };
-        let log = Log::new(self.target.clone(), self.options.schema.clone(), pace.patience);
-        let feed = Feed::start(log, Arc::clone(&listeners), pace)
+        let log = Log::new(writing.clone(), self.options.schema.clone(), pace.patience);
+        let feed = Feed::start(log, Arc::clone(&listeners), pace, self.deadline)
             .await
             .map_err(|error| self.unusable(error))?;
         let deadline = self.options.write_timeout;
         // What is acknowledged must not go with the power. An instance that stands still in the
-        // midst of a transaction must not hold up all others.
+        // midst of a transaction must not hold up all others, nor must one row that is locked.
         let preamble = format!(
             "{}; SET LOCAL idle_in_transaction_session_timeout = {};
+             SET LOCAL lock_timeout = {};
              SELECT set_config('synchronous_commit', 'on', true)
              WHERE current_setting('synchronous_commit') = 'off'",
             self.transaction("ISOLATION LEVEL READ COMMITTED", deadline),
-            millis(2 * deadline),
+            millis(deadline),
+            millis(deadline.min(LONGEST_LOCK)),
         );
         let snapshot =
-            self.transaction("ISOLATION LEVEL REPEATABLE READ, READ ONLY", deadline).into();
+            self.transaction(&format!("ISOLATION LEVEL REPEATABLE READ, {NO_STANDBY}"), deadline);
         let writes = Arc::new(Lane::new(writing, turns, deadline, Some(preamble)));
         let shared = Shared {
             address: self.address,
             schema: self.options.schema.clone(),
             reads,
-            snapshot,
+            snapshot: snapshot.into(),
             _pruning: prune::start(Arc::clone(&writes)),
             writes,
             listeners,

@@ -3,11 +3,13 @@ use std::time::Duration;
 use sqlx::PgPool;
 
 use super::{OpenError, PostgresStore, PostgresUrl, open};
+use crate::store::feed::kept;
 
 /// The fewest connections: for reads, for writes, and for the feed.
 const FEWEST: u32 = 3;
 
-/// How a [`PostgresStore`](crate::PostgresStore) is opened.
+/// How a [`PostgresStore`](crate::PostgresStore) is opened. Times under a millisecond are taken
+/// for one, those over an hour for an hour.
 #[derive(Debug, Clone)]
 pub struct PostgresOptions {
     pub(super) schema: String,
@@ -57,7 +59,7 @@ impl PostgresOptions {
     /// schema: 5 s.
     #[must_use]
     pub fn open_timeout(mut self, timeout: Duration) -> Self {
-        self.open_timeout = timeout;
+        self.open_timeout = kept(timeout);
         self
     }
 
@@ -65,21 +67,21 @@ impl PostgresOptions {
     /// 500 ms. The server gives a statement up after the same time.
     #[must_use]
     pub fn read_timeout(mut self, timeout: Duration) -> Self {
-        self.read_timeout = timeout;
+        self.read_timeout = kept(timeout);
         self
     }
 
     /// The same for writes and listings: 5 s.
     #[must_use]
     pub fn write_timeout(mut self, timeout: Duration) -> Self {
-        self.write_timeout = timeout;
+        self.write_timeout = kept(timeout);
         self
     }
 
     /// How often to look for changes that nobody told of: every second.
     #[must_use]
     pub fn poll_interval(mut self, interval: Duration) -> Self {
-        self.poll_interval = interval;
+        self.poll_interval = kept(interval);
         self
     }
 
@@ -103,8 +105,9 @@ impl PostgresOptions {
     }
 
     /// Opens the database that an application's own pool leads to. Half of the pool's connections
-    /// at most are used by reads, half by writes; one more than those is opened, with the pool's
-    /// settings, to listen. `max_connections` does not count.
+    /// at most are used by reads, half by writes; one more than those is opened to listen, with
+    /// the login that the pool has at that time, and without its hooks, as `after_connect`.
+    /// `max_connections` does not count.
     ///
     /// What the pool's other users hold is not there for the store: an exhausted pool is an outage.
     ///

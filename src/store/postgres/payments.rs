@@ -238,14 +238,20 @@ async fn record(tx: &mut PgConnection, payment: &Payment) -> Result<PaymentOutco
     if recorded.rows_affected() == 1 {
         return Ok(PaymentOutcome::Recorded);
     }
-    let same: bool = sqlx::query_scalar(
-        "SELECT EXISTS (SELECT FROM payments WHERE challenge_id = $1 AND lower(tx_hash) = $2)",
+    let same: Option<bool> = sqlx::query_scalar(
+        "SELECT bool_or(challenge_id = $1 AND lower(tx_hash) = $2) FROM payments
+         WHERE challenge_id = $1 OR lower(tx_hash) = $2",
     )
     .bind(payment.challenge_id.as_str())
     .bind(payment.tx_hash.normalized())
     .fetch_one(tx)
     .await?;
-    Ok(if same { PaymentOutcome::Repeated } else { PaymentOutcome::Conflict })
+    match same {
+        Some(true) => Ok(PaymentOutcome::Repeated),
+        Some(false) => Ok(PaymentOutcome::Conflict),
+        // After a restore the next number of arrival can be one that was given before.
+        None => Err(StoreError::unavailable("the payment clashes with no other, save by number"))?,
+    }
 }
 
 fn understood(row: &PgRow) -> Result<Payment, Fault> {

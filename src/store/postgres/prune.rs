@@ -11,19 +11,28 @@ const AGE: Duration = LONGEST_BLINK.saturating_mul(2);
 const BATCH: u64 = 5_000;
 
 /// Prunes the log for as long as the task lives. The log is told of long before; a failure is
-/// made up for by the next round.
+/// logged, and made up for by the next round.
 pub(super) fn start(writes: Arc<Lane>) -> Task {
     Task::spawn(async move {
         let mut old: Option<String> = None;
         loop {
             // Rows are pruned that were committed before the last round began.
             if let Some(old) = &old {
-                while let Ok(BATCH) = prune(&writes, old).await {}
+                while let Some(BATCH) = reported(prune(&writes, old).await) {}
             }
-            old = snapshot(&writes).await.ok();
+            old = reported(snapshot(&writes).await);
             sleep(AGE).await;
         }
     })
+}
+
+fn reported<T>(done: Result<T, StoreError>) -> Option<T> {
+    #[cfg(feature = "tracing")]
+    if let Err(error) = &done {
+        let cause = std::error::Error::source(error).map(tracing::field::display);
+        tracing::warn!(%error, cause, "the log of changed keys was not pruned");
+    }
+    done.ok()
 }
 
 pub(super) async fn snapshot(writes: &Lane) -> Result<String, StoreError> {

@@ -51,7 +51,8 @@ impl KeyRegistry for PostgresStore {
 
     async fn history(&self, id: &KeyId, limit: u32) -> Result<Vec<KeyEvent>, StoreError> {
         self.write(async {
-            let mut tx = self.begin().await?;
+            let snapshot = Some(self.shared.snapshot.clone());
+            let mut tx = self.shared.writes.lend_after(snapshot).await?;
             let rows: Vec<(String, String, i64)> = sqlx::query_as(
                 "SELECT action, actor, at FROM key_events WHERE key_id = $1
                  ORDER BY event DESC LIMIT $2",

@@ -1,3 +1,5 @@
+use std::error::Error as StdError;
+
 use sqlx::Error;
 
 use crate::error::{StoreError, StoreErrorKind};
@@ -12,9 +14,25 @@ impl From<StoreError> for Fault {
     }
 }
 
+/// What the server said, without the details: they show what was to be written.
+#[derive(Debug, thiserror::Error)]
+#[error("{message} ({code})")]
+struct Refused {
+    message: String,
+    code: String,
+}
+
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
-        Self(match kind(&error) {
+        let kind = kind(&error);
+        let error: Box<dyn StdError + Send + Sync> = match error {
+            Error::Database(refused) => Box::new(Refused {
+                message: refused.message().to_owned(),
+                code: refused.code().unwrap_or_default().into_owned(),
+            }),
+            error => Box::new(error),
+        };
+        Self(match kind {
             StoreErrorKind::Corrupt => StoreError::corrupt(error),
             StoreErrorKind::Unavailable => StoreError::unavailable(error),
             kind => StoreError::new(kind),
@@ -29,7 +47,11 @@ fn kind(error: &Error) -> StoreErrorKind {
         }
         Error::PoolTimedOut => StoreErrorKind::TimedOut,
         Error::Database(refused) => match refused.code().as_deref() {
-            Some("23505") => StoreErrorKind::Conflict,
+            // unique_violation; of a number that counts up it is the database's fault.
+            Some("23505") => match refused.constraint() {
+                Some("keys_pkey" | "keys_digest_key") => StoreErrorKind::Conflict,
+                _ => StoreErrorKind::Unavailable,
+            },
             // query_canceled: the statement's time is over. lock_not_available: the same for locks.
             Some("57014" | "55P03") => StoreErrorKind::TimedOut,
             // data_corrupted, index_corrupted

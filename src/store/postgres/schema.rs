@@ -75,7 +75,9 @@ fn judge(state: &State) -> Option<Found> {
 
 async fn state(conn: &mut PgConnection, schema: &str) -> Result<State, Error> {
     let found: Option<(i64, bool)> = sqlx::query_as(
-        "SELECT (SELECT count(*) FROM pg_catalog.pg_class WHERE relnamespace = schema.oid),
+        "SELECT (SELECT count(*) FROM pg_catalog.pg_class WHERE relnamespace = schema.oid)
+                 + (SELECT count(*) FROM pg_catalog.pg_type WHERE typnamespace = schema.oid)
+                 + (SELECT count(*) FROM pg_catalog.pg_proc WHERE pronamespace = schema.oid),
              (SELECT count(*) = 2 FROM pg_catalog.pg_attribute
               JOIN pg_catalog.pg_class AS marks ON marks.oid = attrelid
               WHERE relnamespace = schema.oid AND relname = 'key0_auth'
@@ -108,8 +110,9 @@ async fn state(conn: &mut PgConnection, schema: &str) -> Result<State, Error> {
 ///
 /// The triggers log whatever happens to a key, by whichever program, and say so when it is
 /// committed. A mere `last_used_at` is no change. A row of the log without a digest stands for
-/// anything. They run with the rights of whoever made the schema, so that no program needs rights
-/// on the log.
+/// anything. They run with the rights of whoever made the schema, so that no program needs to be
+/// allowed to write the log; and go by the schema's name of the day. Nobody may put them on a table
+/// of another schema: whoever owns that would gain those rights.
 const V1: &str = r#"
 CREATE TABLE key0_auth (
     only_row boolean NOT NULL PRIMARY KEY DEFAULT true CHECK (only_row),
@@ -154,21 +157,24 @@ CREATE TABLE key_changes (
 CREATE INDEX key_changes_by_xid ON key_changes (xid);
 
 CREATE FUNCTION log_key_change() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    log text := format('INSERT INTO %I.key_changes (digest) VALUES ($1)', TG_TABLE_SCHEMA);
 BEGIN
     IF TG_OP = 'TRUNCATE' THEN
-        INSERT INTO key_changes (digest) VALUES (NULL);
+        EXECUTE log USING NULL::bytea;
     END IF;
     IF TG_OP IN ('UPDATE', 'DELETE') THEN
-        INSERT INTO key_changes (digest) VALUES (OLD.digest);
+        EXECUTE log USING OLD.digest;
     END IF;
     IF TG_OP = 'INSERT' OR (TG_OP = 'UPDATE' AND NEW.digest <> OLD.digest) THEN
-        INSERT INTO key_changes (digest) VALUES (NEW.digest);
+        EXECUTE log USING NEW.digest;
     END IF;
     PERFORM pg_notify('key0_changes', TG_TABLE_SCHEMA);
     RETURN NULL;
 END
 $$;
+REVOKE ALL ON FUNCTION log_key_change() FROM PUBLIC;
 CREATE TRIGGER keys_added AFTER INSERT OR DELETE ON keys
     FOR EACH ROW EXECUTE FUNCTION log_key_change();
 CREATE TRIGGER keys_updated AFTER UPDATE ON keys

@@ -3,9 +3,9 @@
 #[path = "../../../tests/servers/mod.rs"]
 mod servers;
 
-use std::{str::FromStr, time::Duration};
+use std::time::Duration;
 
-use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
+use sqlx::{Connection, PgConnection, PgPool};
 
 use super::{
     PostgresOptions, PostgresStore,
@@ -30,8 +30,8 @@ async fn store() -> Option<(PostgresStore, servers::postgres::Schema)> {
 }
 
 async fn reader(schema: &servers::postgres::Schema) -> Reader {
-    let target = PgConnectOptions::from_str(&schema.url).expect("a URL");
-    let log = Log::new(target, schema.name.clone(), Duration::from_secs(5));
+    let pool = PgPool::connect_lazy(&schema.url).expect("a URL");
+    let log = Log::new(pool, schema.name.clone(), Duration::from_secs(5));
     log.open().await.expect("it opens")
 }
 

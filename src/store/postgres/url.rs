@@ -45,6 +45,13 @@ impl PostgresUrl {
         if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
             return Err(invalid("it begins with postgres:// or postgresql://"));
         }
+        let form = "it has not the form postgres://user:password@host/database?sslmode=require";
+        // A password with one of these, not escaped, would be taken for a database, and shown.
+        let place = url.split('?').next().and_then(|place| place.split("://").nth(1));
+        let database = place.and_then(|place| place.split_once('/')).map_or("", |(_, name)| name);
+        if database.contains(['@', '/']) || url.contains('#') {
+            return Err(invalid(form));
+        }
         let parameters = url.split_once('?').map_or("", |(_, parameters)| parameters);
         let known = |parameter: &str| {
             let name = parameter.split_once('=').map_or(parameter, |(name, _)| name);
@@ -54,9 +61,7 @@ impl PostgresUrl {
             return Err(invalid("it has a parameter that is not known, as sslmode is"));
         }
         // The parser's own words can show a part of the URL.
-        let options = PgConnectOptions::from_str(url).map_err(|_| {
-            invalid("it has not the form postgres://user:password@host/database?sslmode=require")
-        })?;
+        let options = PgConnectOptions::from_str(url).map_err(|_| invalid(form))?;
         Ok(Self { options: options.disable_statement_logging() })
     }
 
@@ -110,6 +115,11 @@ mod tests {
             "postgres://db/key0?pasword=hush",
             "postgres://db/key0?sslmode=require&hush",
             "postgres://db/key0?port=hush",
+            "postgres://someone:12/hush@db/key0",
+            "postgres://someone:12/hush/key0",
+            "postgres://someone:12?hush@db/key0",
+            "postgres://someone:12#hush@db/key0",
+            "postgres://db/hush@other?host=other",
         ] {
             let fault = PostgresUrl::new(url).expect_err(url);
             assert!(!format!("{fault} {fault:?}").contains("hush"), "{fault:?}");

@@ -1,12 +1,19 @@
 //! News by pub/sub, and behind it a log of changes with a counter.
 
+use std::sync::Arc;
+
 use redis::{
     AsyncConnectionConfig, Client, PushInfo, PushKind, ScriptInvocation, Value,
     aio::{MultiplexedConnection, SendError},
 };
 use tokio::sync::mpsc::{Receiver, channel};
 
-use super::{keys::digest_of, link::connect, row::fault, scripts};
+use super::{
+    keys::digest_of,
+    link::{Link, connect},
+    row::fault,
+    scripts,
+};
 use crate::{
     error::StoreError,
     store::{
@@ -23,6 +30,7 @@ const MOST_CHANGES: i64 = 1_000;
 /// Where the news of one database come from.
 pub(super) struct Channel {
     client: Client,
+    links: [Arc<Link>; 2],
     version_key: String,
     version: String,
     name: String,
@@ -32,6 +40,8 @@ pub(super) struct Channel {
 pub(super) struct Subscription {
     connection: MultiplexedConnection,
     messages: Receiver<PushInfo>,
+    /// The store's other connections.
+    links: [Arc<Link>; 2],
     call: NewsCall,
     /// The last change that was told.
     revision: i64,
@@ -48,9 +58,16 @@ struct NewsCall {
 struct Closed;
 
 impl Channel {
-    pub(super) fn new(client: Client, prefix: &str, version_key: &str, version: &str) -> Self {
+    pub(super) fn new(
+        client: Client,
+        links: [Arc<Link>; 2],
+        prefix: &str,
+        version_key: &str,
+        version: &str,
+    ) -> Self {
         Self {
             client,
+            links,
             version_key: version_key.to_owned(),
             version: version.to_owned(),
             // Every database has its own: pub/sub knows no database numbers.
@@ -71,7 +88,15 @@ impl Source for Channel {
         let call =
             NewsCall { version_key: self.version_key.clone(), version: self.version.clone() };
         let (revision, _) = call.run(&mut connection, 0, 0).await?;
-        Ok(Subscription { connection, messages, call, revision })
+        Ok(Subscription { connection, messages, links: self.links.clone(), call, revision })
+    }
+}
+
+impl Drop for Subscription {
+    /// What has happened to this connection may have happened to the others, which notice it only
+    /// when they are used.
+    fn drop(&mut self) {
+        self.links.iter().for_each(|link| link.give_up());
     }
 }
 

@@ -9,10 +9,10 @@ use redis::{
 };
 use tokio::{
     sync::Semaphore,
-    time::{Instant, timeout_at},
+    time::{Duration, Instant, timeout, timeout_at},
 };
 
-use super::row::fault;
+use super::row::{discreet, fault};
 use crate::{
     error::{StoreError, StoreErrorKind},
     store::backoff::Backoff,
@@ -20,6 +20,9 @@ use crate::{
 
 /// How many calls may be under way; beyond that the store is unavailable, and nothing piles up.
 pub(super) const QUEUE: usize = 1024;
+/// How long one attempt to connect may take, however patient the call is: the next one may find
+/// that the server is back, or that its name leads to another.
+const CONNECTING: Duration = Duration::from_secs(1);
 
 pub(super) struct Link {
     client: Client,
@@ -34,6 +37,8 @@ struct State {
     connection: Option<MultiplexedConnection>,
     /// Tells each connection from the ones before.
     generation: u64,
+    /// Whether it has ever answered.
+    works: bool,
     backoff: Backoff,
     /// Until then calls fail at once, since the server could not be reached.
     resting_until: Option<Instant>,
@@ -42,6 +47,7 @@ struct State {
 enum Failure {
     Redis(RedisError),
     Resting,
+    TimedOut,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +96,10 @@ impl Link {
             send(connection).await.map_err(Failure::Redis)
         };
         match timeout_at(deadline, attempt).await {
-            Ok(Ok(answer)) => Ok(answer),
+            Ok(Ok(answer)) => {
+                self.state().answered(used);
+                Ok(answer)
+            }
             Ok(Err(Failure::Redis(error))) => {
                 if is_fatal(&error) {
                     self.state().lost(used);
@@ -98,6 +107,7 @@ impl Link {
                 Err(fault(error))
             }
             Ok(Err(Failure::Resting)) => Err(StoreError::unavailable(Resting)),
+            Ok(Err(Failure::TimedOut)) => Err(StoreError::new(StoreErrorKind::TimedOut)),
             Err(_) => {
                 self.state().lost(used);
                 Err(StoreError::new(StoreErrorKind::TimedOut))
@@ -113,16 +123,19 @@ impl Link {
         if let Some(open) = self.state().open()? {
             return Ok(open);
         }
-        match connect(&self.client, AsyncConnectionConfig::new()).await {
+        let connected =
+            timeout(CONNECTING, connect(&self.client, AsyncConnectionConfig::new())).await;
+        let connected = connected.map_err(|_elapsed| Failure::TimedOut);
+        match connected.and_then(|connected| connected.map_err(Failure::Redis)) {
             Ok(connection) => Ok(self.state().opened(connection)),
-            Err(error) => {
+            Err(failure) => {
                 self.state().failed();
-                Err(Failure::Redis(error))
+                Err(failure)
             }
         }
     }
 
-    /// The connection leads to the wrong server: the next call makes another.
+    /// The connection may lead to the wrong server, or nowhere: the next call makes another.
     pub(super) fn give_up(&self) {
         self.state().connection = None;
     }
@@ -132,7 +145,7 @@ impl Link {
     }
 }
 
-/// Connects without a deadline: whoever calls this has one.
+/// Connects without a deadline: whoever calls this has one. Its errors tell nothing of the login.
 pub(super) async fn connect(
     client: &Client,
     config: AsyncConnectionConfig,
@@ -141,15 +154,18 @@ pub(super) async fn connect(
         .set_connection_timeout(None)
         .set_response_timeout(None)
         .set_pipeline_buffer_size(QUEUE);
-    client.get_multiplexed_async_connection_with_config(&config).await
+    client.get_multiplexed_async_connection_with_config(&config).await.map_err(discreet)
 }
 
 /// Whether the connection is of no use any more: it broke, or it leads to a server that has
-/// become a replica.
+/// become a replica, or has another database.
 fn is_fatal(error: &RedisError) -> bool {
+    let kind = error.kind();
     error.is_unrecoverable_error()
         || error.is_io_error()
-        || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
+        || kind == ErrorKind::Server(ServerErrorKind::ReadOnly)
+        || kind == ErrorKind::Server(ServerErrorKind::MasterDown)
+        || error.code() == Some("KEY0LOST")
 }
 
 impl State {
@@ -164,18 +180,28 @@ impl State {
 
     fn opened(&mut self, connection: MultiplexedConnection) -> (MultiplexedConnection, u64) {
         self.generation += 1;
-        self.backoff.reset();
+        self.works = false;
         self.resting_until = None;
         self.connection = Some(connection.clone());
         (connection, self.generation)
     }
 
-    /// This connection failed; none where it was not even made.
+    fn answered(&mut self, generation: Option<u64>) {
+        if generation == Some(self.generation) && !self.works {
+            self.works = true;
+            self.backoff.reset();
+        }
+    }
+
+    /// This connection failed; none where it was not even made. One that has never answered is no
+    /// reason to try at once again: its server may drop them all, or be the wrong one.
     fn lost(&mut self, generation: Option<u64>) {
-        match generation {
-            Some(generation) if generation == self.generation => self.connection = None,
-            Some(_) => {}
-            None => self.failed(),
+        if generation.is_some_and(|generation| generation != self.generation) {
+            return;
+        }
+        self.connection = None;
+        if generation.is_none() || !self.works {
+            self.failed();
         }
     }
 

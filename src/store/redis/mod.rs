@@ -55,15 +55,16 @@ const PURGED_AT_ONCE: u32 = 1_000;
 /// With one, and `appendfsync everysec`, which is the default, a power cut takes the last second
 /// with it; `appendfsync always` loses nothing that was acknowledged. A replica that takes over
 /// for a lost primary may lack its last changes as well. `maxmemory-policy` has to be `noeviction`
-/// (or one of `volatile-…`): the others throw keys out when the memory is full.
-/// [`durability`](Self::durability) tells what the server said of this.
+/// (or one of `volatile-…`): the others throw keys out when the memory is full, and a server that
+/// tells of one is refused. [`durability`](Self::durability) tells what the server said of this.
 ///
 /// The append-only file holds what was written since it was last rewritten, so also nonces that
 /// were forgotten meanwhile.
 ///
 /// A database that was emptied under an open store, or replaced by another one, is an outage: no
 /// method answers from it any more, so that no good key is taken for an unknown one. Whoever opens
-/// it anew accepts the loss.
+/// it anew accepts the loss: [`was_made`](Self::was_made) tells, and
+/// [`RedisOptions::must_exist`](crate::store::RedisOptions::must_exist) refuses.
 ///
 /// # Changes by others
 ///
@@ -86,9 +87,13 @@ const PURGED_AT_ONCE: u32 = 1_000;
 ///
 /// # Outages
 ///
-/// Lookups fail after 500 ms, writes and listings after 5 s; while the server can't be reached, both fail at
-/// once between attempts, and it is found again within a second of its return. A write that timed
-/// out may have happened; what it changed is told as soon as it is seen.
+/// Lookups fail after 500 ms, writes and listings after 5 s; while the server can't be reached,
+/// both fail at once between attempts, and it is found again within two seconds of its return. A
+/// write that timed out may have happened; what it changed is told as soon as it is seen.
+///
+/// A server that has become a replica is an outage, for reads too, until its name leads to the
+/// primary. Where the memory is full (`maxmemory`), keys can still be found, revoked, rotated and
+/// purged.
 ///
 /// Encrypted connections (`rediss://`) use the [`rustls`] crypto provider of the process. Where
 /// none was chosen, the first opening chooses that of aws-lc.
@@ -110,9 +115,10 @@ struct Shared {
     version_key: String,
     /// What must stand under the version key: else this is not the database that was opened.
     version: String,
+    made: bool,
     durability: Durability,
-    reads: Link,
-    writes: Link,
+    reads: Arc<Link>,
+    writes: Arc<Link>,
     read_timeout: Duration,
     write_timeout: Duration,
     listeners: Arc<Listeners>,
@@ -126,7 +132,8 @@ struct Shared {
 pub struct Durability {
     /// Whether writes are kept in an append-only file (`appendonly yes`).
     pub append_only: Option<bool>,
-    /// Whether keys are thrown out when the memory is full (`maxmemory-policy allkeys-…`).
+    /// Whether keys are thrown out when the memory is full (`maxmemory-policy allkeys-…`): a server
+    /// that says so is not opened.
     pub evicts: Option<bool>,
 }
 
@@ -136,9 +143,15 @@ impl RedisStore {
     ///
     /// # Errors
     ///
-    /// [`RedisOpenError`](crate::store::RedisOpenError); then nothing on the server was changed.
+    /// [`RedisOpenError`](crate::store::RedisOpenError).
     pub async fn open(url: &str) -> Result<Self, OpenError> {
         RedisOptions::default().open(url).await
+    }
+
+    /// Whether the opening found nothing and made the database. But for the first time, that means
+    /// that all is lost: keys, and which payments were spent.
+    pub fn was_made(&self) -> bool {
+        self.shared.made
     }
 
     /// What the server said at the opening of how it keeps what it has acknowledged.

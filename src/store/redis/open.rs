@@ -7,7 +7,7 @@ use redis::{
 use tokio::time::{Instant, sleep, timeout_at};
 use uuid::Uuid;
 
-use super::{Durability, RedisOptions, RedisUrl, link::connect, scripts};
+use super::{Durability, RedisOptions, RedisUrl, link::connect, row::discreet, scripts};
 use crate::error::ConfigFault;
 
 /// What the version says of a database that this program understands.
@@ -18,7 +18,9 @@ const OLDEST: u32 = 7;
 /// How long to wait before the next try while Redis is still starting.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
-/// Why a Redis server can't be used as a store. Nothing in it was changed.
+/// Why a Redis server can't be used as a store.
+///
+/// Only [`Unusable`](Self::Unusable) may come after an empty database was made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -49,6 +51,15 @@ pub enum OpenError {
         /// The commands, with spaces between.
         missing: String,
     },
+    /// Nothing stands under the prefix, and
+    /// [`must_exist`](crate::store::RedisOptions::must_exist) was asked for.
+    #[error("the redis at {address} holds no database of key0-auth under {prefix:?}")]
+    Missing {
+        /// Where it is; without the password.
+        address: String,
+        /// What the names of the store's keys begin with.
+        prefix: String,
+    },
     /// What stands under the prefix was not written by this crate, or has lost its version.
     #[error("what the redis at {address} holds under {prefix:?} is not of key0-auth")]
     Foreign {
@@ -72,9 +83,18 @@ pub enum OpenError {
     },
 }
 
+/// A database that was found or made.
+pub(super) struct Found {
+    /// What its version must be from now on.
+    pub(super) version: String,
+    pub(super) made: bool,
+    pub(super) durability: Durability,
+}
+
 /// Where a database is, and how to get there.
 pub(super) struct Address {
     pub(super) client: Client,
+    must_exist: bool,
     /// What can be shown of it.
     pub(super) shown: String,
     pub(super) prefix: String,
@@ -86,7 +106,8 @@ impl Address {
         match client(url, options.root_certificate.as_deref()) {
             Ok(client) => {
                 let prefix = url.prefix.as_ref().unwrap_or(&options.prefix).clone();
-                Ok(Self { client, shown: address, prefix })
+                let must_exist = options.must_exist;
+                Ok(Self { client, must_exist, shown: address, prefix })
             }
             Err(error) => Err(OpenError::Unusable { address, source: error.into() }),
         }
@@ -96,46 +117,53 @@ impl Address {
         format!("{}version", self.prefix)
     }
 
-    /// Looks at the server, and finds or makes the database. Says what its version must be from
-    /// now on, and how durable it is.
-    pub(super) async fn open(&self, deadline: Instant) -> Result<(String, Durability), OpenError> {
+    /// Looks at the server, and finds or makes the database.
+    pub(super) async fn open(&self, deadline: Instant) -> Result<Found, OpenError> {
         loop {
             match timeout_at(deadline, self.try_open()).await {
                 Ok(Ok(found)) => return found,
                 Ok(Err(e)) if is_not_up(&e) && Instant::now() + RETRY_PAUSE < deadline => {
                     sleep(RETRY_PAUSE).await;
                 }
-                Ok(Err(e)) => return Err(self.unusable(e)),
+                Ok(Err(e)) => return Err(self.unusable(discreet(e))),
                 Err(elapsed) => return Err(self.unusable(elapsed)),
             }
         }
     }
 
-    async fn try_open(&self) -> Result<Result<(String, Durability), OpenError>, RedisError> {
+    async fn try_open(&self) -> Result<Result<Found, OpenError>, RedisError> {
         let mut connection = connect(&self.client, redis::AsyncConnectionConfig::new()).await?;
         if let Some(why) = unfit(&hello(&mut connection).await?) {
-            return Ok(Err(OpenError::Unfit { address: self.shown.clone(), why }));
+            return Ok(Err(self.unfit(why)));
+        }
+        let durability = durability(&mut connection).await;
+        if durability.evicts == Some(true) {
+            let why = "throws keys out when its memory is full; its maxmemory-policy has to be \
+                       noeviction";
+            return Ok(Err(self.unfit(why.to_owned())));
         }
         let candidate = format!("{APPLICATION} {VERSION} {}", Uuid::new_v4());
         let (state, text): (String, String) = scripts::OPEN
             .key(self.version_key())
             .arg(candidate)
+            .arg(u8::from(self.must_exist))
             .invoke_async(&mut connection)
             .await?;
-        if state == "rights" {
-            return Ok(Err(OpenError::Rights { address: self.shown.clone(), missing: text }));
-        }
-        match version(&text).filter(|_| state == "found") {
-            Some(VERSION) => Ok(Ok((text, durability(&mut connection).await))),
-            Some(found) if found > VERSION => {
-                let (address, prefix) = (self.shown.clone(), self.prefix.clone());
-                Ok(Err(OpenError::Newer { address, prefix, found }))
+        let (address, prefix) = (self.shown.clone(), self.prefix.clone());
+        let made = state == "made";
+        Ok(match (&*state, version(&text)) {
+            ("rights", _) => Err(OpenError::Rights { address, missing: text }),
+            ("missing", _) => Err(OpenError::Missing { address, prefix }),
+            ("found" | "made", Some(VERSION)) => Ok(Found { version: text, made, durability }),
+            ("found", Some(found)) if found > VERSION => {
+                Err(OpenError::Newer { address, prefix, found })
             }
-            _ => {
-                let (address, prefix) = (self.shown.clone(), self.prefix.clone());
-                Ok(Err(OpenError::Foreign { address, prefix }))
-            }
-        }
+            _ => Err(OpenError::Foreign { address, prefix }),
+        })
+    }
+
+    fn unfit(&self, why: String) -> OpenError {
+        OpenError::Unfit { address: self.shown.clone(), why }
     }
 
     pub(super) fn unusable(&self, source: impl Error + Send + Sync + 'static) -> OpenError {

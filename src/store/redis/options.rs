@@ -2,17 +2,24 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{OpenError, RedisStore, RedisUrl, Shared, feed::Channel, link::Link, open::Address};
+use super::{
+    OpenError, RedisStore, RedisUrl, Shared,
+    feed::Channel,
+    link::Link,
+    open::{Address, Found},
+};
 use crate::store::{
-    feed::{Feed, Pace},
+    feed::{Feed, Pace, kept},
     listeners::Listeners,
 };
 
-/// How a [`RedisStore`](crate::RedisStore) is opened.
+/// How a [`RedisStore`](crate::RedisStore) is opened. Times under a millisecond are taken for one,
+/// those over an hour for an hour.
 #[derive(Debug, Clone)]
 pub struct RedisOptions {
     pub(super) prefix: String,
     pub(super) root_certificate: Option<Vec<u8>>,
+    pub(super) must_exist: bool,
     open_timeout: Duration,
     read_timeout: Duration,
     write_timeout: Duration,
@@ -24,6 +31,7 @@ impl Default for RedisOptions {
         Self {
             prefix: "key0:".to_owned(),
             root_certificate: None,
+            must_exist: false,
             open_timeout: Duration::from_secs(5),
             read_timeout: Duration::from_millis(500),
             write_timeout: Duration::from_secs(5),
@@ -38,7 +46,8 @@ impl RedisOptions {
         Self::default()
     }
 
-    /// What the names of the store's keys begin with: `key0:`. A `prefix` in the URL wins.
+    /// What the names of the store's keys begin with: `key0:`. A `prefix` in the URL wins. Of two
+    /// databases in one place, no prefix may be the beginning of the other's.
     #[must_use]
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
@@ -53,17 +62,24 @@ impl RedisOptions {
         self
     }
 
+    /// Whether to refuse, rather than to make an empty database where there is none: `false`.
+    #[must_use]
+    pub fn must_exist(mut self, must_exist: bool) -> Self {
+        self.must_exist = must_exist;
+        self
+    }
+
     /// How long the opening waits for the server, also while that still reads its files: 5 s.
     #[must_use]
     pub fn open_timeout(mut self, timeout: Duration) -> Self {
-        self.open_timeout = timeout;
+        self.open_timeout = kept(timeout);
         self
     }
 
     /// How long the read of one key or payment may take before it fails: 500 ms.
     #[must_use]
     pub fn read_timeout(mut self, timeout: Duration) -> Self {
-        self.read_timeout = timeout;
+        self.read_timeout = kept(timeout);
         self
     }
 
@@ -71,14 +87,14 @@ impl RedisOptions {
     /// the same.
     #[must_use]
     pub fn write_timeout(mut self, timeout: Duration) -> Self {
-        self.write_timeout = timeout;
+        self.write_timeout = kept(timeout);
         self
     }
 
     /// How often to look for changes of others that were not heard of: every second.
     #[must_use]
     pub fn poll_interval(mut self, interval: Duration) -> Self {
-        self.poll_interval = interval;
+        self.poll_interval = kept(interval);
         self
     }
 
@@ -86,7 +102,7 @@ impl RedisOptions {
     ///
     /// # Errors
     ///
-    /// [`RedisOpenError`](crate::store::RedisOpenError); then nothing on the server was changed.
+    /// [`RedisOpenError`](crate::store::RedisOpenError).
     pub async fn open(&self, url: &str) -> Result<RedisStore, OpenError> {
         self.open_url(&RedisUrl::new(url).map_err(OpenError::Url)?).await
     }
@@ -95,23 +111,28 @@ impl RedisOptions {
     ///
     /// # Errors
     ///
-    /// [`RedisOpenError`](crate::store::RedisOpenError); then nothing on the server was changed.
+    /// [`RedisOpenError`](crate::store::RedisOpenError).
     pub async fn open_url(&self, url: &RedisUrl) -> Result<RedisStore, OpenError> {
         let address = Address::new(url, self)?;
-        let (version, durability) = address.open(Instant::now() + self.open_timeout).await?;
+        let deadline = Instant::now() + self.open_timeout;
+        let Found { version, made, durability } = address.open(deadline).await?;
         let version_key = address.version_key();
-        let channel = Channel::new(address.client.clone(), &address.prefix, &version_key, &version);
+        let [reads, writes] = [(); 2].map(|()| Arc::new(Link::new(address.client.clone())));
+        let links = [Arc::clone(&reads), Arc::clone(&writes)];
+        let channel =
+            Channel::new(address.client.clone(), links, &address.prefix, &version_key, &version);
         let listeners = Arc::new(Listeners::default());
         let pace = Pace { look_every: self.poll_interval, patience: self.read_timeout };
-        let feed = Feed::start(channel, Arc::clone(&listeners), pace)
+        let feed = Feed::start(channel, Arc::clone(&listeners), pace, deadline)
             .await
             .map_err(|error| address.unusable(error))?;
         let shared = Shared {
             version_key,
             version,
+            made,
             durability,
-            reads: Link::new(address.client.clone()),
-            writes: Link::new(address.client),
+            reads,
+            writes,
             read_timeout: self.read_timeout,
             write_timeout: self.write_timeout,
             listeners,

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use redis::RedisError;
+use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 use crate::{
     domain::Timestamp,
@@ -65,6 +65,19 @@ pub(super) fn fault(error: RedisError) -> StoreError {
     match error.code() {
         Some("KEY0TAKEN") => StoreError::new(StoreErrorKind::Conflict),
         Some("KEY0BROKEN") => StoreError::corrupt(error),
+        _ if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => {
+            StoreError::unavailable(discreet(error))
+        }
         _ => StoreError::unavailable(error),
     }
+}
+
+/// The error without the server's words, which may repeat what it was sent, the password too, or
+/// name the user.
+pub(super) fn discreet(error: RedisError) -> RedisError {
+    if error.is_io_error() {
+        return error;
+    }
+    let code = error.code().unwrap_or("no code").to_owned();
+    RedisError::from((error.kind(), "the server refuses", code))
 }

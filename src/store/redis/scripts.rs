@@ -4,11 +4,26 @@ use std::sync::LazyLock;
 
 use redis::Script;
 
+/// What stands before a script of each kind. With `#!lua`, a replica refuses it, and a server whose
+/// memory is full, before it has looked at anything: also where it would change nothing.
+macro_rules! head {
+    (reads) => {
+        concat!(include_str!("lua/common.lua"), include_str!("lua/reads.lua"))
+    };
+    (writes) => {
+        concat!("#!lua\n", include_str!("lua/common.lua"))
+    };
+    // Goes on where the memory is full: a key that leaked must go all the same.
+    (withdraws) => {
+        concat!("#!lua flags=allow-oom\n", include_str!("lua/common.lua"))
+    };
+}
+
 macro_rules! scripts {
-    ($($name:ident = $file:literal;)*) => {
+    ($($kind:ident $name:ident = $file:literal;)*) => {
         $(pub(super) static $name: LazyLock<Script> = LazyLock::new(|| {
             Script::new(concat!(
-                include_str!("lua/common.lua"),
+                head!($kind),
                 include_str!(concat!("lua/", $file, ".lua")),
             ))
         });)*
@@ -19,32 +34,32 @@ macro_rules! scripts {
 pub(super) static OPEN: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("lua/open.lua")));
 
-/// Does nothing but what every script does first.
+/// Does nothing but what every script that reads does first.
 pub(super) static PROBE: LazyLock<Script> =
-    LazyLock::new(|| Script::new(concat!(include_str!("lua/common.lua"), "return 1")));
+    LazyLock::new(|| Script::new(concat!(head!(reads), "return 1")));
 
 scripts! {
-    FIND = "find";
-    GET = "get";
-    INSERT = "insert";
-    REVOKE = "revoke";
-    LIST = "list";
-    HISTORY = "history";
-    ROTATE = "rotate";
-    TOUCH = "touch";
-    PURGE_KEYS = "purge_keys";
-    BEGIN_ISSUANCE = "begin_issuance";
-    COMPLETE_ISSUANCE = "complete_issuance";
-    ABANDON_ISSUANCE = "abandon_issuance";
-    REPLACE_ISSUANCE = "replace_issuance";
-    FORGET_NONCES = "forget_nonces";
-    RECORD_PAYMENT = "record_payment";
-    PAYMENT = "payment";
-    LEASE_PAYMENT = "lease_payment";
-    END_PAYMENT = "end_payment";
-    BEGIN_REQUEST = "begin_request";
-    COMPLETE_REQUEST = "complete_request";
-    RELEASE_REQUEST = "release_request";
-    PURGE_REQUESTS = "purge_requests";
-    NEWS = "news";
+    reads FIND = "find";
+    reads GET = "get";
+    reads LIST = "list";
+    reads HISTORY = "history";
+    reads PAYMENT = "payment";
+    reads NEWS = "news";
+    writes INSERT = "insert";
+    writes TOUCH = "touch";
+    writes BEGIN_ISSUANCE = "begin_issuance";
+    writes COMPLETE_ISSUANCE = "complete_issuance";
+    writes REPLACE_ISSUANCE = "replace_issuance";
+    writes RECORD_PAYMENT = "record_payment";
+    writes LEASE_PAYMENT = "lease_payment";
+    writes BEGIN_REQUEST = "begin_request";
+    writes COMPLETE_REQUEST = "complete_request";
+    withdraws REVOKE = "revoke";
+    withdraws ROTATE = "rotate";
+    withdraws PURGE_KEYS = "purge_keys";
+    withdraws ABANDON_ISSUANCE = "abandon_issuance";
+    withdraws FORGET_NONCES = "forget_nonces";
+    withdraws END_PAYMENT = "end_payment";
+    withdraws RELEASE_REQUEST = "release_request";
+    withdraws PURGE_REQUESTS = "purge_requests";
 }

@@ -39,6 +39,9 @@ impl RedisUrl {
             if name != "prefix" {
                 return Err(invalid("it has a parameter that is not known, as prefix is"));
             }
+            if value.is_empty() {
+                return Err(invalid("its prefix is empty"));
+            }
             prefix = Some(value.into_owned());
         }
         let info = parsed.into_connection_info().map_err(|_| malformed())?;
@@ -101,6 +104,7 @@ mod tests {
             "redis://:hush@0.0.0.0/",
             "redis://:hush@cache/0?protocol=resp2",
             "redis://:hush@cache/0?hush=1",
+            "redis://:hush@cache/0?prefix=",
             "rediss://:hush@cache/#insecure",
         ] {
             let fault = RedisUrl::new(url).expect_err(url);

@@ -135,7 +135,7 @@ async fn open(options: &KeysOptions) -> Result<KeysApi, KeysError> {
         }
         Database::Sqlite(_) | Database::Postgres(_) | Database::Redis(_) => {}
     }
-    let registry = database.open().await?.keys;
+    let registry = database.open(makes).await?.keys;
     Ok(KeysApi::new(registry.clone(), ApiKeys::new(registry)))
 }
 

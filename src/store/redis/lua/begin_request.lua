@@ -8,7 +8,7 @@ if kept and tonumber(free_at) > tonumber(now) then
   if held then return {'in progress', free_at} end
   return {'done', redis.call('HGETALL', key)}
 end
-redis.call('DEL', key)
+if kept then redis.call('DEL', key) end
 redis.call('HSET', key, 'fingerprint', fingerprint, 'free_at', until_, 'lease_token', token)
 redis.call('ZADD', prefix .. 'requests', until_, slot)
 return {'started'}

@@ -1,4 +1,5 @@
--- KEYS[1] names the version, ARGV[1] is what to write where nothing is.
+-- KEYS[1] names the version, ARGV[1] is what to write where nothing is, unless
+-- ARGV[2] is 1.
 local prefix = string.sub(KEYS[1], 1, -#'version' - 1)
 
 local needed = {
@@ -23,5 +24,6 @@ for _, name in ipairs({'revision', 'changes', 'keys:integrator', 'keys:payment',
     'nonces', 'arrivals', 'due', 'requests'}) do
   if redis.call('EXISTS', prefix .. name) == 1 then return {'foreign', ''} end
 end
+if ARGV[2] == '1' then return {'missing', ''} end
 redis.call('SET', KEYS[1], ARGV[1])
-return {'found', ARGV[1]}
+return {'made', ARGV[1]}
