@@ -75,6 +75,7 @@
 //! # }
 //! ```
 
+mod claim;
 mod config;
 mod key;
 mod response;
