@@ -18,6 +18,7 @@ use key0_auth::{
     AuthLayer, IdempotencyLayer,
     axum::with_problem_fallbacks,
     idempotency::{Idempotency, IdempotentRequest},
+    testing::Mood,
 };
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -132,6 +133,7 @@ async fn a_service_that_fails_frees_the_key() {
     let service = AuthLayer::new(shop.validator.clone())
         .layer(IdempotencyLayer::new(shop.idempotency()).layer(handler));
     let send = async || service.clone().oneshot(request("/", Full::from("a body"))).await;
+    shop.store.set_for("release_request", Mood::Slow(Duration::from_millis(20)));
     assert_eq!(send().await.unwrap_err(), "broken");
     assert_eq!(send().await.unwrap().status(), StatusCode::OK);
 }

@@ -26,6 +26,7 @@ mod on_both {
         a_key_is_held_while_its_answer_waits_for_the_store,
         an_answer_is_kept_although_its_claim_was_purged,
         a_run_that_lost_its_lease_still_answers_and_keeps_nothing,
+        a_release_that_fails_is_tried_again,
         a_key_that_can_not_be_released_is_free_after_the_lease,
     }
 }
@@ -207,6 +208,20 @@ async fn a_run_that_lost_its_lease_still_answers_and_keeps_nothing(stage: Stage)
     stage.shop.let_go_on();
     assert_eq!(second.await.unwrap().text(), "{\"order\":2}");
     assert_eq!(app.send(sent.clone()).await.text(), "{\"order\":2}");
+}
+
+async fn a_release_that_fails_is_tried_again(stage: Stage) {
+    let app = stage.app().await;
+    stage.shop.store.set_for("release_request", Mood::Fails);
+    let first = spawn_local({
+        let app = app.clone();
+        async move { app.send(Sent::to("/status/500").key("k")).await }
+    });
+    sleep(SECOND / 4).await;
+    stage.shop.store.set(Mood::Works);
+    assert_eq!(first.await.unwrap().status, 500);
+    assert_eq!(app.send(Sent::to("/status/500").key("k")).await.status, 500);
+    assert_eq!(stage.shop.orders(), 2);
 }
 
 async fn a_key_that_can_not_be_released_is_free_after_the_lease(stage: Stage) {
