@@ -67,7 +67,7 @@ pub enum RejectionKind {
     IdempotencyKeyReused,
     /// The first request with this idempotency key is still running.
     IdempotencyInProgress,
-    /// The request with this idempotency key has run, but its response was too large to be kept.
+    /// The request with this idempotency key has run, but its response could not be kept.
     IdempotencyResponseNotKept,
     /// The request took longer than the server allows.
     Timeout,
@@ -103,7 +103,7 @@ impl RejectionKind {
             Self::IdempotencyKeyReused => "This idempotency key was used with another request",
             Self::IdempotencyInProgress => "A request with this idempotency key is still running",
             Self::IdempotencyResponseNotKept => {
-                "This request was carried out, but its response was too large to be kept"
+                "This request was carried out, but its response could not be kept"
             }
             Self::Timeout => "The request took too long",
             Self::Internal => "The server could not handle the request",

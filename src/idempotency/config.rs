@@ -1,9 +1,14 @@
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicU32},
+    time::Duration,
+};
 
 use super::{
+    claim::Claim,
     key::{IdempotencyKey, IdempotentRequest},
     response,
-    run::{Begun, Claim},
+    run::{self, Begun},
 };
 use crate::{
     Identity, Rejection, RejectionKind,
@@ -37,7 +42,10 @@ pub(super) struct Settings {
     pub(super) lease: Duration,
     pub(super) keep_for: Duration,
     pub(super) store_deadline: Duration,
+    pub(super) max_run: Duration,
     pub(super) max_response_bytes: usize,
+    /// How many answers were kept, by all that have these settings or others like them.
+    pub(super) kept: Arc<AtomicU32>,
     max_body_bytes: usize,
     required: bool,
     json: bool,
@@ -54,7 +62,9 @@ impl Idempotency {
             lease: Duration::from_secs(30),
             keep_for: Duration::from_secs(24 * 60 * 60),
             store_deadline: Duration::from_secs(2),
+            max_run: Duration::from_secs(5 * 60),
             max_response_bytes: 64 * 1024,
+            kept: Arc::default(),
             max_body_bytes: 64 * 1024,
             required: false,
             json: false,
@@ -95,14 +105,22 @@ impl Idempotency {
     }
 
     /// Sets for how long a key stays taken when its run has crashed; 30 seconds by default. Held
-    /// between one second and [`LONGEST_WAIT`]. The middlewares renew it while a handler runs.
+    /// between one second and half of [`LONGEST_WAIT`], so that clocks that differ by less take
+    /// no running request for over. It is renewed while a handler runs.
     pub fn lease(mut self, lease: Duration) -> Self {
-        self.settings().lease = lease.clamp(Duration::from_secs(1), LONGEST_WAIT);
+        self.settings().lease = lease.clamp(Duration::from_secs(1), LONGEST_WAIT / 2);
+        self
+    }
+
+    /// Sets how long a handler may take, with its answer's body; five minutes by default. Then it is
+    /// dropped where it waits, its request is answered 500, and its key is free: a retry runs.
+    pub fn max_run(mut self, longest: Duration) -> Self {
+        self.settings().max_run = longest;
         self
     }
 
     /// Sets how long the store may take before the request is answered with an outage; two
-    /// seconds by default.
+    /// seconds by default. Never more than a third of the lease.
     pub fn store_deadline(mut self, deadline: Duration) -> Self {
         self.settings().store_deadline = deadline;
         self
@@ -129,7 +147,8 @@ impl Idempotency {
 
     /// Takes all requests without an [`Identity`] for those of one caller: anybody can get the
     /// answer to anybody's request then. For closed networks alone; otherwise such a request is
-    /// answered 500 where it has a key, as the middleware that judges credentials is missing.
+    /// answered 401 where it has a key, also on a route where credentials are optional, and 500
+    /// where the middleware that judges credentials is missing.
     pub fn dangerous_allow_anonymous(mut self) -> Self {
         self.settings().allow_anonymous = true;
         self
@@ -151,16 +170,18 @@ impl Idempotency {
         let slot = Slot { scope: request.caller().to_owned(), key: request.key().to_owned() };
         let claim = Claim::new(Arc::clone(&self.0), slot, fingerprint);
         // A task, as a claim that nobody waits for any more must be given up when it is there.
-        let beginning = tokio::spawn(claim.begin());
-        match tokio::time::timeout(self.0.store_deadline, beginning).await {
+        let beginning = tokio::spawn(run::begin(claim));
+        match tokio::time::timeout(self.0.patience(), beginning).await {
             Ok(Ok(begun)) => begun,
             Ok(Err(panicked)) => Err(Rejection::new(RejectionKind::Internal).cause(panicked)),
             Err(elapsed) => Err(Rejection::new(RejectionKind::StoreUnavailable).cause(elapsed)),
         }
     }
 
-    /// Removes answers whose time is over, up to `limit`, and says how many. To be called every
-    /// now and then.
+    /// Removes answers whose time is over, up to `limit`, and says how many.
+    ///
+    /// A hundred go by themselves with every fiftieth answer that is kept. To be called where fewer
+    /// come, and where they must be gone at a certain time.
     ///
     /// # Errors
     ///
@@ -180,7 +201,8 @@ impl Idempotency {
     /// # Errors
     ///
     /// [`InvalidIdempotencyKey`](RejectionKind::InvalidIdempotencyKey) for a key that is missing or
-    /// can't be read, [`Internal`](RejectionKind::Internal) where nobody has judged the caller.
+    /// can't be read, [`MissingCredential`](RejectionKind::MissingCredential) for a caller without
+    /// an identity, unless it [may be anybody](Self::dangerous_allow_anonymous).
     pub fn request<'a>(
         &self,
         identity: Option<&Identity>,
@@ -193,8 +215,23 @@ impl Idempotency {
         match identity {
             Some(identity) => Ok(IdempotentRequest::new(identity.lasting_id(), key)),
             None if self.0.allow_anonymous => Ok(IdempotentRequest::new(ANYBODY, key)),
-            None => Err(nobody()),
+            None => Err(RejectionKind::MissingCredential.into()),
         }
+    }
+
+    /// The same where it is known whether a middleware has judged the caller: one that is missing is
+    /// the application's fault and not the caller's.
+    #[cfg(any(feature = "tower", feature = "actix"))]
+    pub(crate) fn request_at<'a>(
+        &self,
+        judged: bool,
+        identity: Option<&Identity>,
+        values: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<IdempotentRequest, Rejection> {
+        self.request(identity, values).map_err(|rejection| match rejection.kind() {
+            RejectionKind::MissingCredential if !judged => unjudged(),
+            _ => rejection,
+        })
     }
 
     /// The fingerprint of a request: over its method, its path with the query, its media type and
@@ -234,12 +271,21 @@ impl Idempotency {
     }
 }
 
+impl Settings {
+    /// How long a claim may take: a lease of which more is over may end before it is renewed.
+    pub(super) fn patience(&self) -> Duration {
+        self.store_deadline.min(self.lease / 3)
+    }
+}
+
 /// The layer is not where it has to be.
+#[cfg(any(feature = "tower", feature = "actix"))]
 #[derive(Debug, thiserror::Error)]
 #[error("a route with idempotency keys is not behind a middleware that requires a credential")]
 struct NotBehind;
 
-fn nobody() -> Rejection {
+#[cfg(any(feature = "tower", feature = "actix"))]
+fn unjudged() -> Rejection {
     #[cfg(feature = "tracing")]
     tracing::error!("{NotBehind}");
     Rejection::new(RejectionKind::Internal).cause(NotBehind)

@@ -26,27 +26,39 @@
 //!
 //! # What is kept
 //!
-//! Every answer below 500 but 408, 425 and 429, which ask for another try. After one that is not
-//! kept the key is free, and the next request runs. Not kept either are an answer that says
-//! [`NotKept`], one of a route that [returns secrets](Idempotency::secret_responses), and a
-//! handler's own [`IdempotencyKeyReused`](crate::RejectionKind::IdempotencyKeyReused).
+//! Every answer from 200 to 499 but 401 and 403, as rights may change within a day, and 408, 425
+//! and 429, which ask for another try. After one that is not kept the key is free, and the next
+//! request runs. Not kept either are an answer that says [`NotKept`], one of a route that [returns
+//! secrets](Idempotency::secret_responses), and a handler's own
+//! [`IdempotencyKeyReused`](crate::RejectionKind::IdempotencyKeyReused).
 //!
 //! `Set-Cookie`, `Date`, `X-Request-Id` and what belongs to one connection are told to the first
-//! caller alone. An answer [over the limit](Idempotency::max_response_bytes) reaches the first
-//! caller in full, and can't be told again: the request must not run twice, so retries get 409
-//! `idempotency_response_not_kept`.
+//! caller alone. An answer [over the limit](Idempotency::max_response_bytes), or one whose body
+//! breaks off, reaches the first caller as it is, and can't be told again: the request must not run
+//! twice, so retries get 409 `idempotency_response_not_kept`.
 //!
 //! # What to mind
 //!
 //! - Keys are the caller's own: two callers with one key don't meet. See
 //!   [`Identity::lasting_id`](crate::Identity::lasting_id).
+//! - Whoever has lost a right must be turned away by the layer outside, as its policies do: what
+//!   the handler alone would refuse today is replayed from yesterday.
 //! - One such middleware around a route: a second one would find the key taken by the first.
+//!   Compression and CORS stand outside of it, as their headers are for one request, not for its
+//!   retries.
 //! - A run holds its key by a [lease](Idempotency::lease) that is renewed while the handler runs.
 //!   After a crash the key is free when the lease ends, and a retry runs the handler again:
 //!   whether the first had any effect is known to the application alone, which can write
 //!   [`IdempotentRequest`] into its own rows.
+//! - A handler that blocks its thread renews nothing where the runtime has no other one, as a worker
+//!   of actix-web's: what blocks belongs into `web::block`.
+//! - A run ends after [five minutes](Idempotency::max_run), the body of its answer included, which
+//!   is read before the first caller gets any of it. A stream that is to be seen while it grows does
+//!   not go with a key.
 //! - Where the handler has run and its answer can't be stored, its caller still gets it. Storing
-//!   is tried again for as long as the lease would last.
+//!   is tried again for ten minutes, and the key is held meanwhile. An outage in which no lease can
+//!   be renewed frees it all the same, and so does the end of the process: then a retry runs.
+//! - A server that shuts down waits for connections, not for handlers whose clients have hung up.
 //! - Answers are kept as they are. See [`purge`](Idempotency::purge) for when they go.
 //!
 //! ```
@@ -75,6 +87,7 @@
 //! # }
 //! ```
 
+mod claim;
 mod config;
 mod key;
 mod response;

@@ -38,7 +38,8 @@ pub(super) fn is_outcome(status: u16, refusal: Option<RejectionKind>) -> bool {
         refusal,
         Some(RejectionKind::IdempotencyKeyReused | RejectionKind::IdempotencyInProgress)
     );
-    status < 500 && !matches!(status, 408 | 425 | 429) && !of_the_key
+    // Rights are the caller's of now, and not those of the first request.
+    (200..500).contains(&status) && !matches!(status, 401 | 403 | 408 | 425 | 429) && !of_the_key
 }
 
 /// How many bytes of it are kept.
@@ -47,8 +48,8 @@ pub(super) fn size(response: &StoredResponse) -> usize {
     headers.sum::<usize>() + response.body.len()
 }
 
-/// What retries are told where the answer is too large to be kept.
-pub(super) fn too_large(responder: &Responder) -> StoredResponse {
+/// What retries are told where the answer can't be kept.
+pub(super) fn unkept(responder: &Responder) -> StoredResponse {
     let refusal = responder.respond(&Rejection::new(RejectionKind::IdempotencyResponseNotKept));
     let headers = refusal.headers.into_iter();
     StoredResponse {

@@ -12,10 +12,13 @@ use crate::{domain::Timestamp, error::StoreError};
 pub trait IdempotencyStore: fmt::Debug + Send + Sync + 'static {
     /// Claims a slot. One whose answer is past its time, or whose lease ran out without an answer,
     /// counts as free. So does one whose lease ends later than
-    /// [`LONGEST_WAIT`](super::LONGEST_WAIT) from now.
+    /// [`LONGEST_WAIT`](super::LONGEST_WAIT) from now: callers whose clocks differ a little ask for
+    /// leases that are well below it.
     ///
     /// A slot that this very lease holds stays claimed, from now on until the lease's end: that is
-    /// how a lease is renewed.
+    /// how a lease is renewed. One that it held and that has its answer is
+    /// [`Done`](IdempotencyState::Done): that is how a caller learns that an answer is kept although
+    /// the store's own word of it was lost.
     ///
     /// # Errors
     ///
@@ -28,7 +31,9 @@ pub trait IdempotencyStore: fmt::Debug + Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<IdempotencyState, StoreError>;
 
-    /// Keeps the answer until `expires_at`. `false` where the lease is lost.
+    /// Keeps the answer until `expires_at`. `false` where the lease is lost, and where this lease has
+    /// kept an answer before. One that ran out is not lost while nobody took the slot and nothing
+    /// purged it.
     ///
     /// # Errors
     ///
@@ -49,6 +54,7 @@ pub trait IdempotencyStore: fmt::Debug + Send + Sync + 'static {
     async fn release_request(&self, slot: &Slot, lease: &Lease) -> Result<(), StoreError>;
 
     /// Removes up to `limit` slots whose time, or whose lease, is over at `now`, and says how many.
+    /// A slot that counts as free only as its lease ends too late stays until then.
     ///
     /// # Errors
     ///
@@ -57,12 +63,18 @@ pub trait IdempotencyStore: fmt::Debug + Send + Sync + 'static {
 }
 
 /// Where one answer is kept: a caller and the key that the caller chose.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Slot {
-    /// The caller.
+    /// The caller. Not to be shown.
     pub scope: String,
     /// The caller's key.
     pub key: String,
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slot").field("key", &self.key).finish_non_exhaustive()
+    }
 }
 
 /// How the claim of a slot came out.

@@ -8,8 +8,8 @@ use key0_auth::{
     auth::{Fallback, FallbackError, FallbackGrant, Responder},
     domain::{Credential, Role, Secret},
     idempotency::{Begun, Idempotency, IdempotencyKey, IdempotentRequest, Run},
-    store::{RequestFingerprint, StoredResponse},
-    testing::{FakeClock, TokenMinter},
+    store::{LONGEST_WAIT, RequestFingerprint, StoredResponse},
+    testing::{FakeClock, FaultyStore, Mood, TokenMinter},
 };
 use tokio::task::yield_now;
 
@@ -18,13 +18,15 @@ fn idempotency() -> (Idempotency, Arc<FakeClock>) {
     (Idempotency::new(Arc::new(MemoryStore::new())).clock(clock.clone()), clock)
 }
 
-fn request() -> IdempotentRequest {
-    IdempotentRequest::new("caller", IdempotencyKey::read([&b"k"[..]]).unwrap().unwrap())
+async fn begin(idempotency: &Idempotency) -> Result<Begun, RejectionKind> {
+    begin_under(idempotency, "k").await
 }
 
-async fn begin(idempotency: &Idempotency) -> Result<Begun, RejectionKind> {
+async fn begin_under(idempotency: &Idempotency, key: &str) -> Result<Begun, RejectionKind> {
+    let key = IdempotencyKey::read([key.as_bytes()]).unwrap().unwrap();
+    let request = IdempotentRequest::new("caller", key);
     let fingerprint = RequestFingerprint::of([&b"body"[..]]);
-    idempotency.begin(&request(), fingerprint).await.map_err(|rejection| rejection.kind())
+    idempotency.begin(&request, fingerprint).await.map_err(|rejection| rejection.kind())
 }
 
 async fn start(idempotency: &Idempotency) -> Run {
@@ -65,6 +67,68 @@ async fn a_clock_that_was_set_back_holds_no_key() {
     std::mem::forget(start(&idempotency).await);
     clock.turn_back(Duration::from_secs(3_600));
     let _run = start(&idempotency).await;
+}
+
+#[tokio::test]
+async fn the_longest_lease_holds_against_clocks_that_differ() {
+    let (idempotency, clock) = idempotency();
+    let idempotency = idempotency.lease(LONGEST_WAIT);
+    std::mem::forget(start(&idempotency).await);
+    for _ in 0..2 {
+        clock.turn_back(Duration::from_millis(1));
+        assert_eq!(begin(&idempotency).await.unwrap_err(), RejectionKind::IdempotencyInProgress);
+    }
+    clock.advance(LONGEST_WAIT);
+    let _run = start(&idempotency).await;
+}
+
+/// As where the host sleeps between the claim and its answer.
+#[tokio::test]
+async fn a_claim_that_took_too_much_of_its_lease_runs_nothing() {
+    let clock = FakeClock::new();
+    let store = FaultyStore::new(MemoryStore::new());
+    let idempotency = Idempotency::new(store.clone()).clock(clock.clone());
+    for (took, fits) in [(2_000, true), (2_001, false), (3_600_000, false)] {
+        store.set(Mood::Hangs);
+        let beginning = tokio::spawn({
+            let idempotency = idempotency.clone();
+            async move { begin(&idempotency).await }
+        });
+        while store.calls("begin_request") == store.answered("begin_request") {
+            yield_now().await;
+        }
+        clock.advance(Duration::from_millis(took));
+        store.set(Mood::Works);
+        match beginning.await.unwrap() {
+            Ok(_) => assert!(fits, "{took}"),
+            Err(kind) => {
+                assert!(!fits && kind == RejectionKind::StoreUnavailable, "{took} {kind:?}")
+            }
+        }
+        yield_now().await;
+        drop(start(&idempotency).await);
+        yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_over_is_purged_by_and_by() {
+    let clock = FakeClock::new();
+    let store = Arc::new(MemoryStore::new());
+    let idempotency = Idempotency::new(store.clone()).clock(clock.clone());
+    let answer_fifty = async |day: u32| {
+        for number in 0..50 {
+            let begun = begin_under(&idempotency, &format!("{day}-{number}")).await;
+            let Ok(Begun::Start(run)) = begun else { panic!("{begun:?}") };
+            assert!(run.complete(answer(), &Responder::default()).await);
+        }
+        yield_now().await;
+        clock.advance(Duration::from_secs(24 * 60 * 60));
+    };
+    answer_fifty(1).await;
+    answer_fifty(2).await;
+    // Those of the first day are gone.
+    assert_eq!(idempotency.purge(1_000).await.unwrap(), 50);
 }
 
 #[test]

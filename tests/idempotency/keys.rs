@@ -18,6 +18,7 @@ mod on_both {
         other_methods_ignore_the_key,
         a_handler_is_told_whose_request_it_is,
         without_a_caller_there_is_no_key,
+        without_a_credential_there_is_no_key_either,
         anonymous_callers_share_their_keys,
     }
 }
@@ -166,6 +167,17 @@ async fn without_a_caller_there_is_no_key(stage: Stage) {
     assert_eq!((answer.status, &*answer.code()), (500, "internal_error"));
     assert_eq!(stage.shop.orders(), 0);
     assert_eq!(app.send(Sent::to("/orders")).await.status, 201);
+}
+
+async fn without_a_credential_there_is_no_key_either(stage: Stage) {
+    let app = stage.optional_app().await;
+    let anonymous = || Sent::to("/orders").without("x-api-key");
+    let answer = app.send(anonymous().key("k")).await;
+    assert_eq!((answer.status, &*answer.code()), (401, "missing_credential"));
+    assert_eq!(app.send(anonymous().key("not a key")).await.status, 400);
+    assert_eq!(stage.shop.orders(), 0);
+    assert_eq!(app.send(anonymous()).await.status, 201);
+    assert_eq!(app.send(Sent::to("/orders").key("k")).await.status, 201);
 }
 
 async fn anonymous_callers_share_their_keys(stage: Stage) {

@@ -6,6 +6,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use axum::{Extension, Router, body::Body, routing::post};
@@ -14,7 +15,10 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full};
 use key0_auth::{
-    AuthLayer, IdempotencyLayer, axum::with_problem_fallbacks, idempotency::IdempotentRequest,
+    AuthLayer, IdempotencyLayer,
+    axum::with_problem_fallbacks,
+    idempotency::{Idempotency, IdempotentRequest},
+    testing::Mood,
 };
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -98,6 +102,26 @@ async fn trailers_reach_the_first_caller_alone() {
     assert_eq!((first.to_bytes(), retry.to_bytes()), ("data".into(), "data".into()));
 }
 
+/// The lease is renewed by another thread.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handler_that_blocks_its_thread_keeps_its_key() {
+    let shop = Shop::new();
+    let handler = service_fn(|_: Request<Full<Bytes>>| async {
+        std::thread::sleep(Duration::from_millis(2_500));
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+    });
+    let idempotency = Idempotency::new(shop.store.clone()).lease(Duration::from_secs(1));
+    let service = AuthLayer::new(shop.validator.clone())
+        .layer(IdempotencyLayer::new(idempotency).layer(handler));
+    let first = tokio::spawn(service.clone().oneshot(request("/", Full::from("a body"))));
+    tokio::time::sleep(Duration::from_millis(1_700)).await;
+    let second = service.clone().oneshot(request("/", Full::from("a body"))).await.unwrap();
+    assert_eq!(second.status(), StatusCode::CONFLICT);
+    assert_eq!(first.await.unwrap().unwrap().status(), StatusCode::OK);
+    let retry = service.oneshot(request("/", Full::from("a body"))).await.unwrap();
+    assert!(retry.headers().contains_key("idempotent-replayed"));
+}
+
 #[tokio::test]
 async fn a_service_that_fails_frees_the_key() {
     let shop = Shop::new();
@@ -109,7 +133,7 @@ async fn a_service_that_fails_frees_the_key() {
     let service = AuthLayer::new(shop.validator.clone())
         .layer(IdempotencyLayer::new(shop.idempotency()).layer(handler));
     let send = async || service.clone().oneshot(request("/", Full::from("a body"))).await;
+    shop.store.set_for("release_request", Mood::Slow(Duration::from_millis(20)));
     assert_eq!(send().await.unwrap_err(), "broken");
-    tokio::task::yield_now().await;
     assert_eq!(send().await.unwrap().status(), StatusCode::OK);
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::{
     task::spawn_local,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::stage::{Answer, Sent, Stage};
@@ -17,6 +17,7 @@ mod on_both {
         a_retry_is_told_what_the_first_was_told,
         an_answer_is_kept_for_a_day,
         a_refusal_is_replayed_in_the_same_form,
+        rights_are_judged_anew,
         what_asks_for_another_try_is_not_kept,
         while_the_first_runs_others_are_sent_away,
         of_a_hundred_requests_one_runs,
@@ -27,7 +28,9 @@ mod on_both {
         a_handler_s_own_refusal_of_the_key_is_not_kept,
         an_answer_that_is_too_large_is_told_once,
         an_answer_in_parts_is_kept_as_one,
-        an_answer_that_breaks_off_is_not_kept,
+        an_answer_that_breaks_off_is_told_once,
+        a_refusal_that_travels_as_an_error_is_kept_alike,
+        a_run_that_takes_too_long_is_given_up,
     }
 }
 
@@ -69,16 +72,28 @@ async fn an_answer_is_kept_for_a_day(stage: Stage) {
 
 async fn a_refusal_is_replayed_in_the_same_form(stage: Stage) {
     let app = stage.app().await;
-    let first = app.send(Sent::to("/forbidden").key("k")).await;
+    let first = app.send(Sent::to("/malformed").key("k")).await;
     let challenge = first.header("www-authenticate").unwrap();
     assert!(challenge.contains("realm=\"shop\""), "{challenge}");
-    let retry = app.send(Sent::to("/forbidden").key("k")).await;
+    let retry = app.send(Sent::to("/malformed").key("k")).await;
     assert!(retry.is_replayed());
-    assert_eq!((retry.status, &retry.body), (403, &first.body));
+    assert_eq!((retry.status, &retry.body), (400, &first.body));
     for name in ["www-authenticate", "content-type", "cache-control"] {
         assert_eq!(retry.header(name), first.header(name));
     }
     assert_eq!(stage.shop.orders(), 1);
+}
+
+async fn rights_are_judged_anew(stage: Stage) {
+    let app = stage.app().await;
+    for (path, status) in [("/forbidden", 403), ("/status/403", 403), ("/status/401", 401)] {
+        let before = stage.shop.orders();
+        for number in 1..=2 {
+            let answer = app.send(Sent::to(path).key(path)).await;
+            assert_eq!((answer.status, answer.is_replayed()), (status, false));
+            assert_eq!(stage.shop.orders(), before + number);
+        }
+    }
 }
 
 async fn what_asks_for_another_try_is_not_kept(stage: Stage) {
@@ -167,7 +182,8 @@ async fn a_panic_frees_the_key(stage: Stage) {
 }
 
 async fn a_long_run_keeps_its_key(stage: Stage) {
-    let app = stage.app_with(stage.shop.idempotency().lease(30 * SECOND)).await;
+    let idempotency = stage.shop.idempotency().lease(30 * SECOND).max_run(301 * SECOND);
+    let app = stage.app_with(idempotency).await;
     let sent = Sent::to("/sleeps/300").key("k");
     let first = spawn_local({
         let (app, sent) = (app.clone(), sent.clone());
@@ -239,13 +255,41 @@ async fn an_answer_in_parts_is_kept_as_one(stage: Stage) {
     }
 }
 
-async fn an_answer_that_breaks_off_is_not_kept(stage: Stage) {
+async fn an_answer_that_breaks_off_is_told_once(stage: Stage) {
     let app = stage.app().await;
     let sent = Sent::to("/breaks").key("k");
     let first = app.send(sent.clone()).await;
     assert_eq!((first.text(), first.is_whole), ("part one, part two", false));
     let retry = app.send(sent.clone()).await;
-    assert_eq!((retry.text(), retry.is_whole), ("part one, part two", true));
-    assert!(!retry.is_replayed());
-    assert!(app.send(sent).await.is_replayed());
+    assert_eq!((retry.status, &*retry.code()), (409, "idempotency_response_not_kept"));
+    assert!(retry.is_replayed());
+    assert_eq!(stage.shop.orders(), 1, "it took effect");
+}
+
+async fn a_refusal_that_travels_as_an_error_is_kept_alike(stage: Stage) {
+    let app = stage.app().await;
+    let first = app.send(Sent::to("/fails").key("k")).await;
+    assert_eq!((first.status, &*first.code()), (409, "request_conflict"));
+    let retry = app.send(Sent::to("/fails").key("k")).await;
+    assert!(retry.is_replayed());
+    assert_eq!((retry.status, &retry.body), (409, &first.body));
+    assert_eq!(retry.header("content-type"), first.header("content-type"));
+    assert_eq!(stage.shop.orders(), 1);
+    for number in 2..=3 {
+        let failed = app.send(Sent::to("/fails/500").key("l")).await;
+        assert_eq!((failed.status, stage.shop.orders()), (500, number), "the key is free");
+    }
+}
+
+async fn a_run_that_takes_too_long_is_given_up(stage: Stage) {
+    let app = stage.app_with(stage.shop.idempotency().max_run(60 * SECOND)).await;
+    let sent = Sent::to("/waits").key("k");
+    let asked = Instant::now();
+    let first = app.send(sent.clone()).await;
+    assert_eq!((first.status, &*first.code()), (500, "internal_error"));
+    assert_eq!(asked.elapsed().as_secs(), 60);
+    stage.shop.let_go_on();
+    let retry = app.send(sent).await;
+    assert_eq!((retry.status, retry.is_replayed()), (201, false));
+    assert_eq!(retry.text(), "{\"order\":2}", "nobody waits for the first any more");
 }

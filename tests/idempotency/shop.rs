@@ -126,9 +126,12 @@ impl Shop {
                 let of = of.map(|of| (of.caller().to_owned(), of.key().to_owned()));
                 answered.chunks = vec![Bytes::from(format!("{of:?}"))];
             }
+            "malformed" => return Says::Refuses(RejectionKind::MalformedCredential.into()),
             "forbidden" => {
                 return Says::Refuses(RejectionKind::InsufficientPermissions.into());
             }
+            "fails" if rest == "500" => return Says::Refuses(RejectionKind::Internal.into()),
+            "fails" => return Says::Refuses(RejectionKind::RequestConflict.into()),
             "reused" if number == 1 => {
                 return Says::Refuses(RejectionKind::IdempotencyKeyReused.into());
             }

@@ -15,7 +15,8 @@ use std::{
 use actix_web::{
     App as ActixApp, HttpMessage, HttpRequest, HttpResponse,
     body::{BodySize, MessageBody},
-    dev::Service as _,
+    dev::{Service as _, ServiceRequest, ServiceResponse},
+    middleware::{Next, from_fn},
     test::{TestRequest, init_service},
     web,
 };
@@ -24,7 +25,7 @@ use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use key0_auth::{
-    AuthLayer, IdempotencyLayer,
+    AuthLayer, IdempotencyLayer, Rejection,
     actix::{AuthMiddleware, IdempotencyMiddleware},
     idempotency::{Idempotency, IdempotentRequest, NotKept},
 };
@@ -154,6 +155,14 @@ impl App {
     }
 }
 
+/// Who judges callers.
+#[derive(Clone, Copy)]
+enum Door {
+    Closed,
+    Optional,
+    None,
+}
+
 /// Where a case is played.
 pub struct Stage {
     pub shop: Arc<Shop>,
@@ -172,18 +181,23 @@ impl Stage {
     }
 
     pub async fn app_with(&self, idempotency: Idempotency) -> App {
-        self.build(idempotency, true).await
+        self.build(idempotency, Door::Closed).await
     }
 
     /// The same with nobody who judges callers.
     pub async fn open_app(&self, idempotency: Idempotency) -> App {
-        self.build(idempotency, false).await
+        self.build(idempotency, Door::None).await
     }
 
-    async fn build(&self, idempotency: Idempotency, guarded: bool) -> App {
+    /// The same where credentials are optional.
+    pub async fn optional_app(&self) -> App {
+        self.build(self.shop.idempotency(), Door::Optional).await
+    }
+
+    async fn build(&self, idempotency: Idempotency, door: Door) -> App {
         let send: Rc<dyn Fn(Sent) -> Sending> = match self.framework {
-            Framework::Tower => on_tower(self.shop.clone(), idempotency, guarded),
-            Framework::Actix => on_actix(self.shop.clone(), idempotency, guarded).await,
+            Framework::Tower => on_tower(self.shop.clone(), idempotency, door),
+            Framework::Actix => on_actix(self.shop.clone(), idempotency, door).await,
         };
         App { send, log: self.log.clone() }
     }
@@ -274,12 +288,13 @@ impl MessageBody for Chunks {
     }
 }
 
-fn on_tower(
-    shop: Arc<Shop>,
-    idempotency: Idempotency,
-    guarded: bool,
-) -> Rc<dyn Fn(Sent) -> Sending> {
-    let auth = guarded.then(|| AuthLayer::new(shop.validator.clone()));
+fn on_tower(shop: Arc<Shop>, idempotency: Idempotency, door: Door) -> Rc<dyn Fn(Sent) -> Sending> {
+    let auth = AuthLayer::new(shop.validator.clone());
+    let auth = match door {
+        Door::Closed => Some(auth),
+        Door::Optional => Some(auth.optional()),
+        Door::None => None,
+    };
     let handler = service_fn(move |request: Request<Full<Bytes>>| {
         let shop = shop.clone();
         async move { Ok::<_, Infallible>(by_tower(shop, request).await) }
@@ -355,17 +370,35 @@ async fn by_actix(shop: Arc<Shop>, request: HttpRequest, _body: web::Bytes) -> H
     }
 }
 
+/// A middleware in between that makes an error of a refusal.
+async fn fail(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    let fails = request.path().starts_with("/fails");
+    let response = next.call(request).await?;
+    let refusal = response.response().extensions().get::<Rejection>().cloned();
+    match refusal.filter(|_| fails) {
+        Some(rejection) => Err(rejection.into()),
+        None => Ok(response),
+    }
+}
+
 async fn on_actix(
     shop: Arc<Shop>,
     idempotency: Idempotency,
-    guarded: bool,
+    door: Door,
 ) -> Rc<dyn Fn(Sent) -> Sending> {
     let auth = AuthMiddleware::new(shop.validator.clone());
     let handler = web::to(move |request: HttpRequest, body: web::Bytes| {
         by_actix(shop.clone(), request, body)
     });
-    let route = handler.wrap(IdempotencyMiddleware::new(idempotency));
-    let route = if guarded { route.wrap(auth) } else { route };
+    let route = handler.wrap(from_fn(fail)).wrap(IdempotencyMiddleware::new(idempotency));
+    let route = match door {
+        Door::Closed => route.wrap(auth),
+        Door::Optional => route.wrap(auth.optional()),
+        Door::None => route,
+    };
     let app = Rc::new(init_service(ActixApp::new().default_service(route)).await);
     Rc::new(move |sent: Sent| {
         let app = app.clone();
@@ -377,7 +410,11 @@ async fn on_actix(
                 let value = actix_web::http::header::HeaderValue::from_bytes(&value).unwrap();
                 request = request.append_header((name, value));
             }
-            let response = app.call(request.to_request()).await.unwrap();
+            let response = match app.call(request.to_request()).await {
+                Ok(response) => response.into_parts().1.map_into_boxed_body(),
+                // As the server does.
+                Err(error) => error.error_response(),
+            };
             let status = response.status().as_u16();
             let headers = response.headers().iter();
             let headers: Vec<_> = headers

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use key0_auth::store::{IdempotencyState, LONGEST_WAIT, Lease, Slot, StoredResponse};
 
@@ -131,6 +131,41 @@ pub async fn a_clock_that_was_set_back_holds_up_no_request(engine: Engine) {
     assert!(complete(&engine, &slot, &second, 90_000).await);
     let state = begin(&engine, &slot, &lease(200), 99).await;
     assert_eq!(state, IdempotencyState::Done(response()), "an answer waits for nobody");
+}
+
+/// Half of it is the longest lease that the middlewares ask for.
+pub async fn the_longest_lease_holds_against_a_clock_that_differs(engine: Engine) {
+    let slot = slot("a", "k");
+    let first = Lease::new(at(0).plus(LONGEST_WAIT / 2));
+    begin(&engine, &slot, &first, 0).await;
+    for earlier in [Duration::from_micros(1), Duration::from_millis(1), LONGEST_WAIT / 2] {
+        let now = at(0).minus(earlier);
+        let body = fingerprint("body");
+        let state = engine.requests.begin_request(&slot, &body, &lease(100), now).await.unwrap();
+        assert_eq!(state, IdempotencyState::InProgress { until: first.until }, "{earlier:?}");
+    }
+}
+
+pub async fn a_lease_that_ends_too_late_is_not_purged(engine: Engine) {
+    let slot = slot("a", "k");
+    let longest = LONGEST_WAIT.as_secs() as i64;
+    let first = lease(100 + longest);
+    begin(&engine, &slot, &first, 100).await;
+    let purge = async |now| engine.requests.purge_requests(at(now), 10).await.unwrap();
+    assert_eq!(purge(99).await, 0, "by another clock it runs");
+    assert!(complete(&engine, &slot, &first, 2 * longest).await);
+    assert_eq!(purge(2 * longest).await, 1);
+}
+
+pub async fn an_answer_whose_receipt_was_lost_is_found_by_its_lease(engine: Engine) {
+    let slot = slot("a", "k");
+    let first = lease(100);
+    begin(&engine, &slot, &first, 0).await;
+    assert!(complete(&engine, &slot, &first, 1_000).await);
+    assert!(!complete(&engine, &slot, &first, 2_000).await);
+    let state = begin(&engine, &slot, &Lease { token: first.token, until: at(500) }, 1).await;
+    assert_eq!(state, IdempotencyState::Done(response()));
+    assert_eq!(begin(&engine, &slot, &lease(2_000), 1_000).await, IdempotencyState::Started);
 }
 
 pub async fn a_lease_that_holds_a_slot_is_renewed(engine: Engine) {

@@ -9,6 +9,7 @@ use actix_web::{
 use crate::{
     Identity, Rejection, RejectionKind,
     api::{broken_off, check_media_type},
+    gate::InForm,
     idempotency::{Begun, Idempotency, IdempotencyKey},
 };
 
@@ -32,7 +33,8 @@ pub(super) async fn begin(
     let body = collect(request.take_payload(), length, idempotency.body_limit()).await?;
 
     let identity = request.extensions().get::<Identity>().cloned();
-    let of_caller = idempotency.request(identity.as_ref(), keys(request.headers()))?;
+    let judged = identity.is_some() || request.extensions().get::<InForm>().is_some();
+    let of_caller = idempotency.request_at(judged, identity.as_ref(), keys(request.headers()))?;
     let target = request.uri().path_and_query().map_or("", |target| target.as_str());
     let method = request.method().as_str();
     let fingerprint = Idempotency::fingerprint(method, target, media_type.as_deref(), &body);

@@ -98,39 +98,50 @@ async fn carry_out<B: MessageBody + 'static>(
 ) -> Answer<BoxBody> {
     let responder = form.as_ref().map(InForm::responder);
     let limit = idempotency.response_limit();
-    let (collected, response) = run
+    let answered = run
         .guard(async {
-            let response = match handling.await {
-                Ok(response) => response.map_into_boxed_body(),
-                Err(error) => return Err(error),
+            let (handled, response) = match handling.await {
+                Ok(response) => {
+                    let (request, response) = response.into_parts();
+                    (Ok(request), response.map_into_boxed_body())
+                }
+                // Of a middleware in between. It stays one, but what it says is an answer, too.
+                Err(error) => {
+                    let response = error.error_response();
+                    (Err(error), response)
+                }
             };
             // In its last form already, as that is what a retry must get.
             let response = match responder {
-                Some(responder) => {
-                    let (request, response) = response.into_parts();
-                    let response = refusal::pass_on(response, responder).map_into_boxed_body();
-                    ServiceResponse::new(request, response)
-                }
+                Some(responder) => refusal::pass_on(response, responder).map_into_boxed_body(),
                 None => response,
             };
-            if !is_kept(&idempotency, response.response()) {
-                return Ok((None, response));
+            if !is_kept(&idempotency, &response) {
+                return (None, handled, response);
             }
-            let (request, response) = response.into_parts();
             let (response, body) = response.into_parts();
             let (collected, body) = collect(body, limit).await;
-            Ok((Some(collected), ServiceResponse::new(request, response.set_body(body))))
+            (Some(collected), handled, response.set_body(body))
         })
-        .await?;
+        .await;
+    let (collected, handled, response) = match answered {
+        Ok(answered) => answered,
+        // An error, as the request is gone with the handler.
+        Err(rejection) => {
+            run.release().await;
+            return Err(rejection.into());
+        }
+    };
     let responder = responder.cloned().unwrap_or_default();
     match collected {
         Some(Collected::Whole(body)) => {
-            run.complete(stored(response.response(), body), &responder).await;
+            run.complete(stored(&response, body), &responder).await;
         }
-        Some(Collected::TooLarge) => run.complete_too_large(&responder).await,
-        Some(Collected::Broken) | None => run.release().await,
+        // The handler has run, so a retry must not.
+        Some(Collected::TooLarge | Collected::Broken) => run.complete_unkept(&responder).await,
+        None => run.release().await,
     }
-    Ok(response)
+    handled.map(|request| ServiceResponse::new(request, response))
 }
 
 fn is_kept(idempotency: &Idempotency, response: &HttpResponse) -> bool {

@@ -103,7 +103,7 @@ impl IdempotencyStore for MemoryStore {
         self.with(|state| {
             let mut removed = 0;
             state.requests.0.retain(|_, request| {
-                let keep = removed == limit || !request.is_free(now);
+                let keep = removed == limit || request.free_at > now;
                 removed += u32::from(!keep);
                 keep
             });

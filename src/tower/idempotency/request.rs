@@ -7,6 +7,7 @@ use http_body::Body;
 use crate::{
     Identity, Rejection, RejectionKind,
     api::{broken_off, check_media_type},
+    gate::InForm,
     idempotency::{Begun, Idempotency, IdempotencyKey},
 };
 
@@ -27,7 +28,9 @@ pub(super) async fn begin<B: Body>(
         check_media_type(media_type)?;
     }
     let body = collect(body, idempotency.body_limit()).await?;
-    let request = idempotency.request(parts.extensions.get::<Identity>(), keys(&parts.headers))?;
+    let identity = parts.extensions.get::<Identity>();
+    let judged = identity.is_some() || parts.extensions.get::<InForm>().is_some();
+    let request = idempotency.request_at(judged, identity, keys(&parts.headers))?;
     let fingerprint =
         Idempotency::fingerprint(parts.method.as_str(), target(parts), media_type, &body);
     let begun = idempotency.begin(&request, fingerprint).await?;

@@ -120,7 +120,7 @@ where
 {
     let responder = form.as_ref().map(InForm::responder);
     let limit = idempotency.response_limit();
-    let (collected, response) = run
+    let answered = run
         .guard(async {
             let response = handling.await?;
             // In its last form already, as that is what a retry must get.
@@ -138,14 +138,26 @@ where
             let (collected, body) = collect(body, limit).await;
             Ok((Some(collected), Response::from_parts(parts, body)))
         })
-        .await?;
+        .await;
+    let (collected, response) = match answered {
+        Ok(Ok(answered)) => answered,
+        Ok(Err(error)) => {
+            run.release().await;
+            return Err(error);
+        }
+        Err(rejection) => {
+            run.release().await;
+            return Ok(refused(rejection));
+        }
+    };
     let responder = responder.cloned().unwrap_or_default();
     match collected {
         Some(Collected::Whole(body)) => {
             run.complete(stored(&response, body), &responder).await;
         }
-        Some(Collected::TooLarge) => run.complete_too_large(&responder).await,
-        Some(Collected::Broken) | None => run.release().await,
+        // The handler has run, so a retry must not.
+        Some(Collected::TooLarge | Collected::Broken) => run.complete_unkept(&responder).await,
+        None => run.release().await,
     }
     Ok(response)
 }
