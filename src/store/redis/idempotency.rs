@@ -10,7 +10,8 @@ use crate::{
     domain::Timestamp,
     error::StoreError,
     store::{
-        IdempotencyState, IdempotencyStore, Lease, RequestFingerprint, Slot, StoredResponse,
+        IdempotencyState, IdempotencyStore, LONGEST_WAIT, Lease, RequestFingerprint, Slot,
+        StoredResponse,
         stored::{bad, to_json},
     },
 };
@@ -26,7 +27,8 @@ impl IdempotencyStore for RedisStore {
     ) -> Result<IdempotencyState, StoreError> {
         let mut call = self.call(&scripts::BEGIN_REQUEST);
         call.arg(slot_text(slot)).arg(fingerprint.as_bytes()).arg(lease.token.as_bytes());
-        call.arg(lease.until.as_micros()).arg(now.as_micros());
+        call.arg(lease.until.as_micros());
+        call.arg(now.as_micros()).arg(now.plus(LONGEST_WAIT).as_micros());
         let (state, more): (String, Option<redis::Value>) = answer(self.write(&call).await?)?;
         match (&*state, more) {
             ("started", None) => Ok(IdempotencyState::Started),
