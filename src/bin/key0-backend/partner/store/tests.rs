@@ -247,6 +247,42 @@ async fn a_table_that_hangs_is_an_outage() {
     assert!(!begun.load(std::sync::atomic::Ordering::SeqCst));
 }
 
+/// What another try may mend is an outage; what it can't is a bug, and says so.
+#[test]
+fn only_what_may_be_over_by_itself_is_an_outage() {
+    let kind = |code| {
+        let error = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
+        Rejection::from(Fault::from(error)).kind()
+    };
+    // BUSY, LOCKED, NOMEM, READONLY, IOERR, FULL, CANTOPEN, PROTOCOL; BUSY_SNAPSHOT, IOERR_FSYNC.
+    for code in [5, 6, 7, 8, 10, 13, 14, 15, 517, 1_034] {
+        assert_eq!(kind(code), RejectionKind::StoreUnavailable, "{code}");
+    }
+    // ERROR, CORRUPT, SCHEMA, TOOBIG, CONSTRAINT, MISMATCH, RANGE, NOTADB; CONSTRAINT_CHECK.
+    for code in [1, 11, 17, 18, 19, 20, 25, 26, 275] {
+        assert_eq!(kind(code), RejectionKind::Internal, "{code}");
+    }
+    let no_row = Fault::from(rusqlite::Error::QueryReturnedNoRows);
+    assert_eq!(Rejection::from(no_row).kind(), RejectionKind::Internal);
+}
+
+/// Where all is on one connection, a read that waits for a write gives up in its own time.
+#[tokio::test]
+async fn in_memory_reads_have_their_own_deadline() {
+    let store = store();
+    let (go_on, held) = std::sync::mpsc::channel::<()>();
+    let hold = store.write(move |_| Ok(held.recv().is_ok()));
+    let mut hold = std::pin::pin!(hold);
+    let read = tokio::select! {
+        biased;
+        _ = &mut hold => panic!("nobody let go"),
+        read = store.import("nobodys".to_owned()) => read,
+    };
+    assert!(matches!(read, Err(Fault::TooSlow(READ_DEADLINE))), "{read:?}");
+    go_on.send(()).unwrap();
+    assert!(hold.await.unwrap());
+}
+
 #[tokio::test]
 async fn the_tables_live_beside_those_of_the_keys() {
     let folder = TempDir::new().unwrap();
@@ -335,8 +371,11 @@ async fn an_import_is_carried_out_once_and_row_by_row() {
     assert_eq!(queued["status"], "queued");
     let id = queued["id"].as_str().unwrap().to_owned();
     assert_eq!(store.import(id.clone()).await.unwrap(), queued.to_string());
-    assert!(store.carry_out_import(noon()).await.unwrap());
-    assert!(!store.carry_out_import(noon().plus(HOUR)).await.unwrap());
+    let arrival = store.next_import(noon()).await.unwrap().unwrap();
+    assert!(store.carry_out_import(arrival, noon()).await.unwrap());
+    // As where another process was faster.
+    assert!(!store.carry_out_import(arrival, noon()).await.unwrap());
+    assert_eq!(store.next_import(noon().plus(HOUR)).await.unwrap(), None);
 
     let done: serde_json::Value = serde_json::from_str(&store.import(id).await.unwrap()).unwrap();
     assert_eq!(
