@@ -4,7 +4,7 @@ use serde_json::value::RawValue;
 
 use super::{
     Asked, Fault, Store,
-    once::Done,
+    once::{Answer, Done},
     passports::{Upsert, upsert},
 };
 use crate::partner::{
@@ -22,7 +22,7 @@ impl Store {
         asked: Option<Asked>,
         rows: Box<RawValue>,
         now: Timestamp,
-    ) -> Result<String, Fault> {
+    ) -> Result<Answer, Fault> {
         self.once(asked, now, move |tx| {
             let id = super::new_id();
             let sql = "INSERT INTO partner_imports (id, wanted, due_at, created_at)

@@ -22,7 +22,10 @@ use key0_auth::{Rejection, RejectionKind};
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
 use self::lane::Lane;
-pub(crate) use self::{once::Asked, open::OpenError};
+pub(crate) use self::{
+    once::{Answer, Asked},
+    open::OpenError,
+};
 
 /// How long a write waits for those of other connections and processes.
 const WRITE_LOCK: Duration = Duration::from_secs(2);
