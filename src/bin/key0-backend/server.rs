@@ -82,6 +82,12 @@ async fn run(config: Config) -> Result<(), StartError> {
     let house = app.house();
     let housekeeping = tokio::spawn(house.clone().keep());
     let partner = tokio::spawn(app.partner().work());
+    let stop_partner = partner.abort_handle();
+    tokio::spawn(async move {
+        if partner.await.is_err_and(|error| error.is_panic()) {
+            tracing::error!("the partner worker panicked; imports and the chain stand still");
+        }
+    });
     let mut listeners = JoinSet::new();
     let routes = if internal.is_some() { app.public() } else { app.everything() };
     listeners.spawn(accept(public, routes, stop.clone()));
@@ -90,7 +96,7 @@ async fn run(config: Config) -> Result<(), StartError> {
     }
     listeners.join_all().await;
     housekeeping.abort();
-    partner.abort();
+    stop_partner.abort();
     house.close().await;
     tracing::info!("stopped");
     Ok(())

@@ -6,7 +6,7 @@ use axum::{
     response::Response,
 };
 use http::{
-    HeaderMap, HeaderValue, StatusCode,
+    HeaderMap, HeaderName, HeaderValue, StatusCode,
     header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE},
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -16,7 +16,11 @@ use key0_auth::{
     idempotency::{Idempotency, IdempotentRequest},
 };
 
-use super::{Partner, json::invalid, store::Asked};
+use super::{
+    Partner,
+    json::invalid,
+    store::{Answer, Asked},
+};
 
 /// The id in a path, which may be escaped bytes that are no text.
 pub(super) type IdPath = Result<Path<String>, PathRejection>;
@@ -48,6 +52,16 @@ pub(super) fn json(status: u16, body: String) -> Response {
     response
 }
 
+/// An answer that says so where it is that of an earlier request.
+pub(super) fn answer(status: u16, answer: Answer) -> Response {
+    let mut response = json(status, answer.body);
+    if answer.replayed {
+        let name = HeaderName::from_static("idempotent-replayed");
+        response.headers_mut().insert(name, HeaderValue::from_static("true"));
+    }
+    response
+}
+
 impl Partner {
     /// Reads a request: its media type first, then its size, then its body.
     pub(super) async fn read(&self, request: Request, limit: usize) -> Result<Sent, Rejection> {
@@ -69,6 +83,20 @@ impl Partner {
             .as_bytes(),
         });
         Ok(Sent { asked, body })
+    }
+
+    /// What was read of a body, or its refusal. A key that had an effect for another request, whose
+    /// answer a crash kept from being stored, is refused first: else this refusal would be stored
+    /// in its place, and that request could never be tried again.
+    pub(super) async fn judged<T>(
+        &self,
+        asked: Option<&Asked>,
+        read: Result<T, Rejection>,
+    ) -> Result<T, Rejection> {
+        if let (Some(asked), true) = (asked, read.is_err()) {
+            self.store.check_key(asked.clone(), self.now()).await?;
+        }
+        read
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::{
     Partner,
-    http::{IdPath, Sent, json, known_id},
+    http::{IdPath, Sent, answer, json, known_id},
     json::{Object, invalid},
 };
 
@@ -41,8 +41,8 @@ pub(super) async fn create(
     request: Request,
 ) -> Result<Response, Rejection> {
     let Sent { asked, body } = partner.read(request, MAX_IMPORT_BYTES).await?;
-    let rows = rows(&body)?;
-    Ok(json(202, partner.store.queue_import(asked, rows, partner.now()).await?))
+    let rows = partner.judged(asked.as_ref(), rows(&body)).await?;
+    Ok(answer(202, partner.store.queue_import(asked, rows, partner.now()).await?))
 }
 
 pub(super) async fn show(

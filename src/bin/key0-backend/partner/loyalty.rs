@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{
     Partner,
-    http::{IdPath, Sent, is_id, json, known_id},
+    http::{IdPath, Sent, answer, is_id, json, known_id},
     json::{Object, invalid},
     query::Query,
 };
@@ -81,8 +81,9 @@ pub(super) async fn mint(
 ) -> Result<Response, Rejection> {
     let account = known_id(account).ok_or_else(no_account)?;
     let Sent { asked, body } = partner.read(request, MAX_BODY_BYTES).await?;
-    let amount = Object::parse(&body)?.integer("amount", 1)?;
-    Ok(json(200, partner.store.mint(asked, account, amount, partner.now()).await?))
+    let amount = Object::parse(&body).and_then(|mut object| object.integer("amount", 1));
+    let amount = partner.judged(asked.as_ref(), amount).await?;
+    Ok(answer(200, partner.store.mint(asked, account, amount, partner.now()).await?))
 }
 
 pub(super) async fn orders(
@@ -106,12 +107,8 @@ pub(super) async fn create_tier(
     request: Request,
 ) -> Result<Response, Rejection> {
     let Sent { asked, body } = partner.read(request, MAX_BODY_BYTES).await?;
-    let mut object = Object::parse(&body)?;
-    let new = NewTier {
-        name: object.text("name", MAX_NAME)?,
-        threshold: object.integer("threshold", 0)?,
-    };
-    Ok(json(201, partner.store.create_tier(asked, new, partner.now()).await?))
+    let new = partner.judged(asked.as_ref(), NewTier::read(&body)).await?;
+    Ok(answer(201, partner.store.create_tier(asked, new, partner.now()).await?))
 }
 
 pub(super) async fn tiers(
@@ -123,6 +120,14 @@ pub(super) async fn tiers(
     let next_cursor = page.next(reward_tiers.last().map(|tier| tier.arrival), reward_tiers.len());
     let page = Tiers { reward_tiers, next_cursor };
     Ok(json(200, serde_json::to_string(&page).unwrap_or_default()))
+}
+
+impl NewTier {
+    fn read(body: &[u8]) -> Result<Self, Rejection> {
+        let mut object = Object::parse(body)?;
+        let name = object.text("name", MAX_NAME)?;
+        Ok(Self { name, threshold: object.integer("threshold", 0)? })
+    }
 }
 
 fn no_account() -> Rejection {

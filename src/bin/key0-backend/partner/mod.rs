@@ -17,6 +17,9 @@ mod query;
 mod store;
 mod worker;
 
+#[cfg(test)]
+mod tests;
+
 use std::{sync::Arc, time::Duration};
 
 use axum::{

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{
     Partner,
-    http::{IdPath, Sent, json, known_id},
+    http::{IdPath, Sent, answer, json, known_id},
     json::{Object, invalid},
     store::new_id,
 };
@@ -71,9 +71,8 @@ pub(super) async fn create(
     request: Request,
 ) -> Result<Response, Rejection> {
     let Sent { asked, body } = partner.read(request, MAX_BODY_BYTES).await?;
-    let new = NewPassport::read(&body)?;
-    let answer = partner.store.create_passport(asked, new, partner.now()).await?;
-    Ok(json(201, answer))
+    let new = partner.judged(asked.as_ref(), NewPassport::read(&body)).await?;
+    Ok(answer(201, partner.store.create_passport(asked, new, partner.now()).await?))
 }
 
 pub(super) async fn show(
@@ -89,8 +88,8 @@ pub(super) async fn publish(
     request: Request,
 ) -> Result<Response, Rejection> {
     let Sent { asked, body } = partner.read(request, MAX_BODY_BYTES).await?;
-    let wanted = Wanted::read(&body)?;
-    Ok(json(202, partner.store.publish(asked, wanted, partner.now()).await?))
+    let wanted = partner.judged(asked.as_ref(), Wanted::read(&body)).await?;
+    Ok(answer(202, partner.store.publish(asked, wanted, partner.now()).await?))
 }
 
 pub(super) fn not_found() -> Rejection {

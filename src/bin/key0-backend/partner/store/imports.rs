@@ -4,13 +4,16 @@ use serde_json::value::RawValue;
 
 use super::{
     Asked, Fault, Store,
-    once::Done,
+    once::{Answer, Done},
     passports::{Upsert, upsert},
 };
 use crate::partner::{
     imports::{Failed, Outcome, not_found},
     passports::NewPassport,
 };
+
+pub(super) const NEXT: &str = "SELECT arrival FROM partner_imports
+     WHERE due_at <= ?1 ORDER BY due_at LIMIT 1";
 
 impl Store {
     /// Keeps the rows to be imported, a JSON list, and answers with the import's id.
@@ -19,7 +22,7 @@ impl Store {
         asked: Option<Asked>,
         rows: Box<RawValue>,
         now: Timestamp,
-    ) -> Result<String, Fault> {
+    ) -> Result<Answer, Fault> {
         self.once(asked, now, move |tx| {
             let id = super::new_id();
             let sql = "INSERT INTO partner_imports (id, wanted, due_at, created_at)
@@ -46,17 +49,30 @@ impl Store {
         .await
     }
 
-    /// Carries out the import that has waited longest, in one transaction with its outcome:
-    /// whatever ends the process, it is done once. `false` where none waits.
-    pub(crate) async fn carry_out_import(&self, now: Timestamp) -> Result<bool, Fault> {
+    /// The import that has waited longest, by its arrival.
+    pub(crate) async fn next_import(&self, now: Timestamp) -> Result<Option<i64>, Fault> {
+        self.read(move |conn| {
+            let mut statement = conn.prepare_cached(NEXT)?;
+            Ok(statement.query_row([now.as_micros()], |row| row.get(0)).optional()?)
+        })
+        .await
+    }
+
+    /// Carries out an import, in one transaction with its outcome: whatever ends the process, it is
+    /// done once. `false` where it no longer waits.
+    pub(crate) async fn carry_out_import(
+        &self,
+        arrival: i64,
+        now: Timestamp,
+    ) -> Result<bool, Fault> {
         self.write(move |tx| {
-            let sql = "SELECT arrival, id, wanted FROM partner_imports
-                 WHERE due_at <= ?1 ORDER BY due_at, arrival LIMIT 1";
-            let next: Option<(i64, String, String)> = tx
+            let sql = "SELECT id, wanted FROM partner_imports
+                 WHERE arrival = ?1 AND due_at <= ?2";
+            let waiting: Option<(String, String)> = tx
                 .prepare_cached(sql)?
-                .query_row([now.as_micros()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+                .query_row([arrival, now.as_micros()], |row| Ok((row.get(0)?, row.get(1)?)))
                 .optional()?;
-            let Some((arrival, id, wanted)) = next else { return Ok(false) };
+            let Some((id, wanted)) = waiting else { return Ok(false) };
             let mut outcome = Outcome::new(id);
             // Rows that were taken in can be read; were they not, the import would fail for ever.
             let rows: Vec<&RawValue> = serde_json::from_str(&wanted).unwrap_or_default();
@@ -77,6 +93,17 @@ impl Store {
                  WHERE arrival = ?1";
             tx.prepare_cached(sql)?.execute((arrival, outcome.to_json()))?;
             Ok(true)
+        })
+        .await
+    }
+
+    /// Has an import wait until then, so that those behind it have their turn.
+    pub(crate) async fn put_off_import(&self, arrival: i64, until: Timestamp) -> Result<(), Fault> {
+        self.write(move |tx| {
+            let sql = "UPDATE partner_imports SET due_at = ?2
+                 WHERE arrival = ?1 AND due_at IS NOT NULL";
+            tx.prepare_cached(sql)?.execute([arrival, until.as_micros()])?;
+            Ok(())
         })
         .await
     }

@@ -35,6 +35,12 @@ impl Lane {
         Self { free: Arc::new(Mutex::new(connections)), turns, deadline }
     }
 
+    /// The same connections for those who wait for another time.
+    pub(super) fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
     /// Runs `work` on a thread that may block. It never begins where nobody waits for it any more;
     /// once it has begun it goes on to its end.
     pub(super) async fn run<T: Send + 'static>(

@@ -3,7 +3,10 @@ use std::time::Duration;
 use key0_auth::{Rejection, RejectionKind, domain::Timestamp};
 use rusqlite::OptionalExtension;
 
-use super::{Asked, Fault, Store, once::Done};
+use super::{
+    Asked, Fault, Store,
+    once::{Answer, Done},
+};
 use crate::partner::{
     json::MAX_INTEGER,
     loyalty::{NewTier, Order, Tier},
@@ -13,6 +16,13 @@ use crate::partner::{
 /// How long the simulated chain takes to settle an order.
 const SETTLEMENT: Duration = Duration::from_secs(1);
 
+pub(super) const ORDERS: &str = "SELECT arrival, id, amount, status, created_at FROM partner_orders
+     WHERE account = ?1 AND arrival < ?2 ORDER BY arrival DESC LIMIT ?3";
+
+pub(super) const SETTLE: &str = "UPDATE partner_orders SET status = 'settled', due_at = NULL
+     WHERE arrival IN (SELECT arrival FROM partner_orders
+         WHERE due_at <= ?1 ORDER BY due_at LIMIT ?2)";
+
 impl Store {
     /// Adds to an account, and keeps the order: one transaction, or nothing.
     pub(crate) async fn mint(
@@ -21,7 +31,7 @@ impl Store {
         account: String,
         amount: i64,
         now: Timestamp,
-    ) -> Result<String, Fault> {
+    ) -> Result<Answer, Fault> {
         self.once(asked, now, move |tx| {
             let sql = "SELECT balance FROM partner_accounts WHERE id = ?1";
             let balance: Option<i64> =
@@ -54,9 +64,7 @@ impl Store {
     /// A page of an account's orders, newest first. An account without any is empty.
     pub(crate) async fn orders(&self, account: String, page: Page) -> Result<Vec<Order>, Fault> {
         self.read(move |conn| {
-            let sql = "SELECT arrival, id, amount, status, created_at FROM partner_orders
-                 WHERE account = ?1 AND arrival < ?2 ORDER BY arrival DESC LIMIT ?3";
-            let mut statement = conn.prepare_cached(sql)?;
+            let mut statement = conn.prepare_cached(ORDERS)?;
             let orders = statement.query_map((&account, page.before, page.limit), |row| {
                 Ok(Order {
                     arrival: row.get(0)?,
@@ -77,7 +85,7 @@ impl Store {
         asked: Option<Asked>,
         new: NewTier,
         now: Timestamp,
-    ) -> Result<String, Fault> {
+    ) -> Result<Answer, Fault> {
         self.once(asked, now, move |tx| {
             let NewTier { name, threshold } = new;
             let sql = "INSERT INTO partner_reward_tiers (id, name, threshold, created_at)
@@ -114,12 +122,7 @@ impl Store {
 
     /// Settles up to `limit` orders whose time has come, and says how many.
     pub(crate) async fn settle(&self, now: Timestamp, limit: u32) -> Result<usize, Fault> {
-        self.write(move |tx| {
-            let sql = "UPDATE partner_orders SET status = 'settled', due_at = NULL
-                 WHERE arrival IN (SELECT arrival FROM partner_orders
-                     WHERE due_at <= ?1 ORDER BY due_at LIMIT ?2)";
-            Ok(tx.prepare_cached(sql)?.execute((now.as_micros(), limit))?)
-        })
-        .await
+        self.write(move |tx| Ok(tx.prepare_cached(SETTLE)?.execute((now.as_micros(), limit))?))
+            .await
     }
 }

@@ -19,10 +19,13 @@ mod tests;
 use std::{path::PathBuf, time::Duration};
 
 use key0_auth::{Rejection, RejectionKind};
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
 use self::lane::Lane;
-pub(crate) use self::{once::Asked, open::OpenError};
+pub(crate) use self::{
+    once::{Answer, Asked},
+    open::OpenError,
+};
 
 /// How long a write waits for those of other connections and processes.
 const WRITE_LOCK: Duration = Duration::from_secs(2);
@@ -30,7 +33,7 @@ const WRITE_LOCK: Duration = Duration::from_secs(2);
 const READ_LOCK: Duration = Duration::from_millis(250);
 /// How long whoever asked waits for a write as a whole, and for a read.
 const WRITE_DEADLINE: Duration = Duration::from_secs(4);
-const READ_DEADLINE: Duration = Duration::from_secs(2);
+const READ_DEADLINE: Duration = Duration::from_millis(500);
 
 /// Where the tables are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +53,8 @@ pub(crate) struct Store {
     readers: Lane,
 }
 
-/// Why some work on the tables came to nothing; then nothing was written.
+/// Why some work on the tables came to nothing. Then nothing was written, unless it was
+/// [too slow](Fault::TooSlow): what had begun by then goes on.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Fault {
     #[error(transparent)]
@@ -69,8 +73,8 @@ impl Store {
         let path = match place {
             Place::Beside(path) | Place::File(path) => path,
             Place::Memory => {
-                let all = Lane::new(vec![open::in_memory()?], WRITE_DEADLINE);
-                return Ok(Self { writer: all.clone(), readers: all });
+                let writer = Lane::new(vec![open::in_memory()?], WRITE_DEADLINE);
+                return Ok(Self { readers: writer.clone().deadline(READ_DEADLINE), writer });
             }
         };
         let writing = open::file(path, matches!(place, Place::Beside(_)), WRITE_LOCK)?;
@@ -89,7 +93,7 @@ impl Store {
     }
 
     /// Runs `work` in a transaction; a fault undoes it.
-    async fn write<T: Send + 'static>(
+    pub(super) async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Fault> {
@@ -108,14 +112,38 @@ pub(super) fn new_id() -> String {
     uuid::Uuid::now_v7().hyphenated().to_string()
 }
 
+impl Fault {
+    /// Whether it may be over by itself: the file is locked, full, out of reach, or slow. Another
+    /// one comes again with the next try.
+    pub(crate) fn is_outage(&self) -> bool {
+        match self {
+            Self::TooSlow(_) => true,
+            Self::BrokenOff | Self::Refused(_) => false,
+            Self::Sql(error) => matches!(
+                error.sqlite_error_code(),
+                Some(
+                    ErrorCode::DatabaseBusy
+                        | ErrorCode::DatabaseLocked
+                        | ErrorCode::FileLockingProtocolFailed
+                        | ErrorCode::DiskFull
+                        | ErrorCode::SystemIoFailure
+                        | ErrorCode::CannotOpen
+                        | ErrorCode::ReadOnly
+                        | ErrorCode::OutOfMemory
+                )
+            ),
+        }
+    }
+}
+
 impl From<Fault> for Rejection {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Refused(rejection) => rejection,
-            bug @ Fault::BrokenOff => Self::new(RejectionKind::Internal).cause(bug),
-            outage => Self::new(RejectionKind::StoreUnavailable)
+            outage if outage.is_outage() => Self::new(RejectionKind::StoreUnavailable)
                 .detail("The store can't be reached")
                 .cause(outage),
+            bug => Self::new(RejectionKind::Internal).cause(bug),
         }
     }
 }

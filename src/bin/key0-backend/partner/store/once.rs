@@ -21,6 +21,14 @@ pub(crate) struct Asked {
     pub(crate) fingerprint: [u8; 32],
 }
 
+/// What is answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) body: String,
+    /// Whether it was carried out before, for another request under the same key.
+    pub(crate) replayed: bool,
+}
+
 /// An effect that was carried out.
 pub(super) struct Done {
     pub(super) table: &'static str,
@@ -37,11 +45,18 @@ impl Store {
         asked: Option<Asked>,
         now: Timestamp,
         effect: impl FnOnce(&Transaction<'_>) -> Result<Done, Fault> + Send + 'static,
-    ) -> Result<String, Fault> {
+    ) -> Result<Answer, Fault> {
         self.write(move |tx| {
-            let Some(asked) = asked else { return Ok(effect(tx)?.answer) };
-            if let Some(answer) = answer_before(tx, &asked, now)? {
-                return Ok(answer);
+            let Some(asked) = asked else { return Ok(Answer::first(effect(tx)?.answer)) };
+            for table in EFFECTS {
+                match find(tx, table, &asked, now)? {
+                    Before::Nothing => {}
+                    Before::Answer(answer) => return Ok(answer),
+                    Before::Past => {
+                        let sql = format!("{} WHERE {MINE}", forget(table));
+                        tx.prepare_cached(&sql)?.execute((&asked.caller, &asked.key))?;
+                    }
+                }
             }
             let Done { table, row, answer } = effect(tx)?;
             let sql = format!(
@@ -55,7 +70,18 @@ impl Store {
                 asked.fingerprint,
                 &answer,
             ))?;
-            Ok(answer)
+            Ok(Answer::first(answer))
+        })
+        .await
+    }
+
+    /// Refuses a key that had an effect for another request.
+    pub(crate) async fn check_key(&self, asked: Asked, now: Timestamp) -> Result<(), Fault> {
+        self.read(move |conn| {
+            for table in EFFECTS {
+                find(conn, table, &asked, now)?;
+            }
+            Ok(())
         })
         .await
     }
@@ -63,19 +89,37 @@ impl Store {
     /// Forgets up to `limit` keys of each kind that are past their time, and says how many.
     pub(crate) async fn forget_keys(&self, now: Timestamp, limit: u32) -> Result<u32, Fault> {
         let before = now.minus(REMEMBERED).as_micros();
-        let old = "caller IS NOT NULL AND created_at <= ?1 LIMIT ?2";
         self.write(move |tx| {
             let mut forgotten = 0;
             for table in EFFECTS {
-                let rows = format!("SELECT arrival FROM {table} WHERE {old}");
-                let forget = forget(table);
-                let sql = format!("{forget} WHERE arrival IN ({rows})");
-                forgotten += tx.prepare_cached(&sql)?.execute((before, limit))?;
+                forgotten += tx.prepare_cached(&forget_old(table))?.execute((before, limit))?;
             }
             Ok(u32::try_from(forgotten).unwrap_or(u32::MAX))
         })
         .await
     }
+}
+
+impl Answer {
+    fn first(body: String) -> Self {
+        Self { body, replayed: false }
+    }
+}
+
+/// The condition for the row of one key.
+const MINE: &str = "caller = ?1 AND idempotency_key = ?2";
+
+/// The statement that finds the row of one key.
+pub(super) fn lookup(table: &str) -> String {
+    format!("SELECT fingerprint, answer, created_at FROM {table} WHERE {MINE}")
+}
+
+/// The statement that forgets keys that are past their time.
+pub(super) fn forget_old(table: &str) -> String {
+    let old = format!(
+        "SELECT arrival FROM {table} WHERE caller IS NOT NULL AND created_at <= ?1 LIMIT ?2"
+    );
+    format!("{} WHERE arrival IN ({old})", forget(table))
 }
 
 /// The beginning of the statement that forgets keys of this table.
@@ -90,31 +134,25 @@ fn forget(table: &str) -> String {
     }
 }
 
-/// The answer to the first request with this key, where there was one.
-fn answer_before(
-    conn: &Connection,
-    asked: &Asked,
-    now: Timestamp,
-) -> Result<Option<String>, Fault> {
-    let mine = "caller = ?1 AND idempotency_key = ?2";
-    for table in EFFECTS {
-        let sql = format!("SELECT fingerprint, answer, created_at FROM {table} WHERE {mine}");
-        let found: Option<([u8; 32], String, i64)> = conn
-            .prepare_cached(&sql)?
-            .query_row((&asked.caller, &asked.key), |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-            })
-            .optional()?;
-        let Some((fingerprint, answer, created_at)) = found else { continue };
-        if now.since(Timestamp::from_micros(created_at)) >= REMEMBERED {
-            let sql = format!("{} WHERE {mine}", forget(table));
-            conn.prepare_cached(&sql)?.execute((&asked.caller, &asked.key))?;
-            continue;
-        }
-        if fingerprint != asked.fingerprint {
-            return Err(Fault::Refused(RejectionKind::IdempotencyKeyReused.into()));
-        }
-        return Ok(Some(answer));
+/// What a table knows of a key.
+enum Before {
+    Nothing,
+    /// A request whose key is to be forgotten by now.
+    Past,
+    Answer(Answer),
+}
+
+fn find(conn: &Connection, table: &str, asked: &Asked, now: Timestamp) -> Result<Before, Fault> {
+    let found: Option<([u8; 32], String, i64)> = conn
+        .prepare_cached(&lookup(table))?
+        .query_row((&asked.caller, &asked.key), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .optional()?;
+    let Some((fingerprint, body, created_at)) = found else { return Ok(Before::Nothing) };
+    if now.since(Timestamp::from_micros(created_at)) >= REMEMBERED {
+        return Ok(Before::Past);
     }
-    Ok(None)
+    if fingerprint != asked.fingerprint {
+        return Err(Fault::Refused(RejectionKind::IdempotencyKeyReused.into()));
+    }
+    Ok(Before::Answer(Answer { body, replayed: true }))
 }

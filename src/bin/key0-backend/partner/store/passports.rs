@@ -1,9 +1,13 @@
 use std::time::Duration;
 
 use key0_auth::{Rejection, RejectionKind, domain::Timestamp};
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params_from_iter, types::Value};
+use serde::Serialize;
 
-use super::{Asked, Fault, Store, once::Done};
+use super::{
+    Asked, Fault, Store,
+    once::{Answer, Done},
+};
 use crate::partner::passports::{Filter, NewPassport, Passport, Wanted, not_found};
 
 /// How long the simulated chain takes to certify a passport.
@@ -11,6 +15,29 @@ const CERTIFICATION: Duration = Duration::from_secs(1);
 
 const COLUMNS: &str = "id, granularity, application, network, model_number, name, description,
      status, certification, created_at, updated_at";
+
+/// The most drafts that one request hands over by a filter, so that others can write meanwhile.
+const MOST_AT_ONCE: u32 = 10_000;
+
+pub(super) const CERTIFY: &str = "UPDATE partner_passports
+     SET certification = 'certified', status = 'published', due_at = NULL, updated_at = ?1
+     WHERE arrival IN (SELECT arrival FROM partner_passports
+         WHERE due_at <= ?1 ORDER BY due_at LIMIT ?2)";
+
+pub(super) const FIND: &str = "SELECT arrival, certification FROM partner_passports
+     WHERE application = ?1 AND model_number = ?2";
+
+pub(super) const PUBLISH_ONE: &str = "UPDATE partner_passports
+     SET certification = 'pending', updated_at = ?1, due_at = ?2
+     WHERE certification = 'none' AND id = ?3";
+
+/// What a request to publish came to.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Published {
+    pub(super) accepted: usize,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) more: bool,
+}
 
 /// What became of a passport that is to be there.
 pub(super) enum Upsert {
@@ -26,7 +53,7 @@ impl Store {
         asked: Option<Asked>,
         new: NewPassport,
         now: Timestamp,
-    ) -> Result<String, Fault> {
+    ) -> Result<Answer, Fault> {
         self.once(asked, now, move |tx| {
             if find(tx, &new)?.is_some() {
                 let taken = "A passport of this application has this modelNumber already";
@@ -47,27 +74,29 @@ impl Store {
         .await
     }
 
-    /// Hands drafts over to be certified. Those that are on their way, or there, are passed over.
+    /// Hands drafts over to be certified: the wanted ones, or up to [`MOST_AT_ONCE`] of those that
+    /// agree with a filter; `more` in the answer says that some may be left. Those that are on their
+    /// way, or there, are passed over.
     pub(crate) async fn publish(
         &self,
         asked: Option<Asked>,
         wanted: Wanted,
         now: Timestamp,
-    ) -> Result<String, Fault> {
+    ) -> Result<Answer, Fault> {
         let keyed = asked.is_some();
         self.once(asked, now, move |tx| {
-            let accepted = match &wanted {
+            let published = match &wanted {
                 Wanted::Ids(ids) => publish_these(tx, ids, now)?,
-                Wanted::Those(filter) => publish_those(tx, filter, now)?,
+                Wanted::Those(filter) => publish_those(tx, filter, MOST_AT_ONCE, now)?,
             };
-            let accepted = i64::try_from(accepted).unwrap_or(i64::MAX);
             let mut row = 0;
             if keyed {
                 let sql = "INSERT INTO partner_publications (accepted, created_at) VALUES (?1, ?2)";
+                let accepted = i64::try_from(published.accepted).unwrap_or(i64::MAX);
                 tx.prepare_cached(sql)?.execute((accepted, now.as_micros()))?;
                 row = tx.last_insert_rowid();
             }
-            let answer = serde_json::json!({ "accepted": accepted }).to_string();
+            let answer = serde_json::to_string(&published).unwrap_or_default();
             Ok(Done { table: "partner_publications", row, answer })
         })
         .await
@@ -75,25 +104,14 @@ impl Store {
 
     /// Certifies up to `limit` passports whose time has come, and says how many.
     pub(crate) async fn certify(&self, now: Timestamp, limit: u32) -> Result<usize, Fault> {
-        self.write(move |tx| {
-            let sql = "UPDATE partner_passports
-                 SET certification = 'certified', status = 'published', due_at = NULL,
-                     updated_at = ?1
-                 WHERE arrival IN (SELECT arrival FROM partner_passports
-                     WHERE due_at <= ?1 ORDER BY due_at LIMIT ?2)";
-            Ok(tx.prepare_cached(sql)?.execute((now.as_micros(), limit))?)
-        })
-        .await
+        self.write(move |tx| Ok(tx.prepare_cached(CERTIFY)?.execute((now.as_micros(), limit))?))
+            .await
     }
 }
 
-const PUBLISH: &str = "UPDATE partner_passports SET certification = 'pending', due_at = :due,
-     updated_at = :now WHERE certification = 'none'";
-
-fn publish_these(tx: &Transaction<'_>, ids: &[String], now: Timestamp) -> Result<usize, Fault> {
+fn publish_these(tx: &Transaction<'_>, ids: &[String], now: Timestamp) -> Result<Published, Fault> {
     let mut known = tx.prepare_cached("SELECT 1 FROM partner_passports WHERE id = ?1")?;
-    let sql = format!("{PUBLISH} AND id = :id");
-    let mut publish = tx.prepare_cached(&sql)?;
+    let mut publish = tx.prepare_cached(PUBLISH_ONE)?;
     let due = now.plus(CERTIFICATION).as_micros();
     let mut accepted = 0;
     for (place, id) in ids.iter().enumerate() {
@@ -101,26 +119,45 @@ fn publish_these(tx: &Transaction<'_>, ids: &[String], now: Timestamp) -> Result
             let unknown = format!("ids[{place}] is the id of no passport; none was published");
             return Err(Rejection::new(RejectionKind::NotFound).detail(unknown).into());
         }
-        let now = now.as_micros();
-        accepted += publish.execute(named_params! {":due": due, ":now": now, ":id": id})?;
+        accepted += publish.execute((now.as_micros(), due, id))?;
     }
-    Ok(accepted)
+    Ok(Published { accepted, more: false })
 }
 
-fn publish_those(tx: &Transaction<'_>, filter: &Filter, now: Timestamp) -> Result<usize, Fault> {
+pub(super) fn publish_those(
+    tx: &Transaction<'_>,
+    filter: &Filter,
+    limit: u32,
+    now: Timestamp,
+) -> Result<Published, Fault> {
+    // A draft is never called published, and all that could be handed over are drafts.
+    if filter.status.as_deref() == Some("published") {
+        return Ok(Published { accepted: 0, more: false });
+    }
+    let (sql, given) = publish_by(filter);
+    let due = now.plus(CERTIFICATION).as_micros();
+    let numbers = [now.as_micros(), due, limit.into()].map(Value::from);
+    let values = numbers.into_iter().chain(given.into_iter().map(Value::from));
+    let accepted = tx.prepare_cached(&sql)?.execute(params_from_iter(values))?;
+    Ok(Published { accepted, more: accepted >= limit as usize })
+}
+
+/// The statement that hands over the drafts that agree with a filter, and the filter's values from
+/// ?4 on. Only what is given stands in it: no index serves a condition that may be void.
+pub(super) fn publish_by(filter: &Filter) -> (String, Vec<String>) {
+    let members = [("application", &filter.application), ("model_number", &filter.model_number)];
+    let (mut given, mut values) = (String::new(), Vec::new());
+    for (column, value) in members {
+        let Some(value) = value else { continue };
+        given += &format!(" AND {column} = ?{}", values.len() + 4);
+        values.push(value.clone());
+    }
     let sql = format!(
-        "{PUBLISH} AND (:application IS NULL OR application = :application)
-             AND (:model IS NULL OR model_number = :model)
-             AND (:status IS NULL OR status = :status)"
+        "UPDATE partner_passports SET certification = 'pending', updated_at = ?1, due_at = ?2
+         WHERE arrival IN (SELECT arrival FROM partner_passports
+             WHERE certification = 'none'{given} LIMIT ?3)"
     );
-    let Filter { application, model_number, status } = filter;
-    Ok(tx.prepare_cached(&sql)?.execute(named_params! {
-        ":due": now.plus(CERTIFICATION).as_micros(),
-        ":now": now.as_micros(),
-        ":application": application,
-        ":model": model_number,
-        ":status": status,
-    })?)
+    (sql, values)
 }
 
 /// Makes a passport, or brings the one with its application and model number up to date.
@@ -145,9 +182,7 @@ pub(super) fn upsert(
 }
 
 fn find(tx: &Transaction<'_>, new: &NewPassport) -> rusqlite::Result<Option<(i64, String)>> {
-    let sql = "SELECT arrival, certification FROM partner_passports
-         WHERE application = ?1 AND model_number = ?2";
-    let mut statement = tx.prepare_cached(sql)?;
+    let mut statement = tx.prepare_cached(FIND)?;
     let found = statement
         .query_row((&new.application, &new.model_number), |row| Ok((row.get(0)?, row.get(1)?)));
     found.optional()

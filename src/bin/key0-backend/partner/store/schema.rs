@@ -88,7 +88,10 @@ CREATE TABLE partner_passports (
     UNIQUE (application, model_number)
 ) STRICT;
 CREATE INDEX partner_passports_due ON partner_passports (due_at) WHERE due_at IS NOT NULL;
-CREATE INDEX partner_passports_drafts ON partner_passports (certification)
+CREATE INDEX partner_passports_drafts
+    ON partner_passports (certification, application, model_number)
+    WHERE certification = 'none';
+CREATE INDEX partner_passports_drafts_of_model ON partner_passports (certification, model_number)
     WHERE certification = 'none';
 
 -- Kept for as long as its key is.

@@ -74,7 +74,9 @@ async fn every_effect_is_recognised_by_its_retry() {
             }
         };
         let first = run("k", "a", "m1", noon()).await.unwrap();
-        assert_eq!(run("k", "a", "m1", later(9)).await.unwrap(), first, "{effect}");
+        assert!(!first.replayed, "{effect}");
+        let again = Answer { replayed: true, ..first.clone() };
+        assert_eq!(run("k", "a", "m1", later(9)).await.unwrap(), again, "{effect}");
         let reused = refused(run("k", "b", "m1", later(9)).await);
         assert_eq!(reused, RejectionKind::IdempotencyKeyReused, "{effect}");
         // Another key, and another caller's, is another request.
@@ -113,37 +115,92 @@ async fn the_index_holds_also_without_the_lookup() {
     assert!(matches!(kept, Err(Fault::Sql(_))), "{kept:?}");
 }
 
-/// However many orders there are, only those with a key that is to be forgotten are looked at.
-#[tokio::test]
-async fn no_table_is_read_whole_to_forget_or_to_find() {
-    let store = store();
-    let of_effects = schema::EFFECTS.map(|table| {
-        (
-            table,
-            "caller IS NOT NULL AND created_at <= 1 LIMIT 9",
-            "caller = 'c' AND idempotency_key = 'k'",
-        )
+/// The steps that SQLite would take.
+async fn plan(store: &Store, sql: &str) -> Vec<String> {
+    let sql = format!("EXPLAIN QUERY PLAN {sql}");
+    let steps = store.read(move |conn| {
+        let mut statement = conn.prepare(&sql)?;
+        let mut rows = statement.raw_query();
+        let mut steps = Vec::new();
+        while let Some(row) = rows.next()? {
+            steps.push(row.get::<_, String>(3)?);
+        }
+        Ok(steps)
     });
-    let due = "due_at <= 1";
-    let others = [
-        ("partner_orders", due, "account = 'a' AND arrival < 9 ORDER BY arrival DESC"),
-        ("partner_passports", due, "application = 'a' AND model_number = 'm'"),
-        ("partner_passports", "certification = 'none'", "id = 'i'"),
-        ("partner_imports", due, "id = 'i'"),
+    steps.await.unwrap()
+}
+
+/// However many rows there are, only those that a statement is about are looked at.
+#[tokio::test]
+async fn no_table_is_read_whole() {
+    let store = store();
+    let mut statements = vec![
+        due::DUE.to_owned(),
+        imports::NEXT.to_owned(),
+        loyalty::ORDERS.to_owned(),
+        loyalty::SETTLE.to_owned(),
+        passports::CERTIFY.to_owned(),
+        passports::FIND.to_owned(),
+        passports::PUBLISH_ONE.to_owned(),
     ];
-    for (table, one, other) in of_effects.into_iter().chain(others) {
-        for condition in [one, other] {
-            let sql = format!("EXPLAIN QUERY PLAN SELECT arrival FROM {table} WHERE {condition}");
-            let plan: String = store
-                .read(move |conn| Ok(conn.query_row(&sql, (), |row| row.get(3))?))
-                .await
-                .unwrap();
-            assert!(plan.starts_with("SEARCH") && plan.contains("INDEX"), "{table}: {plan}");
-            // Not by way of all keys that there are.
-            let by_time = plan.contains("created_at<");
-            assert_eq!(by_time, condition.contains("created_at"), "{table}: {plan}");
+    statements.extend(schema::EFFECTS.map(once::lookup));
+    for sql in statements {
+        let plan = plan(&store, &sql).await;
+        let searches = plan.iter().filter(|step| step.starts_with("SEARCH")).count();
+        assert!(searches > 0, "{sql}: {plan:?}");
+        for step in plan {
+            assert!(!step.starts_with("SCAN partner"), "{sql}: {step}");
+            assert!(!step.contains("TEMP B-TREE"), "{sql}: {step}");
         }
     }
+    for table in schema::EFFECTS {
+        // Not by way of all keys that there are.
+        let plan = plan(&store, &once::forget_old(table)).await;
+        assert!(plan.iter().any(|step| step.contains("created_at<")), "{table}: {plan:?}");
+        assert!(!plan.iter().any(|step| step.starts_with("SCAN")), "{table}: {plan:?}");
+    }
+    let some = |text: &str| Some(text.to_owned());
+    for (application, model_number, wanted) in [
+        (None, None, "INDEX partner_passports_drafts"),
+        (some("a"), None, "drafts (certification=? AND application=?)"),
+        (None, some("m"), "drafts_of_model (certification=? AND model_number=?)"),
+        (some("a"), some("m"), "(application=? AND model_number=?)"),
+    ] {
+        let filter = Filter { application, model_number, status: None };
+        let (sql, _) = passports::publish_by(&filter);
+        let plan = plan(&store, &sql).await;
+        assert!(plan.iter().any(|step| step.contains(wanted)), "{filter:?}: {plan:?}");
+        assert!(!plan.iter().any(|step| step.starts_with("SCAN")), "{filter:?}: {plan:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_filter_takes_its_drafts_a_part_at_a_time() {
+    let store = store();
+    for n in 0..5 {
+        store.create_passport(None, new(&n.to_string()), noon()).await.unwrap();
+    }
+    let take = async |filter: Filter, limit| {
+        let taken = store.write(move |tx| passports::publish_those(tx, &filter, limit, noon()));
+        let passports::Published { accepted, more } = taken.await.unwrap();
+        (accepted, more)
+    };
+    let some = |text: &str| Some(text.to_owned());
+    let published = Filter { status: some("published"), ..Filter::default() };
+    assert_eq!(take(published, 9).await, (0, false));
+    for strange in ["4", "shop"] {
+        let filter =
+            Filter { application: some(strange), model_number: some("shop"), status: None };
+        assert_eq!(take(filter, 9).await, (0, false));
+    }
+    let one = Filter { application: some("shop"), model_number: some("3"), status: some("draft") };
+    assert_eq!(take(one, 9).await, (1, false));
+    let by_model = Filter { model_number: some("4"), ..Filter::default() };
+    assert_eq!(take(by_model, 9).await, (1, false));
+    let shop = || Filter { application: some("shop"), ..Filter::default() };
+    assert_eq!(take(shop(), 2).await, (2, true));
+    assert_eq!(take(shop(), 2).await, (1, false));
+    assert_eq!(count(&store, "SELECT count(*) FROM partner_passports WHERE due_at > 0").await, 5);
 }
 
 #[tokio::test]
@@ -151,9 +208,9 @@ async fn a_balance_ends_where_integers_do() {
     let store = store();
     let most = crate::partner::json::MAX_INTEGER;
     let mint = async |amount| store.mint(None, "wallet".to_owned(), amount, noon()).await;
-    assert_eq!(mint(most - 1).await.unwrap(), r#"{"newamount":9007199254740990}"#);
+    assert_eq!(mint(most - 1).await.unwrap().body, r#"{"newamount":9007199254740990}"#);
     assert_eq!(refused(mint(2).await), RejectionKind::RequestConflict);
-    assert_eq!(mint(1).await.unwrap(), r#"{"newamount":9007199254740991}"#);
+    assert_eq!(mint(1).await.unwrap().body, r#"{"newamount":9007199254740991}"#);
     assert_eq!(refused(mint(1).await), RejectionKind::RequestConflict);
     assert_eq!(store.orders("wallet".to_owned(), ALL).await.unwrap().len(), 2);
 }
@@ -162,13 +219,13 @@ async fn a_balance_ends_where_integers_do() {
 async fn the_chain_takes_its_time_and_no_longer() {
     let store = store();
     let made = store.create_passport(None, new("m"), noon()).await.unwrap();
-    let id: serde_json::Value = serde_json::from_str(&made).unwrap();
+    let id: serde_json::Value = serde_json::from_str(&made.body).unwrap();
     let id = id["id"].as_str().unwrap().to_owned();
     let those = || Wanted::Those(Filter::default());
     let publish = async |wanted| store.publish(None, wanted, noon()).await;
-    assert_eq!(publish(those()).await.unwrap(), r#"{"accepted":1}"#);
+    assert_eq!(publish(those()).await.unwrap().body, r#"{"accepted":1}"#);
     // On its way, and once there: not again.
-    assert_eq!(publish(Wanted::Ids(vec![id.clone()])).await.unwrap(), r#"{"accepted":0}"#);
+    assert_eq!(publish(Wanted::Ids(vec![id.clone()])).await.unwrap().body, r#"{"accepted":0}"#);
     store.mint(None, "wallet".to_owned(), 5, noon()).await.unwrap();
     assert!(!store.due(noon()).await.unwrap().passports);
     assert_eq!(store.certify(noon(), 9).await.unwrap(), 0);
@@ -180,14 +237,14 @@ async fn the_chain_takes_its_time_and_no_longer() {
     assert_eq!(store.due(later(99)).await.unwrap(), nothing);
     let passport = store.passport(id).await.unwrap();
     assert_eq!((&*passport.status, &*passport.certification_status), ("published", "certified"));
-    assert_eq!(publish(those()).await.unwrap(), r#"{"accepted":0}"#);
+    assert_eq!(publish(those()).await.unwrap().body, r#"{"accepted":0}"#);
 }
 
 #[tokio::test]
 async fn an_unknown_id_publishes_nothing() {
     let store = store();
     let made = store.create_passport(None, new("m"), noon()).await.unwrap();
-    let id: serde_json::Value = serde_json::from_str(&made).unwrap();
+    let id: serde_json::Value = serde_json::from_str(&made.body).unwrap();
     let ids = vec![id["id"].as_str().unwrap().to_owned(), "nobodys".to_owned()];
     let kind = refused(store.publish(None, Wanted::Ids(ids), noon()).await);
     assert_eq!(kind, RejectionKind::NotFound);
@@ -247,6 +304,42 @@ async fn a_table_that_hangs_is_an_outage() {
     assert!(!begun.load(std::sync::atomic::Ordering::SeqCst));
 }
 
+/// What another try may mend is an outage; what it can't is a bug, and says so.
+#[test]
+fn only_what_may_be_over_by_itself_is_an_outage() {
+    let kind = |code| {
+        let error = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
+        Rejection::from(Fault::from(error)).kind()
+    };
+    // BUSY, LOCKED, NOMEM, READONLY, IOERR, FULL, CANTOPEN, PROTOCOL; BUSY_SNAPSHOT, IOERR_FSYNC.
+    for code in [5, 6, 7, 8, 10, 13, 14, 15, 517, 1_034] {
+        assert_eq!(kind(code), RejectionKind::StoreUnavailable, "{code}");
+    }
+    // ERROR, CORRUPT, SCHEMA, TOOBIG, CONSTRAINT, MISMATCH, RANGE, NOTADB; CONSTRAINT_CHECK.
+    for code in [1, 11, 17, 18, 19, 20, 25, 26, 275] {
+        assert_eq!(kind(code), RejectionKind::Internal, "{code}");
+    }
+    let no_row = Fault::from(rusqlite::Error::QueryReturnedNoRows);
+    assert_eq!(Rejection::from(no_row).kind(), RejectionKind::Internal);
+}
+
+/// Where all is on one connection, a read that waits for a write gives up in its own time.
+#[tokio::test]
+async fn in_memory_reads_have_their_own_deadline() {
+    let store = store();
+    let (go_on, held) = std::sync::mpsc::channel::<()>();
+    let hold = store.write(move |_| Ok(held.recv().is_ok()));
+    let mut hold = std::pin::pin!(hold);
+    let read = tokio::select! {
+        biased;
+        _ = &mut hold => panic!("nobody let go"),
+        read = store.import("nobodys".to_owned()) => read,
+    };
+    assert!(matches!(read, Err(Fault::TooSlow(READ_DEADLINE))), "{read:?}");
+    go_on.send(()).unwrap();
+    assert!(hold.await.unwrap());
+}
+
 #[tokio::test]
 async fn the_tables_live_beside_those_of_the_keys() {
     let folder = TempDir::new().unwrap();
@@ -268,7 +361,7 @@ async fn a_file_of_their_own_is_private_and_shared_by_processes() {
     let [one, other] = [Store::open(&place).unwrap(), Store::open(&place).unwrap()];
     one.mint(None, "wallet".to_owned(), 1, noon()).await.unwrap();
     let answer = other.mint(None, "wallet".to_owned(), 2, noon()).await.unwrap();
-    assert_eq!(answer, r#"{"newamount":3}"#);
+    assert_eq!(answer.body, r#"{"newamount":3}"#);
     #[cfg(unix)]
     {
         let metadata = std::fs::metadata(&path).unwrap();
@@ -331,12 +424,15 @@ async fn an_import_is_carried_out_once_and_row_by_row() {
     let rows = format!("[{}]", rows.join(","));
     let rows = serde_json::value::RawValue::from_string(rows).unwrap();
     let queued = store.queue_import(None, rows, noon()).await.unwrap();
-    let queued: serde_json::Value = serde_json::from_str(&queued).unwrap();
+    let queued: serde_json::Value = serde_json::from_str(&queued.body).unwrap();
     assert_eq!(queued["status"], "queued");
     let id = queued["id"].as_str().unwrap().to_owned();
     assert_eq!(store.import(id.clone()).await.unwrap(), queued.to_string());
-    assert!(store.carry_out_import(noon()).await.unwrap());
-    assert!(!store.carry_out_import(noon().plus(HOUR)).await.unwrap());
+    let arrival = store.next_import(noon()).await.unwrap().unwrap();
+    assert!(store.carry_out_import(arrival, noon()).await.unwrap());
+    // As where another process was faster.
+    assert!(!store.carry_out_import(arrival, noon()).await.unwrap());
+    assert_eq!(store.next_import(noon().plus(HOUR)).await.unwrap(), None);
 
     let done: serde_json::Value = serde_json::from_str(&store.import(id).await.unwrap()).unwrap();
     assert_eq!(
