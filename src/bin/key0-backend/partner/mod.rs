@@ -40,7 +40,7 @@ pub(crate) use self::store::{OpenError, Place};
 
 /// How long a key is taken when the server died in the middle of a request. Short, as the effects
 /// here are recognised by their rows: a retry that comes too early does nothing twice.
-const LEASE: Duration = Duration::from_secs(2);
+const LEASE: Duration = Duration::from_secs(5);
 
 /// The API, put together once. Cheap to clone.
 #[derive(Debug, Clone)]
