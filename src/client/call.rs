@@ -128,7 +128,7 @@ impl Call {
         let started = Instant::now();
         let left = || policy.deadline.saturating_sub(started.elapsed());
         let mut attempts = 0;
-        let mut outcome_unknown = false;
+        let (mut outcome_unknown, mut maybe_deleted) = (false, false);
         loop {
             attempts += 1;
             let error = match self.client.0.attempt(&prepared, policy.timeout.min(left())).await {
@@ -136,10 +136,12 @@ impl Call {
                 Err(error) => error,
             };
             // An earlier attempt has done it, and its answer was lost.
-            if repeat == Repeat::Deletes && outcome_unknown && error.status() == Some(404) {
+            if maybe_deleted && error.says_gone() {
                 return Ok(Response::gone(attempts));
             }
+            maybe_deleted |= repeat == Repeat::Deletes && error.is_answer_lost();
             outcome_unknown |= error.leaves_open();
+            outcome_unknown &= !(repeat == Repeat::Keyed && error.is_replayed());
             let again = repeat.is_worth_it(&error).then(|| pauses.next(&error, left())).flatten();
             match again {
                 Some(pause) => sleep(pause).await,

@@ -102,7 +102,7 @@ pub(super) fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::error::Told, *};
 
     const MS: Duration = Duration::from_millis(1);
     const FOREVER: Duration = Duration::MAX;
@@ -119,7 +119,8 @@ mod tests {
     }
 
     fn refused(status: u16, retry_after: Option<Duration>) -> Error {
-        Error::new(ErrorKind::Refused).answered(status, None).told(None, retry_after)
+        let told = Told { retry_after, ..Told::default() };
+        Error::new(ErrorKind::Refused).answered(status, None).told(told)
     }
 
     fn pauses(policy: &RetryPolicy) -> Vec<Duration> {
@@ -210,7 +211,8 @@ mod tests {
         let coded = |status, code: &str| {
             let problem =
                 super::super::problem::Problem::from_json(serde_json::json!({"code": code}));
-            Error::new(ErrorKind::Refused).answered(status, None).told(problem, None)
+            let told = Told { problem, ..Told::default() };
+            Error::new(ErrorKind::Refused).answered(status, None).told(told)
         };
         let all = [Reads, Deletes, Keyed, Promised, Never];
         let by = |error: Error| all.map(|repeat| repeat.is_worth_it(&error));

@@ -6,7 +6,7 @@ use tokio::net::TcpListener;
 
 use super::{
     MS, PATIENCE, builder, client,
-    server::{Reply, Server, head, ok, refusal, status},
+    server::{Reply, Server, answer_with, head, ok, refusal, status},
 };
 
 /// What may pass by itself, one of each.
@@ -241,6 +241,15 @@ async fn a_delete_whose_answer_was_lost_is_done() {
         let error = client(&server).delete("/keys/1").send::<()>().await.unwrap_err();
         assert_eq!((error.status(), error.code()), (Some(404), Some("not_found")));
     }
+    // Neither the page of a proxy, nor JSON that anybody might send, says that it is gone.
+    let page = |content_type| Reply::Bytes(answer_with(404, content_type, &[], r#"{"code":"x"}"#));
+    let uncoded = answer_with(404, "application/problem+json", &[], r#"{"title":"x"}"#);
+    for page in [page("text/html"), page("application/json"), Reply::Bytes(uncoded)] {
+        let server = Server::start([Reply::Drop, page]).await;
+        let error = client(&server).delete("/keys/1").send::<()>().await.unwrap_err();
+        assert_eq!((error.status(), error.attempts()), (Some(404), 2));
+        assert!(error.is_outcome_unknown());
+    }
     // What can't be found is no success to who reads it.
     let server = Server::start([Reply::Drop, refusal(404, "not_found", &[])]).await;
     assert!(client(&server).get("/x").response().await.is_err());
@@ -266,4 +275,44 @@ async fn what_an_earlier_attempt_may_have_done_stays_unknown() {
     assert!(error.is_outcome_unknown() && error.idempotency_key().is_some());
     let server = Server::start([refusal(403, "key_revoked", &[])]).await;
     assert!(!client(&server).post("/x").response().await.unwrap_err().is_outcome_unknown());
+}
+
+/// Whether one answer, to a call that is sent once, leaves open what became of it.
+#[tokio::test]
+async fn an_answer_that_settles_nothing_leaves_the_outcome_unknown() {
+    let page = || Reply::Bytes(answer_with(200, "text/html", &[], "<html></html>"));
+    let other = || ok(json!("another shape"));
+    let large = || Reply::Bytes(answer_with(200, "application/json", &[], &" ".repeat(10_001)));
+    let open = [status(408, &[]), status(302, &[("Location", "/y")]), page(), other(), large()]
+        .into_iter()
+        .chain([500, 501, 502, 503, 504, 507, 599].map(|code| status(code, &[])))
+        .chain(["idempotency_in_progress", "idempotency_response_not_kept"].map(in_conflict))
+        .chain([status(409, &[])]);
+    let settled = [400, 401, 403, 404, 413, 415, 422, 425, 429].map(|code| status(code, &[]));
+    let settled = settled.into_iter().chain([in_conflict("request_conflict")]);
+    for (reply, unknown) in open.map(|it| (it, true)).chain(settled.map(|it| (it, false))) {
+        let server = Server::start([reply]).await;
+        let client = builder(&server).max_answer_bytes(10_000).build().unwrap();
+        let error = client.post("/x").once().send::<u8>().await.unwrap_err();
+        assert_eq!(error.is_outcome_unknown(), unknown, "{error:?}");
+    }
+}
+
+fn in_conflict(code: &str) -> Reply {
+    refusal(409, code, &[])
+}
+
+#[tokio::test]
+async fn a_refusal_that_is_replayed_settles_what_became_of_the_call() {
+    let replayed = [("Idempotent-Replayed", "true")];
+    let server = Server::start([Reply::Drop, refusal(403, "too_poor", &replayed)]).await;
+    let error = client(&server).post("/x").response().await.unwrap_err();
+    assert_eq!((error.status(), error.attempts()), (Some(403), 2));
+    assert!(!error.is_outcome_unknown());
+    // What was kept may be no answer, and without a key there is nothing to replay.
+    let server = Server::start([Reply::Drop, refusal(500, "internal_error", &replayed)]).await;
+    assert!(client(&server).post("/x").response().await.unwrap_err().is_outcome_unknown());
+    let server = Server::start([Reply::Drop, refusal(403, "too_poor", &replayed)]).await;
+    let call = client(&server).post("/x").allow_repeats();
+    assert!(call.response().await.unwrap_err().is_outcome_unknown());
 }
