@@ -30,11 +30,18 @@ fn plain(server: &Server) -> ClientBuilder {
 
 /// What stands in the two headers by which callers prove themselves, and in a third.
 async fn sent(build: impl FnOnce(ClientBuilder) -> ClientBuilder) -> [Option<String>; 3] {
+    let names = ["x-api-key", "authorization", "x-internal-auth"];
+    sent_in(names, build).await
+}
+
+async fn sent_in<const N: usize>(
+    names: [&str; N],
+    build: impl FnOnce(ClientBuilder) -> ClientBuilder,
+) -> [Option<String>; N] {
     let server = Server::start([ok(json!({}))]).await;
     build(plain(&server)).build().unwrap().get("/x").response().await.unwrap();
     let seen = &server.seen()[0];
-    ["x-api-key", "authorization", "x-internal-auth"]
-        .map(|name| seen.header(name).map(str::to_owned))
+    names.map(|name| seen.header(name).map(str::to_owned))
 }
 
 #[tokio::test]
@@ -45,8 +52,9 @@ async fn each_credential_stands_in_its_header() {
     assert_eq!(sent(|it| it.api_key(KEY)).await, [api_key, None, None]);
     assert_eq!(sent(|it| it.bearer(KEY)).await, [None, bearer, None]);
     assert_eq!(sent(|it| it.internal_secret(secret())).await, [None, None, internal.clone()]);
-    let elsewhere = sent(|it| it.internal_secret_in("Authorization", secret())).await;
-    assert_eq!(elsewhere, [None, internal, None]);
+    let names = ["x-internal-auth", "x-service-auth"];
+    let elsewhere = sent_in(names, |it| it.internal_secret_in("X-Service-Auth", secret())).await;
+    assert_eq!(elsewhere, [None, internal]);
 }
 
 #[derive(Debug)]
