@@ -4,6 +4,8 @@ use super::problem::Problem;
 
 /// A call with this key is being carried out.
 const IN_PROGRESS: &str = "idempotency_in_progress";
+/// A credential is being issued for this request.
+const ISSUING: &str = "issuance_in_progress";
 /// A call with this key was carried out, and its answer is gone.
 const NOT_KEPT: &str = "idempotency_response_not_kept";
 
@@ -71,6 +73,8 @@ pub(super) enum InvalidCall {
     Key,
     #[error("an idempotency key and allowed repeats are for POST alone")]
     NoPost,
+    #[error("once and allowed repeats exclude each other, and allowed repeats a key")]
+    Contradiction,
     #[error("the body can't be written as json")]
     Body,
     #[error("a state is waited for with GET")]
@@ -144,6 +148,12 @@ impl Error {
     /// server says 404 too, but not as a problem with a code.
     pub(super) fn says_gone(&self) -> bool {
         self.status() == Some(404) && self.0.told.is_problem_json && self.code().is_some()
+    }
+
+    /// Whether the server is at it already: this attempt was not carried out, and needs only time.
+    pub(super) fn is_in_progress(&self) -> bool {
+        let told = (self.status(), self.code());
+        matches!(told, (Some(409), Some(IN_PROGRESS)) | (Some(503), Some(ISSUING)))
     }
 
     /// Whether this is the refusal that an earlier attempt under the same key got. After it, nothing
