@@ -11,7 +11,8 @@ const NOT_KEPT: &str = "idempotency_response_not_kept";
 
 /// A call that did not come out well, after all its attempts.
 ///
-/// It holds no credential: not the one that was sent, nor any text that a server has made of it.
+/// It holds no credential. What the server said is searched for it as it was sent; a copy in another
+/// form (encoded, cut in two) would stay.
 pub struct Error(Box<Inner>);
 
 #[derive(Default)]

@@ -18,8 +18,8 @@ pub struct Response {
 }
 
 impl Response {
-    /// Its status. It is 404 where a DELETE found on a later attempt that an earlier one, whose
-    /// answer was lost, had done its work.
+    /// Its status. It is 404 where a DELETE was told on a later attempt, in a problem with a code,
+    /// that an earlier one whose answer was lost had done its work.
     pub fn status(&self) -> u16 {
         self.status
     }
