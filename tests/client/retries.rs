@@ -310,6 +310,30 @@ async fn nobody_there_is_told_apart() {
     assert_eq!(error.to_string(), "the server can't be reached");
 }
 
+/// A connection that was kept, and that breaks under the next request: nobody below sends it again.
+#[tokio::test]
+async fn a_kept_connection_that_breaks_is_treated_as_any() {
+    let server = Server::start([
+        Reply::Kept("{}"),
+        Reply::Drop,
+        Reply::Kept("{}"),
+        Reply::Drop,
+        Reply::Kept("{}"),
+    ])
+    .await;
+    let client = client(&server);
+    client.get("/x").response().await.unwrap();
+    let error = client.post("/once").once().response().await.unwrap_err();
+    assert_eq!((error.kind(), error.attempts()), (ErrorKind::Broken, 1));
+    assert!(error.is_outcome_unknown());
+    assert_eq!((server.count(), server.connections()), (2, 1));
+    client.get("/x").response().await.unwrap();
+    assert_eq!(client.post("/again").response().await.unwrap().attempts(), 2);
+    let seen = server.seen();
+    assert_eq!((seen.len(), server.connections()), (5, 3));
+    assert_eq!(seen[3], seen[4]);
+}
+
 /// The port is open and nobody speaks TLS there.
 #[tokio::test]
 async fn a_connection_that_never_came_about_is_told_apart() {
