@@ -15,11 +15,17 @@ mod console;
 #[path = "back_office/line.rs"]
 mod line;
 
-use std::{env, error::Error, process::ExitCode, time::Duration};
+use std::{
+    env::{self, VarError},
+    error::Error,
+    process::ExitCode,
+    time::Duration,
+};
 
 use key0_auth::client::{Client, ErrorKind, segment};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::{net::TcpListener, time::timeout};
 
 use self::{backend::Backend, console::Day};
 
@@ -67,16 +73,20 @@ async fn main() -> ExitCode {
 }
 
 async fn spend(day: &mut Day) -> Outcome {
-    let mut own = match env::var("KEY0_BACKEND_URL") {
-        Ok(_) => None,
-        Err(_) => Some(Backend::start().await?),
+    let (mut own, url, master_key) = match variable("KEY0_BACKEND_URL")? {
+        Some(url) => {
+            let master_key = variable("KEY0_BACKEND_MASTER_KEY")?;
+            (None, url, master_key.ok_or("KEY0_BACKEND_MASTER_KEY is missing")?)
+        }
+        None => {
+            let own = Backend::start().await?;
+            let (url, master_key) = (own.url(), own.master_key.clone());
+            (Some(own), url, master_key)
+        }
     };
-    let (url, master_key) = match &own {
-        Some(own) => (own.url(), own.master_key.clone()),
-        None => (env::var("KEY0_BACKEND_URL")?, master_key()?),
-    };
-    day.say(format!("The backend is at {url}."));
     let operator = Client::builder(&*url).api_key(master_key).build()?;
+    // Only now: a URL with a password in it has been refused.
+    day.say(format!("The backend is at {url}."));
     // Models and accounts of this day alone, so that a day can be spent twice with one backend.
     let today = uuid::Uuid::now_v7().simple().to_string();
     let account = format!("ada-{today}");
@@ -98,8 +108,13 @@ async fn spend(day: &mut Day) -> Outcome {
     go_home(day, &operator, &office, [&key, &reader]).await
 }
 
-fn master_key() -> Outcome<String> {
-    env::var("KEY0_BACKEND_MASTER_KEY").map_err(|_| "KEY0_BACKEND_MASTER_KEY is missing".into())
+/// A variable that is there must be readable. What it holds is not shown.
+fn variable(name: &str) -> Outcome<Option<String>> {
+    match env::var(name) {
+        Ok(value) => Ok(Some(value)),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => Err(format!("{name} is no text").into()),
+    }
 }
 
 async fn new_key(day: &mut Day, operator: &Client, label: &str, allowed: Value) -> Outcome<NewKey> {
@@ -158,17 +173,17 @@ async fn mint(
     day.chapter("Ada has earned 600 points. The line breaks just when they have been minted.");
     let path = format!("/v1/loyalty/account/{}/mint", segment(account));
     let amount = json!({"amount": 600});
-    let (call, line) = match own {
+    let (call, line, sent_before) = match own {
         Some(own) => {
             let line = line::that_breaks_once(own.address()).await?;
             let office = Client::builder(&*line.url).api_key(&key.key).build()?;
-            (office.post(&path).json(&amount), Some(line))
+            (office.post(&path).json(&amount), Some(line), 0)
         }
         None => {
             // There is no line to cut, so the call is sent twice: it is the same call.
             let call = office.post(&path).json(&amount);
-            call.response().await?;
-            (call, None)
+            let sent = call.response().await?.attempts();
+            (call, None, sent)
         }
     };
     let answer = call.response().await?;
@@ -180,7 +195,8 @@ async fn mint(
         day.check(answer.attempts() == 2, "the client tried a second time");
     }
     let idempotency_key = answer.idempotency_key().unwrap_or_default();
-    day.say(format!("sent {} times under the key {idempotency_key}", answer.attempts()));
+    let sent = sent_before + answer.attempts();
+    day.say(format!("sent {sent} times under the key {idempotency_key}"));
     day.say(format!("and the balance is {}", minted.newamount));
     day.check(answer.is_replayed(), "the answer is that of the first attempt");
     day.check(minted.newamount == 600, "the points are minted once");
@@ -242,9 +258,14 @@ async fn outage(
     let patient = Client::builder(backend.url()).api_key(&key.key).attempts(100);
     let path = format!("/v1/loyalty/account/{}/mint", segment(account));
     let mint = patient.build()?.post(&path).json(&json!({"amount": 250}));
+    // In the backend's place somebody hangs up on the first attempt: only then is it started again.
+    let dead_line = TcpListener::bind(backend.address()).await?;
     let minting = tokio::spawn(async move { mint.response().await });
+    drop(timeout(SLOW_WORK, dead_line.accept()).await??);
+    drop(dead_line);
     backend.restart().await?;
     let answer = minting.await??;
+    day.check(answer.attempts() > 1, "the patient call has met the outage");
     let minted: Minted = answer.json()?;
     day.say("the backend is back on the same database".to_owned());
     day.say(format!("250 points more make {}", minted.newamount));

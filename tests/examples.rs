@@ -7,7 +7,7 @@
 mod actix_backend_source;
 mod process;
 
-use std::{future::pending, time::Duration};
+use std::{ffi::OsString, future::pending, os::unix::ffi::OsStringExt, time::Duration};
 
 use actix_web::{App, middleware::from_fn, test as actix, web};
 
@@ -241,6 +241,23 @@ fn back_office_fails_where_the_day_does() {
     assert!(ended.stderr.contains("the server can't be reached"), "{ended:?}");
 }
 
+/// Neither an address with a password nor a variable that is no text starts a day, or is shown.
+#[test]
+fn back_office_shows_no_address_that_it_refuses() {
+    let Some(setup) = Setup::example("back_office") else { return };
+    let setup = setup.set("KEY0_BACKEND_MASTER_KEY", MASTER_KEY);
+    let url = format!("http://user:{MARK}@127.0.0.1:1");
+    let ended = setup.clone().set("KEY0_BACKEND_URL", url).run_example();
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("it names no user"), "{ended:?}");
+    assert!(!format!("{}{}", ended.stdout, ended.stderr).contains(MARK), "{ended:?}");
+    let url = OsString::from_vec([MARK.as_bytes(), b"\xe9"].concat());
+    let ended = setup.set("KEY0_BACKEND_URL", url).run_example();
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("KEY0_BACKEND_URL is no text"), "{ended:?}");
+    assert!(!format!("{}{}", ended.stdout, ended.stderr).contains(MARK), "{ended:?}");
+}
+
 /// A backend that is there already is not stopped for the outage.
 #[test]
 fn back_office_with_another_backend() {
@@ -253,6 +270,7 @@ fn back_office_with_another_backend() {
         .run_example();
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(ended.stdout.contains("everything went as it should"), "{ended:?}");
+    assert!(ended.stdout.contains("sent 2 times under the key "), "{ended:?}");
     assert_eq!(Request::get("/health").send(backend.public).status, 200);
     backend.kill();
 }

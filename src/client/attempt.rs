@@ -10,9 +10,9 @@ use tokio::time::{Instant, timeout_at};
 use super::{
     Inner,
     credential::Proof,
-    error::{Error, ErrorKind},
+    error::{Error, ErrorKind, Told},
     problem::Problem,
-    response::{Response, is_json},
+    response::{Response, is_json, is_problem_json, is_replayed},
     retry,
 };
 
@@ -76,12 +76,15 @@ impl Inner {
             300..400 => Err(Error::new(ErrorKind::Redirected).answered(status, request_id)),
             _ => {
                 let pause = header(&headers, &RETRY_AFTER);
-                let pause = pause.and_then(|value| retry::retry_after(value, self.clock.now()));
-                // The status stands, whatever has become of the body.
-                let problem = body.ok().and_then(|body| problem(&headers, &body, proof.as_ref()));
-                Err(Error::new(ErrorKind::Refused)
-                    .answered(status, request_id)
-                    .told(problem, pause))
+                let told = Told {
+                    // The status stands, whatever has become of the body.
+                    problem: body.ok().and_then(|body| problem(&headers, &body, proof.as_ref())),
+                    is_problem_json: is_problem_json(&headers),
+                    replayed: is_replayed(&headers),
+                    retry_after: pause
+                        .and_then(|value| retry::retry_after(value, self.clock.now())),
+                };
+                Err(Error::new(ErrorKind::Refused).answered(status, request_id).told(told))
             }
         }
     }

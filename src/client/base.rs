@@ -76,7 +76,8 @@ impl fmt::Debug for BaseUrl {
 
 /// A text as one segment of a path, whatever it holds: slashes and dots of an id lead nowhere.
 ///
-/// `.` and `..` can't be told from steps in a path. They stay, and a call with one is refused.
+/// `.` and `..` can't be told from steps in a path, and an empty text names the whole collection.
+/// The first two stay, the last one becomes `.`, and a call with one is refused.
 ///
 /// ```
 /// use key0_auth::client::segment;
@@ -84,6 +85,9 @@ impl fmt::Debug for BaseUrl {
 /// assert_eq!(segment("order/1?"), "order%2F1%3F");
 /// ```
 pub fn segment(text: &str) -> String {
+    if text.is_empty() {
+        return ".".to_owned();
+    }
     let mut segment = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || UNRESERVED.contains(&byte) {
@@ -228,7 +232,10 @@ mod tests {
     fn segments_are_one_segment() {
         assert_eq!(segment("a-b_c.d~9"), "a-b_c.d~9");
         assert_eq!(segment("../x é%"), "..%2Fx%20%C3%A9%25");
-        assert_eq!(joined("https://host", &format!("/{}", segment(".."))), Err(InvalidCall::Path));
+        for text in ["", ".", ".."] {
+            let path = format!("/keys/{}", segment(text));
+            assert_eq!(joined("https://host", &path), Err(InvalidCall::Path), "{text}");
+        }
     }
 
     #[test]

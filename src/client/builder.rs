@@ -10,6 +10,12 @@ use crate::{
 
 /// The longest time that is measured; what is longer is cut to it. It is a year.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// The longest that a connection may take. With less than an attempt has, one that never came about
+/// is told apart from an answer that is late.
+const LONGEST_CONNECTING: Duration = Duration::from_secs(5);
+/// How long an unused connection is kept: less than servers and balancers do, so that few calls meet
+/// one that is just being closed.
+const LONGEST_IDLE: Duration = Duration::from_secs(4);
 /// The longest that a system token may live (300 s is also what servers accept by default).
 const LONGEST_TOKEN_LIFE: Duration = Duration::from_secs(300);
 
@@ -62,7 +68,8 @@ impl ClientBuilder {
         self.internal_secret_in(DEFAULT_HEADER, secret)
     }
 
-    /// Sends the secret of internal endpoints in a header of this name.
+    /// Sends the secret of internal endpoints in a header of this name: not `Authorization`, where
+    /// servers look for other credentials, nor one that HTTP or the client uses for something else.
     pub fn internal_secret_in(self, header: &str, secret: Secret) -> Self {
         self.credential(Credential::internal_secret(header, secret))
     }
@@ -78,13 +85,16 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets how often a call is sent at most, the first time included; 4 by default.
+    /// Sets how often a call is sent at most, the first time included; 4 by default. An attempt that
+    /// is told that the server is [at it already](super#what-is-sent-again) is not counted: those end
+    /// with the deadline.
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.policy.attempts = attempts;
         self
     }
 
-    /// Sets how long one attempt may take, to the end of its answer; 10 s by default.
+    /// Sets how long one attempt may take, to the end of its answer; 10 s by default. Half of it, and
+    /// 5 s at most, is for the connection.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.policy.timeout = timeout;
         self
@@ -160,7 +170,7 @@ impl ClientBuilder {
         check(self.max_answer_bytes > 0, "the largest answer", "it has at least one byte");
         let base = BaseUrl::parse(&self.base_url, self.allow_plain_http);
         let base = base.map_err(|fault| faults.push(fault)).ok();
-        let http = base.as_ref().map(http_client).transpose();
+        let http = base.as_ref().map(|base| http_client(base, &policy)).transpose();
         let http = http.map_err(|fault| faults.push(fault)).ok().flatten();
         ConfigError::check(faults)?;
         let (Some(base), Some(http)) = (base, http) else {
@@ -188,8 +198,13 @@ impl ClientBuilder {
 
 /// What sends the bytes. It follows nothing and passes nobody: a redirect, or a proxy that the
 /// environment names, would get the credential.
-fn http_client(base: &BaseUrl) -> Result<reqwest::Client, ConfigFault> {
+fn http_client(base: &BaseUrl, policy: &RetryPolicy) -> Result<reqwest::Client, ConfigFault> {
     let mut builder = reqwest::Client::builder()
+        .connect_timeout((policy.timeout.min(policy.deadline) / 2).min(LONGEST_CONNECTING))
+        .pool_idle_timeout(LONGEST_IDLE)
+        // Only the calls above know what is safe to repeat.
+        .retry(reqwest::retry::never())
+        .http1_only()
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .referer(false)

@@ -28,14 +28,15 @@ pub struct Call {
     path: String,
     query: Vec<(String, String)>,
     body: Option<Bytes>,
-    idempotency_key: Option<String>,
+    random_key: Option<String>,
+    own_key: Option<String>,
     repeats: Repeats,
     fault: Option<InvalidCall>,
     pub(super) interval: Duration,
 }
 
 /// What the application says of sending it again.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Repeats {
     ByMethod,
     Promised,
@@ -52,7 +53,8 @@ impl Call {
             path: path.to_owned(),
             query: Vec::new(),
             body: None,
-            idempotency_key: key,
+            random_key: key,
+            own_key: None,
             repeats: Repeats::ByMethod,
             fault: None,
             interval: Duration::from_millis(250),
@@ -86,25 +88,39 @@ impl Call {
         } else if !(1..=MAX_KEY).contains(&key.len()) || !key.bytes().all(legal) {
             self.fault = Some(InvalidCall::Key);
         } else {
-            (self.idempotency_key, self.repeats) = (Some(key), Repeats::ByMethod);
+            self.own_key = Some(key);
         }
         self
     }
 
-    /// Sends it once only, and a POST without an idempotency key: for endpoints that don't heed one.
-    pub fn once(mut self) -> Self {
-        (self.idempotency_key, self.repeats) = (None, Repeats::Never);
-        self
+    /// Sends it once only, and a POST without its random idempotency key: for endpoints that don't
+    /// heed one. A key that was [set](Self::idempotency_key) is sent.
+    pub fn once(self) -> Self {
+        self.repeats(Repeats::Never)
     }
 
     /// Sends a POST without an idempotency key, and again as if it had one: for endpoints that do
-    /// the same thing once by themselves, as those that Key0 calls.
+    /// the same thing once by themselves, as those that Key0 calls. It excludes
+    /// [`once`](Self::once), and an [idempotency key](Self::idempotency_key) that was set.
     pub fn allow_repeats(mut self) -> Self {
         if self.method != Method::POST {
             self.fault = Some(InvalidCall::NoPost);
         }
-        (self.idempotency_key, self.repeats) = (None, Repeats::Promised);
+        self.repeats(Repeats::Promised)
+    }
+
+    fn repeats(mut self, repeats: Repeats) -> Self {
+        if self.repeats != Repeats::ByMethod && self.repeats != repeats {
+            self.fault = Some(InvalidCall::Contradiction);
+        }
+        self.repeats = repeats;
         self
+    }
+
+    /// The key that is sent.
+    fn key(&self) -> Option<&str> {
+        let random = self.random_key.as_ref().filter(|_| self.repeats == Repeats::ByMethod);
+        self.own_key.as_ref().or(random).map(String::as_str)
     }
 
     /// Sends it, and reads the JSON of the answer. `()` takes an answer without a body.
@@ -128,7 +144,7 @@ impl Call {
         let started = Instant::now();
         let left = || policy.deadline.saturating_sub(started.elapsed());
         let mut attempts = 0;
-        let mut outcome_unknown = false;
+        let (mut outcome_unknown, mut maybe_deleted) = (false, false);
         loop {
             attempts += 1;
             let error = match self.client.0.attempt(&prepared, policy.timeout.min(left())).await {
@@ -136,15 +152,17 @@ impl Call {
                 Err(error) => error,
             };
             // An earlier attempt has done it, and its answer was lost.
-            if repeat == Repeat::Deletes && outcome_unknown && error.status() == Some(404) {
+            if maybe_deleted && error.says_gone() {
                 return Ok(Response::gone(attempts));
             }
+            maybe_deleted |= repeat == Repeat::Deletes && error.is_answer_lost();
             outcome_unknown |= error.leaves_open();
+            outcome_unknown &= !(repeat == Repeat::Keyed && error.is_replayed());
             let again = repeat.is_worth_it(&error).then(|| pauses.next(&error, left())).flatten();
             match again {
                 Some(pause) => sleep(pause).await,
                 None => {
-                    let error = error.of_call(attempts, self.idempotency_key.as_deref());
+                    let error = error.of_call(attempts, self.key());
                     return Err(error.outcome_unknown(outcome_unknown));
                 }
             }
@@ -155,11 +173,14 @@ impl Call {
         if let Some(fault) = self.fault {
             return Err(fault.into());
         }
+        if self.repeats == Repeats::Promised && self.own_key.is_some() {
+            return Err(InvalidCall::Contradiction.into());
+        }
         Ok(Prepared {
             method: self.method.clone(),
             url: self.client.0.base.join(&self.path, &self.query)?,
             body: self.body.clone(),
-            idempotency_key: self.idempotency_key.clone(),
+            idempotency_key: self.key().map(str::to_owned),
         })
     }
 
@@ -194,7 +215,7 @@ impl fmt::Debug for Call {
         f.debug_struct("Call")
             .field("client", &self.client)
             .field("method", &self.method)
-            .field("idempotency_key", &self.idempotency_key)
+            .field("idempotency_key", &self.key())
             .finish_non_exhaustive()
     }
 }

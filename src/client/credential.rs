@@ -11,6 +11,29 @@ use crate::{
 };
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+/// Headers that are not for a secret: those where servers look for other credentials, and those that
+/// frame, route or describe the request.
+const TAKEN: [&str; 19] = [
+    "accept",
+    "accept-encoding",
+    "authorization",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "cookie",
+    "expect",
+    "host",
+    "idempotency-key",
+    "keep-alive",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+];
 /// What stands where a server has sent the credential back.
 const LEFT_OUT: &str = "…";
 
@@ -48,6 +71,9 @@ impl Credential {
             return fault("a header carries ASCII that can be seen, and no spaces around it");
         }
         match HeaderName::from_bytes(header.as_bytes()) {
+            Ok(header) if TAKEN.contains(&header.as_str()) => {
+                fault("its header is used for something else")
+            }
             Ok(header) => Ok(Self::InternalSecret { header, secret }),
             Err(_) => fault("its header's name is no name of a header"),
         }

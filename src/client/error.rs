@@ -2,25 +2,44 @@ use std::{error::Error as StdError, fmt, time::Duration};
 
 use super::problem::Problem;
 
+/// A call with this key is being carried out.
+const IN_PROGRESS: &str = "idempotency_in_progress";
+/// A credential is being issued for this request.
+const ISSUING: &str = "issuance_in_progress";
+/// A call with this key was carried out, and its answer is gone.
+const NOT_KEPT: &str = "idempotency_response_not_kept";
+
 /// A call that did not come out well, after all its attempts.
 ///
-/// It holds no credential: not the one that was sent, nor any text that a server has made of it.
+/// It holds no credential. What the server said is searched for it as it was sent; a copy in another
+/// form (encoded, cut in two) would stay.
 pub struct Error(Box<Inner>);
 
 #[derive(Default)]
 struct Inner {
     kind: ErrorKind,
     status: Option<u16>,
-    problem: Option<Problem>,
+    told: Told,
     request_id: Option<String>,
-    retry_after: Option<Duration>,
     idempotency_key: Option<String>,
     attempts: u32,
     outcome_unknown: bool,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
-/// The kinds of failure.
+/// What a refusal says of itself.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    pub(super) problem: Option<Problem>,
+    /// Its media type is that of problem details, which no proxy's own page has.
+    pub(super) is_problem_json: bool,
+    /// It is the answer that an attempt before it got, under the same key.
+    pub(super) replayed: bool,
+    pub(super) retry_after: Option<Duration>,
+}
+
+/// The kinds of failure. Whether the call may have been carried out is told by
+/// [`Error::is_outcome_unknown`], and not by the kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -31,17 +50,18 @@ pub enum ErrorKind {
     Signing,
     /// There is no connection to the server.
     Connect,
-    /// The whole answer was not there in time. What was asked for may have been done.
+    /// The whole answer was not there in time.
     Timeout,
-    /// The connection broke. What was asked for may have been done.
+    /// The connection broke.
     Broken,
     /// The server refused, or failed: a status from 400 on.
     Refused,
     /// The server points elsewhere. The client does not follow: it would take its credential along.
     Redirected,
-    /// The answer is not the JSON that was asked for. What was asked for has been done.
+    /// The answer of 200 to 299 is not the JSON that was asked for: of another version of the
+    /// server, which has done it, or of something before the server, which has not.
     Unreadable,
-    /// The answer is larger than is read. What was asked for has been done.
+    /// The answer of 200 to 299 is larger than is read.
     TooLarge,
 }
 
@@ -54,6 +74,8 @@ pub(super) enum InvalidCall {
     Key,
     #[error("an idempotency key and allowed repeats are for POST alone")]
     NoPost,
+    #[error("once and allowed repeats exclude each other, and allowed repeats a key")]
+    Contradiction,
     #[error("the body can't be written as json")]
     Body,
     #[error("a state is waited for with GET")]
@@ -84,8 +106,8 @@ impl Error {
         self
     }
 
-    pub(super) fn told(mut self, problem: Option<Problem>, retry_after: Option<Duration>) -> Self {
-        (self.0.problem, self.0.retry_after) = (problem, retry_after);
+    pub(super) fn told(mut self, told: Told) -> Self {
+        self.0.told = told;
         self
     }
 
@@ -102,13 +124,43 @@ impl Error {
         self
     }
 
-    /// Whether this attempt, taken alone, may have been carried out.
+    /// Whether this attempt, taken alone, may have been carried out: in doubt, yes.
     pub(super) fn leaves_open(&self) -> bool {
+        match self.kind() {
+            ErrorKind::InvalidRequest | ErrorKind::Signing | ErrorKind::Connect => false,
+            ErrorKind::Refused => match self.status() {
+                Some(409) => matches!(self.code(), None | Some(IN_PROGRESS | NOT_KEPT)),
+                status => matches!(status, Some(408 | 500..)),
+            },
+            _ => true,
+        }
+    }
+
+    /// Whether the server did this attempt, most likely, and its answer was lost.
+    pub(super) fn is_answer_lost(&self) -> bool {
         match self.kind() {
             ErrorKind::Timeout | ErrorKind::Broken => true,
             ErrorKind::Refused => matches!(self.status(), Some(408 | 502 | 504)),
             _ => false,
         }
+    }
+
+    /// Whether the server itself says that there is no such thing. A proxy that does not know the
+    /// server says 404 too, but not as a problem with a code.
+    pub(super) fn says_gone(&self) -> bool {
+        self.status() == Some(404) && self.0.told.is_problem_json && self.code().is_some()
+    }
+
+    /// Whether the server is at it already: this attempt was not carried out, and needs only time.
+    pub(super) fn is_in_progress(&self) -> bool {
+        let told = (self.status(), self.code());
+        matches!(told, (Some(409), Some(IN_PROGRESS)) | (Some(503), Some(ISSUING)))
+    }
+
+    /// Whether this is the refusal that an earlier attempt under the same key got. After it, nothing
+    /// is open.
+    pub(super) fn is_replayed(&self) -> bool {
+        self.0.told.replayed && !self.leaves_open()
     }
 
     /// Which kind of failure this is.
@@ -128,7 +180,7 @@ impl Error {
 
     /// What the server said of the refusal, where it did in JSON.
     pub fn problem(&self) -> Option<&Problem> {
-        self.0.problem.as_ref()
+        self.0.told.problem.as_ref()
     }
 
     /// The server's name for the last attempt; its log has it too.
@@ -138,10 +190,11 @@ impl Error {
 
     /// How long the server wants to be left alone, where it said so.
     pub fn retry_after(&self) -> Option<Duration> {
-        self.0.retry_after
+        self.0.told.retry_after
     }
 
-    /// The key under which the call was sent. To send it later under the same key is the same call.
+    /// The key under which the call was sent. To send it later under the same key is the same call
+    /// to a server that heeds it.
     pub fn idempotency_key(&self) -> Option<&str> {
         self.0.idempotency_key.as_deref()
     }
@@ -152,6 +205,10 @@ impl Error {
     }
 
     /// Whether the call may have been carried out, by whichever of its attempts, and nobody knows.
+    ///
+    /// An attempt leaves that open where its answer did not come whole, is a redirect or unreadable,
+    /// and where it is a 408, any status from 500 on, or a 409 that says that the call is in progress
+    /// or that its answer was not kept. A refusal that the server replays settles it.
     pub fn is_outcome_unknown(&self) -> bool {
         self.0.outcome_unknown
     }
@@ -197,9 +254,9 @@ impl fmt::Debug for Error {
         f.debug_struct("Error")
             .field("kind", &self.0.kind)
             .field("status", &self.0.status)
-            .field("problem", &self.0.problem)
+            .field("problem", &self.problem())
             .field("request_id", &self.0.request_id)
-            .field("retry_after", &self.0.retry_after)
+            .field("retry_after", &self.retry_after())
             .field("idempotency_key", &self.0.idempotency_key)
             .field("attempts", &self.0.attempts)
             .field("outcome_unknown", &self.0.outcome_unknown)

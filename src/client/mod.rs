@@ -25,31 +25,38 @@
 //! # What is sent again
 //!
 //! A call is sent again where there is no connection, where one broke, where the answer is late, and
-//! where it is a 408, 429, 502, 503 or 504; a GET also after a 500; a POST also after a 409
+//! where it is a 408, 425, 429, 502, 503 or 504; a GET also after a 500; a POST also after a 409
 //! `idempotency_in_progress`. Pauses double and are jittered; a `Retry-After` is waited for before
 //! them, and one that is longer than what is left of the [deadline](ClientBuilder::deadline) ends
-//! the call at once.
+//! the call at once. While the server says that it is at it already, with that 409 or with a 503
+//! `issuance_in_progress`, no attempt is counted: the deadline alone ends it.
 //!
 //! | call | sent again |
 //! |---|---|
 //! | `get` | yes |
-//! | `delete` | yes; a 404 after an attempt that may have been carried out counts as done |
+//! | `delete` | yes; a 404 problem with a code counts as done after an attempt whose answer was lost |
 //! | `post` | yes, under one `Idempotency-Key` for all its attempts |
-//! | any with [`once`](Call::once) | never; a POST goes without a key |
+//! | any with [`once`](Call::once) | never; a POST goes without a key, unless one was set |
 //! | `post` with [`allow_repeats`](Call::allow_repeats) | yes, without a key |
 //!
 //! # What to mind
 //!
 //! - Every POST has a random key unless it is told otherwise, and is repeated in the belief that
-//!   the server heeds it. For an endpoint that does not, say [`once`](Call::once).
-//! - A POST that failed may have been carried out: [`Error::is_outcome_unknown`]. To send the same
-//!   [`Call`] again, or another one under [`Error::idempotency_key`], is safe.
+//!   the server heeds it. For an endpoint that does not, say [`once`](Call::once). This crate's
+//!   `POST /keys` and `POST /keys/{id}/rotate` are such: they return secrets, and heed no key.
+//! - A server that heeds keys keeps no answer from 500 on: the next attempt runs the handler anew.
+//!   One that may fail half-way has to know the key itself, or to be called with `once`.
+//! - A POST that failed may have been carried out: [`Error::is_outcome_unknown`]. The same [`Call`],
+//!   or another one under [`Error::idempotency_key`], does it once where the server heeds the key,
+//!   with the same exception.
+//! - A DELETE is repeated without asking: what was made anew under the same path in between goes too.
 //! - No redirect is followed and no proxy of the environment is used: either would get the
 //!   credential. Plain http is spoken to this machine alone, unless it is
 //!   [allowed](ClientBuilder::dangerous_allow_plain_http).
 //! - Paths that climb by dots, also escaped ones, are refused. [`segment`] escapes an id.
-//! - The credential is in no `Debug` and no error, also where a server repeats it in a refusal. An
-//!   answer of 200 to 299 is handed over as it came.
+//! - The credential is in no `Debug` and no error. What a server says in a refusal is searched for
+//!   it as it was sent; a copy in another form (encoded, cut in two) would stay. An answer of 200 to
+//!   299 is handed over as it came.
 //! - It runs in a tokio runtime with its timers and its sockets on.
 
 mod attempt;
@@ -111,7 +118,7 @@ impl Client {
         Call::new(self.clone(), Method::POST, path)
     }
 
-    /// Deletes what is at a path.
+    /// Deletes what is at a path. It is sent again like a GET: see [`once`](Call::once).
     pub fn delete(&self, path: &str) -> Call {
         Call::new(self.clone(), Method::DELETE, path)
     }

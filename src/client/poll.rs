@@ -29,9 +29,31 @@ pub enum PollErrorKind {
     Failed,
 }
 
+/// The shortest time between two looks.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
+/// How long before the deadline the last look begins.
+const LAST_LOOK: Duration = Duration::from_millis(500);
+
+/// When to look again after a look that found something else.
+struct Looks {
+    interval: Duration,
+    last_is_taken: bool,
+}
+
+impl Looks {
+    fn next(&mut self, left: Duration) -> Option<Duration> {
+        let latest = left - LAST_LOOK.min(left / 2);
+        if self.interval < latest {
+            return Some(self.interval);
+        }
+        let is_last = !std::mem::replace(&mut self.last_is_taken, true);
+        (is_last && !left.is_zero()).then_some(latest)
+    }
+}
+
 impl Call {
     /// Sets how long is waited between two looks of [`poll_until`](Self::poll_until); 250 ms by
-    /// default.
+    /// default, and 10 ms at least.
     pub fn poll_every(mut self, interval: Duration) -> Self {
         self.interval = interval;
         self
@@ -40,7 +62,8 @@ impl Call {
     /// Asks again and again, until `reached` holds for what is there, for so long at most.
     ///
     /// An outage is waited out, for as long as the server asks in `Retry-After`. The deadline
-    /// takes the place of the client's own; how long one look may take stays as it is.
+    /// takes the place of the client's own, and a last look is taken shortly before it; how long
+    /// one look may take stays as it is.
     ///
     /// # Errors
     ///
@@ -59,6 +82,8 @@ impl Call {
         let inner = &self.client.0;
         let policy = RetryPolicy { attempts: u32::MAX, ..inner.policy.clone() };
         let mut pauses = Pauses::new(&policy);
+        let interval = self.interval.max(SHORTEST_INTERVAL);
+        let mut looks = Looks { interval, last_is_taken: false };
         let started = Instant::now();
         let left = || deadline.saturating_sub(started.elapsed());
         let mut last = None;
@@ -72,7 +97,7 @@ impl Call {
                     last = Some(state);
                     // An outage that is over begins anew with short pauses.
                     pauses = Pauses::new(&policy);
-                    (Some(self.interval).filter(|pause| *pause < left()), None)
+                    (looks.next(left()), None)
                 }
                 Err(error) => {
                     let error = error.of_call(attempts, None);

@@ -4,7 +4,8 @@ use serde_json::{Map, Value};
 
 /// What a server says of a refusal: problem details (RFC 9457), or any JSON object in their place.
 ///
-/// The credential that was sent is left out of its texts, should the server have repeated it.
+/// Its texts are searched for the credential as it was sent; a copy in another form (encoded, cut in
+/// two) would stay.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Problem(Map<String, Value>);
 

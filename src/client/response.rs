@@ -18,17 +18,15 @@ pub struct Response {
 }
 
 impl Response {
-    /// Its status. It is 404 where a DELETE found on a later attempt that an earlier one, whose
-    /// answer was lost, had done its work.
+    /// Its status. It is 404 where a DELETE was told on a later attempt, in a problem with a code,
+    /// that an earlier one whose answer was lost had done its work.
     pub fn status(&self) -> u16 {
         self.status
     }
 
     /// A header that stands once and holds visible ASCII.
     pub fn header(&self, name: &str) -> Option<&str> {
-        let mut values = self.headers.get_all(name).iter();
-        let value = values.next()?.to_str().ok()?;
-        values.next().is_none().then_some(value)
+        single(&self.headers, name)
     }
 
     /// The server's name for this request.
@@ -39,7 +37,7 @@ impl Response {
     /// Whether the server had the answer already: an earlier attempt under this key was carried out,
     /// and this one was not.
     pub fn is_replayed(&self) -> bool {
-        self.header("idempotent-replayed") == Some("true")
+        is_replayed(&self.headers)
     }
 
     /// How often the call was sent.
@@ -81,6 +79,7 @@ impl Response {
             .source_is(why)
             .answered(self.status, self.request_id.clone())
             .of_call(self.attempts, self.idempotency_key())
+            .outcome_unknown(true)
     }
 }
 
@@ -97,9 +96,28 @@ impl fmt::Debug for Response {
 
 /// `application/json`, or a type that is written as JSON (RFC 6839, section 3.1).
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let media_type = content_type.and_then(|value| value.split(';').next()).unwrap_or_default();
-    let media_type = media_type.trim().to_ascii_lowercase();
+    let media_type = media_type(headers);
     media_type == "application/json"
         || media_type.starts_with("application/") && media_type.ends_with("+json")
+}
+
+/// The media type of problem details (RFC 9457, section 3).
+pub(super) fn is_problem_json(headers: &HeaderMap) -> bool {
+    media_type(headers) == "application/problem+json"
+}
+
+pub(super) fn is_replayed(headers: &HeaderMap) -> bool {
+    single(headers, "idempotent-replayed") == Some("true")
+}
+
+fn media_type(headers: &HeaderMap) -> String {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media_type = content_type.and_then(|value| value.split(';').next()).unwrap_or_default();
+    media_type.trim().to_ascii_lowercase()
+}
+
+fn single<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?.to_str().ok()?;
+    values.next().is_none().then_some(value)
 }

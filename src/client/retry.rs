@@ -39,9 +39,18 @@ pub(super) enum Repeat {
     Never,
 }
 
+/// The shortest that a pause of our own is cut to, where the time runs out: it keeps the last
+/// attempts from following on each other ever faster.
+const SHORTEST_CUT: Duration = Duration::from_millis(50);
+
 /// The pauses of one call.
 #[derive(Debug)]
-pub(super) struct Pauses(ExponentialBackoff);
+pub(super) struct Pauses {
+    /// As many as there are attempts after the first one.
+    failed: ExponentialBackoff,
+    /// Without an end: who is told that the server is at it has not failed.
+    in_progress: ExponentialBackoff,
+}
 
 impl Repeat {
     /// Whether another attempt may help, and can do no harm.
@@ -52,10 +61,10 @@ impl Repeat {
         match error.kind() {
             ErrorKind::Connect | ErrorKind::Timeout | ErrorKind::Broken => true,
             ErrorKind::Refused => match error.status() {
-                Some(408 | 429 | 502 | 503 | 504) => true,
+                Some(408 | 425 | 429 | 502 | 503 | 504) => true,
                 // A bug may have done half of it, which only reading leaves as it was.
                 Some(500) => self == Self::Reads,
-                Some(409) => self == Self::Keyed && error.code() == Some("idempotency_in_progress"),
+                Some(409) => self == Self::Keyed && error.is_in_progress(),
                 _ => false,
             },
             _ => false,
@@ -71,19 +80,24 @@ impl Pauses {
         let pauses = ExponentialBuilder::new()
             .with_min_delay(policy.first_pause)
             .with_max_delay(policy.longest_pause)
-            .with_max_times(policy.attempts.saturating_sub(1) as usize)
             .with_jitter()
             .with_jitter_seed(policy.jitter_seed.unwrap_or_else(seed));
-        Self(pauses.build())
+        Self {
+            failed: pauses.with_max_times(policy.attempts.saturating_sub(1) as usize).build(),
+            in_progress: pauses.without_max_times().build(),
+        }
     }
 
     /// The pause before the next attempt: what the server asks for and a jittered one on top, so
-    /// that not all come back in the same instant. Nothing where no attempt is left, or where the
-    /// pause would use up what is left of the time.
+    /// that not all come back in the same instant. The latter takes half of the time that is left
+    /// at most. Nothing where no attempt is left, or where the server asks for more than that time.
     pub(super) fn next(&mut self, error: &Error, left: Duration) -> Option<Duration> {
-        let jittered = self.0.next()?;
-        let pause = error.retry_after().unwrap_or_default().saturating_add(jittered);
-        (pause < left).then_some(pause)
+        let series = if error.is_in_progress() { &mut self.in_progress } else { &mut self.failed };
+        let jittered = series.next()?;
+        let asked = error.retry_after().unwrap_or_default();
+        let rest = left.checked_sub(asked)?;
+        let pause = jittered.min((rest / 2).max(SHORTEST_CUT));
+        (pause < rest).then(|| asked + pause)
     }
 }
 
@@ -102,7 +116,10 @@ pub(super) fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::{error::Told, problem::Problem},
+        *,
+    };
 
     const MS: Duration = Duration::from_millis(1);
     const FOREVER: Duration = Duration::MAX;
@@ -119,7 +136,14 @@ mod tests {
     }
 
     fn refused(status: u16, retry_after: Option<Duration>) -> Error {
-        Error::new(ErrorKind::Refused).answered(status, None).told(None, retry_after)
+        let told = Told { retry_after, ..Told::default() };
+        Error::new(ErrorKind::Refused).answered(status, None).told(told)
+    }
+
+    fn coded(status: u16, code: &str) -> Error {
+        let problem = Problem::from_json(serde_json::json!({"code": code}));
+        let told = Told { problem, ..Told::default() };
+        Error::new(ErrorKind::Refused).answered(status, None).told(told)
     }
 
     fn pauses(policy: &RetryPolicy) -> Vec<Duration> {
@@ -150,6 +174,37 @@ mod tests {
         let pause = Pauses::new(&policy(2)).next(&refused(429, Some(asked)), FOREVER);
         let pause = pause.expect("an attempt is left");
         assert!(pause >= asked + 100 * MS && pause < asked + 200 * MS, "{pause:?}");
+    }
+
+    #[test]
+    fn a_pause_of_our_own_never_takes_more_than_half_of_what_is_left() {
+        let slow = RetryPolicy { first_pause: FOREVER, longest_pause: FOREVER, ..policy(9) };
+        let second = Duration::from_secs(1);
+        let next = |asked| Pauses::new(&slow).next(&refused(503, asked), 10 * second);
+        assert_eq!(next(None), Some(5 * second));
+        assert_eq!(next(Some(4 * second)), Some(7 * second));
+        // Near the end they don't follow on each other ever faster.
+        let mut pauses = Pauses::new(&RetryPolicy { attempts: u32::MAX, ..slow });
+        let mut left = second;
+        let taken = std::iter::from_fn(|| {
+            let pause = pauses.next(&refused(503, None), left)?;
+            left -= pause;
+            Some(pause)
+        });
+        let taken: Vec<Duration> = taken.take(100).collect();
+        assert!(taken.len() < 10 && left <= SHORTEST_CUT, "{taken:?}, {left:?}");
+    }
+
+    #[test]
+    fn an_answer_in_progress_takes_no_attempt() {
+        for (status, code) in [(409, "idempotency_in_progress"), (503, "issuance_in_progress")] {
+            let mut pauses = Pauses::new(&policy(2));
+            for _ in 0..20 {
+                assert!(pauses.next(&coded(status, code), FOREVER).is_some(), "{code}");
+            }
+            assert!(pauses.next(&refused(503, None), FOREVER).is_some());
+            assert!(pauses.next(&refused(503, None), FOREVER).is_none());
+        }
     }
 
     #[test]
@@ -207,18 +262,13 @@ mod tests {
     #[test]
     fn only_what_is_safe_and_may_help_is_sent_again() {
         use Repeat::*;
-        let coded = |status, code: &str| {
-            let problem =
-                super::super::problem::Problem::from_json(serde_json::json!({"code": code}));
-            Error::new(ErrorKind::Refused).answered(status, None).told(problem, None)
-        };
         let all = [Reads, Deletes, Keyed, Promised, Never];
         let by = |error: Error| all.map(|repeat| repeat.is_worth_it(&error));
         let (safe, none) = ([true, true, true, true, false], [false; 5]);
         for kind in [ErrorKind::Connect, ErrorKind::Timeout, ErrorKind::Broken] {
             assert_eq!(by(Error::new(kind)), safe, "{kind:?}");
         }
-        for status in [408, 429, 502, 503, 504] {
+        for status in [408, 425, 429, 502, 503, 504] {
             assert_eq!(by(refused(status, None)), safe, "{status}");
         }
         assert_eq!(by(refused(500, None)), [true, false, false, false, false]);

@@ -90,10 +90,28 @@ async fn a_pause_past_the_deadline_is_not_waited_for() {
         let error = tokio::time::timeout(PATIENCE, waiting).await.unwrap().unwrap_err();
         assert_eq!((error.kind(), server.count()), (PollErrorKind::TimedOut, 1));
     }
+}
+
+/// An interval that does not fit any more is cut short for it.
+#[tokio::test]
+async fn a_last_look_is_taken_near_the_deadline() {
+    let server = Server::start([state("draft"), state("published")]).await;
+    let call = client(&server).get("/x").poll_every(Duration::MAX);
+    call.poll_until(2_000 * MS, is_published).await.unwrap();
+    assert_eq!(server.count(), 2);
     let server = Server::start([state("draft")]).await;
     let call = client(&server).get("/x").poll_every(Duration::MAX);
-    let error = call.poll_until(PATIENCE, is_published).await.unwrap_err();
-    assert_eq!((error.kind(), server.count()), (PollErrorKind::TimedOut, 1));
+    let error = call.poll_until(2_000 * MS, is_published).await.unwrap_err();
+    assert_eq!((error.kind(), server.count()), (PollErrorKind::TimedOut, 2));
+    assert!(error.error().is_none() && error.last().is_some());
+}
+
+#[tokio::test]
+async fn looks_do_not_follow_on_each_other_without_a_pause() {
+    let server = Server::start([state("draft")]).await;
+    let call = client(&server).get("/x").poll_every(Duration::ZERO);
+    call.poll_until(300 * MS, is_published).await.unwrap_err();
+    assert!((2..=31).contains(&server.count()), "{}", server.count());
 }
 
 #[tokio::test]

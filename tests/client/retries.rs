@@ -6,7 +6,7 @@ use tokio::net::TcpListener;
 
 use super::{
     MS, PATIENCE, builder, client,
-    server::{Reply, Server, head, ok, refusal, status},
+    server::{Reply, Server, answer_with, head, ok, refusal, status},
 };
 
 /// What may pass by itself, one of each.
@@ -18,6 +18,7 @@ fn passing() -> Vec<Reply> {
         Reply::Bytes(half),
         Reply::Bytes(b"no HTTP at all\r\n\r\n".to_vec()),
         status(408, &[]),
+        status(425, &[]),
         status(429, &[]),
         refusal(502, "bad_gateway", &[]),
         status(503, &[]),
@@ -38,8 +39,8 @@ async fn a_get_outlives_every_failure_that_passes() {
     let server = Server::start(then_ok(replies)).await;
     let client = builder(&server).attempts(20).build().unwrap();
     let response = client.get("/x").response().await.unwrap();
-    assert_eq!((response.status(), response.attempts()), (200, 11));
-    assert_eq!(server.count(), 11);
+    assert_eq!((response.status(), response.attempts()), (200, 12));
+    assert_eq!(server.count(), 12);
 }
 
 #[tokio::test]
@@ -52,7 +53,7 @@ async fn a_post_keeps_its_key_and_its_bytes() {
     let call = client.post("/mint").json(&json!({"amount": 600, "b": 1.5, "a": "é"}));
     assert_eq!(call.send::<Value>().await.unwrap(), json!({"done": true}));
     let seen = server.seen();
-    assert_eq!(seen.len(), 12);
+    assert_eq!(seen.len(), 13);
     let key = seen[0].header("idempotency-key").unwrap();
     assert_eq!(key.len(), 36);
     assert_eq!(seen[0].header("content-type"), Some("application/json"));
@@ -64,8 +65,8 @@ async fn a_post_keeps_its_key_and_its_bytes() {
     call.clone().response().await.unwrap();
     client.post("/mint").response().await.unwrap();
     let seen = server.seen();
-    assert_eq!(seen[12], seen[0]);
-    assert_ne!(seen[13].header("idempotency-key").unwrap(), key);
+    assert_eq!(seen[13], seen[0]);
+    assert_ne!(seen[14].header("idempotency-key").unwrap(), key);
 }
 
 #[tokio::test]
@@ -108,11 +109,52 @@ async fn a_call_to_be_sent_once_is_sent_once() {
 }
 
 #[tokio::test]
+async fn what_the_application_says_of_repeats_is_kept_or_refused() {
+    let server = Server::start([status(503, &[])]).await;
+    let post = || client(&server).post("/x");
+    for call in [post().idempotency_key("mine").once(), post().once().idempotency_key("mine")] {
+        let error = call.response().await.unwrap_err();
+        assert_eq!((error.attempts(), error.idempotency_key()), (1, Some("mine")));
+    }
+    let seen = server.seen();
+    assert_eq!(seen.len(), 2);
+    assert!(seen.iter().all(|seen| seen.header("idempotency-key") == Some("mine")));
+    for call in [
+        post().idempotency_key("mine").allow_repeats(),
+        post().allow_repeats().idempotency_key("mine"),
+        post().once().allow_repeats(),
+        post().allow_repeats().once(),
+    ] {
+        let error = call.response().await.unwrap_err();
+        assert_eq!((error.kind(), error.attempts()), (ErrorKind::InvalidRequest, 0));
+    }
+    assert_eq!(server.count(), 2, "nothing of it was sent");
+}
+
+/// Whoever waits for what is being done has not failed.
+#[tokio::test]
+async fn a_call_in_progress_is_waited_for_until_the_deadline() {
+    let soon = [("Retry-After", "0")];
+    for (status, code) in [(409, "idempotency_in_progress"), (503, "issuance_in_progress")] {
+        let replies = (0..9).map(|_| refusal(status, code, &soon)).chain([ok(json!({}))]);
+        let server = Server::start(replies).await;
+        let call = builder(&server).attempts(2).build().unwrap().post("/x");
+        let call = if status == 503 { call.allow_repeats() } else { call };
+        assert_eq!(call.response().await.unwrap().attempts(), 10);
+        let server = Server::start([refusal(status, code, &soon)]).await;
+        let call = builder(&server).deadline(300 * MS).build().unwrap().post("/x");
+        let call = if status == 503 { call.allow_repeats() } else { call };
+        let error = tokio::time::timeout(PATIENCE, call.response()).await.unwrap().unwrap_err();
+        assert!(error.attempts() > 4, "{error:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_post_that_may_be_repeated_is_sent_without_a_key() {
     let server = Server::start(then_ok(passing())).await;
     let client = builder(&server).attempts(20).build().unwrap();
     client.post("/internal/issue-token").allow_repeats().response().await.unwrap();
-    assert_eq!(server.count(), 10);
+    assert_eq!(server.count(), 11);
     assert!(server.seen().iter().all(|seen| seen.header("idempotency-key").is_none()));
 }
 
@@ -209,8 +251,9 @@ async fn times_without_an_end_are_fine() {
     let begun = client.get("/x").poll_until(Duration::MAX, |_: &Value| true).await;
     assert_eq!(begun.unwrap(), json!({}));
     let server = Server::start([status(503, &[])]).await;
-    let endless = builder(&server).backoff(Duration::MAX, Duration::MAX).build().unwrap();
-    assert_eq!(endless.get("/x").response().await.unwrap_err().attempts(), 1);
+    let endless = builder(&server).backoff(Duration::MAX, Duration::MAX).deadline(400 * MS);
+    let error = endless.build().unwrap().get("/x").response().await.unwrap_err();
+    assert!(error.attempts() > 1, "a pause of its own is no reason to give up: {error:?}");
 }
 
 #[tokio::test]
@@ -241,6 +284,15 @@ async fn a_delete_whose_answer_was_lost_is_done() {
         let error = client(&server).delete("/keys/1").send::<()>().await.unwrap_err();
         assert_eq!((error.status(), error.code()), (Some(404), Some("not_found")));
     }
+    // Neither the page of a proxy, nor JSON that anybody might send, says that it is gone.
+    let page = |content_type| Reply::Bytes(answer_with(404, content_type, &[], r#"{"code":"x"}"#));
+    let uncoded = answer_with(404, "application/problem+json", &[], r#"{"title":"x"}"#);
+    for page in [page("text/html"), page("application/json"), Reply::Bytes(uncoded)] {
+        let server = Server::start([Reply::Drop, page]).await;
+        let error = client(&server).delete("/keys/1").send::<()>().await.unwrap_err();
+        assert_eq!((error.status(), error.attempts()), (Some(404), 2));
+        assert!(error.is_outcome_unknown());
+    }
     // What can't be found is no success to who reads it.
     let server = Server::start([Reply::Drop, refusal(404, "not_found", &[])]).await;
     assert!(client(&server).get("/x").response().await.is_err());
@@ -258,6 +310,41 @@ async fn nobody_there_is_told_apart() {
     assert_eq!(error.to_string(), "the server can't be reached");
 }
 
+/// A connection that was kept, and that breaks under the next request: nobody below sends it again.
+#[tokio::test]
+async fn a_kept_connection_that_breaks_is_treated_as_any() {
+    let server = Server::start([
+        Reply::Kept("{}"),
+        Reply::Drop,
+        Reply::Kept("{}"),
+        Reply::Drop,
+        Reply::Kept("{}"),
+    ])
+    .await;
+    let client = client(&server);
+    client.get("/x").response().await.unwrap();
+    let error = client.post("/once").once().response().await.unwrap_err();
+    assert_eq!((error.kind(), error.attempts()), (ErrorKind::Broken, 1));
+    assert!(error.is_outcome_unknown());
+    assert_eq!((server.count(), server.connections()), (2, 1));
+    client.get("/x").response().await.unwrap();
+    assert_eq!(client.post("/again").response().await.unwrap().attempts(), 2);
+    let seen = server.seen();
+    assert_eq!((seen.len(), server.connections()), (5, 3));
+    assert_eq!(seen[3], seen[4]);
+}
+
+/// The port is open and nobody speaks TLS there.
+#[tokio::test]
+async fn a_connection_that_never_came_about_is_told_apart() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let client = Client::builder(url).timeout(2_000 * MS).attempts(1).build().unwrap();
+    let error = client.post("/x").response().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Connect);
+    assert!(!error.is_outcome_unknown());
+}
+
 #[tokio::test]
 async fn what_an_earlier_attempt_may_have_done_stays_unknown() {
     let server = Server::start([Reply::Drop, refusal(403, "key_revoked", &[])]).await;
@@ -266,4 +353,44 @@ async fn what_an_earlier_attempt_may_have_done_stays_unknown() {
     assert!(error.is_outcome_unknown() && error.idempotency_key().is_some());
     let server = Server::start([refusal(403, "key_revoked", &[])]).await;
     assert!(!client(&server).post("/x").response().await.unwrap_err().is_outcome_unknown());
+}
+
+/// Whether one answer, to a call that is sent once, leaves open what became of it.
+#[tokio::test]
+async fn an_answer_that_settles_nothing_leaves_the_outcome_unknown() {
+    let page = || Reply::Bytes(answer_with(200, "text/html", &[], "<html></html>"));
+    let other = || ok(json!("another shape"));
+    let large = || Reply::Bytes(answer_with(200, "application/json", &[], &" ".repeat(10_001)));
+    let open = [status(408, &[]), status(302, &[("Location", "/y")]), page(), other(), large()]
+        .into_iter()
+        .chain([500, 501, 502, 503, 504, 507, 599].map(|code| status(code, &[])))
+        .chain(["idempotency_in_progress", "idempotency_response_not_kept"].map(in_conflict))
+        .chain([status(409, &[])]);
+    let settled = [400, 401, 403, 404, 413, 415, 422, 425, 429].map(|code| status(code, &[]));
+    let settled = settled.into_iter().chain([in_conflict("request_conflict")]);
+    for (reply, unknown) in open.map(|it| (it, true)).chain(settled.map(|it| (it, false))) {
+        let server = Server::start([reply]).await;
+        let client = builder(&server).max_answer_bytes(10_000).build().unwrap();
+        let error = client.post("/x").once().send::<u8>().await.unwrap_err();
+        assert_eq!(error.is_outcome_unknown(), unknown, "{error:?}");
+    }
+}
+
+fn in_conflict(code: &str) -> Reply {
+    refusal(409, code, &[])
+}
+
+#[tokio::test]
+async fn a_refusal_that_is_replayed_settles_what_became_of_the_call() {
+    let replayed = [("Idempotent-Replayed", "true")];
+    let server = Server::start([Reply::Drop, refusal(403, "too_poor", &replayed)]).await;
+    let error = client(&server).post("/x").response().await.unwrap_err();
+    assert_eq!((error.status(), error.attempts()), (Some(403), 2));
+    assert!(!error.is_outcome_unknown());
+    // What was kept may be no answer, and without a key there is nothing to replay.
+    let server = Server::start([Reply::Drop, refusal(500, "internal_error", &replayed)]).await;
+    assert!(client(&server).post("/x").response().await.unwrap_err().is_outcome_unknown());
+    let server = Server::start([Reply::Drop, refusal(403, "too_poor", &replayed)]).await;
+    let call = client(&server).post("/x").allow_repeats();
+    assert!(call.response().await.unwrap_err().is_outcome_unknown());
 }

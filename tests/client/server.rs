@@ -4,7 +4,10 @@ use std::{
     collections::VecDeque,
     io,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -21,6 +24,8 @@ use tokio::{
 pub(crate) enum Reply {
     /// These bytes, then the end of the connection.
     Bytes(Vec<u8>),
+    /// 200 and these bytes of JSON, on a connection that takes the next request.
+    Kept(&'static str),
     /// What is made of the request.
     Made(fn(&Seen) -> Vec<u8>),
     /// No answer, on a connection that stays.
@@ -56,6 +61,7 @@ impl Seen {
 pub(crate) struct Server {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
+    connections: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
@@ -66,13 +72,15 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let replies = Arc::new(Mutex::new(replies.into_iter().collect::<VecDeque<_>>()));
-        let sink = Arc::clone(&seen);
+        let (sink, connections) = (Arc::clone(&seen), Arc::new(AtomicUsize::new(0)));
+        let accepted = Arc::clone(&connections);
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                accepted.fetch_add(1, Ordering::SeqCst);
                 tokio::spawn(serve(stream, Arc::clone(&sink), Arc::clone(&replies)));
             }
         });
-        Self { address, seen, task }
+        Self { address, seen, connections, task }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -87,6 +95,11 @@ impl Server {
     pub(crate) fn count(&self) -> usize {
         self.seen.lock().unwrap().len()
     }
+
+    /// How many connections were made to it.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
 }
 
 impl Drop for Server {
@@ -100,19 +113,33 @@ async fn serve(
     sink: Arc<Mutex<Vec<Seen>>>,
     replies: Arc<Mutex<VecDeque<Reply>>>,
 ) {
-    let Ok(seen) = read(&mut stream).await else { return };
-    let reply = {
-        let mut replies = replies.lock().unwrap();
-        if replies.len() > 1 { replies.pop_front() } else { replies.front().cloned() }
-    };
-    sink.lock().unwrap().push(seen.clone());
-    // A client that has gone is no fault of this server.
-    let _ = answer(stream, &seen, reply.unwrap()).await;
+    loop {
+        let Ok(seen) = read(&mut stream).await else { return };
+        let reply = {
+            let mut replies = replies.lock().unwrap();
+            if replies.len() > 1 { replies.pop_front() } else { replies.front().cloned() }
+        };
+        sink.lock().unwrap().push(seen.clone());
+        // A client that has gone is no fault of this server.
+        match reply.unwrap() {
+            Reply::Kept(body) => {
+                let head = head(200, body.len());
+                if stream.write_all(&[&head, body.as_bytes()].concat()).await.is_err() {
+                    return;
+                }
+            }
+            reply => {
+                let _ = answer(stream, &seen, reply).await;
+                return;
+            }
+        }
+    }
 }
 
 async fn answer(mut stream: TcpStream, seen: &Seen, reply: Reply) -> io::Result<()> {
     match reply {
         Reply::Bytes(bytes) => stream.write_all(&bytes).await?,
+        Reply::Kept(_) => unreachable!("its connection stays with `serve`"),
         Reply::Made(make) => stream.write_all(&make(seen)).await?,
         Reply::Hang => std::future::pending().await,
         Reply::HangAfter(bytes) => {

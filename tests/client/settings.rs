@@ -48,6 +48,29 @@ fn what_leaves_nothing_to_do_is_refused() {
     }
 }
 
+/// Where another credential is looked for, and where a secret would frame or route the request.
+#[test]
+fn an_internal_secret_has_a_header_of_its_own() {
+    for name in [
+        "Authorization",
+        "proxy-authorization",
+        "Cookie",
+        "Host",
+        "Content-Length",
+        "Transfer-Encoding",
+        "Connection",
+        "Upgrade",
+        "Accept",
+        "Content-Type",
+        "Idempotency-Key",
+        "User-Agent",
+    ] {
+        let fault = fault(Client::builder(URL).internal_secret_in(name, secret()));
+        assert!(fault.contains("used for something else"), "{name}: {fault}");
+    }
+    assert!(Client::builder(URL).internal_secret_in("X-Mine", secret()).build().is_ok());
+}
+
 #[test]
 fn every_fault_is_told_at_once() {
     let error = Client::builder("nowhere").api_key("").attempts(0).build().expect_err("three");
