@@ -44,6 +44,14 @@ struct Seen {
     status: u16,
 }
 
+/// When it was, since the beginning.
+struct Outage {
+    gone: Duration,
+    /// From here on some of the server's processes may answer again.
+    returning: Duration,
+    returned: Duration,
+}
+
 /// The server ends, is away for a while, and comes back.
 pub(crate) fn stopped(name: &str, engine: &dyn Engine, away: Duration) {
     run(name, engine, away, &|| engine.stop(), &|| engine.start());
@@ -62,7 +70,7 @@ fn run(name: &str, engine: &dyn Engine, away: Duration, end: &dyn Fn(), back: &d
     let done = AtomicBool::new(false);
     let began = Instant::now();
 
-    let (gone, returned) = thread::scope(|scope| {
+    let outage = thread::scope(|scope| {
         for (place, address) in cluster.addresses().into_iter().enumerate() {
             let (seen, done) = (&seen, &done);
             let load = move |class: Class, requests: Vec<Request>| {
@@ -120,19 +128,20 @@ fn run(name: &str, engine: &dyn Engine, away: Duration, end: &dyn Fn(), back: &d
             });
         }
         thread::sleep(away);
+        let returning = began.elapsed();
         back();
         let returned = began.elapsed();
         thread::sleep(MARGIN);
         done.store(true, Ordering::Relaxed);
-        (gone, returned)
+        Outage { gone, returning, returned }
     });
     let seen = seen.into_inner().unwrap();
-    tell(name, &seen, gone, returned);
-    judge(&seen, gone, returned);
+    tell(name, &seen, &outage);
+    judge(&seen, &outage);
 }
 
 /// Prints what was answered in each second.
-fn tell(name: &str, seen: &[Seen], gone: Duration, returned: Duration) {
+fn tell(name: &str, seen: &[Seen], outage: &Outage) {
     let mut seconds: BTreeMap<u64, BTreeMap<(Class, u16), usize>> = BTreeMap::new();
     for seen in seen {
         let second = seconds.entry(seen.sent.as_secs()).or_default();
@@ -140,8 +149,8 @@ fn tell(name: &str, seen: &[Seen], gone: Duration, returned: Duration) {
     }
     println!(
         "{name}: gone at {:.1} s, back at {:.1} s; answers by second, class and status",
-        gone.as_secs_f64(),
-        returned.as_secs_f64()
+        outage.gone.as_secs_f64(),
+        outage.returned.as_secs_f64()
     );
     for (second, counts) in seconds {
         let counts: Vec<_> = counts
@@ -152,7 +161,8 @@ fn tell(name: &str, seen: &[Seen], gone: Duration, returned: Duration) {
     }
 }
 
-fn judge(seen: &[Seen], gone: Duration, returned: Duration) {
+fn judge(seen: &[Seen], outage: &Outage) {
+    let Outage { gone, returning, returned } = *outage;
     let of = |class: Class| seen.iter().filter(move |seen| seen.class == class);
     let refused = seen.iter().filter(|seen| seen.status == 401).count();
     assert_eq!(refused, 0, "an outage looked like a bad credential");
@@ -175,12 +185,12 @@ fn judge(seen: &[Seen], gone: Duration, returned: Duration) {
         if seen.sent + seen.took < gone + TIME_TO_LIVE / 2 {
             assert_eq!(seen.status, 200, "a warm key did not live out its time");
         }
-        let over = gone + TIME_TO_LIVE + ANSWERED < seen.sent && seen.sent + seen.took < returned;
+        let over = gone + TIME_TO_LIVE + ANSWERED < seen.sent && seen.sent + seen.took < returning;
         assert!(!over || seen.status == 503, "a key lived on without a store");
     }
     for class in [Class::Cold, Class::Ready] {
         let during = of(class)
-            .filter(|seen| gone + ANSWERED < seen.sent && seen.sent + seen.took < returned);
+            .filter(|seen| gone + ANSWERED < seen.sent && seen.sent + seen.took < returning);
         let (mut count, mut good) = (0, 0);
         for seen in during {
             count += 1;
