@@ -5,7 +5,7 @@
 #[allow(dead_code, unreachable_pub)]
 mod tokens;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use key0_auth::{
     AccessTokens, Rejection, RejectionKind,
@@ -32,7 +32,7 @@ fn secret(text: &str) -> Secret {
     Secret::new("a test secret", text).unwrap()
 }
 
-fn judge(tokens: &AccessTokens, token: &str, now: Timestamp) -> Result<Claims, Rejection> {
+fn judge(tokens: &AccessTokens, token: &str, now: Timestamp) -> Result<Arc<Claims>, Rejection> {
     Credential::try_from(token).and_then(|credential| tokens.validate(credential, now))
 }
 
@@ -71,7 +71,7 @@ fn assert_invalid(token: &str, row: &str) {
 }
 
 #[track_caller]
-fn assert_good(token: &str, row: &str) -> Claims {
+fn assert_good(token: &str, row: &str) -> Arc<Claims> {
     judge(&ours(), token, now()).unwrap_or_else(|refusal| panic!("{row}: {refusal}"))
 }
 
@@ -817,7 +817,7 @@ fn what_the_issuer_signs_is_accepted_and_says_the_same() {
             for claims in [full_claims(), claims("r-1", "basic", "0xab")] {
                 let token = issuer.access_token(&claims).unwrap();
                 if signs == verifies {
-                    assert_eq!(judge(tokens, &token, now()).unwrap(), claims);
+                    assert_eq!(judge(tokens, &token, now()).unwrap(), claims.into());
                 } else {
                     assert_refused(tokens, &token, now(), InvalidToken, "another key");
                 }

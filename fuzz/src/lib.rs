@@ -1,5 +1,7 @@
 //! What the targets share: one secret, one instant, and tokens signed around whatever bytes.
 
+use std::sync::Arc;
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
 use key0_auth::{
@@ -36,6 +38,6 @@ pub fn signed(header: &[u8], payload: &[u8]) -> String {
 }
 
 /// Judges a bare token at [`NOW`].
-pub fn judge(tokens: &AccessTokens, token: &str) -> Result<Claims, Rejection> {
+pub fn judge(tokens: &AccessTokens, token: &str) -> Result<Arc<Claims>, Rejection> {
     tokens.validate(Credential::try_from(token)?, Timestamp::from_seconds(NOW))
 }

@@ -44,8 +44,8 @@ pub enum IdentityKind {
 }
 
 impl Identity {
-    pub(super) fn from_claims(claims: Claims) -> Self {
-        Self(Proof::Token(Arc::new(claims)))
+    pub(super) fn from_claims(claims: Arc<Claims>) -> Self {
+        Self(Proof::Token(claims))
     }
 
     pub(super) fn from_record(record: Arc<KeyRecord>) -> Self {

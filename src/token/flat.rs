@@ -1,47 +1,80 @@
-//! The claims of the usual token, read without a JSON parser.
+//! Headers and claims of the usual token, read without a JSON parser.
 //!
 //! A shortcut, never a second opinion: it reads only what it is sure of, which is one object of
 //! known names, plain texts and whole numbers without any space, and leaves all else to the parser.
 //! What it does read, the parser would read the same.
 
-use std::borrow::Cow;
-
-use super::payload::{Loose, RawClaims};
+use super::payload::{Header, Loose, RawClaims};
 use crate::domain::Timestamp;
 
 /// So many digits are read without asking whether the number fits.
 const MAX_DIGITS: usize = 15;
 
-/// Whether the claims were read; what was read of them otherwise counts for nothing.
-pub(super) fn read<'a>(claims: &mut RawClaims<'a>, json: &'a str) -> bool {
-    is_plain(json.as_bytes()) && members(claims, json).is_some()
+/// A value that means the same to every reader.
+enum Plain<'a> {
+    Text(&'a str),
+    Seconds(i64),
+}
+
+/// Reads claims. Where it can't, what it has read of them counts for nothing.
+pub(super) fn read_claims<'a>(json: &'a str, claims: &mut RawClaims<'a>) -> Option<()> {
+    members(json, |name, value| {
+        let value = match value {
+            Plain::Text(text) => Loose::Text(text.into()),
+            Plain::Seconds(seconds) => Loose::Time(Timestamp::from_seconds(seconds)),
+        };
+        fill(claims.slot(name)?, value)
+    })
+}
+
+/// Reads a header that names an algorithm, a key, a type and nothing else.
+pub(super) fn read_header(json: &str) -> Option<Header<'_>> {
+    let (mut algorithm, mut kid, mut typ) = (None, None, None);
+    members(json, |name, value| {
+        let Plain::Text(text) = value else { return None };
+        match name {
+            "alg" => fill(&mut algorithm, text.into()),
+            "kid" => fill(&mut kid, text.into()),
+            "typ" => fill(&mut typ, text),
+            _ => None,
+        }
+    })?;
+    Some(Header { algorithm: algorithm?, kid })
+}
+
+/// Hands over one member after the other.
+fn members<'a>(
+    json: &'a str,
+    mut member: impl FnMut(&'a str, Plain<'a>) -> Option<()>,
+) -> Option<()> {
+    if !is_plain(json.as_bytes()) {
+        return None;
+    }
+    let mut rest = json.strip_prefix('{')?;
+    loop {
+        let (name, after) = text(rest)?;
+        let after = after.strip_prefix(':')?;
+        let (value, after) = match after.as_bytes().first()? {
+            b'"' => text(after).map(|(text, after)| (Plain::Text(text), after))?,
+            _ => number(after).map(|(seconds, after)| (Plain::Seconds(seconds), after))?,
+        };
+        member(name, value)?;
+        match after.strip_prefix(',') {
+            Some(next) => rest = next,
+            None => return (after == "}").then_some(()),
+        }
+    }
+}
+
+/// Fills a slot that must be empty.
+fn fill<T>(slot: &mut Option<T>, value: T) -> Option<()> {
+    slot.replace(value).is_none().then_some(())
 }
 
 /// Whether no text in it can have an escape or a control character.
 fn is_plain(json: &[u8]) -> bool {
     // Without an early end, so that the compiler takes many bytes at once.
     json.iter().fold(true, |plain, byte| plain & (*byte >= 0x20) & (*byte != b'\\'))
-}
-
-fn members<'a>(claims: &mut RawClaims<'a>, json: &'a str) -> Option<()> {
-    let mut rest = json.strip_prefix('{')?;
-    loop {
-        let (name, after) = text(rest)?;
-        let after = after.strip_prefix(':')?;
-        let (value, after) = match after.as_bytes().first()? {
-            b'"' => text(after).map(|(text, after)| (Loose::Text(Cow::Borrowed(text)), after))?,
-            _ => number(after).map(|(time, after)| (Loose::Time(time), after))?,
-        };
-        let slot = claims.slot(name)?;
-        if slot.is_some() {
-            return None;
-        }
-        *slot = Some(value);
-        match after.strip_prefix(',') {
-            Some(next) => rest = next,
-            None => return (after == "}").then_some(()),
-        }
-    }
 }
 
 /// A text in which nothing is escaped, and what follows it.
@@ -52,15 +85,15 @@ fn text(json: &str) -> Option<(&str, &str)> {
     Some((text, after.strip_prefix('"')?))
 }
 
-/// Seconds without a sign, a fraction or an exponent, and what follows them.
-fn number(json: &str) -> Option<(Timestamp, &str)> {
+/// A whole number without a sign or an exponent, and what follows it.
+fn number(json: &str) -> Option<(i64, &str)> {
     let end = json.bytes().position(|byte| !byte.is_ascii_digit())?;
     let (digits, after) = json.split_at_checked(end)?;
     if !(1..=MAX_DIGITS).contains(&end) || (end > 1 && digits.starts_with('0')) {
         return None;
     }
-    let seconds = digits.bytes().fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0'));
-    Some((Timestamp::from_seconds(seconds), after))
+    let value = digits.bytes().fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0'));
+    Some((value, after))
 }
 
 #[cfg(test)]
@@ -86,7 +119,7 @@ mod tests {
     /// What the shortcut reads, the parser reads the same.
     fn agree(json: &str) -> bool {
         let mut flat = RawClaims::default();
-        if !read(&mut flat, json) {
+        if read_claims(json, &mut flat).is_none() {
             return false;
         }
         let parsed: RawClaims<'_> =
@@ -148,7 +181,8 @@ mod tests {
         let members: Vec<_> = NAMES.iter().map(|name| format!("\"{name}\":\"<{name}>\"")).collect();
         let json = format!("{{{}}}", members.join(","));
         assert!(agree(&json));
-        let claims = RawClaims::parse(json.as_bytes()).expect("claims");
+        let mut claims = RawClaims::default();
+        claims.read(json.as_bytes()).expect("claims");
         let places = [
             &claims.sub,
             &claims.jti,
@@ -164,6 +198,47 @@ mod tests {
         ];
         for (name, place) in NAMES.iter().zip(places) {
             assert!(matches!(place, Some(Loose::Text(text)) if *text == format!("<{name}>")));
+        }
+    }
+
+    /// What the shortcut reads of a header, the parser reads the same.
+    fn headers_agree(json: &str) -> bool {
+        let Some(flat) = read_header(json) else { return false };
+        let parsed: Header<'_> =
+            serde_json::from_str(json).unwrap_or_else(|e| panic!("{e}: {json}"));
+        assert_eq!(flat.algorithm(), parsed.algorithm(), "{json}");
+        assert_eq!(flat.kid(), parsed.kid(), "{json}");
+        true
+    }
+
+    #[test]
+    fn the_usual_header_is_read() {
+        for json in [
+            r#"{"alg":"HS256"}"#,
+            r#"{"alg":"RS256","typ":"JWT","kid":"2026-11"}"#,
+            r#"{"kid":"","typ":"JWT","alg":"none"}"#,
+        ] {
+            assert!(headers_agree(json), "{json}");
+        }
+    }
+
+    #[test]
+    fn the_unusual_header_is_left_to_the_parser() {
+        for json in [
+            "{}",
+            r#"{"kid":"a"}"#,
+            r#"{"alg":1}"#,
+            r#"{"alg":"HS256","kid":1}"#,
+            r#"{"alg":"HS256","alg":"HS256"}"#,
+            r#"{"alg":"HS256","kid":"a","kid":"a"}"#,
+            r#"{"alg":"HS256","typ":"JWT","typ":"JWT"}"#,
+            r#"{"alg":"HS256","crit":"b64"}"#,
+            r#"{"alg":"HS256","jku":"https://example.com"}"#,
+            r#"{"alg":"HS256","cty":"JWT"}"#,
+            r#"{"alg":"HS256"} "#,
+            r#"{"alg":"HS\u003256"}"#,
+        ] {
+            assert!(!headers_agree(json), "{json}");
         }
     }
 
@@ -213,6 +288,28 @@ mod tests {
                 .chain(chars[(at + cut).min(chars.len())..].iter().copied())
                 .collect();
             agree(&bent);
+        }
+
+        #[test]
+        fn a_bent_header_is_read_as_the_parser_reads_it_or_not_at_all(
+            members in proptest::collection::vec(
+                (
+                    prop::sample::select(vec!["alg", "kid", "typ", "crit", "x"]),
+                    prop::sample::select(vec!["\"HS256\"", "\"\"", "\"é\"", "1", "null", "[]"]),
+                ),
+                0..4,
+            ),
+            at in any::<prop::sample::Index>(),
+            byte in prop::sample::select(vec!["", "\"", ",", ":", "}", "{", " ", "\\", "\n"]),
+        ) {
+            let members: Vec<_> =
+                members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+            let mut json = format!("{{{}}}", members.join(","));
+            let at = at.index(json.len() + 1);
+            if json.is_char_boundary(at) {
+                json.insert_str(at, byte);
+            }
+            headers_agree(&json);
         }
     }
 }

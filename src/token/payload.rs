@@ -40,7 +40,8 @@ impl<'a> Token<'a> {
     pub(super) fn split(text: &'a str) -> Option<Self> {
         let (signing_input, signature) = text.rsplit_once('.')?;
         let (header, payload) = signing_input.split_once('.')?;
-        (!payload.contains('.')).then_some(Self { signing_input, header, payload, signature })
+        let three = memchr::memchr(b'.', payload.as_bytes()).is_none();
+        three.then_some(Self { signing_input, header, payload, signature })
     }
 
     /// As readers split that take what follows a third dot for part of the signature, or pass it
@@ -88,16 +89,13 @@ static URL_SAFE: LazyLock<base64::engine::Simd> =
 #[cfg(not(any(target_arch = "x86_64", all(target_arch = "aarch64", target_feature = "neon"))))]
 static URL_SAFE: GeneralPurpose = base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// How long a decoded part usually is at most, in bytes.
-const USUAL: usize = 512;
-
-/// Room for one decoded part: on the stack where it is of the usual length.
-pub(super) struct Room {
+/// Room for one decoded part: on the stack where it is of the usual length, `USUAL` bytes at most.
+pub(super) struct Room<const USUAL: usize> {
     usual: [u8; USUAL],
     unusual: Vec<u8>,
 }
 
-impl Room {
+impl<const USUAL: usize> Room<USUAL> {
     pub(super) fn new() -> Self {
         Self { usual: [0; USUAL], unusual: Vec::new() }
     }
@@ -118,8 +116,8 @@ impl Room {
 
 /// What the header says of the algorithm and the key.
 pub(super) struct Header<'a> {
-    algorithm: Cow<'a, str>,
-    kid: Option<Cow<'a, str>>,
+    pub(super) algorithm: Cow<'a, str>,
+    pub(super) kid: Option<Cow<'a, str>>,
 }
 
 impl<'a> Header<'a> {
@@ -137,7 +135,8 @@ impl<'a> Header<'a> {
 
     /// `None` for anything but a JSON object whose every member is known to be harmless.
     pub(super) fn parse(json: &'a [u8]) -> Option<Self> {
-        serde_json::from_slice(json).ok()
+        let text = str::from_utf8(json).ok()?;
+        flat::read_header(text).or_else(|| serde_json::from_str(text).ok())
     }
 
     pub(super) fn algorithm(&self) -> &str {
@@ -220,15 +219,15 @@ pub(super) enum Loose<'a> {
 }
 
 impl<'a> RawClaims<'a> {
-    /// `None` for anything but a JSON object without duplicate members.
-    pub(super) fn parse(json: &'a [u8]) -> Option<Self> {
+    /// Reads the claims, which must not have been read before. `None` for anything but a JSON
+    /// object without duplicate members.
+    pub(super) fn read(&mut self, json: &'a [u8]) -> Option<()> {
         let text = str::from_utf8(json).ok()?;
-        let mut claims = Self::default();
-        if !flat::read(&mut claims, text) {
-            claims = serde_json::from_str(text).ok()?;
+        if flat::read_claims(text, self).is_none() {
+            *self = serde_json::from_str(text).ok()?;
         }
-        claims.text = text;
-        Some(claims)
+        self.text = text;
+        Some(())
     }
 
     /// Where the claim of this name belongs, if it is one that this crate gives a meaning to and

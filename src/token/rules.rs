@@ -30,7 +30,11 @@ pub(crate) struct SystemRules<'a> {
 
 impl Rules {
     /// Judges an agent's token.
-    pub(super) fn judge(&self, raw: RawClaims<'_>, now: Timestamp) -> Result<Claims, Rejection> {
+    pub(super) fn judge(
+        &self,
+        raw: RawClaims<'_>,
+        now: Timestamp,
+    ) -> Result<Arc<Claims>, Rejection> {
         let claims = self.judge_common(raw, now)?;
         match system_markers(&claims) {
             0 => Ok(claims),
@@ -44,7 +48,7 @@ impl Rules {
         raw: RawClaims<'_>,
         wanted: &SystemRules<'_>,
         now: Timestamp,
-    ) -> Result<Claims, Rejection> {
+    ) -> Result<Arc<Claims>, Rejection> {
         let claims = self.judge_common(raw, now)?;
         if system_markers(&claims) != 3 {
             return Err(invalid("The token is not a system token"));
@@ -61,7 +65,7 @@ impl Rules {
         Ok(claims)
     }
 
-    fn judge_common(&self, raw: RawClaims<'_>, now: Timestamp) -> Result<Claims, Rejection> {
+    fn judge_common(&self, raw: RawClaims<'_>, now: Timestamp) -> Result<Arc<Claims>, Rejection> {
         let iat = time(raw.iat, "iat")?;
         let nbf = time(raw.nbf, "nbf")?;
         let exp = time(raw.exp, "exp")?.ok_or_else(|| missing("exp"))?;
@@ -86,7 +90,7 @@ impl Rules {
         }
 
         let ids = Ids { text: raw.text, whole: raw.text.into() };
-        Ok(Claims {
+        Ok(Arc::new(Claims {
             request_id: ids.read(raw.sub, "sub", RequestId::part_of, RequestId::new)?,
             challenge_id: ids.read(raw.jti, "jti", ChallengeId::part_of, ChallengeId::new)?,
             resource_id: ids.read(
@@ -103,7 +107,7 @@ impl Rules {
             issuer: issuer.map(Into::into),
             audience: audience.into_iter().map(Into::into).collect(),
             extra: raw.extra,
-        })
+        }))
     }
 }
 

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     key::VerifyingKey,
@@ -11,6 +11,11 @@ use crate::{
     domain::{Claims, Credential, Secret, Timestamp},
     error::{ConfigError, ConfigFault},
 };
+
+// How much room the parts of the usual token take, decoded, in bytes.
+const HEADER_BYTES: usize = 128;
+const SIGNATURE_BYTES: usize = 96;
+const PAYLOAD_BYTES: usize = 512;
 
 /// Judges Key0's access tokens: pure and synchronous, the time is an argument.
 ///
@@ -62,7 +67,11 @@ impl AccessTokens {
     ///
     /// [`InvalidToken`](RejectionKind::InvalidToken), or
     /// [`TokenExpired`](RejectionKind::TokenExpired) once the signature held.
-    pub fn validate(&self, token: Credential<'_>, now: Timestamp) -> Result<Claims, Rejection> {
+    pub fn validate(
+        &self,
+        token: Credential<'_>,
+        now: Timestamp,
+    ) -> Result<Arc<Claims>, Rejection> {
         self.verify(token, |raw| self.rules.judge(raw, now))
     }
 
@@ -72,7 +81,7 @@ impl AccessTokens {
         token: Credential<'_>,
         wanted: &SystemRules<'_>,
         now: Timestamp,
-    ) -> Result<Claims, Rejection> {
+    ) -> Result<Arc<Claims>, Rejection> {
         self.verify(token, |raw| self.rules.judge_system(raw, wanted, now))
     }
 
@@ -92,19 +101,21 @@ impl AccessTokens {
         judge: impl FnOnce(RawClaims<'_>) -> Result<T, Rejection>,
     ) -> Result<T, Rejection> {
         let token = Token::split(token.expose()).ok_or_else(malformed)?;
-        let mut room = Room::new();
+        let mut room = Room::<HEADER_BYTES>::new();
         let header =
             Header::known(token.header()).or_else(|| Header::parse(room.decode(token.header())?));
         let header = header.ok_or_else(malformed)?;
-        let mut signature = Room::new();
+        let mut signature = Room::<SIGNATURE_BYTES>::new();
         let signature = signature.decode(token.signature()).ok_or_else(malformed)?;
         if !self.keys.verify(&header, &token, signature) {
             return Err(Rejection::new(RejectionKind::InvalidToken)
                 .detail("The signature of the access token is not valid"));
         }
-        let mut payload = Room::new();
+        let mut payload = Room::<PAYLOAD_BYTES>::new();
         let payload = payload.decode(token.payload()).ok_or_else(malformed)?;
-        judge(RawClaims::parse(payload).ok_or_else(malformed)?)
+        let mut claims = RawClaims::default();
+        claims.read(payload).ok_or_else(malformed)?;
+        judge(claims)
     }
 }
 
