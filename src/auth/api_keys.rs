@@ -87,20 +87,39 @@ impl ApiKeys {
         }
     }
 
+    /// What is said of this key without waiting: something where the store's answer is remembered.
+    pub(super) fn recall(
+        &self,
+        digest: &KeyDigest,
+        now: impl FnOnce() -> Timestamp,
+    ) -> Option<Result<Arc<KeyRecord>, Rejection>> {
+        let found = self.store.recall(digest)?;
+        Some(self.judge(digest, found, now()))
+    }
+
     pub(super) async fn look_up(
         &self,
         digest: &KeyDigest,
         now: impl FnOnce() -> Timestamp,
     ) -> Result<Arc<KeyRecord>, Rejection> {
-        let record = self
+        let found = self
             .store
             .find_shared(digest)
             .await
             .map_err(|error| Rejection::new(RejectionKind::StoreUnavailable).cause(error))?;
+        self.judge(digest, found, now())
+    }
+
+    /// Judges what the store has found at a time that is read after it was found.
+    fn judge(
+        &self,
+        digest: &KeyDigest,
+        found: Option<Arc<KeyRecord>>,
+        now: Timestamp,
+    ) -> Result<Arc<KeyRecord>, Rejection> {
         // The store compares as it likes; the last word is a comparison in constant time.
         let record =
-            record.filter(|record| record.digest == *digest).ok_or(RejectionKind::InvalidApiKey)?;
-        let now = now();
+            found.filter(|record| record.digest == *digest).ok_or(RejectionKind::InvalidApiKey)?;
         match record.state_at(now) {
             KeyState::InForce => {
                 if let Some(usage) = &self.usage {

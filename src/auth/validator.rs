@@ -112,7 +112,8 @@ impl Validator {
     }
 
     /// Judges a credential as far as it goes without waiting: an access token always, an API key
-    /// that is mistyped or comes from the configuration.
+    /// that is mistyped, comes from the configuration, or is remembered by the keys' cache. Its
+    /// time is judged now.
     pub fn judge(&self, presented: Presented<'_>) -> Judgement {
         let credential = presented.credential();
         let keys = self.0.keys.as_deref();
@@ -120,7 +121,7 @@ impl Validator {
             return Judgement::Decided(Ok(Identity::from_bootstrap(holder.clone())));
         }
         match (presented, keys) {
-            (Presented::ApiKey(key), Some(keys)) => Self::judge_key(keys, key),
+            (Presented::ApiKey(key), Some(keys)) => self.judge_key(keys, key),
             (Presented::ApiKey(_), None) => refuse(RejectionKind::InvalidApiKey),
             (Presented::Bearer(token), _) if token::is_compact_jws(token.expose()) => {
                 self.judge_token(token)
@@ -128,7 +129,7 @@ impl Validator {
             (Presented::Bearer(key), Some(keys))
                 if keys.key_format().is_claimed_by(key.expose()) =>
             {
-                Self::judge_key(keys, key)
+                self.judge_key(keys, key)
             }
             (Presented::Bearer(opaque), _) => {
                 self.judge_foreign(opaque, RejectionKind::InvalidToken.into())
@@ -168,10 +169,14 @@ impl Validator {
         &self.0.responder
     }
 
-    fn judge_key(keys: &ApiKeys, key: Credential<'_>) -> Judgement {
-        match keys.digest(key) {
-            Ok(digest) => Judgement::Pending(Lookup(Question::Key(digest))),
-            Err(rejection) => Judgement::Decided(Err(rejection)),
+    fn judge_key(&self, keys: &ApiKeys, key: Credential<'_>) -> Judgement {
+        let digest = match keys.digest(key) {
+            Ok(digest) => digest,
+            Err(rejection) => return Judgement::Decided(Err(rejection)),
+        };
+        match keys.recall(&digest, || self.0.clock.now()) {
+            Some(judged) => Judgement::Decided(judged.map(Identity::from_record)),
+            None => Judgement::Pending(Lookup(Question::Key(digest))),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::{
     gate::Gate,
 };
 
-/// A boxed future only here: access tokens never get to it.
+/// A boxed future only here: access tokens and remembered keys never get to it.
 type LookupFuture = Pin<Box<dyn Future<Output = Result<Identity, Rejection>> + Send>>;
 
 pin_project! {

@@ -26,6 +26,38 @@ async fn a_hit_reads_nothing_and_copies_nothing() {
 }
 
 #[tokio::test]
+async fn what_is_remembered_is_recalled_without_waiting() {
+    let (store, clock, key) = (TestStore::new(), TestClock::new(), new_key());
+    let unknown = new_key().digest;
+    store.put(&key);
+    let cache = builder(&store, &clock).build().unwrap();
+    assert!(cache.recall(&key.digest).is_none() && cache.recall(&unknown).is_none());
+    let found = cache.find_shared(&key.digest).await.unwrap().unwrap();
+    assert!(cache.find_shared(&unknown).await.unwrap().is_none());
+    clock.advance(4_999);
+    assert!(Arc::ptr_eq(&found, &cache.recall(&key.digest).unwrap().unwrap()));
+    assert!(cache.recall(&unknown).unwrap().is_none());
+    clock.advance(1);
+    assert!(cache.recall(&key.digest).is_none() && cache.recall(&unknown).is_none());
+    assert_eq!(store.reads(), 2);
+}
+
+/// The cache's own clock has not gone on meanwhile, and would still give the key.
+#[tokio::test]
+async fn a_clock_that_was_set_back_and_goes_on_brings_nothing_back() {
+    let (store, clock, key) = (TestStore::mute(), TestClock::new(), new_key());
+    store.put(&key);
+    let cache = builder(&store, &clock).build().unwrap();
+    assert!(cache.find(&key.digest).await.unwrap().is_some());
+    clock.advance(-1_000);
+    store.remove(&key.digest);
+    assert!(cache.find(&key.digest).await.unwrap().is_none());
+    clock.advance(1_000);
+    assert!(cache.find(&key.digest).await.unwrap().is_none());
+    assert_eq!(store.reads(), 2);
+}
+
+#[tokio::test]
 async fn an_answer_lives_for_the_time_to_live() {
     let (store, clock, key) = (TestStore::new(), TestClock::new(), new_key());
     let unknown = new_key().digest;

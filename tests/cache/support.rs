@@ -101,6 +101,10 @@ impl TestStore {
         self.keys.lock().unwrap().insert(*record.digest.as_bytes(), record.clone());
     }
 
+    pub(crate) fn remove(&self, digest: &KeyDigest) {
+        self.keys.lock().unwrap().remove(digest.as_bytes());
+    }
+
     pub(crate) fn set_revoked(&self, id: &KeyId, at: Timestamp) -> Option<KeyDigest> {
         let mut keys = self.keys.lock().unwrap();
         let record =

@@ -1,5 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
+use moka::future::Cache;
 use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
@@ -22,15 +23,11 @@ pub(super) struct Loader {
     pub(super) inner: Arc<dyn KeyStore>,
     pub(super) state: Arc<State>,
     clock: Arc<dyn Clock>,
+    /// Makes one read of many, and keeps nothing: what was read is in the state by then.
+    under_way: Cache<CacheKey, Option<Arc<KeyRecord>>>,
     reads: Semaphore,
     time_to_live: Duration,
     read_deadline: Duration,
-}
-
-/// Why a read has no record to show.
-enum NotFound {
-    Unknown,
-    Failed(StoreError),
 }
 
 impl Loader {
@@ -39,14 +36,15 @@ impl Loader {
             state: Arc::new(State::new(limits.max_keys, limits.max_misses, limits.time_to_live)),
             inner: limits.inner,
             clock: limits.clock,
+            under_way: Cache::builder().max_capacity(0).build(),
             reads: Semaphore::new(limits.max_concurrent_reads),
             time_to_live: limits.time_to_live,
             read_deadline: limits.read_deadline,
         }
     }
 
-    pub(super) async fn remembered(&self, key: &CacheKey) -> Option<Option<Arc<KeyRecord>>> {
-        self.state.remembered(key, self.clock.now()).await
+    pub(super) fn remembered(&self, key: &CacheKey) -> Option<Option<Arc<KeyRecord>>> {
+        self.state.remembered(key, self.clock.now())
     }
 
     pub(super) async fn get(&self, id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
@@ -59,39 +57,31 @@ impl Loader {
         self: Arc<Self>,
         key: CacheKey,
     ) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        let found = self.state.found.try_get_with(key, self.read(key));
-        match timeout(self.read_deadline.saturating_add(GRACE), found).await {
-            Ok(Ok(found)) => Ok(Some(found.record)),
-            Ok(Err(not_found)) => match &*not_found {
-                NotFound::Unknown => Ok(None),
-                NotFound::Failed(error) => Err(error.clone()),
-            },
+        let read = self.under_way.try_get_with(key, self.read(key));
+        match timeout(self.read_deadline.saturating_add(GRACE), read).await {
+            Ok(answer) => answer.map_err(|error| StoreError::clone(&error)),
             Err(_elapsed) => Err(timed_out()),
         }
     }
 
-    async fn read(&self, key: CacheKey) -> Result<Found, NotFound> {
+    async fn read(&self, key: CacheKey) -> Result<Option<Arc<KeyRecord>>, StoreError> {
         // The read before this one may have ended since this caller looked.
-        if self.state.is_unknown(&key, self.clock.now()).await {
-            return Err(NotFound::Unknown);
+        if let Some(answer) = self.remembered(&key) {
+            return Ok(answer);
         }
         let read = async {
             let _permit = self.reads.acquire().await.map_err(StoreError::unavailable)?;
             let asked_at = self.clock.now();
             Ok((self.inner.find(&key.digest).await?, Life::new(asked_at, self.time_to_live)))
         };
-        match timeout(self.read_deadline, read).await {
-            Ok(Ok((Some(record), life))) => {
-                let life = life.until_at_most(record.expires_at);
-                Ok(Found { record: Arc::new(record), life })
-            }
-            Ok(Ok((None, life))) => {
-                self.state.unknown.insert(key, life).await;
-                Err(NotFound::Unknown)
-            }
-            Ok(Err(error)) => Err(NotFound::Failed(error)),
-            Err(_elapsed) => Err(NotFound::Failed(timed_out())),
-        }
+        let (record, life) = timeout(self.read_deadline, read).await.map_err(|_| timed_out())??;
+        let Some(record) = record.map(Arc::new) else {
+            self.state.unknown.insert(key, life);
+            return Ok(None);
+        };
+        let life = life.until_at_most(record.expires_at);
+        self.state.found.insert(key, Found { record: Arc::clone(&record), life });
+        Ok(Some(record))
     }
 }
 

@@ -71,6 +71,16 @@ impl Cached {
         Self { loader: Arc::new(loader) }
     }
 
+    /// The answer to [`find`](KeyStore::find) if it is remembered, without waiting. The inner one
+    /// is `None` where the key is remembered as unknown.
+    ///
+    /// This needs no runtime, and a hit allocates nothing.
+    pub fn recall(&self, digest: &KeyDigest) -> Option<Option<Arc<KeyRecord>>> {
+        // The fence's epoch is read before anything else: from here on it holds for this caller.
+        let key = self.loader.state.key(digest);
+        self.loader.remembered(&key)
+    }
+
     /// The same as [`find`](KeyStore::find), without a copy of the record.
     ///
     /// # Errors
@@ -80,9 +90,9 @@ impl Cached {
         &self,
         digest: &KeyDigest,
     ) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        // Before anything else: from here on the fence holds for this caller.
+        // Before anything else, as above.
         let key = self.loader.state.key(digest);
-        if let Some(answer) = self.loader.remembered(&key).await {
+        if let Some(answer) = self.loader.remembered(&key) {
             return Ok(answer);
         }
         // A task of its own, so that no caller who leaves takes the read away from the others.

@@ -1,6 +1,6 @@
 use std::{fmt, sync::Arc, time::Duration};
 
-use moka::future::Cache;
+use moka::sync::Cache;
 
 use super::fence::Fence;
 use crate::{
@@ -56,25 +56,20 @@ impl State {
     }
 
     /// The remembered answer.
-    pub(super) async fn remembered(
+    pub(super) fn remembered(
         &self,
         key: &CacheKey,
         now: Timestamp,
     ) -> Option<Option<Arc<KeyRecord>>> {
-        if let Some(found) = self.found.get(key).await {
+        if let Some(found) = self.found.get(key) {
             if found.life.includes(now) {
                 return Some(Some(found.record));
             }
-            // Else the load would come back with it. Where it has been replaced in between, this
-            // costs a read.
-            self.found.invalidate(key).await;
-            return None;
+            // Else a clock that was set back and goes on would come back to it. Where it has been
+            // replaced in between, this costs a read.
+            self.found.invalidate(key);
         }
-        self.is_unknown(key, now).await.then_some(None)
-    }
-
-    pub(super) async fn is_unknown(&self, key: &CacheKey, now: Timestamp) -> bool {
-        self.unknown.get(key).await.is_some_and(|life| life.includes(now))
+        self.unknown.get(key).is_some_and(|life| life.includes(now)).then_some(None)
     }
 
     pub(super) fn forget(&self, digest: &KeyDigest) {

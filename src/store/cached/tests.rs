@@ -91,7 +91,7 @@ async fn a_flood_of_unknown_keys_displaces_no_known_one() {
     for key in &store.keys {
         assert!(cache.find_shared(&key.digest).await.unwrap().is_some());
     }
-    cache.loader.state.found.run_pending_tasks().await;
+    cache.loader.state.found.run_pending_tasks();
 
     let flood = |from: usize| {
         let cache = cache.clone();
@@ -109,7 +109,7 @@ async fn a_flood_of_unknown_keys_displaces_no_known_one() {
     let (one, other) = (tokio::spawn(flood(0)), tokio::spawn(flood(FLOOD)));
     one.await.unwrap();
     other.await.unwrap();
-    cache.loader.state.unknown.run_pending_tasks().await;
+    cache.loader.state.unknown.run_pending_tasks();
     assert!(cache.loader.state.unknown.entry_count() <= MAX_MISSES);
     assert_eq!(cache.loader.state.found.iter().count(), KNOWN);
 
@@ -127,8 +127,8 @@ async fn debug_shows_no_digest_and_no_key() {
     let cache = Cached::new(store.clone(), Arc::new(SystemClock));
     cache.find(&store.keys[0].digest).await.unwrap();
     cache.find(&KeyDigest::of("unknown")).await.unwrap();
-    cache.loader.state.found.run_pending_tasks().await;
-    cache.loader.state.unknown.run_pending_tasks().await;
+    cache.loader.state.found.run_pending_tasks();
+    cache.loader.state.unknown.run_pending_tasks();
     let state = format!("{:?}", cache.loader.state);
     assert_eq!(state, "State { found: 1, unknown: 1, .. }");
     let bytes = format!("{:?}", store.keys[0].digest.as_bytes());

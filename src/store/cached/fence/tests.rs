@@ -77,6 +77,14 @@ impl<E: Epoch> Model<E> {
         (epoch, revoked)
     }
 
+    /// What is there already.
+    fn recall(&self) -> Option<bool> {
+        let epoch = self.fence.epoch(&DIGEST);
+        let slot = Arc::clone(self.answers.lock().unwrap().get(&epoch)?);
+        let answer = slot.lock().unwrap();
+        *answer
+    }
+
     fn revoke(&self, all: bool) {
         self.revoked.store(true, Ordering::Relaxed);
         if all { self.fence.advance_all() } else { self.fence.advance(&DIGEST) }
@@ -104,6 +112,7 @@ fn no_schedule_resurrects_a_revoked_key<E: Epoch + Send + Sync + 'static>(
             })
             .collect();
         model.revoke(all);
+        assert_ne!(model.recall(), Some(false), "a revoked key passed");
         assert!(model.find().1, "a revoked key passed");
         for caller in early {
             caller.join().unwrap();
