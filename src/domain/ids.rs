@@ -3,11 +3,11 @@ use std::{
     cmp::Ordering,
     fmt,
     hash::{Hash, Hasher},
-    ops::Range,
     str::FromStr,
     sync::Arc,
 };
 
+use arrayvec::ArrayString;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::credential::is_visible_ascii;
@@ -20,18 +20,14 @@ const MAX_ID_BYTES: usize = 256;
 #[error("an id is 1 to 256 visible ascii characters")]
 pub struct InvalidId;
 
-/// The longest text that an id keeps for the sake of its part, in bytes.
-const MAX_SHARED_BYTES: usize = 1024;
+/// The longest id that is kept in its place, in bytes: `0x` and 64 digits, as a hash on a chain.
+const MAX_SHORT_BYTES: usize = 66;
 
-/// A legal id: all of a text, or a part of one that it shares with others.
-///
-/// So the ids of the usual access token are one allocation. Whoever keeps one keeps the text, so
-/// that of a long one there are copies.
+/// A legal id. The usual ones need no memory of their own.
 #[derive(Clone)]
-struct Text {
-    whole: Arc<str>,
-    start: u16,
-    end: u16,
+enum Text {
+    Short(ArrayString<MAX_SHORT_BYTES>),
+    Long(Arc<str>),
 }
 
 impl Text {
@@ -42,21 +38,17 @@ impl Text {
 
     /// A text that is known to be an id.
     fn legal(text: &str) -> Self {
-        debug_assert!(text.len() <= MAX_ID_BYTES);
-        Self { whole: text.into(), start: 0, end: text.len() as u16 }
-    }
-
-    fn part_of(whole: &Arc<str>, part: Range<usize>) -> Result<Self, InvalidId> {
-        let text = whole.get(part.clone()).ok_or(InvalidId)?;
-        check(text)?;
-        if whole.len() > MAX_SHARED_BYTES {
-            return Ok(Self::legal(text));
+        match ArrayString::from(text) {
+            Ok(short) => Self::Short(short),
+            Err(_longer) => Self::Long(text.into()),
         }
-        Ok(Self { whole: Arc::clone(whole), start: part.start as u16, end: part.end as u16 })
     }
 
     fn as_str(&self) -> &str {
-        &self.whole[usize::from(self.start)..usize::from(self.end)]
+        match self {
+            Self::Short(text) => text,
+            Self::Long(text) => text,
+        }
     }
 }
 
@@ -108,12 +100,6 @@ macro_rules! id {
             /// ASCII characters.
             pub fn new(text: &str) -> Result<Self, InvalidId> {
                 Text::new(text).map(Self)
-            }
-
-            /// Reads an id that is a part of a text, and shares the text's memory.
-            #[allow(dead_code, reason = "only the ids of a token are parts")]
-            pub(crate) fn part_of(whole: &Arc<str>, part: Range<usize>) -> Result<Self, InvalidId> {
-                Text::part_of(whole, part).map(Self)
             }
 
             /// The id as text.
@@ -272,16 +258,14 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_a_text_is_as_good_as_its_copy() {
-        let short: Arc<str> = "é plan-1 ".into();
-        let long: Arc<str> = format!("é plan-1 {}", "x".repeat(MAX_SHARED_BYTES)).into();
-        for (whole, shared) in [(&short, true), (&long, false)] {
-            let id = PlanId::part_of(whole, 3..9).expect("legal");
-            assert_eq!(id, PlanId::new("plan-1").expect("legal"));
-            assert_eq!(Arc::strong_count(whole) == 2, shared, "{}", whole.len());
-            for bad in [0..2, 1..3, 2..9, 3..10, 3..3, 0..9_999, usize::MAX..usize::MAX] {
-                assert_eq!(PlanId::part_of(whole, bad.clone()), Err(InvalidId), "{bad:?}");
-            }
+    fn the_longest_in_place_and_longer_ones_are_alike() {
+        let length_of_hash = "0x".len() + 64;
+        for length in [1, length_of_hash - 1, length_of_hash, length_of_hash + 1, MAX_ID_BYTES] {
+            let text = "a".repeat(length);
+            let id = TxHash::new(&text).expect("legal");
+            assert_eq!(id.as_str(), text);
+            assert_eq!(id.clone(), id);
+            assert_eq!(matches!(id.0, Text::Short(_)), length <= length_of_hash, "{length}");
         }
     }
 

@@ -38,17 +38,15 @@ pub(super) struct Token<'a> {
 
 impl<'a> Token<'a> {
     pub(super) fn split(text: &'a str) -> Option<Self> {
-        let (signing_input, signature) = text.rsplit_once('.')?;
-        let (header, payload) = signing_input.split_once('.')?;
-        let three = memchr::memchr(b'.', payload.as_bytes()).is_none();
-        three.then_some(Self { signing_input, header, payload, signature })
+        let token = Self::split_sloppily(text)?;
+        memchr::memchr(b'.', token.signature.as_bytes()).is_none().then_some(token)
     }
 
     /// As readers split that take what follows a third dot for part of the signature, or pass it
     /// over.
     pub(super) fn split_sloppily(text: &'a str) -> Option<Self> {
-        let (header, rest) = text.split_once('.')?;
-        let (payload, signature) = rest.split_once('.')?;
+        let (header, rest) = split_at_dot(text)?;
+        let (payload, signature) = split_at_dot(rest)?;
         let signing_input = &text[..header.len() + 1 + payload.len()];
         Some(Self { signing_input, header, payload, signature })
     }
@@ -80,6 +78,12 @@ impl<'a> Token<'a> {
         let stopped = (stopped != skipped).then_some(stopped);
         [Some(skipped), stopped].into_iter().flatten().filter_map(|text| SLOPPY.decode(text).ok())
     }
+}
+
+fn split_at_dot(text: &str) -> Option<(&str, &str)> {
+    let dot = memchr::memchr(b'.', text.as_bytes())?;
+    let (before, after) = text.split_at_checked(dot)?;
+    Some((before, &after[1..]))
 }
 
 /// Decodes many bytes at once where the machine can.
@@ -205,8 +209,6 @@ pub(super) struct RawClaims<'a> {
     pub(super) aud: Option<Loose<'a>>,
     pub(super) cnf: Option<()>,
     pub(super) extra: Map<String, Value>,
-    /// The text in which they stand.
-    pub(super) text: &'a str,
 }
 
 /// A claim's value, sorted by what this crate can do with it.
@@ -226,7 +228,6 @@ impl<'a> RawClaims<'a> {
         if flat::read_claims(text, self).is_none() {
             *self = serde_json::from_str(text).ok()?;
         }
-        self.text = text;
         Some(())
     }
 

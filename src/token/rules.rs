@@ -1,6 +1,6 @@
 //! What a token whose signature held must say, judged against a given `now`.
 
-use std::{borrow::Cow, ops::Range, sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use super::payload::{Loose, RawClaims};
 use crate::{
@@ -89,18 +89,12 @@ impl Rules {
             return Err(invalid("The token is meant for another audience"));
         }
 
-        let ids = Ids { text: raw.text, whole: raw.text.into() };
         Ok(Arc::new(Claims {
-            request_id: ids.read(raw.sub, "sub", RequestId::part_of, RequestId::new)?,
-            challenge_id: ids.read(raw.jti, "jti", ChallengeId::part_of, ChallengeId::new)?,
-            resource_id: ids.read(
-                raw.resource_id,
-                "resourceId",
-                ResourceId::part_of,
-                ResourceId::new,
-            )?,
-            plan_id: ids.plan(raw.plan_id, raw.tier_id)?,
-            tx_hash: ids.read(raw.tx_hash, "txHash", TxHash::part_of, TxHash::new)?,
+            request_id: id(raw.sub, "sub", RequestId::new)?,
+            challenge_id: id(raw.jti, "jti", ChallengeId::new)?,
+            resource_id: id(raw.resource_id, "resourceId", ResourceId::new)?,
+            plan_id: plan(raw.plan_id, raw.tier_id)?,
+            tx_hash: id(raw.tx_hash, "txHash", TxHash::new)?,
             expires_at: exp,
             issued_at: iat,
             not_before: nbf,
@@ -122,52 +116,27 @@ fn has(configured: &[Box<str>], value: &str) -> bool {
     configured.iter().any(|one| **one == *value)
 }
 
-/// Makes ids of claims. Those of one token share the memory of its payload.
-struct Ids<'a> {
-    text: &'a str,
-    whole: Arc<str>,
+fn id<T>(
+    value: Option<Loose<'_>>,
+    name: &str,
+    new: impl Fn(&str) -> Result<T, InvalidId>,
+) -> Result<T, Rejection> {
+    match value {
+        None => Err(missing(name)),
+        Some(Loose::Text(text)) => new(&text).map_err(|_| wrong_type(name)),
+        Some(_) => Err(wrong_type(name)),
+    }
 }
 
-impl Ids<'_> {
-    fn read<T>(
-        &self,
-        value: Option<Loose<'_>>,
-        name: &str,
-        part: impl Fn(&Arc<str>, Range<usize>) -> Result<T, InvalidId>,
-        own: impl Fn(&str) -> Result<T, InvalidId>,
-    ) -> Result<T, Rejection> {
-        let id = match value {
-            None => return Err(missing(name)),
-            Some(Loose::Text(Cow::Borrowed(text))) => part(&self.whole, self.place(text)),
-            Some(Loose::Text(Cow::Owned(text))) => own(&text),
-            Some(_) => return Err(wrong_type(name)),
-        };
-        id.map_err(|_| wrong_type(name))
+fn plan(plan_id: Option<Loose<'_>>, tier_id: Option<Loose<'_>>) -> Result<PlanId, Rejection> {
+    if tier_id.is_none() {
+        return id(plan_id, "planId", PlanId::new);
     }
-
-    fn plan(
-        &self,
-        plan_id: Option<Loose<'_>>,
-        tier_id: Option<Loose<'_>>,
-    ) -> Result<PlanId, Rejection> {
-        let read = |value, name| self.read(value, name, PlanId::part_of, PlanId::new);
-        if tier_id.is_none() {
-            return read(plan_id, "planId");
-        }
-        let tier = read(tier_id, "tierId")?;
-        if plan_id.is_some() && read(plan_id, "planId")? != tier {
-            return Err(invalid("planId and tierId differ"));
-        }
-        Ok(tier)
+    let tier = id(tier_id, "tierId", PlanId::new)?;
+    if plan_id.is_some() && id(plan_id, "planId", PlanId::new)? != tier {
+        return Err(invalid("planId and tierId differ"));
     }
-
-    /// Where a part of the text stands in it.
-    fn place(&self, part: &str) -> Range<usize> {
-        let start = part.as_ptr().addr().wrapping_sub(self.text.as_ptr().addr());
-        let place = start..start.wrapping_add(part.len());
-        debug_assert_eq!(self.text.get(place.clone()), Some(part));
-        place
-    }
+    Ok(tier)
 }
 
 fn time(value: Option<Loose<'_>>, name: &str) -> Result<Option<Timestamp>, Rejection> {
