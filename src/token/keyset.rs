@@ -1,5 +1,5 @@
 use super::{
-    key::VerifyingKey,
+    key::{Algorithm, VerifyingKey},
     payload::{Header, Token},
 };
 
@@ -16,9 +16,16 @@ impl KeySet {
         self.0.iter()
     }
 
-    /// Whether a key that this header may be meant for has signed the token.
-    pub(super) fn verify(&self, header: &Header<'_>, token: &Token<'_>, signature: &[u8]) -> bool {
-        self.candidates(header).any(|key| key.verify(token.signing_input(), signature))
+    /// The algorithm of the key that has signed the token, of those that its header may mean.
+    pub(super) fn verify(
+        &self,
+        header: &Header<'_>,
+        token: &Token<'_>,
+        signature: &[u8],
+    ) -> Option<Algorithm> {
+        self.candidates(header)
+            .find(|key| key.verify(token.signing_input(), signature))
+            .map(VerifyingKey::algorithm)
     }
 
     /// Whether any key at all has signed these bytes, whatever a header says.

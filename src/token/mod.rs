@@ -6,12 +6,17 @@
 //! Refused, whatever the signature says: the header members `crit`, `zip`, `b64`, `jwk`, `jku`,
 //! `x5u` and `x5c`; a member that stands twice; base64url with padding or stray bits; more than
 //! 8 KiB; a `cnf` claim (RFC 7800), because a sender-constrained token is no bearer token.
+//!
+//! With [`remember_verified`](AccessTokensBuilder::remember_verified) an accepted token of an
+//! asymmetric key is known again by the SHA-256 of all its bytes, as they were received. Two tokens
+//! that differ in any of them have nothing in common there, whatever their claims.
 
 mod flat;
 mod issuer;
 mod key;
 mod keyset;
 mod payload;
+mod remembered;
 mod rules;
 mod signature;
 #[cfg(test)]

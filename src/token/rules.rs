@@ -65,6 +65,22 @@ impl Rules {
         Ok(claims)
     }
 
+    /// The rules that a token can keep at one time and break at another.
+    pub(super) fn judge_times(
+        &self,
+        exp: Timestamp,
+        nbf: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<(), Rejection> {
+        if now >= exp.plus(self.leeway) {
+            return Err(RejectionKind::TokenExpired.into());
+        }
+        if nbf.is_some_and(|nbf| now.plus(self.leeway) < nbf) {
+            return Err(invalid("The token is not valid yet"));
+        }
+        Ok(())
+    }
+
     fn judge_common(&self, raw: RawClaims<'_>, now: Timestamp) -> Result<Arc<Claims>, Rejection> {
         let iat = time(raw.iat, "iat")?;
         let nbf = time(raw.nbf, "nbf")?;
@@ -72,12 +88,7 @@ impl Rules {
         let issuer = text(raw.iss, "iss")?;
         let audience = texts(raw.aud)?;
 
-        if now >= exp.plus(self.leeway) {
-            return Err(RejectionKind::TokenExpired.into());
-        }
-        if nbf.is_some_and(|nbf| now.plus(self.leeway) < nbf) {
-            return Err(invalid("The token is not valid yet"));
-        }
+        self.judge_times(exp, nbf, now)?;
         if raw.cnf.is_some() {
             return Err(invalid("A sender-constrained token is not accepted as a bearer token"));
         }

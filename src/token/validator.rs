@@ -1,9 +1,10 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    key::VerifyingKey,
+    key::{Algorithm, VerifyingKey},
     keyset::KeySet,
     payload::{Header, RawClaims, Room, Token},
+    remembered::{MAX_TOKENS, Remembered, TokenDigest},
     rules::{Rules, SystemRules},
 };
 use crate::{
@@ -33,6 +34,7 @@ const PAYLOAD_BYTES: usize = 512;
 pub struct AccessTokens {
     keys: KeySet,
     rules: Rules,
+    remembered: Option<Remembered>,
 }
 
 impl AccessTokens {
@@ -58,7 +60,7 @@ impl AccessTokens {
 
     /// For several keys, an issuer, an audience or a leeway.
     pub fn builder() -> AccessTokensBuilder {
-        AccessTokensBuilder { keys: Vec::new(), rules: Rules::default() }
+        AccessTokensBuilder { keys: Vec::new(), rules: Rules::default(), max_remembered: None }
     }
 
     /// Judges an agent's token at the time `now`.
@@ -72,7 +74,20 @@ impl AccessTokens {
         token: Credential<'_>,
         now: Timestamp,
     ) -> Result<Arc<Claims>, Rejection> {
-        self.verify(token, |raw| self.rules.judge(raw, now))
+        let judge = |raw: RawClaims<'_>| self.rules.judge(raw, now);
+        let Some(memory) = &self.remembered else {
+            return Ok(self.verify(token, judge)?.0);
+        };
+        let digest = TokenDigest::of(token);
+        if let Some(claims) = memory.get(&digest) {
+            self.rules.judge_times(claims.expires_at(), claims.not_before(), now)?;
+            return Ok(claims);
+        }
+        let (claims, algorithm) = self.verify(token, judge)?;
+        if algorithm != Algorithm::Hs256 {
+            memory.insert(digest, &claims);
+        }
+        Ok(claims)
     }
 
     /// Judges one of Key0's own tokens at the time `now`.
@@ -82,7 +97,8 @@ impl AccessTokens {
         wanted: &SystemRules<'_>,
         now: Timestamp,
     ) -> Result<Arc<Claims>, Rejection> {
-        self.verify(token, |raw| self.rules.judge_system(raw, wanted, now))
+        // Never remembered, and never looked up: what opens one door is no word for the other.
+        Ok(self.verify(token, |raw| self.rules.judge_system(raw, wanted, now))?.0)
     }
 
     /// Whether one of our keys has signed these bytes, however the token around them is bent.
@@ -99,7 +115,7 @@ impl AccessTokens {
         &self,
         token: Credential<'_>,
         judge: impl FnOnce(RawClaims<'_>) -> Result<T, Rejection>,
-    ) -> Result<T, Rejection> {
+    ) -> Result<(T, Algorithm), Rejection> {
         let token = Token::split(token.expose()).ok_or_else(malformed)?;
         let mut room = Room::<HEADER_BYTES>::new();
         let header =
@@ -107,15 +123,15 @@ impl AccessTokens {
         let header = header.ok_or_else(malformed)?;
         let mut signature = Room::<SIGNATURE_BYTES>::new();
         let signature = signature.decode(token.signature()).ok_or_else(malformed)?;
-        if !self.keys.verify(&header, &token, signature) {
-            return Err(Rejection::new(RejectionKind::InvalidToken)
-                .detail("The signature of the access token is not valid"));
-        }
+        let algorithm = self.keys.verify(&header, &token, signature).ok_or_else(|| {
+            Rejection::new(RejectionKind::InvalidToken)
+                .detail("The signature of the access token is not valid")
+        })?;
         let mut payload = Room::<PAYLOAD_BYTES>::new();
         let payload = payload.decode(token.payload()).ok_or_else(malformed)?;
         let mut claims = RawClaims::default();
         claims.read(payload).ok_or_else(malformed)?;
-        judge(claims)
+        Ok((judge(claims)?, algorithm))
     }
 }
 
@@ -129,6 +145,7 @@ fn malformed() -> Rejection {
 pub struct AccessTokensBuilder {
     keys: Vec<VerifyingKey>,
     rules: Rules,
+    max_remembered: Option<usize>,
 }
 
 /// The longest leeway that can be asked for: beyond it a clock is broken, not skewed.
@@ -160,12 +177,25 @@ impl AccessTokensBuilder {
         self
     }
 
+    /// Remembers up to so many accepted tokens, and does not check the signature again where the
+    /// very same token comes again. None by default, at most 1,000,000.
+    ///
+    /// Only tokens of asymmetric keys: to check a shared secret costs little more than to look a
+    /// token up. `exp` and `nbf` are judged every time. The memory is of this one [`AccessTokens`],
+    /// whose keys and rules never change: where other keys are to hold, another one is built, and
+    /// it knows nothing of what this one has accepted. A usual token takes less than 1 KiB, none
+    /// more than 64 KiB.
+    pub fn remember_verified(mut self, max_tokens: usize) -> Self {
+        self.max_remembered = Some(max_tokens);
+        self
+    }
+
     /// Checks that there is a key and that the rules can be kept.
     ///
     /// # Errors
     ///
-    /// Fails without a key, with an empty issuer or audience, or with a leeway over
-    /// [`MAX_LEEWAY`].
+    /// Fails without a key, with an empty issuer or audience, with a leeway over [`MAX_LEEWAY`],
+    /// or with a memory of no token or of too many.
     pub fn build(self) -> Result<AccessTokens, ConfigError> {
         let mut faults = Vec::new();
         if self.keys.is_empty() {
@@ -177,7 +207,13 @@ impl AccessTokensBuilder {
         if self.rules.leeway > MAX_LEEWAY {
             faults.push(ConfigFault::invalid("leeway", "it is at most 300 seconds"));
         }
+        if self.max_remembered.is_some_and(|max| !(1..=MAX_TOKENS).contains(&max)) {
+            let reason = "it is 1 to 1000000 tokens; leave it out to remember none";
+            faults.push(ConfigFault::invalid("remember_verified", reason));
+        }
         ConfigError::check(faults)?;
-        Ok(AccessTokens { keys: KeySet::new(self.keys), rules: self.rules })
+        let slow = self.keys.iter().any(|key| key.algorithm() != Algorithm::Hs256);
+        let remembered = self.max_remembered.filter(|_| slow).map(Remembered::new);
+        Ok(AccessTokens { keys: KeySet::new(self.keys), rules: self.rules, remembered })
     }
 }
