@@ -87,20 +87,29 @@ fn judge_case(parties: &[Party], seed: u64) -> Verdict {
     }
     let token = generate(&mut random, party, now.div_euclid(1_000_000));
     let wanted = oracle(party, &token, now);
-    let judged = Credential::try_from(token.as_str())
-        .and_then(|token| party.tokens.validate(token, Timestamp::from_micros(now)));
-    let got = match judged.as_ref().map_err(|refusal| refusal.kind()) {
-        Ok(_) => Verdict::Good,
-        Err(RejectionKind::TokenExpired) => Verdict::Expired,
-        // The last two: an empty token, and one with a byte that no header may hold.
-        Err(
-            RejectionKind::InvalidToken
-            | RejectionKind::MissingCredential
-            | RejectionKind::MalformedCredential,
-        ) => Verdict::Invalid,
-        Err(other) => panic!("seed {seed}: {other:?} for {token}"),
+    let judge = |tokens: &AccessTokens, now| {
+        let judged = Credential::try_from(token.as_str())
+            .and_then(|token| tokens.validate(token, Timestamp::from_micros(now)));
+        match judged.map_err(|refusal| refusal.kind()) {
+            Ok(_) => Verdict::Good,
+            Err(RejectionKind::TokenExpired) => Verdict::Expired,
+            // The last two: an empty token, and one with a byte that no header may hold.
+            Err(
+                RejectionKind::InvalidToken
+                | RejectionKind::MissingCredential
+                | RejectionKind::MalformedCredential,
+            ) => Verdict::Invalid,
+            Err(other) => panic!("seed {seed}: {other:?} for {token}"),
+        }
     };
-    assert_eq!(got, wanted, "seed {seed}, now {now} µs, party {}: {judged:?}\n{token}", party.name);
+    let got = judge(&party.tokens, now);
+    assert_eq!(got, wanted, "seed {seed}, now {now} µs, party {}\n{token}", party.name);
+    // It may have been good at an earlier time, and be remembered since.
+    judge(&party.remembers, now - random.pick(&[0, 1, 60, 7200]) * 1_000_000);
+    for _ in 0..2 {
+        let got = judge(&party.remembers, now);
+        assert_eq!(got, wanted, "seed {seed}, now {now} µs, {} remembers\n{token}", party.name);
+    }
     got
 }
 
@@ -110,6 +119,8 @@ fn judge_case(parties: &[Party], seed: u64) -> Verdict {
 struct Party {
     name: &'static str,
     tokens: AccessTokens,
+    /// The same, with a memory.
+    remembers: AccessTokens,
     keys: Vec<OracleKey>,
     issuer: Option<&'static str>,
     audience: Option<&'static str>,
@@ -147,47 +158,41 @@ fn parties() -> Vec<Party> {
         (verifying, OracleKey { signer: *signer, kid, algorithm, key })
     };
     let [current, previous, _, rsa, p256, ed] = &*SIGNERS;
-    let party = |name, keys: Vec<(VerifyingKey, OracleKey)>, issuer, audience, leeway| {
-        let mut builder = AccessTokens::builder().leeway(std::time::Duration::from_secs(leeway));
-        let mut oracle_keys = Vec::new();
-        for (key, oracle) in keys {
-            builder = builder.key(key);
-            oracle_keys.push(oracle);
-        }
-        if let Some(issuer) = issuer {
-            builder = builder.issuer(issuer);
-        }
-        if let Some(audience) = audience {
-            builder = builder.audience(audience);
-        }
-        let tokens = builder.build().unwrap();
-        Party { name, tokens, keys: oracle_keys, issuer, audience, leeway }
+    type Key<'a> = (&'a Signer, Option<&'static str>);
+    let party = |name, keys: &[Key<'_>], issuer: Option<_>, audience: Option<_>, leeway| {
+        let builder = || {
+            let leeway = std::time::Duration::from_secs(leeway);
+            let mut builder = AccessTokens::builder().leeway(leeway);
+            for (signer, kid) in keys {
+                builder = builder.key(entry(signer, *kid).0);
+            }
+            builder = issuer.into_iter().fold(builder, |builder, one: &str| builder.issuer(one));
+            audience.into_iter().fold(builder, |builder, one: &str| builder.audience(one))
+        };
+        let tokens = builder().build().unwrap();
+        let remembers = builder().remember_verified(1_000).build().unwrap();
+        let keys = keys.iter().map(|(signer, kid)| entry(signer, *kid).1).collect();
+        Party { name, tokens, remembers, keys, issuer, audience, leeway }
     };
     vec![
-        party("one secret", vec![entry(current, None)], None, None, 0),
+        party("one secret", &[(current, None)], None, None, 0),
         party(
             "rotated secrets, strict",
-            vec![entry(current, Some("a")), entry(previous, None)],
+            &[(current, Some("a")), (previous, None)],
             Some("key0"),
             Some("photos"),
             0,
         ),
         party(
             "every algorithm, leeway",
-            vec![
-                entry(current, None),
-                entry(previous, Some("b")),
-                entry(rsa, None),
-                entry(p256, Some("a")),
-                entry(ed, None),
-            ],
+            &[(current, None), (previous, Some("b")), (rsa, None), (p256, Some("a")), (ed, None)],
             None,
             None,
             30,
         ),
         party(
             "public keys only",
-            vec![entry(rsa, Some("a")), entry(p256, None), entry(ed, Some("a"))],
+            &[(rsa, Some("a")), (p256, None), (ed, Some("a"))],
             None,
             Some("photos"),
             0,
