@@ -181,8 +181,15 @@ mod tests {
         memory.insert(digest("d"), &claims("d"));
         let known = |token: &&str| memory.get(&digest(token)).is_some();
         assert_eq!(["a", "b", "c", "d"].map(|token| known(&token)), [true, false, true, true]);
-        memory.insert(digest("d"), &claims("d"));
-        assert_eq!(memory.len(), 3);
+    }
+
+    #[test]
+    fn a_token_that_two_threads_judged_is_kept_once() {
+        let memory = Remembered::new(3);
+        for _ in 0..2 {
+            memory.insert(digest("a"), &claims("a"));
+        }
+        assert_eq!(memory.len(), 1);
     }
 
     #[test]
