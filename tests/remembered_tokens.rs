@@ -142,7 +142,6 @@ fn a_remembered_token_is_judged_by_the_time_as_one_never_seen() {
             AccessTokens::builder().key(key("ed25519")).leeway(leeway)
         };
         let remembers = builder().remember_verified(10).build().unwrap();
-        assert!(judge(&remembers, &token, now()).is_ok());
         let micros = 1_000_000;
         let (early, late) = (NOW - 60 - leeway as i64, EXP + leeway as i64);
         for (at, wanted) in [
@@ -158,10 +157,13 @@ fn a_remembered_token_is_judged_by_the_time_as_one_never_seen() {
             (NOW * micros, None),
         ] {
             let at = Timestamp::from_micros(at);
+            assert!(judge(&remembers, &token, now()).is_ok());
             assert_eq!(remembered(&remembers), Some(1));
             let verdict = judge(&remembers, &token, at);
             assert_eq!(verdict, judge(&builder().build().unwrap(), &token, at), "{at}");
             assert_eq!(kind(verdict), wanted, "{at}");
+            // What is refused makes room: else it would keep its place by being sent again.
+            assert_eq!(remembered(&remembers), Some(usize::from(wanted.is_none())), "{at}");
         }
     }
 }

@@ -8,8 +8,9 @@
 //! 8 KiB; a `cnf` claim (RFC 7800), because a sender-constrained token is no bearer token.
 //!
 //! With [`remember_verified`](AccessTokensBuilder::remember_verified) an accepted token of an
-//! asymmetric key is known again by the SHA-256 of all its bytes, as they were received. Two tokens
-//! that differ in any of them have nothing in common there, whatever their claims.
+//! asymmetric key is known again by the SHA-256 of all its bytes, as they were received, of which
+//! all 32 bytes are compared. Nothing that was read out of the token has a part in this, so no two
+//! tokens are taken for each other by what they say or by how they are bent.
 
 mod flat;
 mod issuer;

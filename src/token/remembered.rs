@@ -60,9 +60,21 @@ impl Remembered {
         }
         let mut set = self.set(&digest);
         // Another thread may have judged the same token meanwhile.
-        set.retain(|(other, _)| *other != digest);
-        set.truncate(self.ways - 1);
+        let twin = set.iter().position(|(other, _)| *other == digest);
+        let displaced = match twin {
+            Some(at) => Some(set.remove(at)),
+            None if set.len() == self.ways => set.pop(),
+            None => None,
+        };
         set.insert(0, (digest, Arc::clone(claims)));
+        drop(set);
+        // Claims can be large: others need not wait until they are freed.
+        drop(displaced);
+    }
+
+    /// Makes room of a token whose time is over, which would keep its place by being asked for.
+    pub(super) fn forget(&self, digest: &TokenDigest) {
+        self.set(digest).retain(|(other, _)| other != digest);
     }
 
     fn set(&self, digest: &TokenDigest) -> MutexGuard<'_, Set> {
@@ -190,6 +202,18 @@ mod tests {
             memory.insert(digest("a"), &claims("a"));
         }
         assert_eq!(memory.len(), 1);
+    }
+
+    #[test]
+    fn what_is_forgotten_makes_room() {
+        let memory = Remembered::new(2);
+        for token in ["a", "b"] {
+            memory.insert(digest(token), &claims(token));
+        }
+        memory.forget(&digest("b"));
+        memory.insert(digest("c"), &claims("c"));
+        let known = |token: &&str| memory.get(&digest(token)).is_some();
+        assert_eq!(["a", "b", "c"].map(|token| known(&token)), [true, false, true]);
     }
 
     #[test]

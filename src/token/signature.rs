@@ -1,6 +1,6 @@
 //! The only file that names the JWT crypto.
 //!
-//! Keys are read once and not per token. The asymmetric algorithms go through `jsonwebtoken`'s
+//! Keys are read once where the library lets them be. The asymmetric algorithms go through `jsonwebtoken`'s
 //! providers by name, never through its process-wide default, which panics when another crate of
 //! the same build turns on the second provider. Only to verify, aws-lc is asked itself: the provider
 //! would read the public key anew for every token, a sixth of the time that RS256 takes.

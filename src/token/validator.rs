@@ -15,10 +15,11 @@ use crate::{
 
 // How much room the parts of the usual token take, decoded, in bytes.
 const HEADER_BYTES: usize = 128;
-const SIGNATURE_BYTES: usize = 96;
+const SIGNATURE_BYTES: usize = 264;
 const PAYLOAD_BYTES: usize = 512;
 
-/// Judges Key0's access tokens: pure and synchronous, the time is an argument.
+/// Judges Key0's access tokens, synchronously; the time is an argument. Pure, unless it is to
+/// [remember](AccessTokensBuilder::remember_verified) tokens.
 ///
 /// ```
 /// use key0_auth::{AccessTokens, RejectionKind, domain::{Credential, Timestamp}};
@@ -80,8 +81,14 @@ impl AccessTokens {
         };
         let digest = TokenDigest::of(token);
         if let Some(claims) = memory.get(&digest) {
-            self.rules.judge_times(claims.expires_at(), claims.not_before(), now)?;
-            return Ok(claims);
+            let judged = self.rules.judge_times(claims.expires_at(), claims.not_before(), now);
+            return match judged {
+                Ok(()) => Ok(claims),
+                Err(refusal) => {
+                    memory.forget(&digest);
+                    Err(refusal)
+                }
+            };
         }
         let (claims, algorithm) = self.verify(token, judge)?;
         if algorithm != Algorithm::Hs256 {
@@ -183,8 +190,11 @@ impl AccessTokensBuilder {
     /// Only tokens of asymmetric keys: to check a shared secret costs little more than to look a
     /// token up. `exp` and `nbf` are judged every time. The memory is of this one [`AccessTokens`],
     /// whose keys and rules never change: where other keys are to hold, another one is built, and
-    /// it knows nothing of what this one has accepted. A usual token takes less than 1 KiB, none
-    /// more than 64 KiB.
+    /// it knows nothing of what this one has accepted.
+    ///
+    /// Ask for twice the tokens that are in use: the memory is made of small sets, some of which
+    /// are full before others. A token with no claims but Key0's own takes less than 1 KiB, none
+    /// more than 64 KiB; one with more than 64 values in other claims is not remembered.
     pub fn remember_verified(mut self, max_tokens: usize) -> Self {
         self.max_remembered = Some(max_tokens);
         self
