@@ -19,9 +19,13 @@ use key0_auth::{
 pub use self::{
     peer::{Jsonwebtoken, assert_equal_checks},
     tokens::{
-        BareHmac, HEADER, SECRET, TOKENS, claims, encode, parts, sign, signing_input, tokens,
+        BareHmac, HEADER, PLAN, SECRET, TOKENS, claims, encode, parts, resource, sign,
+        signing_input, tokens,
     },
 };
+
+/// What all keys here were bought for.
+pub const PHOTO: &str = "photo-1";
 
 /// Ours, with so many keys besides the one that has signed, which is tried last.
 pub fn access_tokens(others: usize) -> AccessTokens {
@@ -73,12 +77,12 @@ pub async fn validator(keys: usize) -> (Validator, Vec<String>) {
     (validator, texts)
 }
 
-/// A key that opens `photo-1`, and its record.
+/// A key that opens [`PHOTO`], and its record.
 pub fn new_key() -> (PlainKey, KeyRecord) {
     let key = KeyFormat::default().generate().expect("random bytes");
     let grant = Grant::Payment {
-        resource_id: "photo-1".parse().expect("legal"),
-        plan_id: "basic".parse().expect("legal"),
+        resource_id: PHOTO.parse().expect("legal"),
+        plan_id: PLAN.parse().expect("legal"),
         permissions: None,
     };
     let record = KeyRecord::new(KeyId::generate(), &key, grant, now());

@@ -20,13 +20,22 @@ pub fn tokens() -> Vec<String> {
     (0..TOKENS).map(|n| sign(HEADER, &claims(n))).collect()
 }
 
+/// The plan of all credentials here.
+pub const PLAN: &str = "basic";
+
+/// What the token of this number was bought for.
+pub fn resource(n: usize) -> String {
+    format!("photo-collection-{n:04}")
+}
+
 /// The claims of a token that lives for a day.
 pub fn claims(n: usize) -> String {
     let now = SystemClock.now();
     let life = Duration::from_secs(86_400);
     // Written out, since the order of the members is Key0's own.
     format!(
-        r#"{{"sub":"550e8400-e29b-41d4-a716-{n:012}","jti":"660e8400-e29b-41d4-a716-{n:012}","resourceId":"photo-collection-{n:04}","planId":"basic","txHash":"0x{n:064x}","iat":{},"exp":{}}}"#,
+        r#"{{"sub":"550e8400-e29b-41d4-a716-{n:012}","jti":"660e8400-e29b-41d4-a716-{n:012}","resourceId":"{}","planId":"{PLAN}","txHash":"0x{n:064x}","iat":{},"exp":{}}}"#,
+        resource(n),
         now.as_seconds(),
         now.plus(life).as_seconds()
     )

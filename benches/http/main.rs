@@ -1,0 +1,136 @@
+//! What a guard costs a server: requests per second of an app without one, of the same app behind
+//! ours, and behind a middleware written by hand; and of the sample backend.
+//!
+//! ```sh
+//! cargo bench --features actix,backend --bench http -- --only axum --rounds 3
+//! ```
+//!
+//! The servers take turns, so that whatever else the machine does meets all of them alike. Every
+//! ratio is one of two turns of the same round; what is shown is the median over the rounds.
+#![allow(missing_docs, clippy::expect_used, unreachable_pub)]
+
+mod backend;
+mod by_actix;
+mod by_axum;
+mod check;
+mod figures;
+mod load;
+mod photo;
+mod requests;
+mod server;
+mod store;
+#[path = "../support/mod.rs"]
+mod support;
+mod turns;
+
+use std::{io, rc::Rc, time::Duration};
+
+use clap::Parser;
+use load::Requests;
+use server::{Guard, Kind, Server};
+use tokio::runtime::Runtime;
+use turns::{Group, Way};
+
+/// How long a server gets to warm up in every turn.
+const WARM_UP: Duration = Duration::from_millis(100);
+/// Longer than the cache remembers a key, so that keys are read again at the pace at which they
+/// always will be.
+const WARM_UP_OF_HOT_KEYS: Duration = Duration::from_secs(6);
+
+#[derive(Parser)]
+struct Options {
+    /// How many turns everyone has.
+    #[arg(long, default_value_t = 9)]
+    rounds: usize,
+    /// How long a turn is.
+    #[arg(long, default_value_t = 1.0)]
+    seconds: f64,
+    /// Leaves out all others.
+    #[arg(long)]
+    only: Option<Kind>,
+    #[arg(long, hide = true)]
+    serve: Option<Kind>,
+    #[arg(long, hide = true)]
+    guard: Option<Guard>,
+    /// Said by `cargo bench` to every benchmark.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> io::Result<()> {
+    let options = Options::parse();
+    if let (Some(kind), Some(guard)) = (options.serve, options.guard) {
+        return server::serve(kind, guard);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut groups = Vec::new();
+    for (kind, name) in [(Kind::Axum, "axum"), (Kind::Actix, "actix"), (Kind::Backend, "backend")] {
+        if options.only.is_none_or(|only| only == kind) {
+            eprintln!("starting {name}");
+            groups.extend(match kind {
+                Kind::Axum | Kind::Actix => of_framework(&runtime, kind, name)?,
+                Kind::Backend => of_backend(&runtime)?,
+            });
+        }
+    }
+    let length = Duration::from_secs_f64(options.seconds);
+    for round in 1..=options.rounds {
+        eprintln!("round {round} of {}", options.rounds);
+        for group in groups.iter_mut().filter(|group| (round - 1).is_multiple_of(group.every)) {
+            group.take_turns(&runtime, length)?;
+        }
+    }
+    figures::report(&groups)
+}
+
+fn of_framework(runtime: &Runtime, kind: Kind, name: &'static str) -> io::Result<Vec<Group>> {
+    let start = |guard| Server::start(kind, guard).map(Rc::new);
+    let open = start(Guard::Open)?;
+    let ours = start(Guard::Ours)?;
+    let by_hand = start(Guard::ByHand)?;
+    let hot = start(Guard::HotKeys)?;
+    let tokens = requests::with_tokens();
+    let keys = requests::with_keys(&ours.keys);
+    let mixed = requests::mixed(&tokens, &keys);
+    let hot_keys = requests::with_keys(&hot.keys);
+
+    check::is_open(runtime, &open)?;
+    check::guards(runtime, &ours)?;
+    check::guards_by_tokens(runtime, &by_hand)?;
+    let way = |name, server: &Rc<Server>, requests: &Requests| Way::new(name, server, requests);
+    Ok(vec![
+        Group::new(name, "tokens")
+            .way(way("open", &open, &tokens))
+            .way(way("ours", &ours, &tokens))
+            .way(way("by hand", &by_hand, &tokens)),
+        Group::new(name, "cached keys")
+            .way(way("open", &open, &keys))
+            .way(way("ours", &ours, &keys)),
+        Group::new(name, "both mixed")
+            .way(way("open", &open, &mixed))
+            .way(way("ours", &ours, &mixed)),
+        Group::new(name, "100,000 keys")
+            .every(3)
+            .way(way("open", &open, &hot_keys))
+            .way(way("ours", &hot, &hot_keys).warm_up(WARM_UP_OF_HOT_KEYS).count_reads()),
+    ])
+}
+
+/// Beside the bare axum app, which does the same work.
+fn of_backend(runtime: &Runtime) -> io::Result<Vec<Group>> {
+    let open = Rc::new(Server::start(Kind::Axum, Guard::Open)?);
+    let backend = Rc::new(backend::start(runtime)?);
+    let tokens = requests::with_tokens();
+    let keys = requests::with_keys(&backend.keys);
+
+    check::is_open(runtime, &open)?;
+    check::guards(runtime, &backend)?;
+    let group = |name, requests| {
+        Group::new("backend", name).way(Way::new("open", &open, requests)).way(Way::new(
+            "key0-backend",
+            &backend,
+            requests,
+        ))
+    };
+    Ok(vec![group("tokens", &tokens), group("cached keys", &keys)])
+}
