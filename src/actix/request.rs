@@ -1,10 +1,16 @@
 use actix_web::{
     HttpMessage, HttpRequest,
     dev::ServiceRequest,
-    http::{Method, header::AUTHORIZATION},
+    http::{
+        Method,
+        header::{AUTHORIZATION, HeaderName},
+    },
 };
 
-use crate::gate::{Arriving, Treatment};
+use crate::gate::{Arriving, Treatment, X_API_KEY};
+
+/// Made once: a text would be parsed again for every request.
+static API_KEY: HeaderName = HeaderName::from_static(X_API_KEY);
 
 impl Arriving for ServiceRequest {
     type Head = HttpRequest;
@@ -19,6 +25,10 @@ impl Arriving for ServiceRequest {
 
     fn authorization(&self) -> impl Iterator<Item = &[u8]> {
         self.headers().get_all(AUTHORIZATION).map(|value| value.as_bytes())
+    }
+
+    fn api_key(&self) -> impl Iterator<Item = &[u8]> {
+        self.headers().get_all(&API_KEY).map(|value| value.as_bytes())
     }
 
     fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {

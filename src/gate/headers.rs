@@ -1,5 +1,5 @@
 /// Where an API key may stand.
-pub(super) const X_API_KEY: &str = "x-api-key";
+pub(crate) const X_API_KEY: &str = "x-api-key";
 /// What Key0's gateway puts before the names of its headers, which are in lower case here.
 const GATEWAY_PREFIX: &str = "x-key0-";
 

@@ -83,7 +83,7 @@ impl<H> Gate<H> {
     /// Judges a request, and makes it fit for the handler whatever comes of it.
     pub(crate) fn judge(&self, request: &mut impl Arriving<Head = H>) -> Verdict {
         let judgement = (!self.allow_preflight || !is_preflight(request)).then(|| {
-            match self.validator.read(request.authorization(), request.values(X_API_KEY)) {
+            match self.validator.read(request.authorization(), request.api_key()) {
                 Ok(presented) => self.validator.judge(presented),
                 Err(rejection) => Judgement::Decided(Err(rejection)),
             }

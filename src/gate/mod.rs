@@ -11,7 +11,7 @@ mod request;
 
 #[cfg(feature = "idempotency")]
 pub(crate) use form::InForm;
-pub(crate) use headers::Treatment;
+pub(crate) use headers::{Treatment, X_API_KEY};
 pub(crate) use internal::admit_internal;
 pub(crate) use judge::{Gate, Verdict};
 pub(crate) use refusal::{OF_THE_BODY, Provisional};

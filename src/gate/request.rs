@@ -12,6 +12,9 @@ pub(crate) trait Arriving {
     /// The values of its `Authorization` headers, in order.
     fn authorization(&self) -> impl Iterator<Item = &[u8]>;
 
+    /// The values of its `X-Api-Key` headers, in order.
+    fn api_key(&self) -> impl Iterator<Item = &[u8]>;
+
     /// The values of a header, in order. The name is in lower case.
     fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]>;
 

@@ -1,6 +1,9 @@
-use http::{Method, header::AUTHORIZATION, request::Parts};
+use http::{HeaderName, Method, header::AUTHORIZATION, request::Parts};
 
-use crate::gate::{Arriving, Treatment};
+use crate::gate::{Arriving, Treatment, X_API_KEY};
+
+/// Made once: a text would be parsed again for every request.
+static API_KEY: HeaderName = HeaderName::from_static(X_API_KEY);
 
 impl Arriving for Parts {
     type Head = Self;
@@ -15,6 +18,10 @@ impl Arriving for Parts {
 
     fn authorization(&self) -> impl Iterator<Item = &[u8]> {
         self.headers.get_all(AUTHORIZATION).into_iter().map(|value| value.as_bytes())
+    }
+
+    fn api_key(&self) -> impl Iterator<Item = &[u8]> {
+        self.headers.get_all(&API_KEY).into_iter().map(|value| value.as_bytes())
     }
 
     fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {

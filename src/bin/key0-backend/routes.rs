@@ -5,35 +5,29 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::{MatchedPath, Path, Request, State, rejection::PathRejection},
-    middleware::{self, Next},
+    extract::{Path, State, rejection::PathRejection},
     response::{IntoResponse, Response},
     routing::get,
 };
-use http::{HeaderName, HeaderValue};
 use key0_auth::{
     ApiKeys, AuthLayer, Cached, Identity, InternalAuth, InternalAuthLayer, KeyStore, Policy,
     Rejection, RejectionKind, Validator,
     api::{HandlerError, IssueToken, KeysApi, PaymentHandler, PaymentReceived},
     axum as key0_axum,
-    domain::{Clock, MIN_SECRET_BYTES, PlanId, ResourceId, SystemClock},
+    domain::{Clock, PlanId, ResourceId, SystemClock},
     store::{KeyUsage, Payment},
 };
 use serde::Serialize;
-use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
     config::{Config, IssueTokenAuth},
     database::Opened,
     house::House,
-    logging::Chain,
+    outside::Outside,
     partner::Partner,
     server::StartError,
 };
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// How long a request may take as a whole.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long `/ready` waits for the store.
 const READY_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -105,18 +99,18 @@ impl App {
     }
 
     /// All routes, for one listener.
-    pub(crate) fn everything(&self) -> Router {
+    pub(crate) fn everything(&self) -> Outside {
         let closed = self.internal_routes().merge(self.keys_routes());
         self.finish(self.open_routes().merge(closed))
     }
 
     /// What agents and partners may reach.
-    pub(crate) fn public(&self) -> Router {
+    pub(crate) fn public(&self) -> Outside {
         self.finish(self.open_routes())
     }
 
     /// What Key0 and the operator may reach, where they have a listener of their own.
-    pub(crate) fn internal(&self) -> Router {
+    pub(crate) fn internal(&self) -> Outside {
         self.finish(self.health().merge(self.internal_routes()).merge(self.keys_routes()))
     }
 
@@ -182,13 +176,9 @@ impl App {
         }
     }
 
-    /// What every route has: an answer to unknown paths and wrong methods, a limit on time, an
-    /// answer to panics, a request id and a line in the log.
-    fn finish(&self, routes: Router) -> Router {
-        key0_axum::with_problem_fallbacks(routes, self.validator.responder())
-            .layer(middleware::from_fn(limit_time))
-            .layer(CatchPanicLayer::custom(answer_panic))
-            .layer(middleware::from_fn(observe))
+    /// What every route has: an answer to unknown paths and wrong methods, and what is outside.
+    fn finish(&self, routes: Router) -> Outside {
+        Outside::new(key0_axum::with_problem_fallbacks(routes, self.validator.responder()))
     }
 }
 
@@ -266,70 +256,6 @@ async fn data(path: ResourcePath, identity: Identity) -> Result<Response, Reject
         resource_id: identity.resource_id(),
     };
     Ok(Json(data).into_response())
-}
-
-async fn limit_time(request: Request, next: Next) -> Response {
-    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => Rejection::from(RejectionKind::Timeout).into_response(),
-    }
-}
-
-/// The panic's own words are in the log, by the panic hook; the caller gets none of them.
-fn answer_panic(_: Box<dyn std::any::Any + Send>) -> Response {
-    Rejection::from(RejectionKind::Internal).into_response()
-}
-
-async fn observe(request: Request, next: Next) -> Response {
-    let started = std::time::Instant::now();
-    let id = request_id(request.headers().get(REQUEST_ID));
-    let method = request.method().clone();
-    let matched = request.extensions().get::<MatchedPath>().is_some();
-    let path = told(request.uri().path(), matched);
-    let mut response = next.run(request).await;
-    let status = response.status().as_u16();
-    let request_id = id.to_str().unwrap_or_default();
-    let micros = started.elapsed().as_micros();
-    match response.extensions().get::<Rejection>() {
-        Some(rejection) if status >= 500 => {
-            let cause = Chain(rejection).to_string();
-            tracing::error!(%method, path, status, micros, request_id, cause, "request failed");
-        }
-        Some(rejection) => {
-            let cause = Chain(rejection).to_string();
-            tracing::info!(%method, path, status, micros, request_id, cause, "request refused");
-        }
-        None => tracing::info!(%method, path, status, micros, request_id, "request"),
-    }
-    response.headers_mut().insert(REQUEST_ID, id);
-    response
-}
-
-/// The path for the log. Whoever takes a credential for an id must not find it there: every
-/// credential is longer than what is shown of a part, and of a path that leads nowhere, which may
-/// be one with slashes in it, the first part alone is shown.
-fn told(path: &str, leads_somewhere: bool) -> String {
-    let told = |part: &str| part.len() < MIN_SECRET_BYTES || uuid::Uuid::try_parse(part).is_ok();
-    let mut parts = path.split('/').map(|part| if told(part) { part } else { "…" });
-    if leads_somewhere {
-        return parts.collect::<Vec<_>>().join("/");
-    }
-    let first = [parts.next(), parts.next()].into_iter().flatten().collect::<Vec<_>>().join("/");
-    if parts.next().is_some() { first + "/…" } else { first }
-}
-
-/// The caller's own id where it is harmless, else a new one.
-fn request_id(sent: Option<&HeaderValue>) -> HeaderValue {
-    let sane = |value: &&HeaderValue| {
-        (1..=128).contains(&value.len()) && value.as_bytes().iter().all(u8::is_ascii_graphic)
-    };
-    match sent.filter(sane) {
-        Some(value) => value.clone(),
-        None => {
-            let id = uuid::Uuid::now_v7().hyphenated().to_string();
-            HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("-"))
-        }
-    }
 }
 
 /// The sample's way to deal with a payment: a line in the log.

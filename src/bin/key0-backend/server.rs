@@ -1,9 +1,8 @@
 //! Listening, limits on connections, draining.
 
-use std::{convert::Infallible, io, io::Write, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, io::Write, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, body::Body};
-use hyper::{Request, body::Incoming, server::conn::http1};
+use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
@@ -16,8 +15,8 @@ use tokio::{
 };
 
 use crate::{
-    config::Config, database::DatabaseError, logging, partner::OpenError, routes::App,
-    socket::Socket,
+    config::Config, database::DatabaseError, logging, outside::Outside, partner::OpenError,
+    routes::App, socket::Socket,
 };
 
 /// How long a client may take to send the head of a request, and how long a connection may idle.
@@ -131,7 +130,7 @@ impl Bound {
 }
 
 /// Takes connections until the signal to stop, then waits for the open ones.
-async fn accept(listener: TcpListener, routes: Router, mut stop: watch::Receiver<bool>) {
+async fn accept(listener: TcpListener, routes: Outside, mut stop: watch::Receiver<bool>) {
     let graceful = GracefulShutdown::new();
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
@@ -162,34 +161,13 @@ async fn accept(listener: TcpListener, routes: Router, mut stop: watch::Receiver
 
 fn connection(
     socket: Socket,
-    routes: Router,
-) -> http1::Connection<TokioIo<Socket>, TowerToHyperService<Hyper>> {
+    routes: Outside,
+) -> http1::Connection<TokioIo<Socket>, TowerToHyperService<Outside>> {
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(socket), TowerToHyperService::new(Hyper(routes)))
-}
-
-/// The routes as hyper calls them.
-#[derive(Clone)]
-struct Hyper(Router);
-
-impl tower::Service<Request<Incoming>> for Hyper {
-    type Response = axum::response::Response;
-    type Error = Infallible;
-    type Future = axum::routing::future::RouteFuture<Infallible>;
-
-    fn poll_ready(
-        &mut self,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Result<(), Infallible>> {
-        tower::Service::<Request<Body>>::poll_ready(&mut self.0, cx)
-    }
-
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        tower::Service::call(&mut self.0, request.map(Body::new))
-    }
+        .serve_connection(TokioIo::new(socket), TowerToHyperService::new(routes))
 }
 
 /// Becomes true at SIGTERM or Ctrl-C.

@@ -11,7 +11,7 @@ use key0_auth::{
 use tower::ServiceExt;
 
 use super::*;
-use crate::{config::Log, database::Database};
+use crate::{config::Log, database::Database, outside::REQUEST_ID};
 
 async fn app() -> App {
     let secret =
@@ -38,8 +38,9 @@ async fn app() -> App {
     App::open(&config).await.unwrap()
 }
 
-async fn get(router: &Router, path: &str) -> (StatusCode, String, String) {
-    let request = Request::get(path).header("x-request-id", "mine").body(Body::empty()).unwrap();
+async fn get(router: &Outside, path: &str) -> (StatusCode, String, String) {
+    let request =
+        http::Request::get(path).header("x-request-id", "mine").body(Body::empty()).unwrap();
     let (parts, body) = router.clone().oneshot(request).await.unwrap().into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     let id = parts.headers[REQUEST_ID].to_str().unwrap().to_owned();
