@@ -1,10 +1,7 @@
 use actix_web::{
     HttpMessage, HttpRequest,
     dev::ServiceRequest,
-    http::{
-        Method,
-        header::{AUTHORIZATION, HeaderName},
-    },
+    http::header::{AUTHORIZATION, HeaderName},
 };
 
 use crate::gate::{Arriving, Treatment, X_API_KEY};
@@ -19,8 +16,8 @@ impl Arriving for ServiceRequest {
         self.request()
     }
 
-    fn is_options(&self) -> bool {
-        self.method() == Method::OPTIONS
+    fn method(&self) -> &str {
+        self.request().method().as_str()
     }
 
     fn authorization(&self) -> impl Iterator<Item = &[u8]> {

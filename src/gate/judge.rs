@@ -91,8 +91,11 @@ impl<H> Gate<H> {
         request.treat_headers(|name| treatment(name, X_API_KEY));
         // Whoever put it there judged the request by other rules than ours.
         request.remove::<Identity>();
+        // Nobody asks for it where nothing is to be done only once.
         #[cfg(feature = "idempotency")]
-        request.insert(super::form::InForm::of(&self.validator));
+        if !matches!(request.method(), "GET" | "HEAD") {
+            request.insert(super::form::InForm::of(&self.validator));
+        }
 
         match judgement {
             None => Verdict::Pass,
@@ -142,7 +145,7 @@ impl<H> Gate<H> {
 
 /// A CORS preflight as browsers send it (Fetch standard, section 4.8).
 fn is_preflight(request: &impl Arriving) -> bool {
-    request.is_options()
+    request.method() == "OPTIONS"
         && request.values("origin").next().is_some()
         && request.values("access-control-request-method").next().is_some()
 }

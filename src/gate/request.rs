@@ -7,7 +7,7 @@ pub(crate) trait Arriving {
 
     fn head(&self) -> &Self::Head;
 
-    fn is_options(&self) -> bool;
+    fn method(&self) -> &str;
 
     /// The values of its `Authorization` headers, in order.
     fn authorization(&self) -> impl Iterator<Item = &[u8]>;

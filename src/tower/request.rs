@@ -1,4 +1,4 @@
-use http::{HeaderName, Method, header::AUTHORIZATION, request::Parts};
+use http::{HeaderName, header::AUTHORIZATION, request::Parts};
 
 use crate::gate::{Arriving, Treatment, X_API_KEY};
 
@@ -12,8 +12,8 @@ impl Arriving for Parts {
         self
     }
 
-    fn is_options(&self) -> bool {
-        self.method == Method::OPTIONS
+    fn method(&self) -> &str {
+        self.method.as_str()
     }
 
     fn authorization(&self) -> impl Iterator<Item = &[u8]> {
