@@ -235,6 +235,7 @@ fn a_secret_is_shown_once_and_nowhere_else() {
     assert_eq!(with(Request::get("/keys/hush-one-half/and-the-other")).status, 404);
     let ended = backend.kill();
     assert!(ended.stderr.contains(r#"path="/keys/…""#), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("and-the-other"), "{}", ended.stderr);
     let uuid = format!(r#"path="/keys/{id}/rotate""#);
     assert!(ended.stderr.contains(&uuid), "{}", ended.stderr);
     shown.push(("log", [ended.stdout, ended.stderr].concat().into_bytes()));
