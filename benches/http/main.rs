@@ -33,6 +33,9 @@ use turns::{Group, Way};
 
 /// How long a server gets to warm up in every turn.
 const WARM_UP: Duration = Duration::from_millis(100);
+/// Long enough for the sample backend to read all its keys again, which it has forgotten since its
+/// last turn.
+const WARM_UP_OF_BACKEND: Duration = Duration::from_millis(500);
 /// Longer than the cache remembers a key, so that keys are read again at the pace at which they
 /// always will be.
 const WARM_UP_OF_HOT_KEYS: Duration = Duration::from_secs(6);
@@ -126,11 +129,8 @@ fn of_backend(runtime: &Runtime) -> io::Result<Vec<Group>> {
     check::is_open(runtime, &open)?;
     check::guards(runtime, &backend)?;
     let group = |name, requests| {
-        Group::new("backend", name).way(Way::new("open", &open, requests)).way(Way::new(
-            "key0-backend",
-            &backend,
-            requests,
-        ))
+        let ours = Way::new("key0-backend", &backend, requests).warm_up(WARM_UP_OF_BACKEND);
+        Group::new("backend", name).way(Way::new("open", &open, requests)).way(ours)
     };
     Ok(vec![group("tokens", &tokens), group("cached keys", &keys)])
 }
