@@ -28,7 +28,6 @@ pub fn start(runtime: &Runtime) -> io::Result<Server> {
         .env("KEY0_ACCESS_TOKEN_SECRET", SECRET)
         .env("INTERNAL_AUTH_SECRET", INTERNAL_SECRET)
         .env("RUST_LOG", "off")
-        .env("TOKIO_WORKER_THREADS", "1")
         .stderr(Stdio::inherit());
     let mut server = Server::run(command)?;
     let issue = |n| issue(runtime, &server, n);

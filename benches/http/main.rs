@@ -101,11 +101,15 @@ fn of_framework(runtime: &Runtime, kind: Kind, name: &'static str) -> io::Result
     check::guards(runtime, &ours)?;
     check::guards_by_tokens(runtime, &by_hand)?;
     let way = |name, server: &Rc<Server>, requests: &Requests| Way::new(name, server, requests);
+    let mut by_tokens = Group::new(name, "tokens")
+        .way(way("open", &open, &tokens))
+        .way(way("ours", &ours, &tokens))
+        .way(way("by hand", &by_hand, &tokens));
+    if kind == Kind::Axum {
+        by_tokens = by_tokens.way(way("empty layer", &start(Guard::EmptyLayer)?, &tokens));
+    }
     Ok(vec![
-        Group::new(name, "tokens")
-            .way(way("open", &open, &tokens))
-            .way(way("ours", &ours, &tokens))
-            .way(way("by hand", &by_hand, &tokens)),
+        by_tokens,
         Group::new(name, "cached keys")
             .way(way("open", &open, &keys))
             .way(way("ours", &ours, &keys)),

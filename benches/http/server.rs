@@ -1,7 +1,8 @@
 //! The servers that are compared, each a process of its own: this program again, with other
 //! arguments, or the sample backend.
 //!
-//! All of them have one thread to answer with, so that the other core is left to the load.
+//! All of them run as their frameworks start them by default, with a thread for every core, which
+//! they share with the load.
 
 use std::{
     env,
@@ -42,6 +43,8 @@ pub enum Kind {
 pub enum Guard {
     /// None.
     Open,
+    /// A layer that does nothing: what the framework itself asks for any layer.
+    EmptyLayer,
     Ours,
     /// Ours, with as many keys as a cache holds by default, and SQLite behind it.
     HotKeys,
@@ -121,8 +124,7 @@ pub fn serve(kind: Kind, guard: Guard) -> io::Result<()> {
 }
 
 fn serve_axum(guard: Guard) -> io::Result<()> {
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    runtime.worker_threads(1).enable_all().build()?.block_on(async {
+    tokio::runtime::Runtime::new()?.block_on(async {
         let (parts, keys) = Parts::of(guard).await;
         let listener = tokio::net::TcpListener::bind(ANY_PORT).await?;
         announce(listener.local_addr()?, &keys)?;
@@ -134,7 +136,7 @@ fn serve_actix(guard: Guard) -> io::Result<()> {
     actix_web::rt::System::new().block_on(async {
         let (parts, keys) = Parts::of(guard).await;
         let app = move || App::new().configure(|config| by_actix::configure(config, &parts));
-        let server = HttpServer::new(app).workers(1).bind(ANY_PORT)?;
+        let server = HttpServer::new(app).bind(ANY_PORT)?;
         announce(server.addrs()[0], &keys)?;
         server.run().await
     })
@@ -144,6 +146,7 @@ fn serve_actix(guard: Guard) -> io::Result<()> {
 #[derive(Clone)]
 pub enum Parts {
     Open,
+    EmptyLayer,
     ByHand(Arc<Verifier>),
     Ours { validator: Validator, store: Option<Arc<Counting>> },
 }
@@ -153,6 +156,7 @@ impl Parts {
     async fn of(guard: Guard) -> (Self, Vec<String>) {
         match guard {
             Guard::Open => (Self::Open, Vec::new()),
+            Guard::EmptyLayer => (Self::EmptyLayer, Vec::new()),
             Guard::ByHand => (Self::ByHand(Arc::new(Verifier::new())), Vec::new()),
             Guard::Ours => {
                 let (validator, keys) = support::validator(CACHED_KEYS).await;
