@@ -191,8 +191,6 @@ async fn its_use_is_noted() {
     assert_eq!(stored.last_used_at, Some(clock.now()));
 }
 
-/// Nor does the cache allocate when it tidies itself up, every 64 hits, but for one list of what
-/// is to be freed.
 #[test]
 fn a_hit_allocates_nothing() {
     const HITS: usize = 10_000;
@@ -209,7 +207,7 @@ fn a_hit_allocates_nothing() {
             validator.validate([], [plain.expose().as_bytes()]).await.unwrap();
         }
     });
-    // Past the last insertions, and without a runtime.
+    // What follows needs none.
     drop(runtime);
     let judge_all = |times: usize| {
         for (plain, _) in keys.iter().cycle().take(times) {
@@ -218,7 +216,7 @@ fn a_hit_allocates_nothing() {
     };
     judge_all(HITS);
     let hits = allocation_counter::measure(|| judge_all(HITS));
-    assert!(hits.count_total <= HITS as u64 / 32, "{hits:?}");
+    assert_eq!(hits.count_total, 0, "{hits:?}");
     let some = allocation_counter::measure(|| drop(std::hint::black_box(Box::new(1))));
     assert_eq!(some.count_total, 1, "allocations are counted");
 }

@@ -54,8 +54,9 @@ impl CachedBuilder {
         self
     }
 
-    /// How many keys are remembered: 100,000 unless set. One takes about 1 KiB, and whatever its
-    /// metadata takes.
+    /// How many keys are remembered at most: 100,000 unless set. One takes about 1 KiB, and whatever
+    /// its metadata takes. The memory is made of parts, which fill unevenly: leave some room. What
+    /// is over keeps its place until another key needs it.
     #[must_use]
     pub fn max_keys(mut self, max_keys: u64) -> Self {
         self.max_keys = max_keys;

@@ -5,7 +5,7 @@ use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
     builder::CachedBuilder,
-    state::{CacheKey, Found, Life, State},
+    state::{CacheKey, Life, State},
 };
 use crate::{
     apikey::KeyRecord,
@@ -80,7 +80,7 @@ impl Loader {
             return Ok(None);
         };
         let life = life.until_at_most(record.expires_at);
-        self.state.found.insert(key, Found { record: Arc::clone(&record), life });
+        self.state.keep(key, Arc::clone(&record), life);
         Ok(Some(record))
     }
 }

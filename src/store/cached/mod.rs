@@ -74,7 +74,7 @@ impl Cached {
     /// The answer to [`find`](KeyStore::find) if it is remembered, without waiting. The inner one
     /// is `None` where the key is remembered as unknown.
     ///
-    /// This needs no runtime, and a hit allocates nothing itself; one in many tidies the cache up.
+    /// This needs no runtime, and a key that is found asks for no memory.
     pub fn recall(&self, digest: &KeyDigest) -> Option<Option<Arc<KeyRecord>>> {
         // The fence's epoch is read before anything else: from here on it holds for this caller.
         let key = self.loader.state.key(digest);

@@ -1,6 +1,8 @@
-use std::{fmt, sync::Arc, time::Duration};
-
-use moka::sync::Cache;
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::fence::Fence;
 use crate::{
@@ -12,12 +14,14 @@ use crate::{
 /// What is remembered, and the fence around it. The inner store tells it of changes.
 pub(super) struct State {
     fence: Fence,
-    pub(super) found: Cache<CacheKey, Found>,
-    pub(super) unknown: Cache<CacheKey, Life>,
+    /// Read by every request of a good key: the cache of the two whose reads are cheaper. It
+    /// counts no time; what is over keeps its place until somebody asks for it or it is needed.
+    pub(super) found: quick_cache::sync::Cache<CacheKey, Found>,
+    pub(super) unknown: moka::sync::Cache<CacheKey, Life>,
+    time_to_live: Duration,
 }
 
-/// Where an answer is kept. Answers of an earlier epoch are out of reach, and go when their time
-/// to live is over.
+/// Where an answer is kept. Answers of an earlier epoch are out of reach, and go in time.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct CacheKey {
     pub(super) digest: KeyDigest,
@@ -27,14 +31,15 @@ pub(super) struct CacheKey {
 /// A key that exists.
 #[derive(Clone)]
 pub(super) struct Found {
-    pub(super) record: Arc<KeyRecord>,
-    pub(super) life: Life,
+    record: Arc<KeyRecord>,
+    life: Life,
+    kept: Instant,
 }
 
 /// While an answer may be given, by the [`Clock`](crate::domain::Clock).
 ///
-/// The caches count the time to live as well, by a clock that can't be set: an answer must be
-/// within both.
+/// The time to live is counted by a clock that can't be set as well: an answer must be within
+/// both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Life {
     from: Timestamp,
@@ -45,8 +50,12 @@ impl State {
     pub(super) fn new(max_keys: u64, max_misses: u64, time_to_live: Duration) -> Self {
         Self {
             fence: Fence::new(),
-            found: Cache::builder().max_capacity(max_keys).time_to_live(time_to_live).build(),
-            unknown: Cache::builder().max_capacity(max_misses).time_to_live(time_to_live).build(),
+            found: quick_cache::sync::Cache::new(usize::try_from(max_keys).unwrap_or(usize::MAX)),
+            unknown: moka::sync::Cache::builder()
+                .max_capacity(max_misses)
+                .time_to_live(time_to_live)
+                .build(),
+            time_to_live,
         }
     }
 
@@ -62,14 +71,18 @@ impl State {
         now: Timestamp,
     ) -> Option<Option<Arc<KeyRecord>>> {
         if let Some(found) = self.found.get(key) {
-            if found.life.includes(now) {
+            if found.life.includes(now) && found.kept.elapsed() < self.time_to_live {
                 return Some(Some(found.record));
             }
             // Else a clock that was set back and goes on would come back to it. Where it has been
             // replaced in between, this costs a read.
-            self.found.invalidate(key);
+            self.found.remove(key);
         }
         self.unknown.get(key).is_some_and(|life| life.includes(now)).then_some(None)
+    }
+
+    pub(super) fn keep(&self, key: CacheKey, record: Arc<KeyRecord>, life: Life) {
+        self.found.insert(key, Found { record, life, kept: Instant::now() });
     }
 
     pub(super) fn forget(&self, digest: &KeyDigest) {
@@ -84,7 +97,7 @@ impl ChangeListener for State {
             Change::All => {
                 self.fence.advance_all();
                 // For the memory's sake only.
-                self.found.invalidate_all();
+                self.found.clear();
                 self.unknown.invalidate_all();
             }
         }
@@ -112,7 +125,7 @@ impl Life {
 impl fmt::Debug for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("State")
-            .field("found", &self.found.entry_count())
+            .field("found", &self.found.len())
             .field("unknown", &self.unknown.entry_count())
             .finish_non_exhaustive()
     }
