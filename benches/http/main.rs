@@ -2,11 +2,12 @@
 //! ours, and behind a middleware written by hand; and of the sample backend.
 //!
 //! ```sh
-//! cargo bench --features actix,backend --bench http -- --only axum --rounds 3
+//! cargo bench --features actix,backend --bench http -- --only axum --rounds 9
 //! ```
 //!
-//! The servers take turns, so that whatever else the machine does meets all of them alike. Every
-//! ratio is one of two turns of the same round; what is shown is the median over the rounds.
+//! The servers take turns, so that whatever else the machine does meets all of them alike. Turns are
+//! short and many, because a machine's speed drifts. Every ratio is one of two turns of the same
+//! round; what is shown is the median over the rounds.
 #![allow(missing_docs, clippy::expect_used, unreachable_pub)]
 
 mod backend;
@@ -43,10 +44,10 @@ const WARM_UP_OF_HOT_KEYS: Duration = Duration::from_secs(6);
 #[derive(Parser)]
 struct Options {
     /// How many turns everyone has.
-    #[arg(long, default_value_t = 9)]
+    #[arg(long, default_value_t = 31)]
     rounds: usize,
     /// How long a turn is.
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 0.15)]
     seconds: f64,
     /// Leaves out all others.
     #[arg(long)]

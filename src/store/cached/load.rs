@@ -75,13 +75,9 @@ impl Loader {
             Ok((self.inner.find(&key.digest).await?, Life::new(asked_at, self.time_to_live)))
         };
         let (record, life) = timeout(self.read_deadline, read).await.map_err(|_| timed_out())??;
-        let Some(record) = record.map(Arc::new) else {
-            self.state.unknown.insert(key, life);
-            return Ok(None);
-        };
-        let life = life.until_at_most(record.expires_at);
-        self.state.keep(key, Arc::clone(&record), life);
-        Ok(Some(record))
+        let record = record.map(Arc::new);
+        self.state.keep(key, record.as_ref(), life);
+        Ok(record)
     }
 }
 

@@ -4,6 +4,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use quick_cache::sync::Cache;
+
 use super::fence::Fence;
 use crate::{
     apikey::{KeyDigest, KeyRecord},
@@ -14,10 +16,8 @@ use crate::{
 /// What is remembered, and the fence around it. The inner store tells it of changes.
 pub(super) struct State {
     fence: Fence,
-    /// Read by every request of a good key: the cache of the two whose reads are cheaper. It
-    /// counts no time; what is over keeps its place until somebody asks for it or it is needed.
-    pub(super) found: quick_cache::sync::Cache<CacheKey, Found>,
-    pub(super) unknown: moka::sync::Cache<CacheKey, Life>,
+    pub(super) found: Cache<CacheKey, Kept<Arc<KeyRecord>>>,
+    pub(super) unknown: Cache<CacheKey, Kept<()>>,
     time_to_live: Duration,
 }
 
@@ -28,12 +28,13 @@ pub(super) struct CacheKey {
     epoch: u64,
 }
 
-/// A key that exists.
+/// An answer. The caches count no time: one that is over keeps its place until somebody asks for
+/// it, or the place is needed.
 #[derive(Clone)]
-pub(super) struct Found {
-    record: Arc<KeyRecord>,
+pub(super) struct Kept<T> {
+    answer: T,
     life: Life,
-    kept: Instant,
+    since: Instant,
 }
 
 /// While an answer may be given, by the [`Clock`](crate::domain::Clock).
@@ -50,11 +51,8 @@ impl State {
     pub(super) fn new(max_keys: u64, max_misses: u64, time_to_live: Duration) -> Self {
         Self {
             fence: Fence::new(),
-            found: quick_cache::sync::Cache::new(usize::try_from(max_keys).unwrap_or(usize::MAX)),
-            unknown: moka::sync::Cache::builder()
-                .max_capacity(max_misses)
-                .time_to_live(time_to_live)
-                .build(),
+            found: Cache::new(usize::try_from(max_keys).unwrap_or(usize::MAX)),
+            unknown: Cache::new(usize::try_from(max_misses).unwrap_or(usize::MAX)),
             time_to_live,
         }
     }
@@ -70,19 +68,38 @@ impl State {
         key: &CacheKey,
         now: Timestamp,
     ) -> Option<Option<Arc<KeyRecord>>> {
-        if let Some(found) = self.found.get(key) {
-            if found.life.includes(now) && found.kept.elapsed() < self.time_to_live {
-                return Some(Some(found.record));
-            }
-            // Else a clock that was set back and goes on would come back to it. Where it has been
-            // replaced in between, this costs a read.
-            self.found.remove(key);
+        if let Some(record) = self.alive(&self.found, key, now) {
+            return Some(Some(record));
         }
-        self.unknown.get(key).is_some_and(|life| life.includes(now)).then_some(None)
+        self.alive(&self.unknown, key, now).map(|()| None)
     }
 
-    pub(super) fn keep(&self, key: CacheKey, record: Arc<KeyRecord>, life: Life) {
-        self.found.insert(key, Found { record, life, kept: Instant::now() });
+    fn alive<T: Clone>(
+        &self,
+        cache: &Cache<CacheKey, Kept<T>>,
+        key: &CacheKey,
+        now: Timestamp,
+    ) -> Option<T> {
+        let kept = cache.get(key)?;
+        if kept.life.includes(now) && kept.since.elapsed() < self.time_to_live {
+            return Some(kept.answer);
+        }
+        // Else a clock that was set back and goes on would come back to it. Where it has been
+        // replaced in between, this costs a read.
+        cache.remove(key);
+        None
+    }
+
+    /// Remembers what was read, `None` for a key that is unknown.
+    pub(super) fn keep(&self, key: CacheKey, read: Option<&Arc<KeyRecord>>, life: Life) {
+        let since = Instant::now();
+        match read {
+            Some(record) => {
+                let life = life.until_at_most(record.expires_at);
+                self.found.insert(key, Kept { answer: Arc::clone(record), life, since });
+            }
+            None => self.unknown.insert(key, Kept { answer: (), life, since }),
+        }
     }
 
     pub(super) fn forget(&self, digest: &KeyDigest) {
@@ -98,7 +115,7 @@ impl ChangeListener for State {
                 self.fence.advance_all();
                 // For the memory's sake only.
                 self.found.clear();
-                self.unknown.invalidate_all();
+                self.unknown.clear();
             }
         }
     }
@@ -126,7 +143,7 @@ impl fmt::Debug for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("State")
             .field("found", &self.found.len())
-            .field("unknown", &self.unknown.entry_count())
+            .field("unknown", &self.unknown.len())
             .finish_non_exhaustive()
     }
 }
