@@ -79,7 +79,7 @@ fn said(way: &Way) -> String {
 
 fn colour(name: &str) -> RGBColor {
     match name {
-        "open" => GREY,
+        "open" | "empty layer" => GREY,
         "by hand" => ORANGE,
         _ => BLUE,
     }
