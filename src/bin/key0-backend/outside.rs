@@ -49,7 +49,7 @@ impl Outside {
             response
         };
         // With its state, the router makes its services now and not for every request.
-        Self { routes: routes.fallback(nowhere).with_state(()), ids: RequestIds::new() }
+        Self { routes: routes.fallback(nowhere).with_state(()), ids: RequestIds::default() }
     }
 }
 
