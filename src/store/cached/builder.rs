@@ -54,16 +54,16 @@ impl CachedBuilder {
         self
     }
 
-    /// How many keys are remembered at most: 100,000 unless set. One takes about 1 KiB, and whatever
-    /// its metadata takes. The memory is made of parts, which fill unevenly: leave some room. What
-    /// is over keeps its place until another key needs it.
+    /// How many keys are remembered at most: 100,000 unless set. One takes about 0.6 KiB, and
+    /// whatever its metadata takes. The memory is made of parts, which fill unevenly: leave some
+    /// room. What is over keeps its place until another key needs it.
     #[must_use]
     pub fn max_keys(mut self, max_keys: u64) -> Self {
         self.max_keys = max_keys;
         self
     }
 
-    /// How many unknown digests are remembered: 65,536 unless set. One takes about 0.5 KiB.
+    /// How many unknown digests are remembered: 65,536 unless set. One takes about 0.2 KiB.
     #[must_use]
     pub fn max_misses(mut self, max_misses: u64) -> Self {
         self.max_misses = max_misses;
