@@ -1,10 +1,10 @@
 use std::{fmt, sync::Arc};
 
 use sha2::{Digest, Sha256};
-use subtle::{ConditionallySelectable, ConstantTimeEq};
+use subtle::ConditionallySelectable;
 
 use super::digest::KeyDigest;
-use crate::domain::{KeyId, Role, Secret};
+use crate::domain::{KeyId, Role, Secret, bytes};
 
 /// Keys that come from the configuration, in any shape of at least 32 bytes.
 ///
@@ -51,7 +51,7 @@ impl BootstrapKeys {
 
     /// Whether one of them has this digest.
     pub(crate) fn contains(&self, digest: &KeyDigest) -> bool {
-        self.keys.iter().any(|key| key.secret.digest().ct_eq(digest.as_bytes()).into())
+        self.keys.iter().any(|key| bytes::ct_eq(key.secret.digest(), digest.as_bytes()).into())
     }
 
     /// The holder of the key that `credential` is. Every one is compared, whichever matches.
@@ -63,7 +63,7 @@ impl BootstrapKeys {
         let none = u32::MAX;
         let mut found = none;
         for (place, key) in (0..).zip(&self.keys) {
-            found.conditional_assign(&place, key.secret.digest().ct_eq(&digest));
+            found.conditional_assign(&place, bytes::ct_eq(key.secret.digest(), &digest));
         }
         if found == none { None } else { self.keys.get(found as usize).map(|key| &key.holder) }
     }

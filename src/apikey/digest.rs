@@ -4,7 +4,8 @@ use std::{
 };
 
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
+
+use crate::domain::bytes;
 
 /// SHA-256 of a credential: all that is ever stored of it.
 ///
@@ -32,7 +33,7 @@ impl KeyDigest {
 
 impl PartialEq for KeyDigest {
     fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        bytes::ct_eq(&self.0, &other.0).into()
     }
 }
 

@@ -109,7 +109,8 @@ impl KeyFormat {
         let body = credential.strip_prefix(&*self.prefix).and_then(|rest| rest.strip_prefix('_'));
         body.is_some_and(|body| {
             body.len() == RANDOM_CHARS + CHECKSUM_CHARS
-                && body.bytes().all(|byte| byte.is_ascii_alphanumeric())
+                // Without an early end, so that the compiler takes many bytes at once.
+                && body.bytes().fold(true, |all, byte| all & byte.is_ascii_alphanumeric())
                 && credential
                     .split_at_checked(credential.len() - CHECKSUM_CHARS)
                     .is_some_and(|(covered, claimed)| checksum(covered) == claimed.as_bytes())

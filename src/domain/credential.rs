@@ -1,5 +1,7 @@
 use std::fmt;
 
+use super::bytes::Visible;
+
 /// The longest credential that is looked at, in bytes: 8 KiB.
 pub const MAX_CREDENTIAL_BYTES: usize = 8 * 1024;
 
@@ -22,16 +24,9 @@ pub(crate) enum CredentialFault {
 
 impl<'a> Credential<'a> {
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, CredentialFault> {
-        if bytes.is_empty() {
-            return Err(CredentialFault::Empty);
-        }
-        if bytes.len() > MAX_CREDENTIAL_BYTES {
-            return Err(CredentialFault::TooLong);
-        }
-        match str::from_utf8(bytes) {
-            Ok(text) if is_visible_ascii(bytes) => Ok(Self(text)),
-            _ => Err(CredentialFault::IllegalBytes),
-        }
+        check_length(bytes.len())?;
+        let text = Visible::of_bytes(bytes).ok_or(CredentialFault::IllegalBytes)?;
+        Ok(Self(text.as_str()))
     }
 
     /// The credential itself. Every call of this is a place to look at in a review.
@@ -40,9 +35,12 @@ impl<'a> Credential<'a> {
     }
 }
 
-/// Looks at all bytes, whichever is the first that is not: so the compiler takes many at once.
-pub(crate) fn is_visible_ascii(bytes: &[u8]) -> bool {
-    bytes.iter().fold(true, |visible, byte| visible & byte.is_ascii_graphic())
+fn check_length(bytes: usize) -> Result<(), CredentialFault> {
+    match bytes {
+        0 => Err(CredentialFault::Empty),
+        1..=MAX_CREDENTIAL_BYTES => Ok(()),
+        _ => Err(CredentialFault::TooLong),
+    }
 }
 
 impl<'a> TryFrom<&'a str> for Credential<'a> {
@@ -50,7 +48,9 @@ impl<'a> TryFrom<&'a str> for Credential<'a> {
 
     /// Reads a bare credential, without a scheme before it.
     fn try_from(text: &'a str) -> Result<Self, crate::Rejection> {
-        Self::parse(text.as_bytes()).map_err(Into::into)
+        check_length(text.len())?;
+        let text = Visible::new(text).ok_or(CredentialFault::IllegalBytes)?;
+        Ok(Self(text.as_str()))
     }
 }
 

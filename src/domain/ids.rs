@@ -10,7 +10,7 @@ use std::{
 use arrayvec::ArrayString;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::credential::is_visible_ascii;
+use super::bytes::Visible;
 
 /// The longest id, in bytes.
 const MAX_ID_BYTES: usize = 256;
@@ -23,17 +23,40 @@ pub struct InvalidId;
 /// The longest id that is kept in its place, in bytes: `0x` and 64 digits, as a hash on a chain.
 const MAX_SHORT_BYTES: usize = 66;
 
-/// A legal id. The usual ones need no memory of their own.
+/// The text of an id. The usual ones need no memory of their own.
 #[derive(Clone)]
-enum Text {
+pub(crate) enum IdText {
     Short(ArrayString<MAX_SHORT_BYTES>),
     Long(Arc<str>),
 }
 
-impl Text {
+impl IdText {
     fn new(text: &str) -> Result<Self, InvalidId> {
-        check(text)?;
-        Ok(Self::legal(text))
+        let mut id = Self::unset();
+        id.set(Visible::new(text).ok_or(InvalidId)?)?;
+        Ok(id)
+    }
+
+    /// No id yet.
+    const fn unset() -> Self {
+        Self::Short(ArrayString::new_const())
+    }
+
+    /// Writes the text where it is to stay: whatever is moved right after it was written makes the
+    /// processor wait.
+    pub(crate) fn set(&mut self, text: Visible<'_>) -> Result<(), InvalidId> {
+        let text = text.as_str();
+        if !(1..=MAX_ID_BYTES).contains(&text.len()) {
+            return Err(InvalidId);
+        }
+        match self {
+            Self::Short(short) if text.len() <= MAX_SHORT_BYTES => {
+                short.clear();
+                short.push_str(text);
+            }
+            _ => *self = Self::legal(text),
+        }
+        Ok(())
     }
 
     /// A text that is known to be an id.
@@ -52,35 +75,30 @@ impl Text {
     }
 }
 
-impl PartialEq for Text {
+impl PartialEq for IdText {
     fn eq(&self, other: &Self) -> bool {
         self.as_str() == other.as_str()
     }
 }
 
-impl Eq for Text {}
+impl Eq for IdText {}
 
-impl PartialOrd for Text {
+impl PartialOrd for IdText {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Text {
+impl Ord for IdText {
     fn cmp(&self, other: &Self) -> Ordering {
         self.as_str().cmp(other.as_str())
     }
 }
 
-impl Hash for Text {
+impl Hash for IdText {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.as_str().hash(state);
     }
-}
-
-fn check(text: &str) -> Result<(), InvalidId> {
-    let legal = (1..=MAX_ID_BYTES).contains(&text.len()) && is_visible_ascii(text.as_bytes());
-    if legal { Ok(()) } else { Err(InvalidId) }
 }
 
 macro_rules! id {
@@ -89,7 +107,7 @@ macro_rules! id {
         ///
         /// Opaque: 1 to 256 visible ASCII characters. Cheap to clone.
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Text);
+        pub struct $name(IdText);
 
         impl $name {
             /// Reads an id.
@@ -99,7 +117,18 @@ macro_rules! id {
             /// [`InvalidId`] when it is empty, longer than 256 bytes, or has other than visible
             /// ASCII characters.
             pub fn new(text: &str) -> Result<Self, InvalidId> {
-                Text::new(text).map(Self)
+                IdText::new(text).map(Self)
+            }
+
+            /// No id yet: to be set before anybody sees it.
+            #[allow(dead_code)]
+            pub(crate) const fn unset() -> Self {
+                Self(IdText::unset())
+            }
+
+            #[allow(dead_code)]
+            pub(crate) fn text_mut(&mut self) -> &mut IdText {
+                &mut self.0
             }
 
             /// The id as text.
@@ -200,17 +229,17 @@ id! {
 impl Actor {
     /// Key0, which had a key issued.
     pub fn key0() -> Self {
-        Self(Text::legal("key0"))
+        Self(IdText::legal("key0"))
     }
 
     /// Whoever works on the host itself.
     pub fn host() -> Self {
-        Self(Text::legal("host"))
+        Self(IdText::legal("host"))
     }
 
     /// Anybody, where the checks of management keys are off.
     pub fn unchecked() -> Self {
-        Self(Text::legal("unchecked"))
+        Self(IdText::legal("unchecked"))
     }
 }
 
@@ -240,7 +269,7 @@ impl TxHash {
 impl KeyId {
     /// A fresh id that sorts by the time it was made (UUID version 7).
     pub fn generate() -> Self {
-        Self(Text::legal(&uuid::Uuid::now_v7().hyphenated().to_string()))
+        Self(IdText::legal(&uuid::Uuid::now_v7().hyphenated().to_string()))
     }
 }
 
@@ -265,7 +294,7 @@ mod tests {
             let id = TxHash::new(&text).expect("legal");
             assert_eq!(id.as_str(), text);
             assert_eq!(id.clone(), id);
-            assert_eq!(matches!(id.0, Text::Short(_)), length <= length_of_hash, "{length}");
+            assert_eq!(matches!(id.0, IdText::Short(_)), length <= length_of_hash, "{length}");
         }
     }
 

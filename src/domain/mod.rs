@@ -1,5 +1,6 @@
 //! The words of the trade: secrets, credentials, ids, claims, permissions and time.
 
+pub(crate) mod bytes;
 pub(crate) mod claims;
 pub(crate) mod credential;
 pub(crate) mod ids;

@@ -2,8 +2,9 @@ use std::fmt;
 
 use secrecy::{ExposeSecret, SecretSlice};
 use sha2::{Digest, Sha256};
-use subtle::{Choice, ConstantTimeEq};
+use subtle::Choice;
 
+use super::bytes;
 use crate::error::{ConfigError, ConfigFault};
 
 /// The least number of bytes that a shared secret may have.
@@ -86,7 +87,7 @@ impl Secret {
     }
 
     fn matches_digest(&self, candidate: &[u8; 32]) -> Choice {
-        self.digest.ct_eq(candidate)
+        bytes::ct_eq(&self.digest, candidate)
     }
 }
 

@@ -92,7 +92,8 @@ impl Timestamp {
 }
 
 fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+    let seconds = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+    seconds.saturating_mul(MICROS_PER_SECOND).saturating_add(duration.subsec_micros().into())
 }
 
 impl fmt::Display for Timestamp {

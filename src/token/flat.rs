@@ -1,40 +1,48 @@
 //! Headers and claims of the usual token, read without a JSON parser.
 //!
 //! A shortcut, never a second opinion: it reads only what it is sure of, which is one object of
-//! known names, plain texts and whole numbers without any space, and leaves all else to the parser.
+//! known names, plain texts and whole numbers, all of it in visible ASCII, and leaves all else to the parser.
 //! What it does read, the parser would read the same.
 
-use super::payload::{Header, Loose, RawClaims};
-use crate::domain::Timestamp;
+use super::{
+    payload::Header,
+    raw::{Claim, RawClaims},
+};
+use crate::domain::{
+    Timestamp,
+    bytes::{self, Visible},
+};
 
 /// So many digits are read without asking whether the number fits.
 const MAX_DIGITS: usize = 15;
 
 /// A value that means the same to every reader.
 enum Plain<'a> {
-    Text(&'a str),
+    Text(Visible<'a>),
     Seconds(i64),
 }
 
-/// Reads claims. Where it can't, what it has read of them counts for nothing.
-pub(super) fn read_claims<'a>(json: &'a str, claims: &mut RawClaims<'a>) -> Option<()> {
+/// Reads claims of which each has a name that is known.
+pub(super) fn read_claims(json: &[u8]) -> Option<RawClaims<'_>> {
+    let mut claims = RawClaims::default();
     members(json, |name, value| {
         let value = match value {
-            Plain::Text(text) => Loose::Text(text.into()),
-            Plain::Seconds(seconds) => Loose::Time(Timestamp::from_seconds(seconds)),
+            Plain::Text(text) => Claim::Visible(text),
+            Plain::Seconds(seconds) => Claim::Time(Timestamp::from_seconds(seconds)),
         };
         fill(claims.slot(name)?, value)
-    })
+    })?;
+    Some(claims)
 }
 
 /// Reads a header that names an algorithm, a key, a type and nothing else.
-pub(super) fn read_header(json: &str) -> Option<Header<'_>> {
+pub(super) fn read_header(json: &[u8]) -> Option<Header<'_>> {
     let (mut algorithm, mut kid, mut typ) = (None, None, None);
     members(json, |name, value| {
         let Plain::Text(text) = value else { return None };
         match name {
-            "alg" => fill(&mut algorithm, text.into()),
-            "kid" => fill(&mut kid, text.into()),
+            "alg" => fill(&mut algorithm, text.as_str().into()),
+            "kid" => fill(&mut kid, text.as_str().into()),
             "typ" => fill(&mut typ, text),
             _ => None,
         }
@@ -44,24 +52,26 @@ pub(super) fn read_header(json: &str) -> Option<Header<'_>> {
 
 /// Hands over one member after the other.
 fn members<'a>(
-    json: &'a str,
+    json: &'a [u8],
     mut member: impl FnMut(&'a str, Plain<'a>) -> Option<()>,
 ) -> Option<()> {
-    if !is_plain(json.as_bytes()) {
+    // So a quote ends a text, wherever it stands.
+    if memchr::memchr(b'\\', json).is_some() {
         return None;
     }
+    let json = Visible::of_bytes(json)?;
     let mut rest = json.strip_prefix('{')?;
     loop {
         let (name, after) = text(rest)?;
         let after = after.strip_prefix(':')?;
-        let (value, after) = match after.as_bytes().first()? {
+        let (value, after) = match after.as_str().as_bytes().first()? {
             b'"' => text(after).map(|(text, after)| (Plain::Text(text), after))?,
             _ => number(after).map(|(seconds, after)| (Plain::Seconds(seconds), after))?,
         };
-        member(name, value)?;
+        member(name.as_str(), value)?;
         match after.strip_prefix(',') {
             Some(next) => rest = next,
-            None => return (after == "}").then_some(()),
+            None => break (after.as_str() == "}").then_some(()),
         }
     }
 }
@@ -71,24 +81,19 @@ fn fill<T>(slot: &mut Option<T>, value: T) -> Option<()> {
     slot.replace(value).is_none().then_some(())
 }
 
-/// Whether no text in it can have an escape or a control character.
-fn is_plain(json: &[u8]) -> bool {
-    // Without an early end, so that the compiler takes many bytes at once.
-    json.iter().fold(true, |plain, byte| plain & (*byte >= 0x20) & (*byte != b'\\'))
-}
-
 /// A text in which nothing is escaped, and what follows it.
-fn text(json: &str) -> Option<(&str, &str)> {
+fn text(json: Visible<'_>) -> Option<(Visible<'_>, Visible<'_>)> {
     let body = json.strip_prefix('"')?;
-    let end = memchr::memchr(b'"', body.as_bytes())?;
+    let end = bytes::find(body.as_str().as_bytes(), b'"')?;
     let (text, after) = body.split_at_checked(end)?;
     Some((text, after.strip_prefix('"')?))
 }
 
 /// A whole number without a sign or an exponent, and what follows it.
-fn number(json: &str) -> Option<(i64, &str)> {
-    let end = json.bytes().position(|byte| !byte.is_ascii_digit())?;
+fn number(json: Visible<'_>) -> Option<(i64, Visible<'_>)> {
+    let end = json.as_str().bytes().position(|byte| !byte.is_ascii_digit())?;
     let (digits, after) = json.split_at_checked(end)?;
+    let digits = digits.as_str();
     if !(1..=MAX_DIGITS).contains(&end) || (end > 1 && digits.starts_with('0')) {
         return None;
     }
@@ -101,6 +106,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::token::raw::{Name, ParsedClaims};
 
     const NAMES: [&str; 11] = [
         "sub",
@@ -118,13 +124,10 @@ mod tests {
 
     /// What the shortcut reads, the parser reads the same.
     fn agree(json: &str) -> bool {
-        let mut flat = RawClaims::default();
-        if read_claims(json, &mut flat).is_none() {
-            return false;
-        }
-        let parsed: RawClaims<'_> =
+        let Some(flat) = read_claims(json.as_bytes()) else { return false };
+        let mut parsed: ParsedClaims<'_> =
             serde_json::from_str(json).unwrap_or_else(|e| panic!("{e}: {json}"));
-        assert_eq!(format!("{flat:?}"), format!("{parsed:?}"), "{json}");
+        assert_eq!(format!("{flat:?}"), format!("{:?}", parsed.lend()), "{json}");
         true
     }
 
@@ -132,7 +135,7 @@ mod tests {
     fn the_usual_token_is_read() {
         let json = r#"{"sub":"r","jti":"c","resourceId":"photo-1","planId":"p","txHash":"0x1","iat":0,"exp":1795306966}"#;
         assert!(agree(json));
-        assert!(agree(r#"{"sub":"Grüße","exp":999999999999999}"#));
+        assert!(agree(r#"{"sub":"!~","exp":999999999999999}"#));
     }
 
     #[test]
@@ -159,6 +162,8 @@ mod tests {
             r#"{"exp":null}"#,
             r#"{"aud":["a"]}"#,
             r#"{"sub":"\u0061"}"#,
+            r#"{"sub":"a b"}"#,
+            r#"{"sub":"Grüße"}"#,
             r#"{"\u0073ub":"a"}"#,
             "{\"sub\":\"\n\"}",
             r#"{"sub":"a"#,
@@ -173,7 +178,6 @@ mod tests {
         for control in (0..0x20_u8).map(char::from) {
             assert!(!agree(&format!("{{\"sub\":\"{control}\"}}")), "{control:?}");
         }
-        assert!(agree("{\"sub\":\" \u{7f}\"}"));
     }
 
     #[test]
@@ -181,29 +185,32 @@ mod tests {
         let members: Vec<_> = NAMES.iter().map(|name| format!("\"{name}\":\"<{name}>\"")).collect();
         let json = format!("{{{}}}", members.join(","));
         assert!(agree(&json));
-        let mut claims = RawClaims::default();
-        claims.read(json.as_bytes()).expect("claims");
+        let claims = read_claims(json.as_bytes()).expect("claims");
         let places = [
-            &claims.sub,
-            &claims.jti,
-            &claims.resource_id,
-            &claims.plan_id,
-            &claims.tier_id,
-            &claims.tx_hash,
-            &claims.iat,
-            &claims.exp,
-            &claims.nbf,
-            &claims.iss,
-            &claims.aud,
+            Name::Sub,
+            Name::Jti,
+            Name::ResourceId,
+            Name::PlanId,
+            Name::TierId,
+            Name::TxHash,
+            Name::Iat,
+            Name::Exp,
+            Name::Nbf,
+            Name::Iss,
+            Name::Aud,
         ];
         for (name, place) in NAMES.iter().zip(places) {
-            assert!(matches!(place, Some(Loose::Text(text)) if *text == format!("<{name}>")));
+            assert_eq!(place.as_str(), *name);
+            let value = claims.get(place);
+            assert!(
+                matches!(value, Some(Claim::Visible(text)) if text.as_str() == format!("<{name}>"))
+            );
         }
     }
 
     /// What the shortcut reads of a header, the parser reads the same.
     fn headers_agree(json: &str) -> bool {
-        let Some(flat) = read_header(json) else { return false };
+        let Some(flat) = read_header(json.as_bytes()) else { return false };
         let parsed: Header<'_> =
             serde_json::from_str(json).unwrap_or_else(|e| panic!("{e}: {json}"));
         assert_eq!(flat.algorithm(), parsed.algorithm(), "{json}");
@@ -244,7 +251,7 @@ mod tests {
 
     fn value() -> impl Strategy<Value = String> {
         prop_oneof![
-            "[ !#-\\[\\]-~é]{0,8}".prop_map(|text| format!("\"{text}\"")),
+            "[!#-\\[\\]-~]{0,8}".prop_map(|text| format!("\"{text}\"")),
             (0..10_u64.pow(15)).prop_map(|n| n.to_string()),
         ]
     }

@@ -17,6 +17,7 @@ mod issuer;
 mod key;
 mod keyset;
 mod payload;
+mod raw;
 mod remembered;
 mod rules;
 mod signature;

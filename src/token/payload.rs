@@ -6,11 +6,10 @@ use base64::{
     Engine, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
-use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
+use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 
 use super::flat;
-use crate::domain::{Timestamp, json};
+use crate::domain::json;
 
 /// Header members that change how a token is to be read or bring a key of their own.
 const REFUSED_MEMBERS: [&str; 7] = ["crit", "zip", "b64", "jwk", "jku", "x5u", "x5c"];
@@ -139,8 +138,7 @@ impl<'a> Header<'a> {
 
     /// `None` for anything but a JSON object whose every member is known to be harmless.
     pub(super) fn parse(json: &'a [u8]) -> Option<Self> {
-        let text = str::from_utf8(json).ok()?;
-        flat::read_header(text).or_else(|| serde_json::from_str(text).ok())
+        flat::read_header(json).or_else(|| serde_json::from_slice(json).ok())
     }
 
     pub(super) fn algorithm(&self) -> &str {
@@ -192,165 +190,8 @@ impl<'de> Visitor<'de> for HeaderVisitor {
     }
 }
 
-/// The claims as they stand: each may be absent or of the wrong type.
-#[derive(Default)]
-#[cfg_attr(test, derive(Debug))]
-pub(super) struct RawClaims<'a> {
-    pub(super) sub: Option<Loose<'a>>,
-    pub(super) jti: Option<Loose<'a>>,
-    pub(super) resource_id: Option<Loose<'a>>,
-    pub(super) plan_id: Option<Loose<'a>>,
-    pub(super) tier_id: Option<Loose<'a>>,
-    pub(super) tx_hash: Option<Loose<'a>>,
-    pub(super) iat: Option<Loose<'a>>,
-    pub(super) exp: Option<Loose<'a>>,
-    pub(super) nbf: Option<Loose<'a>>,
-    pub(super) iss: Option<Loose<'a>>,
-    pub(super) aud: Option<Loose<'a>>,
-    pub(super) cnf: Option<()>,
-    pub(super) extra: Map<String, Value>,
-}
-
-/// A claim's value, sorted by what this crate can do with it.
-#[cfg_attr(test, derive(Debug))]
-pub(super) enum Loose<'a> {
-    Text(Cow<'a, str>),
-    Time(Timestamp),
-    Texts(Vec<Cow<'a, str>>),
-    Other,
-}
-
-impl<'a> RawClaims<'a> {
-    /// Reads the claims, which must not have been read before. `None` for anything but a JSON
-    /// object without duplicate members.
-    pub(super) fn read(&mut self, json: &'a [u8]) -> Option<()> {
-        let text = str::from_utf8(json).ok()?;
-        if flat::read_claims(text, self).is_none() {
-            *self = serde_json::from_str(text).ok()?;
-        }
-        Some(())
-    }
-
-    /// Where the claim of this name belongs, if it is one that this crate gives a meaning to and
-    /// that may be of any type.
-    pub(super) fn slot(&mut self, name: &str) -> Option<&mut Option<Loose<'a>>> {
-        Some(match name {
-            "sub" => &mut self.sub,
-            "jti" => &mut self.jti,
-            "resourceId" => &mut self.resource_id,
-            "planId" => &mut self.plan_id,
-            "tierId" => &mut self.tier_id,
-            "txHash" => &mut self.tx_hash,
-            "iat" => &mut self.iat,
-            "exp" => &mut self.exp,
-            "nbf" => &mut self.nbf,
-            "iss" => &mut self.iss,
-            "aud" => &mut self.aud,
-            _ => return None,
-        })
-    }
-}
-
-impl<'de> Deserialize<'de> for RawClaims<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(ClaimsVisitor)
-    }
-}
-
-struct ClaimsVisitor;
-
-impl<'de> Visitor<'de> for ClaimsVisitor {
-    type Value = RawClaims<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a claims object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawClaims<'de>, A::Error> {
-        let mut claims = RawClaims::default();
-        while let Some(Text(name)) = map.next_key()? {
-            if let Some(slot) = claims.slot(&name) {
-                set_once(slot, map.next_value()?)?;
-                continue;
-            }
-            let json::Strict(value) = map.next_value()?;
-            if name == "cnf" {
-                set_once(&mut claims.cnf, ())?;
-            } else {
-                json::insert_once(&mut claims.extra, name.into_owned(), value)?;
-            }
-        }
-        Ok(claims)
-    }
-}
-
-impl<'de> Deserialize<'de> for Loose<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(LooseVisitor)
-    }
-}
-
-struct LooseVisitor;
-
-impl<'de> Visitor<'de> for LooseVisitor {
-    type Value = Loose<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a claim")
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Loose<'de>, E> {
-        Ok(Loose::Text(Cow::Borrowed(text)))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Loose<'de>, E> {
-        Ok(Loose::Text(Cow::Owned(text.to_owned())))
-    }
-
-    fn visit_i64<E>(self, seconds: i64) -> Result<Loose<'de>, E> {
-        Ok(Loose::Time(Timestamp::from_seconds(seconds)))
-    }
-
-    fn visit_u64<E>(self, seconds: u64) -> Result<Loose<'de>, E> {
-        Ok(Loose::Time(Timestamp::from_seconds(i64::try_from(seconds).unwrap_or(i64::MAX))))
-    }
-
-    fn visit_f64<E>(self, seconds: f64) -> Result<Loose<'de>, E> {
-        Ok(Loose::Time(Timestamp::from_seconds_f64(seconds)))
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Loose<'de>, E> {
-        Ok(Loose::Other)
-    }
-
-    fn visit_unit<E>(self) -> Result<Loose<'de>, E> {
-        Ok(Loose::Other)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Loose<'de>, A::Error> {
-        let mut texts = Vec::new();
-        while let Some(element) = seq.next_element()? {
-            match element {
-                Loose::Text(text) => texts.push(text),
-                _ => {
-                    while seq.next_element::<json::Strict>()?.is_some() {}
-                    return Ok(Loose::Other);
-                }
-            }
-        }
-        Ok(Loose::Texts(texts))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Loose<'de>, A::Error> {
-        Ok(match json::StrictVisitor.visit_map(map)?.as_f64() {
-            Some(seconds) => Loose::Time(Timestamp::from_seconds_f64(seconds)),
-            None => Loose::Other,
-        })
-    }
-}
-
 /// A text that borrows from the input where nothing in it is escaped.
-struct Text<'a>(Cow<'a, str>);
+pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Text<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -376,7 +217,7 @@ impl<'de> Visitor<'de> for TextVisitor {
     }
 }
 
-fn set_once<T, E: de::Error>(slot: &mut Option<T>, value: T) -> Result<(), E> {
+pub(super) fn set_once<T, E: de::Error>(slot: &mut Option<T>, value: T) -> Result<(), E> {
     match slot.replace(value) {
         None => Ok(()),
         Some(_) => Err(E::custom("duplicate member")),

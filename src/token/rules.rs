@@ -1,11 +1,11 @@
 //! What a token whose signature held must say, judged against a given `now`.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
-use super::payload::{Loose, RawClaims};
+use super::raw::{Claim, Name, RawClaims};
 use crate::{
     Rejection, RejectionKind,
-    domain::{ChallengeId, Claims, InvalidId, PlanId, RequestId, ResourceId, Timestamp, TxHash},
+    domain::{ChallengeId, Claims, PlanId, RequestId, ResourceId, Timestamp, TxHash, ids::IdText},
 };
 
 /// The subject of Key0's own tokens.
@@ -56,7 +56,7 @@ impl Rules {
         if claims.resource_id() != wanted.audience {
             return Err(invalid("The token is meant for another service"));
         }
-        let issued_at = claims.issued_at().ok_or_else(|| missing("iat"))?;
+        let issued_at = claims.issued_at().ok_or_else(|| missing(Name::Iat))?;
         let lifetime = claims.expires_at().since(issued_at);
         let remaining = claims.expires_at().since(now);
         if lifetime > wanted.max_lifetime || remaining > wanted.max_lifetime {
@@ -81,38 +81,48 @@ impl Rules {
         Ok(())
     }
 
-    fn judge_common(&self, raw: RawClaims<'_>, now: Timestamp) -> Result<Arc<Claims>, Rejection> {
-        let iat = time(raw.iat, "iat")?;
-        let nbf = time(raw.nbf, "nbf")?;
-        let exp = time(raw.exp, "exp")?.ok_or_else(|| missing("exp"))?;
-        let issuer = text(raw.iss, "iss")?;
-        let audience = texts(raw.aud)?;
+    fn judge_common(
+        &self,
+        mut raw: RawClaims<'_>,
+        now: Timestamp,
+    ) -> Result<Arc<Claims>, Rejection> {
+        let iat = time(&raw, Name::Iat)?;
+        let nbf = time(&raw, Name::Nbf)?;
+        let exp = time(&raw, Name::Exp)?.ok_or_else(|| missing(Name::Exp))?;
+        let issuer = text(&raw, Name::Iss)?;
+        let audience = texts(&raw, Name::Aud)?;
 
         self.judge_times(exp, nbf, now)?;
-        if raw.cnf.is_some() {
+        if raw.is_constrained {
             return Err(invalid("A sender-constrained token is not accepted as a bearer token"));
         }
-        if !self.issuers.is_empty() && !issuer.as_deref().is_some_and(|iss| has(&self.issuers, iss))
-        {
+        if !self.issuers.is_empty() && !issuer.is_some_and(|iss| has(&self.issuers, iss)) {
             return Err(invalid("The token comes from another issuer"));
         }
-        if !self.audiences.is_empty() && !audience.iter().any(|aud| has(&self.audiences, aud)) {
+        if !self.audiences.is_empty() && !audience.clone().any(|aud| has(&self.audiences, aud)) {
             return Err(invalid("The token is meant for another audience"));
         }
 
-        Ok(Arc::new(Claims {
-            request_id: id(raw.sub, "sub", RequestId::new)?,
-            challenge_id: id(raw.jti, "jti", ChallengeId::new)?,
-            resource_id: id(raw.resource_id, "resourceId", ResourceId::new)?,
-            plan_id: plan(raw.plan_id, raw.tier_id)?,
-            tx_hash: id(raw.tx_hash, "txHash", TxHash::new)?,
+        let mut claims = Arc::new(Claims {
+            request_id: RequestId::unset(),
+            challenge_id: ChallengeId::unset(),
+            resource_id: ResourceId::unset(),
+            plan_id: PlanId::unset(),
+            tx_hash: TxHash::unset(),
             expires_at: exp,
             issued_at: iat,
             not_before: nbf,
             issuer: issuer.map(Into::into),
-            audience: audience.into_iter().map(Into::into).collect(),
-            extra: raw.extra,
-        }))
+            audience: audience.map(Into::into).collect(),
+            extra: mem::take(&mut raw.extra),
+        });
+        let Some(ids) = Arc::get_mut(&mut claims) else { unreachable!("nobody else has them yet") };
+        id(&raw, Name::Sub, ids.request_id.text_mut())?;
+        id(&raw, Name::Jti, ids.challenge_id.text_mut())?;
+        id(&raw, Name::ResourceId, ids.resource_id.text_mut())?;
+        plan(&raw, &mut ids.plan_id)?;
+        id(&raw, Name::TxHash, ids.tx_hash.text_mut())?;
+        Ok(claims)
     }
 }
 
@@ -127,63 +137,74 @@ fn has(configured: &[Box<str>], value: &str) -> bool {
     configured.iter().any(|one| **one == *value)
 }
 
-fn id<T>(
-    value: Option<Loose<'_>>,
-    name: &str,
-    new: impl Fn(&str) -> Result<T, InvalidId>,
-) -> Result<T, Rejection> {
-    match value {
-        None => Err(missing(name)),
-        Some(Loose::Text(text)) => new(&text).map_err(|_| wrong_type(name)),
-        Some(_) => Err(wrong_type(name)),
-    }
+fn id(raw: &RawClaims<'_>, name: Name, id: &mut IdText) -> Result<(), Rejection> {
+    let text = match raw.get(name) {
+        None => return Err(missing(name)),
+        Some(Claim::Visible(text)) => Some(text),
+        Some(_) => None,
+    };
+    text.and_then(|text| id.set(text).ok()).ok_or_else(|| wrong_type(name))
 }
 
-fn plan(plan_id: Option<Loose<'_>>, tier_id: Option<Loose<'_>>) -> Result<PlanId, Rejection> {
-    if tier_id.is_none() {
-        return id(plan_id, "planId", PlanId::new);
+fn plan(raw: &RawClaims<'_>, plan: &mut PlanId) -> Result<(), Rejection> {
+    if raw.get(Name::TierId).is_none() {
+        return id(raw, Name::PlanId, plan.text_mut());
     }
-    let tier = id(tier_id, "tierId", PlanId::new)?;
-    if plan_id.is_some() && id(plan_id, "planId", PlanId::new)? != tier {
-        return Err(invalid("planId and tierId differ"));
+    id(raw, Name::TierId, plan.text_mut())?;
+    if raw.get(Name::PlanId).is_some() {
+        let mut other = PlanId::unset();
+        id(raw, Name::PlanId, other.text_mut())?;
+        if other != *plan {
+            return Err(invalid("planId and tierId differ"));
+        }
     }
-    Ok(tier)
+    Ok(())
 }
 
-fn time(value: Option<Loose<'_>>, name: &str) -> Result<Option<Timestamp>, Rejection> {
-    match value {
+fn time(raw: &RawClaims<'_>, name: Name) -> Result<Option<Timestamp>, Rejection> {
+    match raw.get(name) {
         None => Ok(None),
-        Some(Loose::Time(time)) => Ok(Some(time)),
+        Some(Claim::Time(time)) => Ok(Some(time)),
         Some(_) => Err(wrong_type(name)),
     }
 }
 
-fn text<'a>(value: Option<Loose<'a>>, name: &str) -> Result<Option<Cow<'a, str>>, Rejection> {
-    match value {
+fn text<'a>(raw: &RawClaims<'a>, name: Name) -> Result<Option<&'a str>, Rejection> {
+    match raw.get(name) {
         None => Ok(None),
-        Some(Loose::Text(text)) => Ok(Some(text)),
+        Some(Claim::Visible(text)) => Ok(Some(text.as_str())),
+        Some(Claim::Text(text)) => Ok(Some(text)),
         Some(_) => Err(wrong_type(name)),
     }
 }
 
-/// `aud` is one text or a list of them (RFC 7519, section 4.1.3).
-fn texts(value: Option<Loose<'_>>) -> Result<Vec<Cow<'_, str>>, Rejection> {
-    match value {
-        None => Ok(Vec::new()),
-        Some(Loose::Text(text)) => Ok(vec![text]),
-        Some(Loose::Texts(texts)) => Ok(texts),
-        Some(_) => Err(wrong_type("aud")),
-    }
+/// One text or a list of them, as `aud` is (RFC 7519, section 4.1.3).
+fn texts<'a>(
+    raw: &RawClaims<'a>,
+    name: Name,
+) -> Result<impl Iterator<Item = &'a str> + Clone + use<'a>, Rejection> {
+    let (one, list) = match raw.get(name) {
+        None => (None, [].as_slice()),
+        Some(Claim::Visible(text)) => (Some(text.as_str()), [].as_slice()),
+        Some(Claim::Text(text)) => (Some(text), [].as_slice()),
+        Some(Claim::Texts(texts)) => (None, texts),
+        Some(_) => return Err(wrong_type(name)),
+    };
+    Ok(one.into_iter().chain(list.iter().map(|text| &**text)))
 }
 
 fn invalid(detail: &'static str) -> Rejection {
     Rejection::new(RejectionKind::InvalidToken).detail(detail)
 }
 
-fn missing(name: &str) -> Rejection {
-    Rejection::new(RejectionKind::InvalidToken).detail(format!("The claim {name} is missing"))
+#[cold]
+fn missing(name: Name) -> Rejection {
+    let detail = format!("The claim {} is missing", name.as_str());
+    Rejection::new(RejectionKind::InvalidToken).detail(detail)
 }
 
-fn wrong_type(name: &str) -> Rejection {
-    Rejection::new(RejectionKind::InvalidToken).detail(format!("The claim {name} is not valid"))
+#[cold]
+fn wrong_type(name: Name) -> Rejection {
+    let detail = format!("The claim {} is not valid", name.as_str());
+    Rejection::new(RejectionKind::InvalidToken).detail(detail)
 }

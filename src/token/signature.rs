@@ -12,7 +12,7 @@ use jsonwebtoken::{DecodingKey, EncodingKey, crypto::CryptoProvider};
 use sha2::Sha256;
 
 use super::key::Algorithm;
-use crate::domain::Secret;
+use crate::domain::{Secret, bytes};
 
 #[cfg(feature = "aws_lc_rs")]
 static PROVIDER: &CryptoProvider = &jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
@@ -68,9 +68,10 @@ impl Verifier {
     pub(super) fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
         match self {
             // Not the box: a copy on the stack asks for no memory.
-            Self::Hmac(mac) => {
-                Hmac::clone(mac).chain_update(message).verify_slice(signature).is_ok()
-            }
+            Self::Hmac(mac) => signature.try_into().is_ok_and(|signature: &[u8; 32]| {
+                let code = Hmac::clone(mac).chain_update(message).finalize().into_bytes();
+                bytes::ct_eq(&code.into(), signature).into()
+            }),
             Self::Public(key) => key.verify(message, signature),
         }
     }

@@ -3,7 +3,8 @@ use std::{sync::Arc, time::Duration};
 use super::{
     key::{Algorithm, VerifyingKey},
     keyset::KeySet,
-    payload::{Header, RawClaims, Room, Token},
+    payload::{Header, Room, Token},
+    raw::RawClaims,
     remembered::{MAX_TOKENS, Remembered, TokenDigest},
     rules::{Rules, SystemRules},
 };
@@ -136,8 +137,8 @@ impl AccessTokens {
         })?;
         let mut payload = Room::<PAYLOAD_BYTES>::new();
         let payload = payload.decode(token.payload()).ok_or_else(malformed)?;
-        let mut claims = RawClaims::default();
-        claims.read(payload).ok_or_else(malformed)?;
+        let mut parsed = None;
+        let claims = RawClaims::read(payload, &mut parsed).ok_or_else(malformed)?;
         Ok((judge(claims)?, algorithm))
     }
 }
