@@ -3,6 +3,9 @@ use crate::{
     domain::{Credential, CredentialFault},
 };
 
+/// The scheme of bearer tokens (RFC 6750, section 2.1).
+const BEARER: &[u8; 6] = b"Bearer";
+
 /// Where a credential can stand in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -76,10 +79,9 @@ impl<'a> Presented<'a> {
 
 /// What stands after `Bearer`, in whatever case. `None` for another scheme, and for nothing.
 pub(super) fn bearer_value(header: &[u8]) -> Option<&[u8]> {
-    let header = trim(header);
-    let (scheme, value) = header.split_at(header.iter().position(|byte| *byte == b' ')?);
-    let value = trim(value);
-    (scheme.eq_ignore_ascii_case(b"Bearer") && !value.is_empty()).then_some(value)
+    let (scheme, value) = trim(header).split_first_chunk::<{ BEARER.len() }>()?;
+    let value = trim(value.strip_prefix(b" ")?);
+    (scheme.eq_ignore_ascii_case(BEARER) && !value.is_empty()).then_some(value)
 }
 
 /// The value of a header that must not stand twice.

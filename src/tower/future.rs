@@ -36,12 +36,13 @@ pin_project! {
     where
         S: Service<Request<B>>,
     {
-        LookingUp { lookup: LookupFuture, waiting: Option<Waiting<S, B>>, gate: Arc<Gate<Parts>> },
+        LookingUp { lookup: LookupFuture, waiting: Option<Box<Waiting<S, B>>>, gate: Arc<Gate<Parts>> },
         Answering { #[pin] answer: Answer<S::Future, Gate<Parts>> },
     }
 }
 
-/// A request that is held back, and the service that is ready for it.
+/// A request that is held back, and the service that is ready for it. In a box, as those that go
+/// on at once would have its size as well.
 struct Waiting<S, B> {
     ready: S,
     request: Request<B>,
@@ -67,7 +68,8 @@ where
     ) -> Self {
         let validator = gate.validator().clone();
         let lookup = Box::pin(async move { validator.look_up(lookup).await });
-        Self { state: State::LookingUp { lookup, waiting: Some(Waiting { ready, request }), gate } }
+        let waiting = Some(Box::new(Waiting { ready, request }));
+        Self { state: State::LookingUp { lookup, waiting, gate } }
     }
 }
 
@@ -86,7 +88,8 @@ where
                     let judged = ready!(lookup.as_mut().poll(cx));
                     let gate = Arc::clone(gate);
                     match waiting.take() {
-                        Some(Waiting { mut ready, request }) => {
+                        Some(waiting) => {
+                            let Waiting { mut ready, request } = *waiting;
                             let (mut parts, body) = request.into_parts();
                             match gate.admit(&mut parts, judged) {
                                 Ok(()) => {
