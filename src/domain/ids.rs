@@ -1,16 +1,8 @@
-use std::{
-    borrow::Borrow,
-    cmp::Ordering,
-    fmt,
-    hash::{Hash, Hasher},
-    str::FromStr,
-    sync::Arc,
-};
+use std::{borrow::Borrow, fmt, str::FromStr};
 
-use arrayvec::ArrayString;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::bytes::Visible;
+use super::{bytes::Visible, text::ShortText};
 
 /// The longest id, in bytes.
 const MAX_ID_BYTES: usize = 256;
@@ -20,85 +12,14 @@ const MAX_ID_BYTES: usize = 256;
 #[error("an id is 1 to 256 visible ascii characters")]
 pub struct InvalidId;
 
-/// The longest id that is kept in its place, in bytes: `0x` and 64 digits, as a hash on a chain.
-const MAX_SHORT_BYTES: usize = 66;
-
-/// The text of an id. The usual ones need no memory of their own.
-#[derive(Clone)]
-pub(crate) enum IdText {
-    Short(ArrayString<MAX_SHORT_BYTES>),
-    Long(Arc<str>),
-}
-
-impl IdText {
-    fn new(text: &str) -> Result<Self, InvalidId> {
-        let mut id = Self::unset();
-        id.set(Visible::new(text).ok_or(InvalidId)?)?;
-        Ok(id)
+/// Writes an id where it is to stay.
+pub(crate) fn write(text: Visible<'_>, id: &mut ShortText) -> Result<(), InvalidId> {
+    let text = text.as_str();
+    if !(1..=MAX_ID_BYTES).contains(&text.len()) {
+        return Err(InvalidId);
     }
-
-    /// No id yet.
-    const fn unset() -> Self {
-        Self::Short(ArrayString::new_const())
-    }
-
-    /// Writes the text where it is to stay: whatever is moved right after it was written makes the
-    /// processor wait.
-    pub(crate) fn set(&mut self, text: Visible<'_>) -> Result<(), InvalidId> {
-        let text = text.as_str();
-        if !(1..=MAX_ID_BYTES).contains(&text.len()) {
-            return Err(InvalidId);
-        }
-        match self {
-            Self::Short(short) if text.len() <= MAX_SHORT_BYTES => {
-                short.clear();
-                short.push_str(text);
-            }
-            _ => *self = Self::legal(text),
-        }
-        Ok(())
-    }
-
-    /// A text that is known to be an id.
-    fn legal(text: &str) -> Self {
-        match ArrayString::from(text) {
-            Ok(short) => Self::Short(short),
-            Err(_longer) => Self::Long(text.into()),
-        }
-    }
-
-    fn as_str(&self) -> &str {
-        match self {
-            Self::Short(text) => text,
-            Self::Long(text) => text,
-        }
-    }
-}
-
-impl PartialEq for IdText {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
-    }
-}
-
-impl Eq for IdText {}
-
-impl PartialOrd for IdText {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for IdText {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.as_str().cmp(other.as_str())
-    }
-}
-
-impl Hash for IdText {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.as_str().hash(state);
-    }
+    id.set(text);
+    Ok(())
 }
 
 macro_rules! id {
@@ -107,7 +28,7 @@ macro_rules! id {
         ///
         /// Opaque: 1 to 256 visible ASCII characters. Cheap to clone.
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(IdText);
+        pub struct $name(ShortText);
 
         impl $name {
             /// Reads an id.
@@ -117,17 +38,19 @@ macro_rules! id {
             /// [`InvalidId`] when it is empty, longer than 256 bytes, or has other than visible
             /// ASCII characters.
             pub fn new(text: &str) -> Result<Self, InvalidId> {
-                IdText::new(text).map(Self)
+                let mut id = ShortText::EMPTY;
+                write(Visible::new(text).ok_or(InvalidId)?, &mut id)?;
+                Ok(Self(id))
             }
 
             /// No id yet: to be set before anybody sees it.
             #[allow(dead_code)]
             pub(crate) const fn unset() -> Self {
-                Self(IdText::unset())
+                Self(ShortText::EMPTY)
             }
 
             #[allow(dead_code)]
-            pub(crate) fn text_mut(&mut self) -> &mut IdText {
+            pub(crate) fn text_mut(&mut self) -> &mut ShortText {
                 &mut self.0
             }
 
@@ -229,17 +152,17 @@ id! {
 impl Actor {
     /// Key0, which had a key issued.
     pub fn key0() -> Self {
-        Self(IdText::legal("key0"))
+        Self(ShortText::new("key0"))
     }
 
     /// Whoever works on the host itself.
     pub fn host() -> Self {
-        Self(IdText::legal("host"))
+        Self(ShortText::new("host"))
     }
 
     /// Anybody, where the checks of management keys are off.
     pub fn unchecked() -> Self {
-        Self(IdText::legal("unchecked"))
+        Self(ShortText::new("unchecked"))
     }
 }
 
@@ -269,7 +192,7 @@ impl TxHash {
 impl KeyId {
     /// A fresh id that sorts by the time it was made (UUID version 7).
     pub fn generate() -> Self {
-        Self(IdText::legal(&uuid::Uuid::now_v7().hyphenated().to_string()))
+        Self(ShortText::new(&uuid::Uuid::now_v7().hyphenated().to_string()))
     }
 }
 
@@ -283,18 +206,6 @@ mod tests {
         assert!(PlanId::new(&"a".repeat(256)).is_ok());
         for bad in ["", &"a".repeat(257), "a b", "a\n", "é", "a\u{7f}"] {
             assert_eq!(PlanId::new(bad), Err(InvalidId), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn the_longest_in_place_and_longer_ones_are_alike() {
-        let length_of_hash = "0x".len() + 64;
-        for length in [1, length_of_hash - 1, length_of_hash, length_of_hash + 1, MAX_ID_BYTES] {
-            let text = "a".repeat(length);
-            let id = TxHash::new(&text).expect("legal");
-            assert_eq!(id.as_str(), text);
-            assert_eq!(id.clone(), id);
-            assert_eq!(matches!(id.0, IdText::Short(_)), length <= length_of_hash, "{length}");
         }
     }
 

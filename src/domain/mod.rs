@@ -7,6 +7,7 @@ pub(crate) mod ids;
 pub(crate) mod json;
 pub(crate) mod permission;
 pub(crate) mod secret;
+pub(crate) mod text;
 pub(crate) mod time;
 
 pub use claims::Claims;

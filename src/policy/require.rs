@@ -1,6 +1,6 @@
 use crate::{
     Identity, Rejection, RejectionKind,
-    domain::{Action, Role},
+    domain::{Action, Role, text::ShortText},
 };
 
 /// What a route asks of an [`Identity`]. Nothing is allowed that a policy does not name.
@@ -18,8 +18,8 @@ pub struct Policy(pub(super) Rule);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Rule {
-    Resource(Box<str>),
-    Plan(Box<str>),
+    Resource(ShortText),
+    Plan(ShortText),
     Role(Role),
     Permission(Box<str>, Action),
     All(Vec<Policy>),
@@ -28,13 +28,13 @@ pub(super) enum Rule {
 
 impl Policy {
     /// A credential that was bought for this resource, or for every resource.
-    pub fn resource(id: impl Into<Box<str>>) -> Self {
-        Self(Rule::Resource(id.into()))
+    pub fn resource(id: impl AsRef<str>) -> Self {
+        Self(Rule::Resource(ShortText::new(id.as_ref())))
     }
 
     /// A credential that was bought with this plan.
-    pub fn plan(id: impl Into<Box<str>>) -> Self {
-        Self(Rule::Plan(id.into()))
+    pub fn plan(id: impl AsRef<str>) -> Self {
+        Self(Rule::Plan(ShortText::new(id.as_ref())))
     }
 
     /// A partner's key of exactly this role. One with permissions of its own has no longer the
@@ -58,8 +58,8 @@ impl Policy {
     pub fn check(&self, identity: &Identity) -> Result<(), Rejection> {
         let denied = || Rejection::from(RejectionKind::InsufficientPermissions);
         let granted = match &self.0 {
-            Rule::Resource(id) => identity.opens(id),
-            Rule::Plan(id) => identity.plan_id().is_some_and(|plan| *plan == **id),
+            Rule::Resource(id) => identity.opens(id.as_str()),
+            Rule::Plan(id) => identity.plan_id().is_some_and(|plan| plan == id.as_str()),
             Rule::Role(role) => identity.permissions().is_none() && identity.role() == Some(*role),
             Rule::Permission(resource, action) => {
                 if identity.allows(resource, *action) {

@@ -5,7 +5,9 @@ use std::{mem, sync::Arc, time::Duration};
 use super::raw::{Claim, Name, RawClaims};
 use crate::{
     Rejection, RejectionKind,
-    domain::{ChallengeId, Claims, PlanId, RequestId, ResourceId, Timestamp, TxHash, ids::IdText},
+    domain::{
+        ChallengeId, Claims, PlanId, RequestId, ResourceId, Timestamp, TxHash, ids, text::ShortText,
+    },
 };
 
 /// The subject of Key0's own tokens.
@@ -137,13 +139,13 @@ fn has(configured: &[Box<str>], value: &str) -> bool {
     configured.iter().any(|one| **one == *value)
 }
 
-fn id(raw: &RawClaims<'_>, name: Name, id: &mut IdText) -> Result<(), Rejection> {
+fn id(raw: &RawClaims<'_>, name: Name, id: &mut ShortText) -> Result<(), Rejection> {
     let text = match raw.get(name) {
         None => return Err(missing(name)),
         Some(Claim::Visible(text)) => Some(text),
         Some(_) => None,
     };
-    text.and_then(|text| id.set(text).ok()).ok_or_else(|| wrong_type(name))
+    text.and_then(|text| ids::write(text, id).ok()).ok_or_else(|| wrong_type(name))
 }
 
 fn plan(raw: &RawClaims<'_>, plan: &mut PlanId) -> Result<(), Rejection> {
