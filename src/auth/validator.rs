@@ -14,7 +14,7 @@ use crate::{
     AccessTokens, Rejection, RejectionKind,
     apikey::KeyDigest,
     domain::{Clock, Credential, SystemClock},
-    token,
+    token::CompactJws,
 };
 
 /// Decides on the credential of a request: Key0's access tokens, issued API keys, and the
@@ -120,18 +120,20 @@ impl Validator {
         if let Some(holder) = keys.and_then(|keys| keys.find_bootstrap(credential)) {
             return Judgement::Decided(Ok(Identity::from_bootstrap(holder.clone())));
         }
-        match (presented, keys) {
-            (Presented::ApiKey(key), Some(keys)) => self.judge_key(keys, key),
-            (Presented::ApiKey(_), None) => refuse(RejectionKind::InvalidApiKey),
-            (Presented::Bearer(token), _) if token::is_compact_jws(token.expose()) => {
-                self.judge_token(token)
-            }
-            (Presented::Bearer(key), Some(keys))
+        let token = match presented {
+            Presented::ApiKey(_) => None,
+            Presented::Bearer(bearer) => CompactJws::split(bearer),
+        };
+        match (presented, token, keys) {
+            (Presented::ApiKey(key), _, Some(keys)) => self.judge_key(keys, key),
+            (Presented::ApiKey(_), _, None) => refuse(RejectionKind::InvalidApiKey),
+            (Presented::Bearer(bearer), Some(token), _) => self.judge_token(bearer, &token),
+            (Presented::Bearer(key), None, Some(keys))
                 if keys.key_format().is_claimed_by(key.expose()) =>
             {
                 self.judge_key(keys, key)
             }
-            (Presented::Bearer(opaque), _) => {
+            (Presented::Bearer(opaque), None, _) => {
                 self.judge_foreign(opaque, RejectionKind::InvalidToken.into())
             }
         }
@@ -180,13 +182,13 @@ impl Validator {
         }
     }
 
-    fn judge_token(&self, token: Credential<'_>) -> Judgement {
+    fn judge_token(&self, bearer: Credential<'_>, token: &CompactJws<'_>) -> Judgement {
         let Some(tokens) = self.0.tokens.as_deref() else {
-            return self.judge_foreign(token, RejectionKind::InvalidToken.into());
+            return self.judge_foreign(bearer, RejectionKind::InvalidToken.into());
         };
-        match tokens.validate(token, self.0.clock.now()) {
+        match tokens.judge(token, self.0.clock.now()) {
             Ok(claims) => Judgement::Decided(Ok(Identity::from_claims(claims))),
-            Err(rejection) => self.judge_foreign(token, rejection),
+            Err(rejection) => self.judge_foreign(bearer, rejection),
         }
     }
 
@@ -222,8 +224,6 @@ pub fn validate_key0_token<'a>(
 ) -> Result<Identity, Rejection> {
     let header = authorization.into().map(str::as_bytes);
     let credential = Presented::read(&[Source::Bearer], header, None)?.credential();
-    if !token::is_compact_jws(credential.expose()) {
-        return Err(RejectionKind::InvalidToken.into());
-    }
-    tokens.validate(credential, SystemClock.now()).map(Identity::from_claims)
+    let token = CompactJws::split(credential).ok_or(RejectionKind::InvalidToken)?;
+    tokens.judge(&token, SystemClock.now()).map(Identity::from_claims)
 }

@@ -57,17 +57,18 @@ pub(crate) fn find(bytes: &[u8], wanted: u8) -> Option<usize> {
     Some(8 * words.len() + rest.iter().position(|byte| *byte == wanted)?)
 }
 
-/// Whether two digests are the same, in a time that does not tell where they differ.
+/// Whether both are the same, in a time that does not tell where they differ. Eight bytes at a
+/// time, so there must be so many.
 #[inline]
-pub(crate) fn ct_eq(one: &[u8; 32], other: &[u8; 32]) -> Choice {
-    words(one).ct_eq(&words(other))
-}
-
-/// An eighth of the steps that its bytes would take.
-#[inline]
-fn words(digest: &[u8; 32]) -> [u64; 4] {
-    let (words, _none) = digest.as_chunks::<8>();
-    std::array::from_fn(|n| u64::from_ne_bytes(words[n]))
+pub(crate) fn ct_eq<const N: usize>(one: &[u8; N], other: &[u8; N]) -> Choice {
+    const { assert!(N >= 8) }
+    let word = |bytes: &[u8; 8]| u64::from_ne_bytes(*bytes);
+    let words = one.as_chunks().0.iter().zip(other.as_chunks().0);
+    // The last words overlap others, so that no rest is left.
+    let last = one.last_chunk().into_iter().zip(other.last_chunk());
+    words
+        .chain(last)
+        .fold(Choice::from(1), |same, (one, other)| same & word(one).ct_eq(&word(other)))
 }
 
 #[cfg(test)]
@@ -107,13 +108,19 @@ mod tests {
     }
 
     #[test]
-    fn digests_differ_in_any_bit() {
-        let digest: [u8; 32] = std::array::from_fn(|n| n as u8);
-        assert!(bool::from(ct_eq(&digest, &digest)));
-        for bit in 0..256 {
-            let mut near = digest;
+    fn texts_that_differ_in_any_bit_are_not_the_same() {
+        differ_in_any_bit::<8>();
+        differ_in_any_bit::<32>();
+        differ_in_any_bit::<43>();
+    }
+
+    fn differ_in_any_bit<const N: usize>() {
+        let bytes: [u8; N] = std::array::from_fn(|n| n as u8);
+        assert!(bool::from(ct_eq(&bytes, &bytes)));
+        for bit in 0..8 * N {
+            let mut near = bytes;
             near[bit / 8] ^= 1 << (bit % 8);
-            assert!(!bool::from(ct_eq(&digest, &near)), "bit {bit}");
+            assert!(!bool::from(ct_eq(&bytes, &near)), "bit {bit} of {N} bytes");
         }
     }
 }

@@ -1,6 +1,6 @@
 use super::{
     key::{Algorithm, VerifyingKey},
-    payload::{Header, Token},
+    payload::{CompactJws, Header},
 };
 
 /// The keys of one issuer: current and previous ones, of whatever algorithms.
@@ -17,14 +17,9 @@ impl KeySet {
     }
 
     /// The algorithm of the key that has signed the token, of those that its header may mean.
-    pub(super) fn verify(
-        &self,
-        header: &Header<'_>,
-        token: &Token<'_>,
-        signature: &[u8],
-    ) -> Option<Algorithm> {
+    pub(super) fn verify(&self, header: &Header<'_>, token: &CompactJws<'_>) -> Option<Algorithm> {
         self.candidates(header)
-            .find(|key| key.verify(token.signing_input(), signature))
+            .find(|key| key.verify_encoded(token.signing_input(), token.signature()))
             .map(VerifyingKey::algorithm)
     }
 

@@ -29,7 +29,7 @@ mod wycheproof;
 
 pub use issuer::{SigningError, TokenIssuer};
 pub use key::{Algorithm, VerifyingKey};
-pub(crate) use payload::is_compact_jws;
+pub(crate) use payload::CompactJws;
 pub use rules::SYSTEM_TOKEN_SUBJECT;
 pub(crate) use rules::SystemRules;
 pub use validator::{AccessTokensBuilder, MAX_LEEWAY};

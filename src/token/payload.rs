@@ -9,7 +9,7 @@ use base64::{
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 
 use super::flat;
-use crate::domain::json;
+use crate::domain::{Credential, json};
 
 /// Header members that change how a token is to be read or bring a key of their own.
 const REFUSED_MEMBERS: [&str; 7] = ["crit", "zip", "b64", "jwk", "jku", "x5u", "x5c"];
@@ -22,22 +22,20 @@ const SLOPPY: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Whether a bearer value has the shape of an access token: three parts between dots.
-pub(crate) fn is_compact_jws(text: &str) -> bool {
-    memchr::memchr_iter(b'.', text.as_bytes()).count() == 2
-}
-
-/// The three encoded parts.
-pub(super) struct Token<'a> {
+/// The three encoded parts of a token, between two dots.
+#[derive(Clone, Copy)]
+pub(crate) struct CompactJws<'a> {
+    text: &'a str,
     signing_input: &'a str,
     header: &'a str,
     payload: &'a str,
     signature: &'a str,
 }
 
-impl<'a> Token<'a> {
-    pub(super) fn split(text: &'a str) -> Option<Self> {
-        let token = Self::split_sloppily(text)?;
+impl<'a> CompactJws<'a> {
+    /// `None` for a credential that does not have the shape of an access token.
+    pub(crate) fn split(credential: Credential<'a>) -> Option<Self> {
+        let token = Self::split_sloppily(credential.expose())?;
         memchr::memchr(b'.', token.signature.as_bytes()).is_none().then_some(token)
     }
 
@@ -47,7 +45,12 @@ impl<'a> Token<'a> {
         let (header, rest) = split_at_dot(text)?;
         let (payload, signature) = split_at_dot(rest)?;
         let signing_input = &text[..header.len() + 1 + payload.len()];
-        Some(Self { signing_input, header, payload, signature })
+        Some(Self { text, signing_input, header, payload, signature })
+    }
+
+    /// All of it, as it was received.
+    pub(super) fn text(&self) -> &'a str {
+        self.text
     }
 
     pub(super) fn signing_input(&self) -> &'a [u8] {
@@ -91,6 +94,18 @@ static URL_SAFE: LazyLock<base64::engine::Simd> =
     LazyLock::new(|| base64::engine::Simd::url_safe(base64::engine::general_purpose::NO_PAD));
 #[cfg(not(any(target_arch = "x86_64", all(target_arch = "aarch64", target_feature = "neon"))))]
 static URL_SAFE: GeneralPurpose = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+/// How 32 bytes are written, in the one way that is canonical.
+pub(super) fn encode(bytes: &[u8; 32]) -> [u8; ENCODED_BYTES] {
+    let mut text = [0; ENCODED_BYTES];
+    match URL_SAFE.encode_slice(bytes, &mut text) {
+        Ok(ENCODED_BYTES) => text,
+        _ => unreachable!("32 bytes are 43 characters"),
+    }
+}
+
+/// How long 32 bytes are in base64url.
+pub(super) const ENCODED_BYTES: usize = 43;
 
 /// Room for one decoded part: on the stack where it is of the usual length, `USUAL` bytes at most.
 pub(super) struct Room<const USUAL: usize> {

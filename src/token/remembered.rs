@@ -12,7 +12,8 @@ use std::{
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::domain::{Claims, Credential};
+use super::payload::CompactJws;
+use crate::domain::Claims;
 
 /// The most tokens that can be remembered.
 pub(super) const MAX_TOKENS: usize = 1_000_000;
@@ -99,8 +100,8 @@ impl fmt::Debug for Remembered {
 pub(super) struct TokenDigest([u8; 32]);
 
 impl TokenDigest {
-    pub(super) fn of(token: Credential<'_>) -> Self {
-        Self(Sha256::digest(token.expose()).into())
+    pub(super) fn of(token: &CompactJws<'_>) -> Self {
+        Self(Sha256::digest(token.text()).into())
     }
 
     /// Says where to look, never what is found.
@@ -124,7 +125,9 @@ fn values(claims: &Claims) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{ChallengeId, PlanId, RequestId, ResourceId, Timestamp, TxHash};
+    use crate::domain::{
+        ChallengeId, Credential, PlanId, RequestId, ResourceId, Timestamp, TxHash,
+    };
 
     fn claims(id: &str) -> Arc<Claims> {
         Arc::new(Claims::new(
@@ -138,7 +141,9 @@ mod tests {
     }
 
     fn digest(of: &str) -> TokenDigest {
-        TokenDigest::of(Credential::try_from(of).expect("a credential"))
+        let token = format!("{of}.payload.signature");
+        let token = Credential::try_from(token.as_str()).expect("a credential");
+        TokenDigest::of(&CompactJws::split(token).expect("three parts"))
     }
 
     #[test]

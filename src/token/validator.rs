@@ -3,7 +3,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     key::{Algorithm, VerifyingKey},
     keyset::KeySet,
-    payload::{Header, Room, Token},
+    payload::{CompactJws, Header, Room},
     raw::RawClaims,
     remembered::{MAX_TOKENS, Remembered, TokenDigest},
     rules::{Rules, SystemRules},
@@ -16,7 +16,6 @@ use crate::{
 
 // How much room the parts of the usual token take, decoded, in bytes.
 const HEADER_BYTES: usize = 128;
-const SIGNATURE_BYTES: usize = 264;
 const PAYLOAD_BYTES: usize = 512;
 
 /// Judges Key0's access tokens, synchronously; the time is an argument. Pure, unless it is to
@@ -76,6 +75,15 @@ impl AccessTokens {
         token: Credential<'_>,
         now: Timestamp,
     ) -> Result<Arc<Claims>, Rejection> {
+        self.judge(&CompactJws::split(token).ok_or_else(malformed)?, now)
+    }
+
+    /// The same for a token that is already in parts.
+    pub(crate) fn judge(
+        &self,
+        token: &CompactJws<'_>,
+        now: Timestamp,
+    ) -> Result<Arc<Claims>, Rejection> {
         let judge = |raw: RawClaims<'_>| self.rules.judge(raw, now);
         let Some(memory) = &self.remembered else {
             return Ok(self.verify(token, judge)?.0);
@@ -105,14 +113,15 @@ impl AccessTokens {
         wanted: &SystemRules<'_>,
         now: Timestamp,
     ) -> Result<Arc<Claims>, Rejection> {
+        let token = CompactJws::split(token).ok_or_else(malformed)?;
         // Never remembered, and never looked up: what opens one door is no word for the other.
-        Ok(self.verify(token, |raw| self.rules.judge_system(raw, wanted, now))?.0)
+        Ok(self.verify(&token, |raw| self.rules.judge_system(raw, wanted, now))?.0)
     }
 
     /// Whether one of our keys has signed these bytes, however the token around them is bent.
     /// Whatever it is, such a token is nobody else's.
     pub(crate) fn has_signed(&self, token: Credential<'_>) -> bool {
-        Token::split_sloppily(token.expose()).is_some_and(|token| {
+        CompactJws::split_sloppily(token.expose()).is_some_and(|token| {
             token
                 .signatures_as_anyone_reads_them()
                 .any(|signature| self.keys.verify_with_any(token.signing_input(), &signature))
@@ -121,20 +130,19 @@ impl AccessTokens {
 
     fn verify<T>(
         &self,
-        token: Credential<'_>,
+        token: &CompactJws<'_>,
         judge: impl FnOnce(RawClaims<'_>) -> Result<T, Rejection>,
     ) -> Result<(T, Algorithm), Rejection> {
-        let token = Token::split(token.expose()).ok_or_else(malformed)?;
-        let mut room = Room::<HEADER_BYTES>::new();
-        let header =
-            Header::known(token.header()).or_else(|| Header::parse(room.decode(token.header())?));
-        let header = header.ok_or_else(malformed)?;
-        let mut signature = Room::<SIGNATURE_BYTES>::new();
-        let signature = signature.decode(token.signature()).ok_or_else(malformed)?;
-        let algorithm = self.keys.verify(&header, &token, signature).ok_or_else(|| {
-            Rejection::new(RejectionKind::InvalidToken)
-                .detail("The signature of the access token is not valid")
-        })?;
+        let mut room;
+        let header = match Header::known(token.header()) {
+            Some(header) => header,
+            None => {
+                room = Room::<HEADER_BYTES>::new();
+                let json = room.decode(token.header()).ok_or_else(malformed)?;
+                Header::parse(json).ok_or_else(malformed)?
+            }
+        };
+        let algorithm = self.keys.verify(&header, token).ok_or_else(|| unsigned(token))?;
         let mut payload = Room::<PAYLOAD_BYTES>::new();
         let payload = payload.decode(token.payload()).ok_or_else(malformed)?;
         let mut parsed = None;
@@ -145,6 +153,17 @@ impl AccessTokens {
 
 fn malformed() -> Rejection {
     Rejection::new(RejectionKind::InvalidToken).detail("The access token is malformed")
+}
+
+/// Why no key has signed it.
+#[cold]
+fn unsigned(token: &CompactJws<'_>) -> Rejection {
+    let mut room = Room::<0>::new();
+    if room.decode(token.signature()).is_none() {
+        return malformed();
+    }
+    Rejection::new(RejectionKind::InvalidToken)
+        .detail("The signature of the access token is not valid")
 }
 
 /// Collects the keys and rules of an [`AccessTokens`].
