@@ -12,8 +12,8 @@ static API_KEY: HeaderName = HeaderName::from_static(X_API_KEY);
 impl Arriving for ServiceRequest {
     type Head = HttpRequest;
 
-    fn head(&self) -> &HttpRequest {
-        self.request()
+    fn with_head<T>(&mut self, look: impl FnOnce(&HttpRequest) -> T) -> T {
+        look(self.request())
     }
 
     fn method(&self) -> &str {

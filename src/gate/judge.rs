@@ -103,7 +103,7 @@ impl<H> Gate<H> {
             Some(Judgement::Decided(Err(rejection)))
                 if self.optional
                     && rejection.kind() == RejectionKind::MissingCredential
-                    && self.policies(request.head()).next().is_none() =>
+                    && !self.requirements.iter().any(|asked| asked.of(request).is_some()) =>
             {
                 Verdict::Pass
             }
@@ -121,24 +121,27 @@ impl<H> Gate<H> {
         judged: Result<Identity, Rejection>,
     ) -> Result<(), Rejection> {
         let identity = judged.map_err(|rejection| self.word(rejection))?;
-        for policy in self.policies(request.head()) {
+        for policy in self.requirements.iter().filter_map(|asked| asked.of(request)) {
             policy.check(&identity).map_err(|rejection| self.word(rejection))?;
         }
         request.insert(identity);
         Ok(())
     }
 
-    fn policies<'a>(&'a self, head: &'a H) -> impl Iterator<Item = Cow<'a, Policy>> {
-        self.requirements.iter().filter_map(move |requirement| match requirement {
-            Requirement::Fixed(policy) => Some(Cow::Borrowed(policy)),
-            Requirement::OfRequest(policy_of) => policy_of(head).map(Cow::Owned),
-        })
-    }
-
     fn word(&self, rejection: Rejection) -> Rejection {
         match self.wording.as_ref().and_then(|wording| wording(rejection.kind())) {
             Some(text) => rejection.detail(text),
             None => rejection,
+        }
+    }
+}
+
+impl<H> Requirement<H> {
+    /// The policy that applies to a request.
+    fn of(&self, request: &mut impl Arriving<Head = H>) -> Option<Cow<'_, Policy>> {
+        match self {
+            Self::Fixed(policy) => Some(Cow::Borrowed(policy)),
+            Self::OfRequest(policy_of) => request.with_head(|head| policy_of(head)).map(Cow::Owned),
         }
     }
 }

@@ -5,7 +5,7 @@ pub(crate) trait Arriving {
     /// What an application's rules see of it.
     type Head;
 
-    fn head(&self) -> &Self::Head;
+    fn with_head<T>(&mut self, look: impl FnOnce(&Self::Head) -> T) -> T;
 
     fn method(&self) -> &str;
 

@@ -89,12 +89,10 @@ where
                     let gate = Arc::clone(gate);
                     match waiting.take() {
                         Some(waiting) => {
-                            let Waiting { mut ready, request } = *waiting;
-                            let (mut parts, body) = request.into_parts();
-                            match gate.admit(&mut parts, judged) {
+                            let Waiting { mut ready, mut request } = *waiting;
+                            match gate.admit(&mut request, judged) {
                                 Ok(()) => {
-                                    let future = ready.call(Request::from_parts(parts, body));
-                                    Answer::Inner { future, judge: gate }
+                                    Answer::Inner { future: ready.call(request), judge: gate }
                                 }
                                 Err(rejection) => Answer::refusal(rejection, gate),
                             }

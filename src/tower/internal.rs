@@ -62,14 +62,10 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<ReqB>) -> Self::Future {
+    fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
         let internal = Arc::clone(&self.internal);
-        let (mut parts, body) = request.into_parts();
-        match admit_internal(&internal, &mut parts) {
-            Ok(()) => {
-                let response = self.inner.call(Request::from_parts(parts, body));
-                InternalResponseFuture::inner(response, internal)
-            }
+        match admit_internal(&internal, &mut request) {
+            Ok(()) => InternalResponseFuture::inner(self.inner.call(request), internal),
             Err(rejection) => InternalResponseFuture::refused(rejection, internal),
         }
     }

@@ -1,4 +1,6 @@
-use http::{HeaderMap, HeaderName, header::AUTHORIZATION, request::Parts};
+use std::mem;
+
+use http::{HeaderMap, HeaderName, Request, header::AUTHORIZATION, request::Parts};
 
 use crate::gate::{Arriving, Treatment, X_API_KEY};
 
@@ -13,32 +15,38 @@ fn values<'a>(
     headers.iter().filter(move |(name, _)| *name == wanted).map(|(_, value)| value.as_bytes())
 }
 
-impl Arriving for Parts {
-    type Head = Self;
+impl<B> Arriving for Request<B> {
+    type Head = Parts;
 
-    fn head(&self) -> &Self {
-        self
+    /// Puts the head together for as long as it is looked at: to take every request apart would
+    /// move all of it twice.
+    fn with_head<T>(&mut self, look: impl FnOnce(&Parts) -> T) -> T {
+        let (mut head, ()) = Request::new(()).into_parts();
+        swap_head(self, &mut head);
+        let seen = look(&head);
+        swap_head(self, &mut head);
+        seen
     }
 
     fn method(&self) -> &str {
-        self.method.as_str()
+        self.method().as_str()
     }
 
     fn authorization(&self) -> impl Iterator<Item = &[u8]> {
-        values(&self.headers, &AUTHORIZATION)
+        values(self.headers(), &AUTHORIZATION)
     }
 
     fn api_key(&self) -> impl Iterator<Item = &[u8]> {
-        values(&self.headers, &API_KEY)
+        values(self.headers(), &API_KEY)
     }
 
     fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.headers.get_all(name).into_iter().map(|value| value.as_bytes())
+        self.headers().get_all(name).into_iter().map(|value| value.as_bytes())
     }
 
     fn treat_headers(&mut self, treatment: impl Fn(&str) -> Treatment) {
         let mut removed = Vec::new();
-        for (name, value) in &mut self.headers {
+        for (name, value) in self.headers_mut() {
             match treatment(name.as_str()) {
                 Treatment::Keep => {}
                 Treatment::Hide => value.set_sensitive(true),
@@ -46,15 +54,23 @@ impl Arriving for Parts {
             }
         }
         for name in removed {
-            self.headers.remove(name);
+            self.headers_mut().remove(name);
         }
     }
 
     fn insert<T: Clone + Send + Sync + 'static>(&mut self, proof: T) {
-        self.extensions.insert(proof);
+        self.extensions_mut().insert(proof);
     }
 
     fn remove<T: Clone + Send + Sync + 'static>(&mut self) {
-        self.extensions.remove::<T>();
+        self.extensions_mut().remove::<T>();
     }
+}
+
+fn swap_head<B>(request: &mut Request<B>, head: &mut Parts) {
+    mem::swap(request.method_mut(), &mut head.method);
+    mem::swap(request.uri_mut(), &mut head.uri);
+    mem::swap(request.version_mut(), &mut head.version);
+    mem::swap(request.headers_mut(), &mut head.headers);
+    mem::swap(request.extensions_mut(), &mut head.extensions);
 }

@@ -36,20 +36,15 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<ReqB>) -> Self::Future {
+    fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
         let gate = Arc::clone(&self.gate);
-        let (mut parts, body) = request.into_parts();
-        match gate.judge(&mut parts) {
-            Verdict::Pass => {
-                let response = self.inner.call(Request::from_parts(parts, body));
-                ResponseFuture::inner(response, gate)
-            }
+        match gate.judge(&mut request) {
+            Verdict::Pass => ResponseFuture::inner(self.inner.call(request), gate),
             Verdict::Refuse(rejection) => ResponseFuture::refused(rejection, gate),
             Verdict::LookUp(lookup) => {
                 // The one that is ready goes along with the request.
                 let spare = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, spare);
-                let request = Request::from_parts(parts, body);
                 ResponseFuture::looking_up(lookup, ready, request, gate)
             }
         }
