@@ -62,13 +62,13 @@ pub(crate) fn find(bytes: &[u8], wanted: u8) -> Option<usize> {
 #[inline]
 pub(crate) fn ct_eq<const N: usize>(one: &[u8; N], other: &[u8; N]) -> Choice {
     const { assert!(N >= 8) }
-    let word = |bytes: &[u8; 8]| u64::from_ne_bytes(*bytes);
     let words = one.as_chunks().0.iter().zip(other.as_chunks().0);
     // The last words overlap others, so that no rest is left.
     let last = one.last_chunk().into_iter().zip(other.last_chunk());
-    words
-        .chain(last)
-        .fold(Choice::from(1), |same, (one, other)| same & word(one).ct_eq(&word(other)))
+    let difference = words.chain(last).fold(0, |difference, (one, other)| {
+        difference | (u64::from_ne_bytes(*one) ^ u64::from_ne_bytes(*other))
+    });
+    difference.ct_eq(&0)
 }
 
 #[cfg(test)]

@@ -119,6 +119,23 @@ async fn a_flood_of_unknown_keys_displaces_no_known_one() {
 }
 
 #[tokio::test]
+async fn digests_that_begin_alike_stay_apart() {
+    let digest = |last| {
+        let mut bytes = [7; 32];
+        bytes[31] = last;
+        KeyDigest::from_bytes(bytes)
+    };
+    let known = KeyRecord { digest: digest(1), ..Keys::new(1).keys[0].clone() };
+    let store = Arc::new(Keys { keys: vec![known], reads: AtomicUsize::new(0) });
+    let cache = Cached::new(store.clone(), Arc::new(SystemClock));
+    for _ in 0..2 {
+        assert!(cache.find_shared(&digest(1)).await.unwrap().is_some());
+        assert!(cache.find_shared(&digest(2)).await.unwrap().is_none());
+    }
+    assert_eq!(store.reads.load(Relaxed), 2, "both are remembered");
+}
+
+#[tokio::test]
 async fn debug_shows_no_digest_and_no_key() {
     let store = Keys::new(1);
     let cache = Cached::new(store.clone(), Arc::new(SystemClock));
