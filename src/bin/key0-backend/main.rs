@@ -15,6 +15,7 @@ mod request_id;
 mod routes;
 mod server;
 mod socket;
+mod timer;
 
 use std::process::ExitCode;
 

@@ -3,11 +3,7 @@
 use std::{io, io::Write, net::SocketAddr, sync::Arc, time::Duration};
 
 use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
-    service::TowerToHyperService,
-};
+use hyper_util::{rt::TokioIo, server::graceful::GracefulShutdown, service::TowerToHyperService};
 use tokio::{
     net::{TcpListener, TcpSocket},
     sync::{Semaphore, watch},
@@ -16,7 +12,7 @@ use tokio::{
 
 use crate::{
     config::Config, database::DatabaseError, logging, outside::Outside, partner::OpenError,
-    routes::App, socket::Socket,
+    routes::App, socket::Socket, timer::ConnectionTimer,
 };
 
 /// How long a client may take to send the head of a request, and how long a connection may idle.
@@ -164,7 +160,7 @@ fn connection(
     routes: Outside,
 ) -> http1::Connection<TokioIo<Socket>, TowerToHyperService<Outside>> {
     http1::Builder::new()
-        .timer(TokioTimer::new())
+        .timer(ConnectionTimer::default())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(TokioIo::new(socket), TowerToHyperService::new(routes))
