@@ -40,6 +40,9 @@ pub(super) fn tokens(size: usize) -> Vec<Way> {
         usual("bad signature", InvalidToken, |n| bend_signature(&sign(HEADER, &claims(n)))),
         usual("not base64url", InvalidToken, |n| sign(HEADER, &claims(n)).replace('.', ".*")),
         usual("not JSON", InvalidToken, |n| sign(HEADER, &claims(n)[1..])),
+        usual("JSON that breaks off", InvalidToken, |n| {
+            sign(HEADER, claims(n).trim_end_matches('}'))
+        }),
         usual("expired", TokenExpired, |n| instead(n, r#""exp":"#, r#""exp":1,"nbf":"#)),
         usual("not valid yet", InvalidToken, |n| {
             instead(n, r#""iat":"#, r#""nbf":9999999999,"iat":"#)

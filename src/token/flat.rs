@@ -22,63 +22,90 @@ enum Plain<'a> {
     Seconds(i64),
 }
 
+/// Why something was not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NotRead {
+    /// No reader may take it, whatever follows: it is not JSON, no object, or a member stands twice.
+    Illegal,
+    /// It is for the parser to say.
+    Unusual,
+}
+
+use NotRead::{Illegal, Unusual};
+
 /// Reads claims of which each has a name that is known.
-pub(super) fn read_claims(json: &[u8]) -> Option<RawClaims<'_>> {
+pub(super) fn read_claims(json: &[u8]) -> Result<RawClaims<'_>, NotRead> {
     let mut claims = RawClaims::default();
     members(json, |name, value| {
         let value = match value {
             Plain::Text(text) => Claim::Visible(text),
             Plain::Seconds(seconds) => Claim::Time(Timestamp::from_seconds(seconds)),
         };
-        fill(claims.slot(name)?, value)
+        fill(claims.slot(name).ok_or(Unusual)?, value)
     })?;
-    Some(claims)
+    Ok(claims)
 }
 
 /// Reads a header that names an algorithm, a key, a type and nothing else.
-pub(super) fn read_header(json: &[u8]) -> Option<Header<'_>> {
+pub(super) fn read_header(json: &[u8]) -> Result<Header<'_>, NotRead> {
     let (mut algorithm, mut kid, mut typ) = (None, None, None);
     members(json, |name, value| {
-        let Plain::Text(text) = value else { return None };
+        let Plain::Text(text) = value else { return Err(Unusual) };
         match name {
             "alg" => fill(&mut algorithm, text.as_str().into()),
             "kid" => fill(&mut kid, text.as_str().into()),
             "typ" => fill(&mut typ, text),
-            _ => None,
+            _ => Err(Unusual),
         }
     })?;
-    Some(Header { algorithm: algorithm?, kid })
+    Ok(Header { algorithm: algorithm.ok_or(Unusual)?, kid })
 }
 
 /// Hands over one member after the other.
 fn members<'a>(
     json: &'a [u8],
-    mut member: impl FnMut(&'a str, Plain<'a>) -> Option<()>,
-) -> Option<()> {
+    mut member: impl FnMut(&'a str, Plain<'a>) -> Result<(), NotRead>,
+) -> Result<(), NotRead> {
+    if !matches!(json.first(), Some(b'{' | b' ' | b'\t' | b'\n' | b'\r')) {
+        return Err(Illegal);
+    }
     // So a quote ends a text, wherever it stands.
     if memchr::memchr(b'\\', json).is_some() {
-        return None;
+        return Err(Unusual);
     }
-    let json = Visible::of_bytes(json)?;
-    let mut rest = json.strip_prefix('{')?;
+    let json = Visible::of_bytes(json).ok_or(Unusual)?;
+    let mut rest = json.strip_prefix('{').ok_or(Unusual)?;
     loop {
-        let (name, after) = text(rest)?;
-        let after = after.strip_prefix(':')?;
-        let (value, after) = match after.as_str().as_bytes().first()? {
-            b'"' => text(after).map(|(text, after)| (Plain::Text(text), after))?,
-            _ => number(after).map(|(seconds, after)| (Plain::Seconds(seconds), after))?,
-        };
+        let (name, value, after) = next(rest).ok_or(Unusual)?;
         member(name.as_str(), value)?;
-        match after.strip_prefix(',') {
-            Some(next) => rest = next,
-            None => break (after.as_str() == "}").then_some(()),
-        }
+        rest = match (after.strip_prefix(','), after.as_str().as_bytes()) {
+            (Some(next), _) => next,
+            (None, b"}") => return Ok(()),
+            // A number that goes on.
+            (None, [b'.' | b'e' | b'E', ..]) => return Err(Unusual),
+            // There is no space that could stand here.
+            (None, _) => return Err(Illegal),
+        };
     }
 }
 
+/// A name, its value, and what follows them.
+fn next(json: Visible<'_>) -> Option<(Visible<'_>, Plain<'_>, Visible<'_>)> {
+    let (name, after) = text(json)?;
+    let after = after.strip_prefix(':')?;
+    let (value, after) = match after.as_str().as_bytes().first()? {
+        b'"' => text(after).map(|(text, after)| (Plain::Text(text), after))?,
+        _ => number(after).map(|(seconds, after)| (Plain::Seconds(seconds), after))?,
+    };
+    Some((name, value, after))
+}
+
 /// Fills a slot that must be empty.
-fn fill<T>(slot: &mut Option<T>, value: T) -> Option<()> {
-    slot.replace(value).is_none().then_some(())
+fn fill<T>(slot: &mut Option<T>, value: T) -> Result<(), NotRead> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(Illegal),
+    }
 }
 
 /// A text in which nothing is escaped, and what follows it.
@@ -124,9 +151,15 @@ mod tests {
 
     /// What the shortcut reads, the parser reads the same.
     fn agree(json: &str) -> bool {
-        let Some(flat) = read_claims(json.as_bytes()) else { return false };
-        let mut parsed: ParsedClaims<'_> =
-            serde_json::from_str(json).unwrap_or_else(|e| panic!("{e}: {json}"));
+        let parsed = serde_json::from_str(json);
+        let flat = match read_claims(json.as_bytes()) {
+            Ok(flat) => flat,
+            Err(why) => {
+                assert!(why == Unusual || parsed.is_err(), "{json}");
+                return false;
+            }
+        };
+        let mut parsed: ParsedClaims<'_> = parsed.unwrap_or_else(|e| panic!("{e}: {json}"));
         assert_eq!(format!("{flat:?}"), format!("{:?}", parsed.lend()), "{json}");
         true
     }
@@ -174,6 +207,29 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_may_read_is_not_read_twice() {
+        for json in [
+            "",
+            "[]",
+            "1",
+            "sub",
+            r#"{"sub":"a""#,
+            r#"{"sub":"a"}}"#,
+            r#"{"sub":"a"x}"#,
+            r#"{"exp":1x}"#,
+            r#"{"sub":"a","sub":1,"#,
+            r#"{"exp":1,"iat":1,"exp":1}"#,
+        ] {
+            assert_eq!(read_claims(json.as_bytes()).err(), Some(Illegal), "{json}");
+        }
+        let twice = br#"{"alg":"HS256","alg":"HS256"}"#;
+        assert_eq!(read_header(twice).err(), Some(Illegal));
+        for json in [" {}", "\t{}", "\n{}", "\r{}", "{", r#"{"sub":"a","Sub":"a"}"#] {
+            assert_eq!(read_claims(json.as_bytes()).err(), Some(Unusual), "{json}");
+        }
+    }
+
+    #[test]
     fn no_control_character_stands_in_a_text() {
         for control in (0..0x20_u8).map(char::from) {
             assert!(!agree(&format!("{{\"sub\":\"{control}\"}}")), "{control:?}");
@@ -210,9 +266,15 @@ mod tests {
 
     /// What the shortcut reads of a header, the parser reads the same.
     fn headers_agree(json: &str) -> bool {
-        let Some(flat) = read_header(json.as_bytes()) else { return false };
-        let parsed: Header<'_> =
-            serde_json::from_str(json).unwrap_or_else(|e| panic!("{e}: {json}"));
+        let parsed = serde_json::from_str(json);
+        let flat = match read_header(json.as_bytes()) {
+            Ok(flat) => flat,
+            Err(why) => {
+                assert!(why == Unusual || parsed.is_err(), "{json}");
+                return false;
+            }
+        };
+        let parsed: Header<'_> = parsed.unwrap_or_else(|e| panic!("{e}: {json}"));
         assert_eq!(flat.algorithm(), parsed.algorithm(), "{json}");
         assert_eq!(flat.kid(), parsed.kid(), "{json}");
         true

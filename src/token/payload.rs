@@ -8,7 +8,7 @@ use base64::{
 };
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 
-use super::flat;
+use super::flat::{self, NotRead};
 use crate::domain::{Credential, json};
 
 /// Header members that change how a token is to be read or bring a key of their own.
@@ -153,7 +153,11 @@ impl<'a> Header<'a> {
 
     /// `None` for anything but a JSON object whose every member is known to be harmless.
     pub(super) fn parse(json: &'a [u8]) -> Option<Self> {
-        flat::read_header(json).or_else(|| serde_json::from_slice(json).ok())
+        match flat::read_header(json) {
+            Ok(header) => Some(header),
+            Err(NotRead::Illegal) => None,
+            Err(NotRead::Unusual) => serde_json::from_slice(json).ok(),
+        }
     }
 
     pub(super) fn algorithm(&self) -> &str {

@@ -6,7 +6,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::{
-    flat,
+    flat::{self, NotRead},
     payload::{Text, set_once},
 };
 use crate::domain::{Timestamp, bytes::Visible, json};
@@ -91,10 +91,11 @@ impl<'a> RawClaims<'a> {
     /// Reads the claims. What has to be unescaped is put into `parsed`, which they borrow from.
     /// `None` for anything but a JSON object without duplicate members.
     pub(super) fn read(json: &'a [u8], parsed: &'a mut Option<ParsedClaims<'a>>) -> Option<Self> {
-        if let Some(claims) = flat::read_claims(json) {
-            return Some(claims);
+        match flat::read_claims(json) {
+            Ok(claims) => Some(claims),
+            Err(NotRead::Illegal) => None,
+            Err(NotRead::Unusual) => Some(parsed.insert(serde_json::from_slice(json).ok()?).lend()),
         }
-        Some(parsed.insert(serde_json::from_slice(json).ok()?).lend())
     }
 
     pub(super) fn get(&self, name: Name) -> Option<Claim<'a>> {
