@@ -79,6 +79,25 @@ fn good_payload() -> String {
     Value::Object(good_claims(NOW)).to_string()
 }
 
+#[test]
+fn a_signature_that_is_none_is_told_from_a_wrong_one() {
+    let good = hs256(HS256, good_payload());
+    let (input, signature) = good.rsplit_once('.').unwrap();
+    let other = sign_parts(PREVIOUS_SECRET, &b64(HS256), &b64(good_payload()));
+    let (_, wrong) = other.rsplit_once('.').unwrap();
+    for (signature, message) in [
+        (wrong, "The signature of the access token is not valid"),
+        ("", "The signature of the access token is not valid"),
+        (&signature[..40], "The signature of the access token is not valid"),
+        (&*format!("{signature}="), "The access token is malformed"),
+        (&format!("{signature}*"), "The access token is malformed"),
+        (&signature[..41], "The access token is malformed"),
+    ] {
+        let refusal = judge(&ours(), &format!("{input}.{signature}"), now()).unwrap_err();
+        assert_eq!(refusal.message(), message, "{signature}");
+    }
+}
+
 fn good_token() -> String {
     hs256(HS256, good_payload())
 }

@@ -9,13 +9,15 @@ use std::{
     convert::Infallible,
     future::{Ready, pending, ready},
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex},
     task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, request::Parts};
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, request::Parts,
+};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty, Full};
 use key0_auth::{
@@ -549,6 +551,39 @@ async fn every_policy_must_hold_on_both_ways() {
         (MASTER_KEY, "/photo-1", forbidden),
     ] {
         assert_eq!(kind(outcome(layer.clone(), at(path, credential)).await), wanted, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_a_policy_looked_at_arrives_whole() {
+    let store = store();
+    let layer = AuthLayer::new(validator(&store)).policy_fn(|head: &Parts| {
+        assert_eq!(head.headers["x-other"], "kept");
+        assert_eq!(head.extensions.get(), Some(&7_u8));
+        Policy::resource(head.uri.path().trim_start_matches("/photos/"))
+    });
+    let arrived = Arc::new(Mutex::new(None));
+    let inner = service_fn(|request: Request<&'static str>| {
+        *arrived.lock().unwrap() = Some(request);
+        ready(Answer::Ok(Response::new(String::new())))
+    });
+    // One that is judged at once, and one that waits for the store.
+    for credential in [token("gold"), payment_key(&store, "gold").expose().to_owned()] {
+        let mut request = bearer(&credential).map(|()| "the body");
+        *request.method_mut() = Method::PUT;
+        *request.version_mut() = Version::HTTP_2;
+        *request.uri_mut() = "/photos/photo-1?size=4k".parse().unwrap();
+        request.headers_mut().insert("x-other", HeaderValue::from_static("kept"));
+        request.extensions_mut().insert(7_u8);
+        let headers = request.headers().clone();
+
+        layer.layer(inner).oneshot(request).await.unwrap();
+        let (head, body) = arrived.lock().unwrap().take().unwrap().into_parts();
+        assert_eq!((head.method, head.version, body), (Method::PUT, Version::HTTP_2, "the body"));
+        assert_eq!(head.uri, "/photos/photo-1?size=4k");
+        assert_eq!(head.headers, headers);
+        assert_eq!(head.extensions.get(), Some(&7_u8));
+        assert!(head.extensions.get::<Identity>().is_some());
     }
 }
 
