@@ -4,29 +4,27 @@ use super::{digest::KeyDigest, format::PlainKey};
 use crate::domain::{KeyId, Permissions, PlanId, ResourceId, Role, Timestamp};
 
 /// What is stored of an API key. Its plain text is not part of it.
-// In this order in memory, so that what every request looks at lies together.
 #[derive(Debug, Clone, PartialEq)]
-#[repr(C)]
 #[non_exhaustive]
 pub struct KeyRecord {
-    /// The digest under which the key is found.
-    pub digest: KeyDigest,
-    /// When it was revoked.
-    pub revoked_at: Option<Timestamp>,
-    /// From when on it is expired.
-    pub expires_at: Option<Timestamp>,
-    /// What the key opens.
-    pub grant: Grant,
     /// The key's id, which logs and lists show.
     pub id: KeyId,
     /// The first characters, as `ak_1a2B…`, to tell keys apart on a screen.
     pub display: String,
+    /// The digest under which the key is found.
+    pub digest: KeyDigest,
+    /// What the key opens.
+    pub grant: Grant,
     /// A name that the operator gave it.
     pub label: Option<String>,
     /// Whatever the application keeps with it.
     pub metadata: Map<String, Value>,
     /// When it was made.
     pub created_at: Timestamp,
+    /// From when on it is expired.
+    pub expires_at: Option<Timestamp>,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
     /// When it was last used; written a minute late at most.
     pub last_used_at: Option<Timestamp>,
 }
