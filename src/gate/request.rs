@@ -5,6 +5,7 @@ pub(crate) trait Arriving {
     /// What an application's rules see of it.
     type Head;
 
+    /// Shows the head. Meanwhile the request itself may be without it.
     fn with_head<T>(&mut self, look: impl FnOnce(&Self::Head) -> T) -> T;
 
     fn method(&self) -> &str;

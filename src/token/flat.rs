@@ -1,8 +1,9 @@
 //! Headers and claims of the usual token, read without a JSON parser.
 //!
 //! A shortcut, never a second opinion: it reads only what it is sure of, which is one object of
-//! known names, plain texts and whole numbers, all of it in visible ASCII, and leaves all else to the parser.
-//! What it does read, the parser would read the same.
+//! known names, plain texts and whole numbers, all of it in visible ASCII, and leaves all else to
+//! the parser. What it does read, the parser would read the same; what it refuses, the parser would
+//! refuse.
 
 use super::{
     payload::Header,
@@ -25,7 +26,7 @@ enum Plain<'a> {
 /// Why something was not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NotRead {
-    /// No reader may take it, whatever follows: it is not JSON, no object, or a member stands twice.
+    /// No reader may take it: it is no JSON, no object, or a member stands twice.
     Illegal,
     /// It is for the parser to say.
     Unusual,
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn the_unusual_is_left_to_the_parser() {
+    fn the_unusual_is_not_read() {
         for json in [
             "",
             "{",
@@ -292,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn the_unusual_header_is_left_to_the_parser() {
+    fn the_unusual_header_is_not_read() {
         for json in [
             "{}",
             r#"{"kid":"a"}"#,

@@ -104,11 +104,6 @@ impl VerifyingKey {
         self.kid.as_deref()
     }
 
-    /// The same for a signature as it stands in a token.
-    pub(super) fn verify_encoded(&self, message: &[u8], signature: &str) -> bool {
-        self.verifier.verify_encoded(message, signature)
-    }
-
     pub(super) fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
         self.verifier.verify(message, signature)
     }

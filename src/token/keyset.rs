@@ -17,9 +17,14 @@ impl KeySet {
     }
 
     /// The algorithm of the key that has signed the token, of those that its header may mean.
-    pub(super) fn verify(&self, header: &Header<'_>, token: &CompactJws<'_>) -> Option<Algorithm> {
+    pub(super) fn verify(
+        &self,
+        header: &Header<'_>,
+        token: &CompactJws<'_>,
+        signature: &[u8],
+    ) -> Option<Algorithm> {
         self.candidates(header)
-            .find(|key| key.verify_encoded(token.signing_input(), token.signature()))
+            .find(|key| key.verify(token.signing_input(), signature))
             .map(VerifyingKey::algorithm)
     }
 

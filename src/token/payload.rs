@@ -14,7 +14,7 @@ use crate::domain::{Credential, json};
 /// Header members that change how a token is to be read or bring a key of their own.
 const REFUSED_MEMBERS: [&str; 7] = ["crit", "zip", "b64", "jwk", "jku", "x5u", "x5c"];
 
-/// Decodes as sloppily as any reader might; see [`Token::signatures_as_anyone_reads_them`].
+/// Decodes as sloppily as any reader might; see [`CompactJws::signatures_as_anyone_reads_them`].
 const SLOPPY: GeneralPurpose = GeneralPurpose::new(
     &alphabet::URL_SAFE,
     GeneralPurposeConfig::new()
@@ -94,18 +94,6 @@ static URL_SAFE: LazyLock<base64::engine::Simd> =
     LazyLock::new(|| base64::engine::Simd::url_safe(base64::engine::general_purpose::NO_PAD));
 #[cfg(not(any(target_arch = "x86_64", all(target_arch = "aarch64", target_feature = "neon"))))]
 static URL_SAFE: GeneralPurpose = base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
-/// How 32 bytes are written, in the one way that is canonical.
-pub(super) fn encode(bytes: &[u8; 32]) -> [u8; ENCODED_BYTES] {
-    let mut text = [0; ENCODED_BYTES];
-    match URL_SAFE.encode_slice(bytes, &mut text) {
-        Ok(ENCODED_BYTES) => text,
-        _ => unreachable!("32 bytes are 43 characters"),
-    }
-}
-
-/// How long 32 bytes are in base64url.
-pub(super) const ENCODED_BYTES: usize = 43;
 
 /// Room for one decoded part: on the stack where it is of the usual length, `USUAL` bytes at most.
 pub(super) struct Room<const USUAL: usize> {

@@ -77,7 +77,8 @@ pub(super) struct RawClaims<'a> {
 }
 
 /// A claim's value, sorted by what this crate can do with it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
+#[cfg_attr(test, derive(Debug))]
 pub(super) enum Claim<'a> {
     Visible(Visible<'a>),
     /// A text with other characters than visible ones, which no id has.

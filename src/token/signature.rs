@@ -11,10 +11,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use jsonwebtoken::{DecodingKey, EncodingKey, crypto::CryptoProvider};
 use sha2::Sha256;
 
-use super::{
-    key::Algorithm,
-    payload::{Room, encode},
-};
+use super::key::Algorithm;
 use crate::domain::{Secret, bytes};
 
 #[cfg(feature = "aws_lc_rs")]
@@ -24,8 +21,6 @@ static PROVIDER: &CryptoProvider = &jsonwebtoken::crypto::rust_crypto::DEFAULT_P
 #[cfg(not(any(feature = "aws_lc_rs", feature = "rust_crypto")))]
 compile_error!("key0-auth needs one of the features `aws_lc_rs` (the default) and `rust_crypto`");
 
-/// How much room a signature of the usual size takes, in bytes.
-const SIGNATURE_BYTES: usize = 264;
 /// The least size of an RSA modulus, in bits.
 const MIN_RSA_BITS: usize = 2048;
 /// The greatest size of an RSA modulus that the providers verify with, in bits.
@@ -68,21 +63,6 @@ impl Verifier {
             Algorithm::Hs256 | Algorithm::EdDsa => {}
         }
         PublicKey::new(algorithm, key).map(Self::Public).ok_or("the key can't be used")
-    }
-
-    /// Takes a signature as it stands in a token: canonical base64url alone.
-    pub(super) fn verify_encoded(&self, message: &[u8], signature: &str) -> bool {
-        match self {
-            // To encode the right code takes less than to decode the one that is sent; and as each
-            // has one canonical text, the texts are the same where the codes are.
-            Self::Hmac(mac) => signature.as_bytes().try_into().is_ok_and(|signature| {
-                bytes::ct_eq(&encode(&code(mac, message)), signature).into()
-            }),
-            Self::Public(key) => {
-                let mut room = Room::<SIGNATURE_BYTES>::new();
-                room.decode(signature).is_some_and(|signature| key.verify(message, signature))
-            }
-        }
     }
 
     pub(super) fn verify(&self, message: &[u8], signature: &[u8]) -> bool {

@@ -36,7 +36,11 @@ pin_project! {
     where
         S: Service<Request<B>>,
     {
-        LookingUp { lookup: LookupFuture, waiting: Option<Box<Waiting<S, B>>>, gate: Arc<Gate<Parts>> },
+        LookingUp {
+            lookup: LookupFuture,
+            waiting: Option<Box<Waiting<S, B>>>,
+            gate: Arc<Gate<Parts>>,
+        },
         Answering { #[pin] answer: Answer<S::Future, Gate<Parts>> },
     }
 }

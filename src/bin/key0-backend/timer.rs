@@ -16,7 +16,8 @@ use std::{
 use hyper::rt::Timer;
 use tokio::time::{self, Sleep};
 
-/// Makes the sleeps of one connection, for one task, of which it waits for one at a time.
+/// Makes the sleeps of one connection, for one task, which must wait for one at a time: of two, one
+/// may never end. HTTP/1 of hyper has one at a time, HTTP/2 may have more.
 #[derive(Clone, Default)]
 pub(crate) struct ConnectionTimer(Arc<Mutex<Option<Pin<Box<Sleep>>>>>);
 
