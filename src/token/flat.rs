@@ -77,7 +77,7 @@ fn members<'a>(
     let json = Visible::of_bytes(json).ok_or(Unusual)?;
     let mut rest = json.strip_prefix('{').ok_or(Unusual)?;
     loop {
-        let (name, value, after) = next(rest).ok_or(Unusual)?;
+        let (name, value, after) = next(rest)?;
         member(name.as_str(), value)?;
         rest = match (after.strip_prefix(','), after.as_str().as_bytes()) {
             (Some(next), _) => next,
@@ -91,14 +91,14 @@ fn members<'a>(
 }
 
 /// A name, its value, and what follows them.
-fn next(json: Visible<'_>) -> Option<(Visible<'_>, Plain<'_>, Visible<'_>)> {
+fn next(json: Visible<'_>) -> Result<(Visible<'_>, Plain<'_>, Visible<'_>), NotRead> {
     let (name, after) = text(json)?;
-    let after = after.strip_prefix(':')?;
-    let (value, after) = match after.as_str().as_bytes().first()? {
+    let after = after.strip_prefix(':').ok_or(Illegal)?;
+    let (value, after) = match after.as_str().as_bytes().first().ok_or(Illegal)? {
         b'"' => text(after).map(|(text, after)| (Plain::Text(text), after))?,
         _ => number(after).map(|(seconds, after)| (Plain::Seconds(seconds), after))?,
     };
-    Some((name, value, after))
+    Ok((name, value, after))
 }
 
 /// Fills a slot that must be empty.
@@ -110,23 +110,23 @@ fn fill<T>(slot: &mut Option<T>, value: T) -> Result<(), NotRead> {
 }
 
 /// A text in which nothing is escaped, and what follows it.
-fn text(json: Visible<'_>) -> Option<(Visible<'_>, Visible<'_>)> {
-    let body = json.strip_prefix('"')?;
-    let end = bytes::find(body.as_str().as_bytes(), b'"')?;
-    let (text, after) = body.split_at_checked(end)?;
-    Some((text, after.strip_prefix('"')?))
+fn text(json: Visible<'_>) -> Result<(Visible<'_>, Visible<'_>), NotRead> {
+    let body = json.strip_prefix('"').ok_or(Unusual)?;
+    let end = bytes::find(body.as_str().as_bytes(), b'"').ok_or(Illegal)?;
+    let (text, after) = body.split_at_checked(end).ok_or(Unusual)?;
+    Ok((text, after.strip_prefix('"').ok_or(Unusual)?))
 }
 
 /// A whole number without a sign or an exponent, and what follows it.
-fn number(json: Visible<'_>) -> Option<(i64, Visible<'_>)> {
-    let end = json.as_str().bytes().position(|byte| !byte.is_ascii_digit())?;
-    let (digits, after) = json.split_at_checked(end)?;
+fn number(json: Visible<'_>) -> Result<(i64, Visible<'_>), NotRead> {
+    let end = json.as_str().bytes().position(|byte| !byte.is_ascii_digit()).ok_or(Illegal)?;
+    let (digits, after) = json.split_at_checked(end).ok_or(Unusual)?;
     let digits = digits.as_str();
     if !(1..=MAX_DIGITS).contains(&end) || (end > 1 && digits.starts_with('0')) {
-        return None;
+        return Err(Unusual);
     }
     let value = digits.bytes().fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0'));
-    Some((value, after))
+    Ok((value, after))
 }
 
 #[cfg(test)]
@@ -214,7 +214,13 @@ mod tests {
             "[]",
             "1",
             "sub",
+            r#"{"sub"#,
+            r#"{"sub""#,
+            r#"{"sub":"#,
+            r#"{"sub":"a"#,
             r#"{"sub":"a""#,
+            r#"{"exp":1"#,
+            r#"{"sub"1}"#,
             r#"{"sub":"a"}}"#,
             r#"{"sub":"a"x}"#,
             r#"{"exp":1x}"#,
