@@ -120,22 +120,10 @@ impl Validator {
         if let Some(holder) = keys.and_then(|keys| keys.find_bootstrap(credential)) {
             return Judgement::Decided(Ok(Identity::from_bootstrap(holder.clone())));
         }
-        let token = match presented {
-            Presented::ApiKey(_) => None,
-            Presented::Bearer(bearer) => CompactJws::split(bearer),
-        };
-        match (presented, token, keys) {
-            (Presented::ApiKey(key), _, Some(keys)) => self.judge_key(keys, key),
-            (Presented::ApiKey(_), _, None) => refuse(RejectionKind::InvalidApiKey),
-            (Presented::Bearer(bearer), Some(token), _) => self.judge_token(bearer, &token),
-            (Presented::Bearer(key), None, Some(keys))
-                if keys.key_format().is_claimed_by(key.expose()) =>
-            {
-                self.judge_key(keys, key)
-            }
-            (Presented::Bearer(opaque), None, _) => {
-                self.judge_foreign(opaque, RejectionKind::InvalidToken.into())
-            }
+        match (presented, keys) {
+            (Presented::ApiKey(key), Some(keys)) => self.judge_key(keys, key),
+            (Presented::ApiKey(_), None) => refuse(RejectionKind::InvalidApiKey),
+            (Presented::Bearer(bearer), _) => self.judge_bearer(bearer),
         }
     }
 
@@ -169,6 +157,18 @@ impl Validator {
     /// Turns a refusal into its HTTP answer.
     pub fn responder(&self) -> &Responder {
         &self.0.responder
+    }
+
+    fn judge_bearer(&self, bearer: Credential<'_>) -> Judgement {
+        if let Some(token) = CompactJws::split(bearer) {
+            return self.judge_token(bearer, &token);
+        }
+        match self.0.keys.as_deref() {
+            Some(keys) if keys.key_format().is_claimed_by(bearer.expose()) => {
+                self.judge_key(keys, bearer)
+            }
+            _ => self.judge_foreign(bearer, RejectionKind::InvalidToken.into()),
+        }
     }
 
     fn judge_key(&self, keys: &ApiKeys, key: Credential<'_>) -> Judgement {
