@@ -14,6 +14,7 @@ mod backend;
 mod by_actix;
 mod by_axum;
 mod check;
+mod cores;
 mod figures;
 mod load;
 mod photo;
@@ -27,6 +28,7 @@ mod turns;
 use std::{io, rc::Rc, time::Duration};
 
 use clap::Parser;
+use cores::Cores;
 use load::Requests;
 use server::{Guard, Kind, Server};
 use tokio::runtime::Runtime;
@@ -52,6 +54,10 @@ struct Options {
     /// Leaves out all others.
     #[arg(long)]
     only: Option<Kind>,
+    /// Gives the servers one core and the load another, which never sleeps: for ratios that drift
+    /// less. Each server has a single thread then. On Linux only.
+    #[arg(long)]
+    cores_apart: bool,
     #[arg(long, hide = true)]
     serve: Option<Kind>,
     #[arg(long, hide = true)]
@@ -67,6 +73,10 @@ fn main() -> io::Result<()> {
         return server::serve(kind, guard);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let cores = if options.cores_apart { Some(Cores::two()?) } else { None };
+    if let Some(cores) = &cores {
+        cores.start_servers()?;
+    }
     let mut groups = Vec::new();
     for (kind, name) in [(Kind::Axum, "axum"), (Kind::Actix, "actix"), (Kind::Backend, "backend")] {
         if options.only.is_none_or(|only| only == kind) {
@@ -77,11 +87,14 @@ fn main() -> io::Result<()> {
             });
         }
     }
+    if let Some(cores) = &cores {
+        cores.make_load()?;
+    }
     let length = Duration::from_secs_f64(options.seconds);
     for round in 1..=options.rounds {
         eprintln!("round {round} of {}", options.rounds);
         for group in groups.iter_mut().filter(|group| (round - 1).is_multiple_of(group.every)) {
-            group.take_turns(&runtime, length)?;
+            group.take_turns(&runtime, length, options.cores_apart)?;
         }
     }
     figures::report(&groups)

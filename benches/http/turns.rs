@@ -57,8 +57,14 @@ impl Group {
         self
     }
 
-    pub fn take_turns(&mut self, runtime: &Runtime, length: Duration) -> io::Result<()> {
-        self.ways.iter_mut().try_for_each(|way| way.take_turn(runtime, length))
+    /// A load that is `awake` never sleeps, and so needs a core of its own.
+    pub fn take_turns(
+        &mut self,
+        runtime: &Runtime,
+        length: Duration,
+        awake: bool,
+    ) -> io::Result<()> {
+        self.ways.iter_mut().try_for_each(|way| way.take_turn(runtime, length, awake))
     }
 }
 
@@ -82,8 +88,8 @@ impl Way {
         Self { counts_reads: true, ..self }
     }
 
-    fn take_turn(&mut self, runtime: &Runtime, length: Duration) -> io::Result<()> {
-        let mut load = Load::open(runtime, self.server.address)?;
+    fn take_turn(&mut self, runtime: &Runtime, length: Duration, awake: bool) -> io::Result<()> {
+        let mut load = Load::open(runtime, self.server.address, awake)?;
         load.run(&self.requests, self.warm_up)?;
         let (reads, computed) = (self.reads(runtime)?, self.server.computed());
         let outcome = load.run(&self.requests, length)?;
