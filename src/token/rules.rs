@@ -1,6 +1,6 @@
 //! What a token whose signature held must say, judged against a given `now`.
 
-use std::{mem, sync::Arc, time::Duration};
+use std::{borrow::Cow, mem, sync::Arc, time::Duration};
 
 use super::raw::{Claim, Name, RawClaims};
 use crate::{
@@ -101,7 +101,7 @@ impl Rules {
         if !self.issuers.is_empty() && !issuer.is_some_and(|iss| has(&self.issuers, iss)) {
             return Err(invalid("The token comes from another issuer"));
         }
-        if !self.audiences.is_empty() && !audience.clone().any(|aud| has(&self.audiences, aud)) {
+        if !self.audiences.is_empty() && !audience.any(|aud| has(&self.audiences, aud)) {
             return Err(invalid("The token is meant for another audience"));
         }
 
@@ -115,7 +115,7 @@ impl Rules {
             issued_at: iat,
             not_before: nbf,
             issuer: issuer.map(Into::into),
-            audience: audience.map(Into::into).collect(),
+            audience: audience.to_vec(),
             extra: mem::take(&mut raw.extra),
         });
         let Some(ids) = Arc::get_mut(&mut claims) else { unreachable!("nobody else has them yet") };
@@ -180,19 +180,39 @@ fn text<'a>(raw: &RawClaims<'a>, name: Name) -> Result<Option<&'a str>, Rejectio
     }
 }
 
-/// One text or a list of them, as `aud` is (RFC 7519, section 4.1.3).
-fn texts<'a>(
-    raw: &RawClaims<'a>,
-    name: Name,
-) -> Result<impl Iterator<Item = &'a str> + Clone + use<'a>, Rejection> {
-    let (one, list) = match raw.get(name) {
-        None => (None, [].as_slice()),
-        Some(Claim::Visible(text)) => (Some(text.as_str()), [].as_slice()),
-        Some(Claim::Text(text)) => (Some(text), [].as_slice()),
-        Some(Claim::Texts(texts)) => (None, texts),
-        Some(_) => return Err(wrong_type(name)),
-    };
-    Ok(one.into_iter().chain(list.iter().map(|text| &**text)))
+/// None, one or a list of texts, as `aud` is (RFC 7519, section 4.1.3).
+enum Texts<'a> {
+    None,
+    One(&'a str),
+    Many(&'a [Cow<'a, str>]),
+}
+
+impl Texts<'_> {
+    fn any(&self, is_wanted: impl Fn(&str) -> bool) -> bool {
+        match self {
+            Self::None => false,
+            Self::One(text) => is_wanted(text),
+            Self::Many(texts) => texts.iter().any(|text| is_wanted(text)),
+        }
+    }
+
+    fn to_vec(&self) -> Vec<Box<str>> {
+        match self {
+            Self::None => Vec::new(),
+            Self::One(text) => vec![(*text).into()],
+            Self::Many(texts) => texts.iter().map(|text| (**text).into()).collect(),
+        }
+    }
+}
+
+fn texts<'a>(raw: &RawClaims<'a>, name: Name) -> Result<Texts<'a>, Rejection> {
+    match raw.get(name) {
+        None => Ok(Texts::None),
+        Some(Claim::Visible(text)) => Ok(Texts::One(text.as_str())),
+        Some(Claim::Text(text)) => Ok(Texts::One(text)),
+        Some(Claim::Texts(texts)) => Ok(Texts::Many(texts)),
+        Some(_) => Err(wrong_type(name)),
+    }
 }
 
 fn invalid(detail: &'static str) -> Rejection {
