@@ -24,11 +24,19 @@ impl<'a> Visible<'a> {
         if are_visible(bytes) { str::from_utf8(bytes).ok().map(Self) } else { None }
     }
 
+    /// Where this byte does not stand in it either.
+    pub(crate) fn of_bytes_without(bytes: &'a [u8], unwanted: u8) -> Option<Self> {
+        // All are looked at here as well.
+        let found = bytes.iter().fold(false, |found, byte| found | (*byte == unwanted));
+        if found { None } else { Self::of_bytes(bytes) }
+    }
+
     pub(crate) fn as_str(self) -> &'a str {
         self.0
     }
 
-    pub(crate) fn strip_prefix(self, prefix: char) -> Option<Self> {
+    #[inline]
+    pub(crate) fn strip_prefix(self, prefix: &str) -> Option<Self> {
         self.0.strip_prefix(prefix).map(Self)
     }
 
@@ -90,6 +98,14 @@ mod tests {
                 }
                 bytes[at] = b'a';
             }
+        }
+        for at in 0..40 {
+            let mut bytes = [b'a'; 40];
+            bytes[at] = b'\\';
+            assert!(Visible::of_bytes_without(&bytes, b'b').is_some());
+            assert!(Visible::of_bytes_without(&bytes, b'\\').is_none());
+            bytes[at] = b' ';
+            assert!(Visible::of_bytes_without(&bytes, b'b').is_none());
         }
         assert_eq!(Visible::new("é"), None);
         assert_eq!(Visible::new("a b"), None);

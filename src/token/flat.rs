@@ -7,7 +7,7 @@
 
 use super::{
     payload::Header,
-    raw::{Claim, RawClaims},
+    raw::{Claim, Name, RawClaims},
 };
 use crate::domain::{
     Timestamp,
@@ -36,21 +36,54 @@ use NotRead::{Illegal, Unusual};
 
 /// Reads claims of which each has a name that is known.
 pub(super) fn read_claims(json: &[u8]) -> Result<RawClaims<'_>, NotRead> {
+    let json = plain(json)?;
+    if let Some(claims) = read_claims_of_key0(json) {
+        return Ok(claims);
+    }
     let mut claims = RawClaims::default();
     members(json, |name, value| {
         let value = match value {
             Plain::Text(text) => Claim::Visible(text),
             Plain::Seconds(seconds) => Claim::Time(Timestamp::from_seconds(seconds)),
         };
-        fill(claims.slot(name).ok_or(Unusual)?, value)
+        fill(claims.slot(Name::of(name).ok_or(Unusual)?), value)
     })?;
     Ok(claims)
+}
+
+/// Reads the claims that Key0 writes, all of them and in its order: no name has to be looked up.
+fn read_claims_of_key0(json: Visible<'_>) -> Option<RawClaims<'_>> {
+    let (sub, rest) = text(json.strip_prefix(r#"{"sub":"#)?).ok()?;
+    let (jti, rest) = text(rest.strip_prefix(r#","jti":"#)?).ok()?;
+    let (resource_id, rest) = text(rest.strip_prefix(r#","resourceId":"#)?).ok()?;
+    let (plan_id, rest) = text(rest.strip_prefix(r#","planId":"#)?).ok()?;
+    let (tx_hash, rest) = text(rest.strip_prefix(r#","txHash":"#)?).ok()?;
+    let (iat, rest) = number(rest.strip_prefix(r#","iat":"#)?).ok()?;
+    let (exp, rest) = number(rest.strip_prefix(r#","exp":"#)?).ok()?;
+    if rest.as_str() != "}" {
+        return None;
+    }
+    let mut claims = RawClaims::default();
+    let texts = [
+        (Name::Sub, sub),
+        (Name::Jti, jti),
+        (Name::ResourceId, resource_id),
+        (Name::PlanId, plan_id),
+        (Name::TxHash, tx_hash),
+    ];
+    for (name, text) in texts {
+        *claims.slot(name) = Some(Claim::Visible(text));
+    }
+    for (name, seconds) in [(Name::Iat, iat), (Name::Exp, exp)] {
+        *claims.slot(name) = Some(Claim::Time(Timestamp::from_seconds(seconds)));
+    }
+    Some(claims)
 }
 
 /// Reads a header that names an algorithm, a key, a type and nothing else.
 pub(super) fn read_header(json: &[u8]) -> Result<Header<'_>, NotRead> {
     let (mut algorithm, mut kid, mut typ) = (None, None, None);
-    members(json, |name, value| {
+    members(plain(json)?, |name, value| {
         let Plain::Text(text) = value else { return Err(Unusual) };
         match name {
             "alg" => fill(&mut algorithm, text.as_str().into()),
@@ -62,24 +95,25 @@ pub(super) fn read_header(json: &[u8]) -> Result<Header<'_>, NotRead> {
     Ok(Header { algorithm: algorithm.ok_or(Unusual)?, kid })
 }
 
-/// Hands over one member after the other.
-fn members<'a>(
-    json: &'a [u8],
-    mut member: impl FnMut(&'a str, Plain<'a>) -> Result<(), NotRead>,
-) -> Result<(), NotRead> {
+/// What can be read here at all.
+fn plain(json: &[u8]) -> Result<Visible<'_>, NotRead> {
     if !matches!(json.first(), Some(b'{' | b' ' | b'\t' | b'\n' | b'\r')) {
         return Err(Illegal);
     }
-    // So a quote ends a text, wherever it stands.
-    if memchr::memchr(b'\\', json).is_some() {
-        return Err(Unusual);
-    }
-    let json = Visible::of_bytes(json).ok_or(Unusual)?;
-    let mut rest = json.strip_prefix('{').ok_or(Unusual)?;
+    // Nothing is escaped: so a quote ends a text, wherever it stands.
+    Visible::of_bytes_without(json, b'\\').ok_or(Unusual)
+}
+
+/// Hands over one member after the other.
+fn members<'a>(
+    json: Visible<'a>,
+    mut member: impl FnMut(&'a str, Plain<'a>) -> Result<(), NotRead>,
+) -> Result<(), NotRead> {
+    let mut rest = json.strip_prefix("{").ok_or(Unusual)?;
     loop {
         let (name, value, after) = next(rest)?;
         member(name.as_str(), value)?;
-        rest = match (after.strip_prefix(','), after.as_str().as_bytes()) {
+        rest = match (after.strip_prefix(","), after.as_str().as_bytes()) {
             (Some(next), _) => next,
             (None, b"}") => return Ok(()),
             // A number that goes on.
@@ -93,7 +127,7 @@ fn members<'a>(
 /// A name, its value, and what follows them.
 fn next(json: Visible<'_>) -> Result<(Visible<'_>, Plain<'_>, Visible<'_>), NotRead> {
     let (name, after) = text(json)?;
-    let after = after.strip_prefix(':').ok_or(Illegal)?;
+    let after = after.strip_prefix(":").ok_or(Illegal)?;
     let (value, after) = match after.as_str().as_bytes().first().ok_or(Illegal)? {
         b'"' => text(after).map(|(text, after)| (Plain::Text(text), after))?,
         _ => number(after).map(|(seconds, after)| (Plain::Seconds(seconds), after))?,
@@ -111,10 +145,10 @@ fn fill<T>(slot: &mut Option<T>, value: T) -> Result<(), NotRead> {
 
 /// A text in which nothing is escaped, and what follows it.
 fn text(json: Visible<'_>) -> Result<(Visible<'_>, Visible<'_>), NotRead> {
-    let body = json.strip_prefix('"').ok_or(Unusual)?;
+    let body = json.strip_prefix("\"").ok_or(Unusual)?;
     let end = bytes::find(body.as_str().as_bytes(), b'"').ok_or(Illegal)?;
     let (text, after) = body.split_at_checked(end).ok_or(Unusual)?;
-    Ok((text, after.strip_prefix('"').ok_or(Unusual)?))
+    Ok((text, after.strip_prefix("\"").ok_or(Unusual)?))
 }
 
 /// A whole number without a sign or an exponent, and what follows it.
@@ -134,7 +168,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::token::raw::{Name, ParsedClaims};
+    use crate::token::raw::ParsedClaims;
 
     const NAMES: [&str; 11] = [
         "sub",

@@ -31,7 +31,7 @@ pub(super) enum Name {
 const NAMES: usize = Name::Aud as usize + 1;
 
 impl Name {
-    fn of(text: &str) -> Option<Self> {
+    pub(super) fn of(text: &str) -> Option<Self> {
         Some(match text {
             "sub" => Self::Sub,
             "jti" => Self::Jti,
@@ -72,8 +72,8 @@ pub(super) struct RawClaims<'a> {
     values: [Option<Claim<'a>>; NAMES],
     /// Whether the token has a claim `cnf`.
     pub(super) is_constrained: bool,
-    /// The claims that this crate gives no meaning.
-    pub(super) extra: Map<String, Value>,
+    /// The claims that this crate gives no meaning, if there are any.
+    pub(super) extra: Option<Map<String, Value>>,
 }
 
 /// A claim's value, sorted by what this crate can do with it.
@@ -104,8 +104,8 @@ impl<'a> RawClaims<'a> {
     }
 
     /// Where the claim of this name belongs.
-    pub(super) fn slot(&mut self, name: &str) -> Option<&mut Option<Claim<'a>>> {
-        Some(&mut self.values[Name::of(name)? as usize])
+    pub(super) fn slot(&mut self, name: Name) -> &mut Option<Claim<'a>> {
+        &mut self.values[name as usize]
     }
 }
 
@@ -128,7 +128,7 @@ enum Loose<'a> {
 impl ParsedClaims<'_> {
     /// The claims; those without a meaning can be had once.
     pub(super) fn lend(&mut self) -> RawClaims<'_> {
-        let extra = mem::take(&mut self.extra);
+        let extra = (!self.extra.is_empty()).then(|| mem::take(&mut self.extra));
         let values = self.values.each_ref().map(|value| value.as_ref().map(Loose::lend));
         RawClaims { values, is_constrained: self.cnf.is_some(), extra }
     }
