@@ -278,6 +278,30 @@ mod tests {
     }
 
     #[test]
+    fn what_key0_writes_is_read_by_its_order_and_nothing_else_is() {
+        let json = r#"{"sub":"r","jti":"c","resourceId":"photo-1","planId":"p","txHash":"","iat":0,"exp":1}"#;
+        let by_order = |json: &str| {
+            let claims = read_claims_of_key0(plain(json.as_bytes()).expect("plain"));
+            assert!(agree(json) || claims.is_none(), "{json}");
+            claims.is_some()
+        };
+        assert!(by_order(json));
+        for (was, is) in [
+            ("}", ",\"nbf\":1}"),
+            ("}", "}}"),
+            ("}", ",}"),
+            (",\"iat\":0", ""),
+            ("\"iat\":0,\"exp\":1", "\"exp\":1,\"iat\":0"),
+            (":1}", ":1.5}"),
+            (":1}", ":\"1\"}"),
+            ("planId", "tierId"),
+            ("\"r\"", "1"),
+        ] {
+            assert!(!by_order(&json.replace(was, is)), "{is}");
+        }
+    }
+
+    #[test]
     fn every_name_has_its_own_place() {
         let members: Vec<_> = NAMES.iter().map(|name| format!("\"{name}\":\"<{name}>\"")).collect();
         let json = format!("{{{}}}", members.join(","));
@@ -370,17 +394,32 @@ mod tests {
         })
     }
 
+    /// What Key0 writes, in its order.
+    fn object_of_key0() -> impl Strategy<Value = String> {
+        let text = || "[!#-\\[\\]-~]{0,70}";
+        let seconds = || 0..10_u64.pow(15);
+        (text(), text(), text(), text(), text(), seconds(), seconds()).prop_map(
+            |(sub, jti, resource, plan, hash, iat, exp)| {
+                format!(
+                    r#"{{"sub":"{sub}","jti":"{jti}","resourceId":"{resource}","planId":"{plan}","txHash":"{hash}","iat":{iat},"exp":{exp}}}"#
+                )
+            },
+        )
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(20_000) })]
 
         #[test]
-        fn what_is_plain_is_read_and_as_the_parser_reads_it(json in plain_object()) {
+        fn what_is_plain_is_read_and_as_the_parser_reads_it(
+            json in prop_oneof![plain_object(), object_of_key0()],
+        ) {
             prop_assert!(agree(&json), "{}", json);
         }
 
         #[test]
         fn what_is_bent_is_read_as_the_parser_reads_it_or_not_at_all(
-            json in plain_object(),
+            json in prop_oneof![plain_object(), object_of_key0()],
             at in any::<prop::sample::Index>(),
             cut in 0..3_usize,
             byte in prop_oneof![
