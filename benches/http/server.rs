@@ -1,8 +1,8 @@
 //! The servers that are compared, each a process of its own: this program again, with other
 //! arguments, or the sample backend.
 //!
-//! All of them run as their frameworks start them by default, with a thread for every core, which
-//! they share with the load.
+//! All of them run as their frameworks start them by default, with a thread for every core that they
+//! may run on: those that they share with the load, or one of their own.
 
 use std::{
     env,
