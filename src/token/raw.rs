@@ -11,58 +11,61 @@ use super::{
 };
 use crate::domain::{Timestamp, bytes::Visible, json};
 
-/// The claims that this crate gives a meaning to and that may be of any type.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Name {
-    Sub,
-    Jti,
-    ResourceId,
-    PlanId,
-    TierId,
-    TxHash,
-    Iat,
-    Exp,
-    Nbf,
-    Iss,
-    Aud,
+macro_rules! names {
+    ($($name:ident => $text:literal,)+) => {
+        /// The claims that this crate gives a meaning to and that may be of any type.
+        #[derive(Debug, Clone, Copy)]
+        pub(super) enum Name {
+            $($name,)+
+        }
+
+        /// How many names there are.
+        const NAMES: usize = [$($text),+].len();
+
+        impl Name {
+            pub(super) fn of(text: &str) -> Option<Self> {
+                match text {
+                    $($text => Some(Self::$name),)+
+                    _ => None,
+                }
+            }
+
+            #[cfg(test)]
+            pub(super) const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)+
+                }
+            }
+
+            // What a caller is told. Ready, as a refusal is to cost no more than to accept.
+
+            pub(super) const fn is_missing(self) -> &'static str {
+                match self {
+                    $(Self::$name => concat!("The claim ", $text, " is missing"),)+
+                }
+            }
+
+            pub(super) const fn is_not_valid(self) -> &'static str {
+                match self {
+                    $(Self::$name => concat!("The claim ", $text, " is not valid"),)+
+                }
+            }
+        }
+    };
 }
 
-/// How many names there are.
-const NAMES: usize = Name::Aud as usize + 1;
-
-impl Name {
-    pub(super) fn of(text: &str) -> Option<Self> {
-        Some(match text {
-            "sub" => Self::Sub,
-            "jti" => Self::Jti,
-            "resourceId" => Self::ResourceId,
-            "planId" => Self::PlanId,
-            "tierId" => Self::TierId,
-            "txHash" => Self::TxHash,
-            "iat" => Self::Iat,
-            "exp" => Self::Exp,
-            "nbf" => Self::Nbf,
-            "iss" => Self::Iss,
-            "aud" => Self::Aud,
-            _ => return None,
-        })
-    }
-
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Sub => "sub",
-            Self::Jti => "jti",
-            Self::ResourceId => "resourceId",
-            Self::PlanId => "planId",
-            Self::TierId => "tierId",
-            Self::TxHash => "txHash",
-            Self::Iat => "iat",
-            Self::Exp => "exp",
-            Self::Nbf => "nbf",
-            Self::Iss => "iss",
-            Self::Aud => "aud",
-        }
-    }
+names! {
+    Sub => "sub",
+    Jti => "jti",
+    ResourceId => "resourceId",
+    PlanId => "planId",
+    TierId => "tierId",
+    TxHash => "txHash",
+    Iat => "iat",
+    Exp => "exp",
+    Nbf => "nbf",
+    Iss => "iss",
+    Aud => "aud",
 }
 
 /// Claims whose texts stand elsewhere: in the decoded payload, or in [`ParsedClaims`].

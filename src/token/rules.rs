@@ -219,14 +219,10 @@ fn invalid(detail: &'static str) -> Rejection {
     Rejection::new(RejectionKind::InvalidToken).detail(detail)
 }
 
-#[cold]
 fn missing(name: Name) -> Rejection {
-    let detail = format!("The claim {} is missing", name.as_str());
-    Rejection::new(RejectionKind::InvalidToken).detail(detail)
+    invalid(name.is_missing())
 }
 
-#[cold]
 fn wrong_type(name: Name) -> Rejection {
-    let detail = format!("The claim {} is not valid", name.as_str());
-    Rejection::new(RejectionKind::InvalidToken).detail(detail)
+    invalid(name.is_not_valid())
 }
