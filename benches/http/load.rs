@@ -33,7 +33,6 @@ pub type Requests = Arc<Vec<Vec<u8>>>;
 pub struct Load<'a> {
     runtime: &'a Runtime,
     connections: Vec<Connection>,
-    awake: bool,
 }
 
 /// What a stretch of load came to.
@@ -51,12 +50,11 @@ struct Connection {
 }
 
 impl<'a> Load<'a> {
-    /// Opens the connections. The runtime is one of a single thread, which never sleeps where the
-    /// load is to stay `awake`.
-    pub fn open(runtime: &'a Runtime, server: SocketAddr, awake: bool) -> io::Result<Self> {
+    /// Opens the connections. The runtime is one of a single thread.
+    pub fn open(runtime: &'a Runtime, server: SocketAddr) -> io::Result<Self> {
         let open = |seed| runtime.block_on(Connection::open(server, seed));
         let connections = (1..=CONNECTIONS).map(open).collect::<io::Result<_>>()?;
-        Ok(Self { runtime, connections, awake })
+        Ok(Self { runtime, connections })
     }
 
     /// Sends requests for so long. All of them must be answered with 200.
@@ -68,15 +66,11 @@ impl<'a> Load<'a> {
             for connection in connections {
                 running.spawn(keep_asking(connection, requests.clone(), began + length));
             }
-            let waker = self.awake.then(|| tokio::spawn(never_sleep()));
             let mut latencies = Vec::new();
             while let Some(ended) = running.join_next().await {
                 let (connection, more) = ended.map_err(io::Error::other)??;
                 self.connections.push(connection);
                 latencies.extend(more);
-            }
-            if let Some(waker) = waker {
-                waker.abort();
             }
             Ok(Outcome { elapsed: began.elapsed(), latencies })
         })
@@ -93,8 +87,9 @@ pub fn call(runtime: &Runtime, server: SocketAddr, request: &[u8]) -> io::Result
     })
 }
 
-/// Something is always to be done, so that the thread looks at its connections without waiting.
-async fn never_sleep() {
+/// Something is always to be done, so that the runtime looks at its connections without waiting.
+/// For a load that has a core of its own.
+pub async fn never_sleep() {
     loop {
         tokio::task::yield_now().await;
     }

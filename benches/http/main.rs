@@ -89,12 +89,13 @@ fn main() -> io::Result<()> {
     }
     if let Some(cores) = &cores {
         cores.make_load()?;
+        runtime.spawn(load::never_sleep());
     }
     let length = Duration::from_secs_f64(options.seconds);
     for round in 1..=options.rounds {
         eprintln!("round {round} of {}", options.rounds);
         for group in groups.iter_mut().filter(|group| (round - 1).is_multiple_of(group.every)) {
-            group.take_turns(&runtime, length, options.cores_apart)?;
+            group.take_turns(&runtime, length)?;
         }
     }
     figures::report(&groups)

@@ -57,14 +57,8 @@ impl Group {
         self
     }
 
-    /// A load that is `awake` never sleeps, and so needs a core of its own.
-    pub fn take_turns(
-        &mut self,
-        runtime: &Runtime,
-        length: Duration,
-        awake: bool,
-    ) -> io::Result<()> {
-        self.ways.iter_mut().try_for_each(|way| way.take_turn(runtime, length, awake))
+    pub fn take_turns(&mut self, runtime: &Runtime, length: Duration) -> io::Result<()> {
+        self.ways.iter_mut().try_for_each(|way| way.take_turn(runtime, length))
     }
 }
 
@@ -88,8 +82,8 @@ impl Way {
         Self { counts_reads: true, ..self }
     }
 
-    fn take_turn(&mut self, runtime: &Runtime, length: Duration, awake: bool) -> io::Result<()> {
-        let mut load = Load::open(runtime, self.server.address, awake)?;
+    fn take_turn(&mut self, runtime: &Runtime, length: Duration) -> io::Result<()> {
+        let mut load = Load::open(runtime, self.server.address)?;
         load.run(&self.requests, self.warm_up)?;
         let (reads, computed) = (self.reads(runtime)?, self.server.computed());
         let outcome = load.run(&self.requests, length)?;

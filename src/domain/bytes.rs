@@ -24,7 +24,7 @@ impl<'a> Visible<'a> {
         if are_visible(bytes) { str::from_utf8(bytes).ok().map(Self) } else { None }
     }
 
-    /// Where this byte does not stand in it either.
+    /// The same, for bytes among which this one must not be.
     pub(crate) fn of_bytes_without(bytes: &'a [u8], unwanted: u8) -> Option<Self> {
         // All are looked at here as well.
         let found = bytes.iter().fold(false, |found, byte| found | (*byte == unwanted));

@@ -75,8 +75,8 @@ pub(super) struct RawClaims<'a> {
     values: [Option<Claim<'a>>; NAMES],
     /// Whether the token has a claim `cnf`.
     pub(super) is_constrained: bool,
-    /// The claims that this crate gives no meaning, if there are any.
-    pub(super) extra: Option<Map<String, Value>>,
+    /// The claims that this crate gives no meaning.
+    pub(super) extra: Map<String, Value>,
 }
 
 /// A claim's value, sorted by what this crate can do with it.
@@ -131,7 +131,7 @@ enum Loose<'a> {
 impl ParsedClaims<'_> {
     /// The claims; those without a meaning can be had once.
     pub(super) fn lend(&mut self) -> RawClaims<'_> {
-        let extra = (!self.extra.is_empty()).then(|| mem::take(&mut self.extra));
+        let extra = mem::take(&mut self.extra);
         let values = self.values.each_ref().map(|value| value.as_ref().map(Loose::lend));
         RawClaims { values, is_constrained: self.cnf.is_some(), extra }
     }

@@ -1,6 +1,6 @@
 //! What a token whose signature held must say, judged against a given `now`.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{borrow::Cow, mem, sync::Arc, time::Duration};
 
 use super::raw::{Claim, Name, RawClaims};
 use crate::{
@@ -116,7 +116,7 @@ impl Rules {
             not_before: nbf,
             issuer: issuer.map(Into::into),
             audience: audience.to_vec(),
-            extra: raw.extra.take().unwrap_or_default(),
+            extra: mem::take(&mut raw.extra),
         });
         let Some(ids) = Arc::get_mut(&mut claims) else { unreachable!("nobody else has them yet") };
         id(&raw, Name::Sub, ids.request_id.text_mut())?;

@@ -78,9 +78,7 @@ impl Verifier {
 /// The authentication code of a message.
 fn code(mac: &Hmac<Sha256>, message: &[u8]) -> [u8; 32] {
     // Not the box that it is in: a copy on the stack asks for no memory.
-    let mut mac = Hmac::clone(mac);
-    mac.update(message);
-    mac.finalize().into_bytes().into()
+    Hmac::clone(mac).chain_update(message).finalize().into_bytes().into()
 }
 
 impl fmt::Debug for Verifier {
