@@ -57,6 +57,16 @@ pub trait KeyStore: fmt::Debug + Send + Sync + 'static {
     /// Fails when it can't.
     async fn ping(&self) -> Result<(), StoreError>;
 
+    /// Brings what was written to where it is to stay. For the end of a process, after its last
+    /// request; a store may refuse everything from then on. Does nothing unless a store needs it.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store can't. Nothing that was acknowledged is lost then.
+    async fn close(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Asks to be told of every change to a key that this store makes or sees, by whichever
     /// process. A store without such news does nothing: caches then hold for their time to live.
     fn subscribe(&self, listener: Weak<dyn ChangeListener>) {

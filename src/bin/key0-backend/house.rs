@@ -1,9 +1,10 @@
 //! What is done besides answering requests: writing down when keys were used, clearing away what is
 //! past its time.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use key0_auth::{
+    Cached, KeyStore,
     api::{IssueToken, KeysApi},
     error::StoreError,
     idempotency::Idempotency,
@@ -30,6 +31,7 @@ pub(crate) struct House {
     keys: KeysApi,
     usage: KeyUsage,
     idempotency: Idempotency,
+    store: Arc<Cached>,
 }
 
 impl House {
@@ -38,8 +40,9 @@ impl House {
         keys: KeysApi,
         usage: KeyUsage,
         idempotency: Idempotency,
+        store: Arc<Cached>,
     ) -> Self {
-        Self { issue_token, keys, usage, idempotency }
+        Self { issue_token, keys, usage, idempotency, store }
     }
 
     /// Goes round for ever.
@@ -70,6 +73,10 @@ impl House {
         match tokio::time::timeout(LAST_WRITE, self.usage.flush()).await {
             Ok(written) => report("the last uses of keys were not written", written),
             Err(_) => tracing::warn!("the last uses of keys were not written in {LAST_WRITE:?}"),
+        }
+        match tokio::time::timeout(LAST_WRITE, self.store.close()).await {
+            Ok(closed) => report("the store was not closed; nothing is lost", closed),
+            Err(_) => tracing::warn!("the store was not closed in {LAST_WRITE:?}; nothing is lost"),
         }
     }
 

@@ -121,6 +121,7 @@ impl App {
             self.keys_api.clone(),
             self.usage.clone(),
             self.partner.idempotency().clone(),
+            self.keys.clone(),
         )
     }
 

@@ -147,6 +147,10 @@ impl KeyStore for Cached {
         self.loader.inner.ping().await
     }
 
+    async fn close(&self) -> Result<(), StoreError> {
+        self.loader.inner.close().await
+    }
+
     fn subscribe(&self, listener: Weak<dyn ChangeListener>) {
         self.loader.inner.subscribe(listener);
     }

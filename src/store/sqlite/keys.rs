@@ -64,11 +64,16 @@ impl KeyStore for SqliteStore {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
+        self.shared.files.check()?;
         self.read(|conn| {
             let mut statement = conn.prepare_cached("SELECT count(*) FROM sqlite_schema")?;
             Ok(statement.query_row((), |_| Ok(()))?)
         })
         .await
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.shared.writer.close().await
     }
 
     fn subscribe(&self, listener: Weak<dyn ChangeListener>) {

@@ -2,6 +2,7 @@
 //!
 //! One thread writes, two read, and one watches for what other processes have changed.
 
+mod files;
 mod idempotency;
 mod keys;
 mod open;
@@ -27,6 +28,7 @@ use std::{
 
 use rusqlite::Connection;
 
+use files::Files;
 pub use open::OpenError;
 use row::Fault;
 use watch::Watcher;
@@ -47,6 +49,15 @@ const READ_TIMEOUT: Duration = Duration::from_millis(250);
 ///
 /// A method whose transaction was not committed returns an error; one that was is on the disk.
 /// Clones are the same store; the last one to go ends its threads.
+///
+/// Beside the file lie its log (`-wal`) and the index of the log (`-shm`). If one of the three is
+/// deleted or replaced while the store is open, every method fails from then on, and `ping` with
+/// them: what SQLite wrote to such a file would be lost. Put the right file in its place and open
+/// the store again.
+///
+/// The newest rows can be in the log alone. [`close`](crate::KeyStore::close) moves them into the
+/// file, and so does the store itself after two seconds without a write; a copy of the file that
+/// is taken then is whole. To copy a file that is being written, use `sqlite3 FILE .backup`.
 #[derive(Clone)]
 pub struct SqliteStore {
     shared: Arc<Shared>,
@@ -54,6 +65,7 @@ pub struct SqliteStore {
 
 struct Shared {
     path: PathBuf,
+    files: Arc<Files>,
     writer: Writer,
     readers: Readers,
     listeners: Arc<Listeners>,
@@ -136,17 +148,20 @@ impl SqliteStore {
         let writing = open::database(&file, options.open_timeout)?;
         open::set_for_writing(&writing, options.write_timeout).map_err(|e| unusable(e.into()))?;
         let reading = || open::reader(&file, READ_TIMEOUT).map_err(|e| unusable(e.into()));
-        let watcher =
-            Watcher::new(reading()?, Arc::clone(&listeners)).map_err(|e| unusable(e.into()))?;
+        let watching = reading()?;
+        let files = Arc::new(Files::new(&file).map_err(|e| unusable(e.into()))?);
+        let watcher = Watcher::new(watching, Arc::clone(&files), Arc::clone(&listeners))
+            .map_err(|e| unusable(e.into()))?;
 
-        let (readers, mut threads) =
-            Readers::start([reading()?, reading()?]).map_err(|e| unusable(e.into()))?;
+        let (readers, mut threads) = Readers::start([reading()?, reading()?], Arc::clone(&files))
+            .map_err(|e| unusable(e.into()))?;
         let (watching, stop) = mpsc::channel();
         let watch = watcher.start(options.poll_interval, stop).map_err(|e| unusable(e.into()))?;
         threads.push(watch);
-        let writer = Writer::start(writing, Arc::clone(&listeners), threads)
+        let writer = Writer::start(writing, Arc::clone(&files), Arc::clone(&listeners), threads)
             .map_err(|e| unusable(e.into()))?;
-        let shared = Shared { path: file.clone(), writer, readers, listeners, _watching: watching };
+        let path = file.clone();
+        let shared = Shared { path, files, writer, readers, listeners, _watching: watching };
         Ok(Self { shared: Arc::new(shared) })
     }
 

@@ -146,6 +146,8 @@ pub(super) fn set_for_writing(conn: &Connection, timeout: Duration) -> rusqlite:
 pub(super) fn reader(path: &Path, timeout: Duration) -> rusqlite::Result<Connection> {
     let conn = connect(path, timeout)?;
     conn.pragma_update(None, "query_only", "ON")?;
+    // The first read opens the log, which must be the one of now.
+    conn.query_row("SELECT count(*) FROM sqlite_schema", (), |_| Ok(()))?;
     Ok(conn)
 }
 

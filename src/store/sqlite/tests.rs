@@ -437,8 +437,10 @@ async fn what_is_forgotten_is_in_no_file() {
 fn watcher(folder: &TempDir) -> (Watcher, Arc<Ear>) {
     let listeners = Arc::new(Listeners::default());
     let ear = Ear::on(&listeners);
-    let conn = open::reader(&folder.path().join("store.db"), READ_TIMEOUT).unwrap();
-    (Watcher::new(conn, listeners).unwrap(), ear)
+    let path = folder.path().join("store.db");
+    let conn = open::reader(&path, READ_TIMEOUT).unwrap();
+    let files = Arc::new(Files::new(&path).unwrap());
+    (Watcher::new(conn, files, listeners).unwrap(), ear)
 }
 
 #[tokio::test]
@@ -645,4 +647,99 @@ async fn a_write_that_nobody_waits_for_is_not_done() {
     drop(go_on);
     store.insert(&key(), &Actor::host()).await.unwrap();
     assert_eq!(store.get(&record.id).await.unwrap(), None);
+}
+
+async fn is_lost(store: &SqliteStore) {
+    let record = key();
+    let unavailable = |error: StoreError| error.kind() == StoreErrorKind::Unavailable;
+    assert!(store.insert(&record, &Actor::host()).await.is_err_and(unavailable));
+    assert!(store.ping().await.is_err_and(unavailable));
+    assert!(store.find(&record.digest).await.is_err_and(unavailable));
+    assert!(store.lease_payment(&Lease::new(at(1)), at(0)).await.is_err_and(unavailable));
+}
+
+#[tokio::test]
+async fn files_that_are_gone_or_are_others_are_an_outage() {
+    for (ending, replaced) in ["", "-wal", "-shm"].into_iter().flat_map(|e| [(e, false), (e, true)])
+    {
+        let (folder, store, raw) = fresh();
+        let record = key();
+        store.insert(&record, &Actor::host()).await.unwrap();
+        let path = folder.path().join(format!("store.db{ending}"));
+        if replaced {
+            let copy = folder.path().join("copy");
+            std::fs::copy(&path, &copy).unwrap();
+            std::fs::rename(&copy, &path).unwrap();
+        } else {
+            std::fs::remove_file(&path).unwrap();
+        }
+        is_lost(&store).await;
+        // For good: what was acknowledged in between is not there.
+        if replaced {
+            let copy = std::fs::read(&path).unwrap();
+            drop(raw);
+            drop(store);
+            assert_eq!(std::fs::read(&path).unwrap(), copy, "{ending:?} was written over");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_watcher_sees_that_the_log_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let store = SqliteOptions::new().poll_interval(Duration::from_millis(5)).open(&path).unwrap();
+    let unknown = key().digest;
+    assert_eq!(store.find(&unknown).await.unwrap(), None);
+    std::fs::remove_file(folder.path().join("store.db-wal")).unwrap();
+    // Reads alone don't look.
+    eventually(async || store.find(&unknown).await.is_err()).await;
+}
+
+#[tokio::test]
+async fn a_file_behind_a_link_is_watched_where_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, link) = (folder.path().join("file.db"), folder.path().join("link.db"));
+    drop(Connection::open(&file).unwrap());
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    let store = SqliteStore::open(&link).unwrap();
+    store.insert(&key(), &Actor::host()).await.unwrap();
+    std::fs::remove_file(folder.path().join("file.db-wal")).unwrap();
+    is_lost(&store).await;
+}
+
+async fn eventually(mut holds: impl AsyncFnMut() -> bool) {
+    let end = std::time::Instant::now() + Duration::from_secs(30);
+    while !holds().await {
+        assert!(std::time::Instant::now() < end, "it never came");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// How many keys a copy of the file alone holds.
+fn keys_in_copy(folder: &TempDir) -> i64 {
+    let copy = folder.path().join("copy.db");
+    std::fs::copy(folder.path().join("store.db"), &copy).unwrap();
+    let conn = Connection::open(&copy).unwrap();
+    conn.query_row("SELECT count(*) FROM keys", (), |row| row.get(0)).unwrap()
+}
+
+#[tokio::test]
+async fn a_store_that_was_closed_is_whole_in_its_file() {
+    let (folder, store, _raw) = fresh();
+    store.insert(&key(), &Actor::host()).await.unwrap();
+    assert_eq!(keys_in_copy(&folder), 0, "the test shows nothing");
+    store.close().await.unwrap();
+    assert_eq!(keys_in_copy(&folder), 1);
+    let log = std::fs::metadata(folder.path().join("store.db-wal")).unwrap();
+    assert_eq!(log.len(), 0);
+    assert!(store.insert(&key(), &Actor::host()).await.is_err(), "it would be in the log alone");
+    assert!(store.ping().await.is_err());
+}
+
+#[tokio::test]
+async fn a_quiet_store_is_whole_in_its_file() {
+    let (folder, store, _raw) = fresh();
+    store.insert(&key(), &Actor::host()).await.unwrap();
+    eventually(async || keys_in_copy(&folder) == 1).await;
 }

@@ -11,7 +11,7 @@ use std::{
 
 use rusqlite::Connection;
 
-use super::worker::spawn;
+use super::{files::Files, worker::spawn};
 use crate::{
     apikey::KeyDigest,
     store::{Change, listeners::Listeners},
@@ -23,6 +23,7 @@ const MAX_CHANGES: i64 = 1000;
 /// Finds out what other connections and processes have changed.
 pub(super) struct Watcher {
     conn: Connection,
+    files: Arc<Files>,
     listeners: Arc<Listeners>,
     /// SQLite's counter of commits by others, as of the last successful look.
     version: i64,
@@ -34,11 +35,15 @@ pub(super) struct Watcher {
 
 impl Watcher {
     /// Watches from now on.
-    pub(super) fn new(conn: Connection, listeners: Arc<Listeners>) -> rusqlite::Result<Self> {
+    pub(super) fn new(
+        conn: Connection,
+        files: Arc<Files>,
+        listeners: Arc<Listeners>,
+    ) -> rusqlite::Result<Self> {
         // In this order: a commit between the two is looked at again, never missed.
         let version = version(&conn)?;
         let revision = last_revision(&conn)?;
-        Ok(Self { conn, listeners, version, revision, lost: false })
+        Ok(Self { conn, files, listeners, version, revision, lost: false })
     }
 
     /// Looks every `interval` until the other end of `stop` is dropped.
@@ -49,6 +54,9 @@ impl Watcher {
     ) -> io::Result<JoinHandle<()>> {
         spawn("key0-sql-watch", move || {
             while stop.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+                if self.files.check().is_err() {
+                    continue;
+                }
                 let looked = catch_unwind(AssertUnwindSafe(|| self.look()));
                 // Told as soon as the feed works again: while it does not, nobody could read
                 // fresh answers either, and the caches' time to live is the bound.

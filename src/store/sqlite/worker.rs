@@ -5,15 +5,19 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, PoisonError,
-        mpsc::{self, Receiver, SyncSender, TrySendError},
+        mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError},
     },
     thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, TransactionBehavior, config::DbConfig};
 use tokio::sync::oneshot;
 
-use super::row::{Fault, is_corruption};
+use super::{
+    files::Files,
+    row::{Fault, is_corruption},
+};
 use crate::{
     apikey::KeyDigest,
     error::StoreError,
@@ -24,12 +28,27 @@ use crate::{
 pub(super) const QUEUE: usize = 1024;
 /// How many writes may share one commit, which is what costs.
 const BATCH: usize = 64;
+/// After how long without a write the log is moved into the database.
+const QUIET: Duration = Duration::from_secs(2);
+/// How long the closing waits for other processes that read or write.
+const CLOSING: Duration = Duration::from_secs(2);
+/// How long at most it is put off where writes never pause.
+const LONGEST_LOG: Duration = Duration::from_secs(60);
 
 /// The thread that writes.
-pub(super) struct Writer(SyncSender<Box<dyn Write>>);
+pub(super) struct Writer(SyncSender<Job>);
 
 /// The threads that read.
-pub(super) struct Readers(SyncSender<Read>);
+pub(super) struct Readers {
+    queue: SyncSender<Read>,
+    files: Arc<Files>,
+}
+
+enum Job {
+    Write(Box<dyn Write>),
+    /// Moves the log into the database, and ends all work.
+    Close(oneshot::Sender<Result<(), StoreError>>),
+}
 
 type Read = Box<dyn FnOnce(&Connection) + Send>;
 
@@ -90,16 +109,19 @@ impl Writer {
     /// `others` are the threads that end together with this one. It waits for them, so that it
     /// closes the last connection, which empties the log and removes it.
     pub(super) fn start(
-        mut conn: Connection,
+        conn: Connection,
+        files: Arc<Files>,
         listeners: Arc<Listeners>,
         others: Vec<JoinHandle<()>>,
     ) -> io::Result<Self> {
         let (queue, jobs) = mpsc::sync_channel(QUEUE);
+        let mut writing = Writing { conn, files, listeners, logged_since: None };
         spawn("key0-sql-write", move || {
-            write_all(&mut conn, &jobs, &listeners);
+            writing.run(&jobs);
             for other in others {
                 let _ = other.join();
             }
+            writing.end();
         })?;
         Ok(Self(queue))
     }
@@ -110,36 +132,125 @@ impl Writer {
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         let job = WriteJob { work: Some(work), outcome: None, reply };
-        self.0.try_send(Box::new(job)).map_err(|e| refused(&e))?;
+        self.0.try_send(Job::Write(Box::new(job))).map_err(|e| refused(&e))?;
+        answer.await.map_err(|_| broken())?
+    }
+
+    pub(super) async fn close(&self) -> Result<(), StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.0.try_send(Job::Close(reply)).map_err(|e| refused(&e))?;
         answer.await.map_err(|_| broken())?
     }
 }
 
-fn write_all(conn: &mut Connection, jobs: &Receiver<Box<dyn Write>>, listeners: &Listeners) {
-    while let Ok(first) = jobs.recv() {
-        let batch = std::iter::once(first).chain(jobs.try_iter()).take(BATCH).collect();
+/// What the writing thread has.
+struct Writing {
+    conn: Connection,
+    files: Arc<Files>,
+    listeners: Arc<Listeners>,
+    /// When the first write was made that may be in the log alone.
+    logged_since: Option<Instant>,
+}
+
+impl Writing {
+    fn run(&mut self, jobs: &Receiver<Job>) {
+        loop {
+            let first = match self.logged_since {
+                Some(since) if since.elapsed() >= LONGEST_LOG => Err(RecvTimeoutError::Timeout),
+                Some(_) => jobs.recv_timeout(QUIET),
+                None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match first {
+                Ok(first) => self.work(first, jobs),
+                // A failure is made up for by the next write, or by the closing.
+                Err(RecvTimeoutError::Timeout) => drop(self.empty_log(Duration::ZERO)),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn work(&mut self, first: Job, jobs: &Receiver<Job>) {
+        let mut batch = Vec::new();
+        let mut closing = None;
+        for job in std::iter::once(first).chain(jobs.try_iter()) {
+            match job {
+                Job::Write(job) => batch.push(job),
+                Job::Close(reply) => closing = Some(reply),
+            }
+            if closing.is_some() || batch.len() == BATCH {
+                break;
+            }
+        }
         // A panic drops the batch: its transaction rolls back, unless it was committed and a
         // listener panicked, and every caller in it gets an error.
-        let _ = catch_unwind(AssertUnwindSafe(|| write_batch(conn, batch, listeners)));
+        let _ = catch_unwind(AssertUnwindSafe(|| self.write(batch)));
+        if let Some(reply) = closing {
+            let _ = reply.send(self.close());
+        }
+    }
+
+    fn write(&mut self, mut batch: Vec<Box<dyn Write>>) {
+        if let Err(error) = self.files.check() {
+            batch.into_iter().for_each(|job| job.fail(error.clone()));
+            return;
+        }
+        self.logged_since.get_or_insert_with(Instant::now);
+        match commit(&mut self.conn, &mut batch) {
+            Ok(changes) => {
+                self.listeners.tell(&changes);
+                // What went to a file that nobody finds again was not kept.
+                match self.files.check() {
+                    Ok(()) => batch.into_iter().for_each(Write::reply),
+                    Err(error) => batch.into_iter().for_each(|job| job.fail(error.clone())),
+                }
+            }
+            Err(error) => {
+                let error = Arc::new(error);
+                for job in batch {
+                    let cause = Arc::clone(&error);
+                    job.fail(if is_corruption(&error) {
+                        StoreError::corrupt(cause)
+                    } else {
+                        StoreError::unavailable(cause)
+                    });
+                }
+            }
+        }
+    }
+
+    fn close(&mut self) -> Result<(), StoreError> {
+        let emptied = self.empty_log(CLOSING);
+        self.files.close();
+        emptied
+    }
+
+    /// Moves the log into the database, as far as other processes let it.
+    fn empty_log(&mut self, patience: Duration) -> Result<(), StoreError> {
+        self.files.check()?;
+        self.logged_since = None;
+        let emptied = empty_log(&self.conn, patience);
+        emptied.map_err(|error| Fault::from(error).0)
+    }
+
+    /// Before the last connection is closed, which would move the log of a database that is gone
+    /// into the one that has taken its place.
+    fn end(self) {
+        if self.files.check().is_err() && self.files.are_lost() {
+            let _ = self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        }
     }
 }
 
-fn write_batch(conn: &mut Connection, mut batch: Vec<Box<dyn Write>>, listeners: &Listeners) {
-    match commit(conn, &mut batch) {
-        Ok(changes) => {
-            listeners.tell(&changes);
-            batch.into_iter().for_each(Write::reply);
-        }
-        Err(error) => {
-            let error = Arc::new(error);
-            for job in batch {
-                let cause = Arc::clone(&error);
-                job.fail(if is_corruption(&error) {
-                    StoreError::corrupt(cause)
-                } else {
-                    StoreError::unavailable(cause)
-                });
-            }
+fn empty_log(conn: &Connection, patience: Duration) -> rusqlite::Result<()> {
+    let usual: u32 = conn.query_row("PRAGMA busy_timeout", (), |row| row.get(0))?;
+    conn.busy_timeout(patience)?;
+    let emptied = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get(0));
+    conn.busy_timeout(Duration::from_millis(usual.into()))?;
+    match emptied? {
+        0 => Ok(()),
+        _busy => {
+            let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+            Err(rusqlite::Error::SqliteFailure(busy, None))
         }
     }
 }
@@ -166,6 +277,7 @@ fn commit(conn: &mut Connection, batch: &mut [Box<dyn Write>]) -> rusqlite::Resu
 impl Readers {
     pub(super) fn start<const N: usize>(
         connections: [Connection; N],
+        files: Arc<Files>,
     ) -> io::Result<(Self, Vec<JoinHandle<()>>)> {
         let (queue, jobs) = mpsc::sync_channel(QUEUE);
         let jobs = Arc::new(Mutex::new(jobs));
@@ -173,13 +285,14 @@ impl Readers {
             let jobs = Arc::clone(&jobs);
             spawn("key0-sql-read", move || read_all(&conn, &jobs))
         });
-        Ok((Self(queue), threads.collect::<Result<_, _>>()?))
+        Ok((Self { queue, files }, threads.collect::<Result<_, _>>()?))
     }
 
     pub(super) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.files.state()?;
         let (reply, answer) = oneshot::channel();
         let job = move |conn: &Connection| {
             // Whoever gave up waiting needs no answer: after an outage, this clears the queue.
@@ -187,7 +300,7 @@ impl Readers {
                 let _ = reply.send(work(conn).map_err(|Fault(error)| error));
             }
         };
-        self.0.try_send(Box::new(job)).map_err(|e| refused(&e))?;
+        self.queue.try_send(Box::new(job)).map_err(|e| refused(&e))?;
         answer.await.map_err(|_| broken())?
     }
 }

@@ -38,6 +38,10 @@ impl<S: KeyStore + ?Sized> KeyStore for FaultyStore<S> {
         self.run("ping", self.inner.ping()).await
     }
 
+    async fn close(&self) -> Result<(), StoreError> {
+        self.run("close", self.inner.close()).await
+    }
+
     fn subscribe(&self, listener: Weak<dyn ChangeListener>) {
         self.inner.subscribe(listener);
     }

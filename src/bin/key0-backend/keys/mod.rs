@@ -3,12 +3,13 @@
 mod import;
 mod print;
 
-use std::{error::Error, io, process::ExitCode};
+use std::{error::Error, io, process::ExitCode, sync::Arc};
 
 use key0_auth::{
     ApiKeys, Rejection,
     api::{KeysApi, Operator, Reply},
     error::ConfigError,
+    store::KeyRegistry,
 };
 use serde_json::{Map, Value, json};
 
@@ -79,7 +80,15 @@ pub(crate) fn run(options: &KeysOptions) -> ExitCode {
 }
 
 async fn carry_out(options: &KeysOptions) -> Result<ExitCode, KeysError> {
-    let api = open(options).await?;
+    let registry = open(options).await?;
+    let api = KeysApi::new(registry.clone(), ApiKeys::new(registry.clone()));
+    let code = command(options, &api).await;
+    // Where a server uses the file as well, it may not be possible, and need not.
+    let _ = registry.close().await;
+    code
+}
+
+async fn command(options: &KeysOptions, api: &KeysApi) -> Result<ExitCode, KeysError> {
     let operator = Operator::host();
     match &options.command {
         KeysCommand::Create { role, label, permissions, expires_at } => {
@@ -97,7 +106,7 @@ async fn carry_out(options: &KeysOptions) -> Result<ExitCode, KeysError> {
         KeysCommand::List { kind, all } => {
             let status = if *all { "all" } else { "active" };
             let keys =
-                list(&api, &operator, &format!("kind={}&status={status}", kind.as_str())).await?;
+                list(api, &operator, &format!("kind={}&status={status}", kind.as_str())).await?;
             print::list(keys, options.json)?;
         }
         KeysCommand::Show { id } => {
@@ -112,7 +121,7 @@ async fn carry_out(options: &KeysOptions) -> Result<ExitCode, KeysError> {
             print::made(&made, options.json)?;
         }
         KeysCommand::Import { file, role } => {
-            let lines = import::run(&api, &operator, file, *role).await?;
+            let lines = import::run(api, &operator, file, *role).await?;
             print::imported(&lines, options.json)?;
             if lines.iter().any(|line| line.outcome.is_err()) {
                 return Ok(ExitCode::FAILURE);
@@ -122,8 +131,8 @@ async fn carry_out(options: &KeysOptions) -> Result<ExitCode, KeysError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The keys API on the store of the configuration.
-async fn open(options: &KeysOptions) -> Result<KeysApi, KeysError> {
+/// The store of the configuration.
+async fn open(options: &KeysOptions) -> Result<Arc<dyn KeyRegistry>, KeysError> {
     let settings = ServeOptions { env_file: options.env_file.clone(), ..ServeOptions::default() };
     let makes = matches!(options.command, KeysCommand::Create { .. } | KeysCommand::Import { .. });
     let database = Config::load_database(&settings)?;
@@ -135,8 +144,7 @@ async fn open(options: &KeysOptions) -> Result<KeysApi, KeysError> {
         }
         Database::Sqlite(_) | Database::Postgres(_) | Database::Redis(_) => {}
     }
-    let registry = database.open(makes).await?.keys;
-    Ok(KeysApi::new(registry.clone(), ApiKeys::new(registry)))
+    Ok(database.open(makes).await?.keys)
 }
 
 fn permissions_of(pairs: &[String]) -> Result<Value, KeysError> {
