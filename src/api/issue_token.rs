@@ -24,6 +24,9 @@ const GLANCE: Duration = Duration::from_millis(25);
 /// How long a claim holds without a hook: shorter than [`PATIENCE`], so that a retry after a
 /// crash takes the claim over instead of being sent away.
 const CLAIM: Duration = Duration::from_millis(1_500);
+/// For how long a credential is not replaced whose secret this process does not have: another
+/// process may have it, while a new secret is being rolled out, and retries come within seconds.
+const YOUNG: Duration = Duration::from_secs(10 * 60);
 /// How long the application's hook may take; Key0 itself gives up after ten seconds.
 const HOOK_DEADLINE: Duration = Duration::from_secs(8);
 
@@ -34,6 +37,10 @@ const HOOK_DEADLINE: Duration = Duration::from_secs(8);
 /// can be told again although only its digest is stored. Cheap to clone.
 ///
 /// The work goes on when the client hangs up: its retry then finds the credential.
+///
+/// A retry gets another credential, and the old one dies, only where none of the secrets is the one
+/// that the first was derived from, and only from ten minutes after the purchase on. Until then it
+/// is a 503 `issuance_in_progress`: see [`IssuanceSecrets`] for how a secret is changed.
 #[derive(Debug, Clone)]
 pub struct IssueToken(Arc<Parts>);
 
@@ -194,7 +201,7 @@ impl Parts {
             return Err(RejectionKind::PaymentAlreadyRedeemed.into());
         }
         let Some(id) = &issuance.key_id else {
-            return self.replay_own(request, issuance).await;
+            return self.replay_own(request, issuance, now).await;
         };
         let record = self.keys.store().get(id).await.map_err(outage)?;
         let record = record.ok_or(RejectionKind::PaymentAlreadyRedeemed)?;
@@ -209,6 +216,7 @@ impl Parts {
             Some(key) if key.digest() == issuance.digest => {
                 Ok(Progress::Done(reply(key.expose(), issuance.expires_at)))
             }
+            None if is_young(issuance, now) => Err(elsewhere()),
             _ => self.replace(&request.key(), issuance, id).await,
         }
     }
@@ -242,6 +250,7 @@ impl Parts {
         &self,
         request: &IssuanceRequest,
         old: &Issuance,
+        now: Timestamp,
     ) -> Result<Progress, Rejection> {
         let Decision::Own(own) = self.decide(request).await? else {
             return Err(Rejection::new(RejectionKind::Internal).cause(Unsteady));
@@ -253,10 +262,10 @@ impl Parts {
                 Ok(Progress::Done(reply(credential, old.expires_at)))
             }
             Some(_) => Err(Rejection::new(RejectionKind::Internal).cause(Unsteady)),
+            None if is_young(old, now) => Err(elsewhere()),
             // The secret is gone: what the hook says now is what counts from now on.
             None => {
                 let new = Issuance { issued_at: old.issued_at, ..self.issuance_of(&own)? };
-                let now = self.clock.now();
                 let replaced =
                     self.payments.replace_issuance(&request.key(), old, &new, "", now).await;
                 Ok(match replaced.map_err(outage)? {
@@ -343,6 +352,24 @@ impl Parts {
         Ok((plain.ok_or_else(internal)?, nonce))
     }
 }
+
+fn is_young(issuance: &Issuance, now: Timestamp) -> bool {
+    now.since(issuance.issued_at) < YOUNG
+}
+
+/// The refusal where only another process can give the credential again.
+fn elsewhere() -> Rejection {
+    #[cfg(feature = "tracing")]
+    tracing::error!(
+        "a credential that was just sold can't be given again: this process lacks the issuance \
+         secret that it was derived from"
+    );
+    Rejection::new(RejectionKind::IssuanceInProgress).cause(LacksSecret)
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the issuance secret of this credential is not among those of this process")]
+struct LacksSecret;
 
 /// A credential that was just made, and what is to be kept of it.
 struct Made {

@@ -28,6 +28,18 @@ pub struct SecretFingerprint([u8; 16]);
 /// although only its digest is stored.
 ///
 /// HKDF-SHA256 (RFC 5869) over a fixed label, a random nonce and the record's id.
+///
+/// # To change the secret
+///
+/// A retry can reach another process than the first request. Where several run, restart them one
+/// by one, three times over, each round only when the one before is through:
+///
+/// 1. the new secret as a *previous* one, the old one still current;
+/// 2. the new one current, the old one previous;
+/// 3. the new one alone, a day after the second round: as long as retries are answered.
+///
+/// A single process needs the last two. Where secrets are
+/// [derived](Self::derived_from) from those for internal authentication, the same holds for those.
 #[derive(Debug, Clone)]
 pub struct IssuanceSecrets {
     /// The current one first.

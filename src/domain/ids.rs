@@ -183,10 +183,25 @@ impl ResourceId {
 }
 
 impl TxHash {
-    /// The form in which two hashes are compared: case does not count.
+    /// The form in which two hashes are compared: case does not count, nor does a leading `0x`
+    /// before 64 hex digits.
     pub(crate) fn normalized(&self) -> String {
-        self.as_str().to_ascii_lowercase()
+        let text = self.as_str().to_ascii_lowercase();
+        if is_digits_of_a_hash(&text) { format!("0x{text}") } else { text }
     }
+
+    /// The same without `0x`, as it may be stored by a version that told the two apart; empty
+    /// where there is no such form.
+    #[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
+    pub(crate) fn without_0x(&self) -> String {
+        let text = self.normalized();
+        let digits = text.strip_prefix("0x").filter(|digits| is_digits_of_a_hash(digits));
+        digits.unwrap_or_default().to_owned()
+    }
+}
+
+fn is_digits_of_a_hash(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 impl KeyId {
@@ -206,6 +221,20 @@ mod tests {
         assert!(PlanId::new(&"a".repeat(256)).is_ok());
         for bad in ["", &"a".repeat(257), "a b", "a\n", "é", "a\u{7f}"] {
             assert_eq!(PlanId::new(bad), Err(InvalidId), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn hashes_are_compared_without_case_and_0x() {
+        let normalized = |text: &str| TxHash::new(text).expect("legal").normalized();
+        let digits = "aB".repeat(32);
+        let expected = format!("0x{}", "ab".repeat(32));
+        for same in [digits.clone(), format!("0x{digits}"), format!("0X{digits}")] {
+            assert_eq!(normalized(&same), expected);
+        }
+        // Whatever else a hash may be, on another chain, keeps what it begins with.
+        for other in ["0xab", "ab", &"g".repeat(64), &"a".repeat(63), &"a".repeat(65)] {
+            assert_eq!(normalized(other), *other);
         }
     }
 

@@ -187,7 +187,8 @@ pub struct IssuanceClaim {
     pub key: IssuanceKey,
     /// What must be the same in a retry.
     pub fingerprint: RequestFingerprint,
-    /// The payment; two hashes that differ in case alone are the same.
+    /// The payment. Two hashes that differ in case alone are the same, and so are 64 hex digits
+    /// with and without a leading `0x`.
     pub tx_hash: TxHash,
     /// The claim's lease.
     pub lease: Lease,

@@ -3,8 +3,9 @@
 use std::{error::Error, fs, process::Command};
 
 use key0_auth::{
+    domain::{ChallengeId, PlanId, RequestId, ResourceId},
     error::StoreErrorKind,
-    store::{RedisOpenError, RedisOptions},
+    store::{IssuanceState, Payment, PaymentOutcome, RedisOpenError, RedisOptions},
 };
 
 use super::*;
@@ -298,4 +299,32 @@ async fn by_tls_with_a_certificate_that_is_trusted() {
         store.insert(&record, &Actor::host()).await.unwrap_err().kind(),
         StoreErrorKind::Conflict
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hashes_that_an_older_version_kept_without_0x_are_spent() {
+    let Some(server) = Redis::start(&[]) else { return };
+    let store = open(&server.url("")).await;
+    let digits = "ab".repeat(32);
+    let issuance =
+        ["HSET", "key0:issuance:challenge:first", "fingerprint", "f", "tx_hash", &digits];
+    let _: i64 = server.cli(&[&issuance[..], &["issued_at", "0"]].concat());
+    let () = server.cli(&["SET", &format!("key0:spent:{digits}"), "challenge:first"]);
+    let () = server.cli(&["SET", &format!("key0:paid:{digits}"), "first"]);
+    for hash in [digits.clone(), format!("0x{digits}")] {
+        let claim = store_kit::claim(store_kit::challenge("second"), &hash);
+        let state = store.begin_issuance(&claim, store_kit::at(0)).await.unwrap();
+        assert_eq!(state, IssuanceState::Redeemed, "{hash}");
+        let payment = Payment {
+            challenge_id: ChallengeId::new("second").unwrap(),
+            request_id: RequestId::new("r").unwrap(),
+            resource_id: ResourceId::new("photo-1").unwrap(),
+            plan_id: PlanId::new("basic").unwrap(),
+            tx_hash: store_kit::hash(&hash),
+            details: serde_json::Map::new(),
+            received_at: store_kit::at(0),
+        };
+        let outcome = store.record_payment(&payment).await.unwrap();
+        assert_eq!(outcome, PaymentOutcome::Conflict, "{hash}");
+    }
 }

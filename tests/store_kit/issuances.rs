@@ -162,6 +162,24 @@ pub async fn hashes_differ_by_more_than_case(engine: Engine) {
     assert_eq!(begin(&engine, &claim(challenge("C0"), "0x9"), 0).await, IssuanceState::Started);
 }
 
+pub async fn a_leading_0x_makes_no_other_hash(engine: Engine) {
+    let [one, other] = ["aB".repeat(32), "cD".repeat(32)];
+    for (i, [first, second]) in
+        [[one.clone(), format!("0x{one}")], [format!("0X{other}"), other.to_lowercase()]]
+            .iter()
+            .enumerate()
+    {
+        let first = claim(challenge(&format!("first{i}")), first);
+        let second = claim(challenge(&format!("second{i}")), second);
+        assert_eq!(begin(&engine, &first, 0).await, IssuanceState::Started);
+        assert_eq!(begin(&engine, &second, 0).await, IssuanceState::InProgress);
+        let record = payment_key();
+        let issued = issuance(&record);
+        assert!(engine.payments.complete_issuance(&first, &issued, Some(&record)).await.unwrap());
+        assert_eq!(begin(&engine, &second, 0).await, IssuanceState::Redeemed);
+    }
+}
+
 pub async fn challenge_and_request_are_separate_namespaces(engine: Engine) {
     let mut other = claim(request("same"), "0x2");
     other.fingerprint = fingerprint("another body");

@@ -87,6 +87,25 @@ pub async fn hashes_that_differ_in_case_are_the_same(engine: Engine) {
     assert_eq!(kept.tx_hash.as_str(), "0xAb", "kept as it was reported first");
 }
 
+pub async fn hashes_that_differ_in_a_leading_0x_are_the_same(engine: Engine) {
+    let digits = "aB".repeat(32);
+    let with_0x = format!("0X{digits}");
+    record(&engine, &payment("c", &digits)).await;
+    assert_eq!(record(&engine, &payment("c", &with_0x)).await, PaymentOutcome::Repeated);
+    assert_eq!(record(&engine, &payment("d", &with_0x)).await, PaymentOutcome::Conflict);
+    let racing = (0..20).map(|i| {
+        let payments = Arc::clone(&engine.payments);
+        let hash = format!("{}{}", if i % 2 == 0 { "0x" } else { "" }, "7".repeat(64));
+        let payment = payment(&format!("r{i}"), &hash);
+        tokio::spawn(async move { payments.record_payment(&payment).await.unwrap() })
+    });
+    let mut recorded = 0;
+    for report in racing.collect::<Vec<_>>() {
+        recorded += usize::from(report.await.unwrap() == PaymentOutcome::Recorded);
+    }
+    assert_eq!(recorded, 1);
+}
+
 pub async fn of_racing_reports_one_is_recorded(engine: Engine) {
     let racing: Vec<_> = (0..50)
         .map(|i| {

@@ -27,14 +27,14 @@ pub(super) async fn begin(
     now: Timestamp,
 ) -> Result<IssuanceState, Fault> {
     let (namespace, id) = (claim.key.namespace(), claim.key.id());
-    let tx_hash = claim.tx_hash.normalized();
+    let (tx_hash, without_0x) = (claim.tx_hash.normalized(), claim.tx_hash.without_0x());
     // Up to two claims are over: the id's and the hash's. Locked in order, so that two who find
     // the same ones don't wait for each other.
     sqlx::query(
         "WITH over AS (
              SELECT namespace, id FROM issuances
              WHERE (lease_until <= $4 OR lease_until > $5)
-             AND ((namespace = $1 AND id = $2) OR lower(tx_hash) = $3)
+             AND ((namespace = $1 AND id = $2) OR lower(tx_hash) IN ($3, $6))
              ORDER BY namespace, id FOR UPDATE
          )
          DELETE FROM issuances USING over
@@ -45,11 +45,13 @@ pub(super) async fn begin(
     .bind(&tx_hash)
     .bind(now.as_micros())
     .bind(now.plus(LONGEST_WAIT).as_micros())
+    .bind(&without_0x)
     .execute(&mut *tx)
     .await?;
     let claimed = sqlx::query(
         "INSERT INTO issuances (namespace, id, fingerprint, tx_hash, lease_token, lease_until)
-         VALUES ($1, $2, $3, $4, $5, $6)
+         SELECT $1, $2, $3, $4, $5, $6
+         WHERE NOT EXISTS (SELECT 1 FROM issuances WHERE lower(tx_hash) = $7)
          ON CONFLICT DO NOTHING",
     )
     .bind(namespace)
@@ -58,6 +60,7 @@ pub(super) async fn begin(
     .bind(&tx_hash)
     .bind(claim.lease.token.as_bytes())
     .bind(claim.lease.until.as_micros())
+    .bind(&without_0x)
     .execute(&mut *tx)
     .await?;
     if claimed.rows_affected() == 1 {
@@ -70,11 +73,13 @@ pub(super) async fn begin(
             Some(issuance) => IssuanceState::Issued(issuance),
         });
     }
-    let spent: Option<bool> =
-        sqlx::query_scalar("SELECT issued_at IS NOT NULL FROM issuances WHERE lower(tx_hash) = $1")
-            .bind(&tx_hash)
-            .fetch_optional(tx)
-            .await?;
+    let spent: Option<bool> = sqlx::query_scalar(
+        "SELECT issued_at IS NOT NULL FROM issuances WHERE lower(tx_hash) IN ($1, $2)",
+    )
+    .bind(&tx_hash)
+    .bind(&without_0x)
+    .fetch_optional(tx)
+    .await?;
     // What was in the way can be given up by now: whoever tries again gets through.
     Ok(if spent == Some(true) { IssuanceState::Redeemed } else { IssuanceState::InProgress })
 }

@@ -220,10 +220,17 @@ impl PostgresStore {
 }
 
 async fn record(tx: &mut PgConnection, payment: &Payment) -> Result<PaymentOutcome, Fault> {
+    let (tx_hash, without_0x) = (payment.tx_hash.normalized(), payment.tx_hash.without_0x());
+    // The index knows a hash as it was reported: of its two forms, one waits here for the other.
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
+        .bind(&tx_hash)
+        .execute(&mut *tx)
+        .await?;
     let recorded = sqlx::query(
         "INSERT INTO payments (challenge_id, request_id, resource_id, plan_id, tx_hash, details,
              received_at, due_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $7)
+         SELECT $1, $2, $3, $4, $5, $6, $7, $7
+         WHERE NOT EXISTS (SELECT 1 FROM payments WHERE lower(tx_hash) IN ($8, $9))
          ON CONFLICT DO NOTHING",
     )
     .bind(payment.challenge_id.as_str())
@@ -233,17 +240,20 @@ async fn record(tx: &mut PgConnection, payment: &Payment) -> Result<PaymentOutco
     .bind(payment.tx_hash.as_str())
     .bind(to_json(&payment.details)?)
     .bind(payment.received_at.as_micros())
+    .bind(&tx_hash)
+    .bind(&without_0x)
     .execute(&mut *tx)
     .await?;
     if recorded.rows_affected() == 1 {
         return Ok(PaymentOutcome::Recorded);
     }
     let same: Option<bool> = sqlx::query_scalar(
-        "SELECT bool_or(challenge_id = $1 AND lower(tx_hash) = $2) FROM payments
-         WHERE challenge_id = $1 OR lower(tx_hash) = $2",
+        "SELECT bool_or(challenge_id = $1 AND lower(tx_hash) IN ($2, $3)) FROM payments
+         WHERE challenge_id = $1 OR lower(tx_hash) IN ($2, $3)",
     )
     .bind(payment.challenge_id.as_str())
-    .bind(payment.tx_hash.normalized())
+    .bind(&tx_hash)
+    .bind(&without_0x)
     .fetch_one(tx)
     .await?;
     match same {

@@ -16,9 +16,9 @@ use super::{
 use crate::{
     KeyStore,
     apikey::{Grant, KeyDigest, KeyFormat, KeyRecord},
-    domain::{Actor, KeyId, Role, Timestamp},
+    domain::{Actor, ChallengeId, KeyId, Role, Timestamp, TxHash},
     store::{
-        Change,
+        Change, IssuanceClaim, IssuanceKey, IssuanceState, Lease, PaymentStore, RequestFingerprint,
         feed::{Listening, Source},
     },
 };
@@ -106,5 +106,28 @@ async fn a_listing_goes_by_its_index_and_stops_when_the_page_is_full() {
         let most = if query == PAGE { "rows=11 loops=1" } else { "rows=100 loops=1" };
         let scan = plan.lines().find(|line| line.contains("keys_listed")).expect("the scan");
         assert!(scan.contains(most), "{plan}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hash_that_an_older_version_kept_without_0x_is_spent() {
+    let Some((store, schema)) = store().await else { return };
+    let digits = "ab".repeat(32);
+    let insert = format!(
+        "INSERT INTO {}.issuances (namespace, id, fingerprint, tx_hash, digest, issued_at)
+         VALUES ('challenge', 'first', sha256(''), '{digits}', sha256(''), 0)",
+        schema.name
+    );
+    let mut raw = PgConnection::connect(&schema.url).await.expect("it connects");
+    sqlx::query(sqlx::AssertSqlSafe(insert)).execute(&mut raw).await.expect("it is new");
+    for hash in [digits.clone(), format!("0x{digits}")] {
+        let claim = IssuanceClaim {
+            key: IssuanceKey::Challenge(ChallengeId::new("second").expect("legal")),
+            fingerprint: RequestFingerprint::of([&b"body"[..]]),
+            tx_hash: TxHash::new(&hash).expect("legal"),
+            lease: Lease::new(Timestamp::from_seconds(100)),
+        };
+        let state = store.begin_issuance(&claim, Timestamp::from_seconds(1)).await;
+        assert_eq!(state.expect("it answers"), IssuanceState::Redeemed, "{hash}");
     }
 }

@@ -24,6 +24,7 @@ impl RedisStore {
         call.arg(claim.tx_hash.normalized()).arg(claim.lease.token.as_bytes());
         call.arg(claim.lease.until.as_micros());
         call.arg(now.as_micros()).arg(now.plus(LONGEST_WAIT).as_micros());
+        call.arg(claim.tx_hash.without_0x());
         let (state, fields): (String, Option<Vec<Vec<u8>>>) = answer(self.write(&call).await?)?;
         match (&*state, fields) {
             ("started", None) => Ok(IssuanceState::Started),

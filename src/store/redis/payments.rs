@@ -58,7 +58,8 @@ impl PaymentStore for RedisStore {
     async fn record_payment(&self, payment: &Payment) -> Result<PaymentOutcome, StoreError> {
         let received_at = payment.received_at.as_micros();
         let mut call = self.call(&scripts::RECORD_PAYMENT);
-        call.arg(payment.challenge_id.as_str()).arg(payment.tx_hash.normalized()).arg(received_at);
+        call.arg(payment.challenge_id.as_str()).arg(payment.tx_hash.normalized());
+        call.arg(payment.tx_hash.without_0x()).arg(received_at);
         call.arg("challenge_id").arg(payment.challenge_id.as_str());
         call.arg("request_id").arg(payment.request_id.as_str());
         call.arg("resource_id").arg(payment.resource_id.as_str());

@@ -205,10 +205,10 @@ struct Known {
 
 fn begin(conn: &Connection, claim: &IssuanceClaim, now: Timestamp) -> Result<IssuanceState, Fault> {
     let (namespace, id) = (claim.key.namespace(), claim.key.id());
-    let tx_hash = claim.tx_hash.normalized();
+    let (tx_hash, without_0x) = (claim.tx_hash.normalized(), claim.tx_hash.without_0x());
     conn.prepare_cached(
         "DELETE FROM issuances WHERE (lease_until <= ?4 OR lease_until > ?5)
-             AND ((namespace = ?1 AND id = ?2) OR tx_hash = ?3)",
+             AND ((namespace = ?1 AND id = ?2) OR tx_hash IN (?3, ?6))",
     )?
     .execute((
         namespace,
@@ -216,6 +216,7 @@ fn begin(conn: &Connection, claim: &IssuanceClaim, now: Timestamp) -> Result<Iss
         &tx_hash,
         now.as_micros(),
         now.plus(LONGEST_WAIT).as_micros(),
+        &without_0x,
     ))?;
     if let Some(known) = known(conn, &claim.key)? {
         return Ok(match known.issuance {
@@ -228,7 +229,8 @@ fn begin(conn: &Connection, claim: &IssuanceClaim, now: Timestamp) -> Result<Iss
         .prepare_cached(
             "INSERT INTO issuances
                  (namespace, id, fingerprint, tx_hash, lease_token, lease_until)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             SELECT ?1, ?2, ?3, ?4, ?5, ?6
+             WHERE NOT EXISTS (SELECT 1 FROM issuances WHERE tx_hash = ?7)
              ON CONFLICT (tx_hash) DO NOTHING",
         )?
         .execute((
@@ -238,13 +240,14 @@ fn begin(conn: &Connection, claim: &IssuanceClaim, now: Timestamp) -> Result<Iss
             &tx_hash,
             claim.lease.token.as_bytes(),
             claim.lease.until.as_micros(),
+            &without_0x,
         ))?;
     if claimed == 1 {
         return Ok(IssuanceState::Started);
     }
     let spent = conn
-        .prepare_cached("SELECT issued_at IS NOT NULL FROM issuances WHERE tx_hash = ?1")?
-        .query_row([&tx_hash], |row| row.get(0))?;
+        .prepare_cached("SELECT issued_at IS NOT NULL FROM issuances WHERE tx_hash IN (?1, ?2)")?
+        .query_row([&tx_hash, &without_0x], |row| row.get(0))?;
     Ok(if spent { IssuanceState::Redeemed } else { IssuanceState::InProgress })
 }
 
@@ -304,14 +307,16 @@ fn issuance(row: &Row<'_>, issued_at: i64) -> Result<Issuance, Fault> {
 }
 
 fn record(conn: &Connection, payment: &Payment) -> Result<PaymentOutcome, Fault> {
-    let tx_hash = payment.tx_hash.normalized();
+    let hashes = (payment.tx_hash.normalized(), payment.tx_hash.without_0x());
     // Up to two rows clash: one with the challenge, one with the hash.
     let mut statement = conn.prepare_cached(
-        "SELECT challenge_id = ?1 AND tx_hash = ?2 FROM payments
-         WHERE challenge_id = ?1 OR tx_hash = ?2",
+        "SELECT challenge_id = ?1 AND tx_hash IN (?2, ?3) FROM payments
+         WHERE challenge_id = ?1 OR tx_hash IN (?2, ?3)",
     )?;
     let same = statement
-        .query_map((payment.challenge_id.as_str(), &tx_hash), |row| row.get::<_, bool>(0))?
+        .query_map((payment.challenge_id.as_str(), &hashes.0, &hashes.1), |row| {
+            row.get::<_, bool>(0)
+        })?
         .collect::<Result<Vec<_>, _>>()?;
     if let Some(first) = same.first() {
         return Ok(if *first { PaymentOutcome::Repeated } else { PaymentOutcome::Conflict });

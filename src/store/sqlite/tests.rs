@@ -11,9 +11,9 @@ use crate::{
     domain::{Actor, ChallengeId, KeyId, PlanId, RequestId, ResourceId, Timestamp, TxHash},
     error::StoreErrorKind,
     store::{
-        Change, ChangeListener, IdempotencyStore, Issuance, IssuanceClaim, IssuanceKey, KeyPage,
-        KeyQuery, KeyRegistry, Lease, Payment, PaymentStore, RequestFingerprint, Slot,
-        StoredResponse,
+        Change, ChangeListener, IdempotencyStore, Issuance, IssuanceClaim, IssuanceKey,
+        IssuanceState, KeyPage, KeyQuery, KeyRegistry, Lease, Payment, PaymentStore,
+        RequestFingerprint, Slot, StoredResponse,
     },
 };
 
@@ -742,4 +742,21 @@ async fn a_quiet_store_is_whole_in_its_file() {
     let (folder, store, _raw) = fresh();
     store.insert(&key(), &Actor::host()).await.unwrap();
     eventually(async || keys_in_copy(&folder) == 1).await;
+}
+
+#[tokio::test]
+async fn a_hash_that_an_older_version_kept_without_0x_is_spent() {
+    let (_folder, store, raw) = fresh();
+    let digits = "ab".repeat(32);
+    let (mut first, record) = (claim("first"), key());
+    first.tx_hash = TxHash::new(&digits).unwrap();
+    store.begin_issuance(&first, at(0)).await.unwrap();
+    store.complete_issuance(&first, &issuance(&record), Some(&record)).await.unwrap();
+    raw.execute("UPDATE issuances SET tx_hash = ?1", [&digits]).unwrap();
+    for hash in [digits.clone(), format!("0x{digits}")] {
+        let tx_hash = TxHash::new(&hash).unwrap();
+        let second = IssuanceClaim { tx_hash, ..claim("second") };
+        let state = store.begin_issuance(&second, at(0)).await.unwrap();
+        assert_eq!(state, IssuanceState::Redeemed, "{hash}");
+    }
 }

@@ -1,5 +1,6 @@
--- slot, fingerprint, hash, lease token, lease end, now, the latest that is waited for
-local slot, fingerprint, tx_hash, token, until_, now, latest = unpack(ARGV, 2, 8)
+-- slot, fingerprint, hash, lease token, lease end, now, the latest that is waited for, the hash as
+-- older versions may have kept it, or ''
+local slot, fingerprint, tx_hash, token, until_, now, latest, older = unpack(ARGV, 2, 9)
 local own, spent = prefix .. 'issuance:' .. slot, prefix .. 'spent:' .. tx_hash
 
 local function look(key)
@@ -11,6 +12,7 @@ local function look(key)
   }
 end
 local kept, holder = look(own), redis.call('GET', spent)
+  or redis.call('GET', prefix .. 'spent:' .. older)
 local other = holder and (holder == slot and kept or look(prefix .. 'issuance:' .. holder))
 if holder and not other then
   return redis.error_reply('KEY0BROKEN a spent hash has lost its issuance')

@@ -1,11 +1,12 @@
--- challenge, hash in lower case, received at, then fields and values
-local challenge, tx_hash, received_at = unpack(ARGV, 2, 4)
+-- challenge, hash, the same as older versions may have kept it or '', received at, then fields and
+-- values
+local challenge, tx_hash, older, received_at = unpack(ARGV, 2, 5)
 local key, paid = prefix .. 'payment:' .. challenge, prefix .. 'paid:' .. tx_hash
-local payer = redis.call('GET', paid)
+local payer = redis.call('GET', paid) or redis.call('GET', prefix .. 'paid:' .. older)
 if payer == challenge then return 'repeated' end
 if payer or redis.call('EXISTS', key) == 1 then return 'conflict' end
 local arrival = string.format('%016.0f', redis.call('INCR', prefix .. 'arrivals'))
-redis.call('HSET', key, 'arrival', arrival, 'attempts', 0, unpack(ARGV, 5))
+redis.call('HSET', key, 'arrival', arrival, 'attempts', 0, unpack(ARGV, 6))
 redis.call('SET', paid, challenge)
 redis.call('ZADD', prefix .. 'due', received_at, arrival .. challenge)
 return 'recorded'
