@@ -33,7 +33,7 @@ struct Badges(DecodingKey);
 impl Fallback for Badges {
     /// Key0's tokens never get here. What is neither theirs nor ours is `None`, and refused as
     /// before; an error would be a 503, for a fallback that has to ask somebody.
-    async fn judge(
+    async fn validate(
         &self,
         credential: Credential<'_>,
     ) -> Result<Option<FallbackGrant>, FallbackError> {

@@ -58,7 +58,8 @@ pub mod client;
 pub mod domain;
 pub mod error;
 #[cfg(any(feature = "tower", feature = "actix"))]
-mod gate;
+mod guard;
+#[cfg_attr(not(any(feature = "tower", feature = "actix")), allow(dead_code, unused_imports))]
 #[cfg(feature = "idempotency")]
 #[cfg_attr(docsrs, doc(cfg(feature = "idempotency")))]
 pub mod idempotency;
@@ -85,7 +86,7 @@ pub use auth::{
     validator::{Validator, validate_key0_token},
 };
 pub use error::rejection::{Rejection, RejectionKind};
-pub use policy::require::Policy;
+pub use policy::Policy;
 #[cfg(feature = "postgres")]
 #[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
 pub use store::postgres::PostgresStore;

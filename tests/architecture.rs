@@ -25,7 +25,7 @@ const FLOORS: [&[&str]; 10] = [
     &["store"],
     &["auth"],
     &["policy"],
-    &["api", "gate", "idempotency"],
+    &["api", "guard", "idempotency"],
     &["tower"],
     &["axum", "actix", "client", "testing"],
     &["bin"],

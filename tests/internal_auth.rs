@@ -48,7 +48,7 @@ fn judge_all(
     authorization: &[&[u8]],
     secret: &[&[u8]],
 ) -> Result<InternalStrategy, Rejection> {
-    let caller = auth.judge(authorization.iter().copied(), secret.iter().copied());
+    let caller = auth.validate(authorization.iter().copied(), secret.iter().copied());
     caller.map(|caller| caller.strategy())
 }
 
@@ -508,7 +508,7 @@ fn no_secret_and_no_token_shows_in_anything() {
     }
     hidden.assert_not_in("InternalAuthBuilder", &builder);
     let auth = builder.build().unwrap();
-    hidden.assert_not_in("InternalCaller", auth.judge([], [INTERNAL.as_bytes()]));
+    hidden.assert_not_in("InternalCaller", auth.validate([], [INTERNAL.as_bytes()]));
     judge_token(&auth, &token).unwrap();
     for credential in [&token, &expired, "a wrong guess at the secret"] {
         let refusal: Rejection = judge_token(&auth, credential).unwrap_err();

@@ -32,8 +32,8 @@ use key0_auth::{
     auth::{IdentityKind, Responder},
     domain::{Action, Actor, ChallengeId, Clock, Permissions, SecretSet, Timestamp, TxHash},
     store::{
-        IssuanceClaim, IssuanceKey, IssuanceState, Lease, PaymentStore, RequestFingerprint,
-        SqliteOptions,
+        PaymentStore, SqliteOptions,
+        spi::{IssuanceClaim, IssuanceKey, IssuanceState, Lease, RequestFingerprint},
     },
     testing::Mood,
 };

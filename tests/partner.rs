@@ -17,7 +17,10 @@ use key0_auth::{
     SqliteStore,
     domain::{Clock, SystemClock},
     idempotency::Idempotency,
-    store::{IdempotencyState, IdempotencyStore, Lease, Slot},
+    store::{
+        IdempotencyStore,
+        spi::{IdempotencyState, Lease, Slot},
+    },
 };
 use rusqlite::Connection;
 use serde_json::{Value, json};

@@ -21,7 +21,7 @@ use key0_auth::{
     api::{HandlerError, PaymentHandler, PaymentReceived, Reply},
     auth::Responder,
     domain::{ChallengeId, Clock},
-    store::{Lease, Payment, PaymentStore},
+    store::{Payment, PaymentStore, spi::Lease},
     testing::Mood,
 };
 use serde_json::{Value, json};

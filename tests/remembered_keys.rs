@@ -7,7 +7,9 @@
 mod flow;
 
 use std::{
+    pin::pin,
     sync::{Arc, atomic::Ordering::SeqCst},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -17,7 +19,7 @@ use key0_auth::{
     RejectionKind::{self, *},
     Validator,
     apikey::{Grant, KeyDigest, KeyFormat, KeyRecord, PlainKey},
-    auth::{IdentityKind, Judgement, Lookup},
+    auth::IdentityKind,
     domain::{Actor, Clock, KeyId, SystemClock, Timestamp},
     store::KeyUsage,
 };
@@ -58,21 +60,15 @@ impl Flow {
 
     /// What is said without waiting.
     fn decided(&self, plain: &PlainKey) -> Result<Identity, Rejection> {
-        match judge(&self.validator, plain.expose()) {
-            Judgement::Decided(result) => result,
-            open => panic!("not decided: {open:?}"),
-        }
-    }
-
-    fn pending(&self, plain: &PlainKey) -> Lookup {
-        match judge(&self.validator, plain.expose()) {
-            Judgement::Pending(lookup) => lookup,
-            decided => panic!("decided: {decided:?}"),
-        }
+        at_once(&self.validator, plain.expose()).expect("it is remembered")
     }
 
     async fn look_up(&self, plain: &PlainKey) -> Result<Identity, Rejection> {
-        self.validator.look_up(self.pending(plain)).await
+        let mut validating = pin!(self.validator.validate([], [plain.expose().as_bytes()]));
+        let mut context = Context::from_waker(Waker::noop());
+        let polled = validating.as_mut().poll(&mut context);
+        assert!(polled.is_pending(), "decided: {polled:?}");
+        validating.await
     }
 }
 
@@ -87,8 +83,13 @@ fn new_key(now: Timestamp) -> (PlainKey, KeyRecord) {
     (plain, record)
 }
 
-fn judge(validator: &Validator, key: &str) -> Judgement {
-    validator.judge(validator.read([], [key.as_bytes()]).unwrap())
+/// What is decided of a key without waiting for anybody.
+fn at_once(validator: &Validator, key: &str) -> Option<Result<Identity, Rejection>> {
+    let validating = pin!(validator.validate([], [key.as_bytes()]));
+    match validating.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(decided) => Some(decided),
+        Poll::Pending => None,
+    }
 }
 
 #[track_caller]
@@ -185,7 +186,7 @@ async fn its_use_is_noted() {
     cached.insert(&record, &Actor::host()).await.unwrap();
     validator.validate([], [plain.expose().as_bytes()]).await.unwrap();
     clock.advance(SECOND);
-    assert!(matches!(judge(&validator, plain.expose()), Judgement::Decided(Ok(_))));
+    assert!(matches!(at_once(&validator, plain.expose()), Some(Ok(_))));
     usage.flush().await.unwrap();
     let stored = cached.get(&record.id).await.unwrap().unwrap();
     assert_eq!(stored.last_used_at, Some(clock.now()));
@@ -211,7 +212,7 @@ fn a_hit_allocates_nothing() {
     drop(runtime);
     let judge_all = |times: usize| {
         for (plain, _) in keys.iter().cycle().take(times) {
-            assert!(matches!(judge(&validator, plain.expose()), Judgement::Decided(Ok(_))));
+            assert!(matches!(at_once(&validator, plain.expose()), Some(Ok(_))));
         }
     };
     judge_all(HITS);

@@ -314,7 +314,7 @@ fn a_token_that_one_door_remembers_does_not_open_the_other() {
     let issuer = issuer("ed25519");
     let system = issuer.system_token("photo-1", now(), Duration::from_secs(60)).unwrap();
     let access = issuer.access_token(&claims("r-1").issued(now())).unwrap();
-    let opens = |token: &str| internal.judge([format!("Bearer {token}").as_bytes()], []).is_ok();
+    let opens = |token: &str| internal.validate([format!("Bearer {token}").as_bytes()], []).is_ok();
     for _ in 0..3 {
         assert!(opens(&system));
         assert_eq!(kind(judge(&tokens, &system, now())), Some(InvalidToken));

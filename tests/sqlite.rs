@@ -22,8 +22,8 @@ use key0_auth::{
     KeyStore, SqliteStore,
     domain::{Actor, ChallengeId, KeyId, PlanId, RequestId, ResourceId},
     store::{
-        Change, IssuanceState, Payment, PaymentOutcome, PaymentStore, SqliteOpenError,
-        SqliteOptions,
+        Payment, PaymentStore, SqliteOpenError, SqliteOptions,
+        spi::{Change, IssuanceState, PaymentOutcome},
     },
 };
 use rusqlite::Connection;

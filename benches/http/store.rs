@@ -11,7 +11,7 @@ use key0_auth::{
     apikey::{KeyDigest, KeyRecord},
     domain::{Actor, KeyId, Timestamp},
     error::StoreError,
-    store::ChangeListener,
+    store::spi::ChangeListener,
 };
 use tokio::task::JoinSet;
 

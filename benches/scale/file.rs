@@ -11,7 +11,10 @@ use key0_auth::{
     KeyStore, SqliteStore,
     apikey::KeyKind,
     domain::Actor,
-    store::{KeyPosition, KeyQuery, KeyRegistry},
+    store::{
+        KeyRegistry,
+        spi::{KeyCursor, KeyQuery},
+    },
 };
 use serde::Serialize;
 use tempfile::TempDir;
@@ -147,7 +150,7 @@ impl Subject {
         for _ in 0..times {
             let number = self.next().max(u64::from(PAGE));
             let found = self.runtime.block_on(self.store.find(&fill::digest(number)));
-            let after = KeyPosition::of(&found.expect("it answers").expect("the key is there"));
+            let after = KeyCursor::of(&found.expect("it answers").expect("the key is there"));
             for (after, newest) in [(None, self.keys - 1), (Some(after), number - 1)] {
                 let deep = after.is_some();
                 let query =

@@ -79,7 +79,10 @@ fn bad_signature_with_fallback(size: usize) -> Way {
 
     #[async_trait::async_trait]
     impl Fallback for KnowsNobody {
-        async fn judge(&self, _: Credential<'_>) -> Result<Option<FallbackGrant>, FallbackError> {
+        async fn validate(
+            &self,
+            _: Credential<'_>,
+        ) -> Result<Option<FallbackGrant>, FallbackError> {
             Ok(None)
         }
     }

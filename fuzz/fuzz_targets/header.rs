@@ -2,12 +2,15 @@
 //! refusal is a proper problem.
 #![no_main]
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    pin::pin,
+    sync::{Arc, LazyLock},
+    task::{Context, Poll, Waker},
+};
 
 use key0_auth::{
-    ApiKeys, KeyStore, Rejection, Validator,
+    ApiKeys, KeyStore, Rejection, RejectionKind, Validator,
     apikey::{BootstrapKeys, KeyDigest, KeyRecord},
-    auth::Judgement,
     domain::{Actor, KeyId, Role, Secret, Timestamp},
     error::StoreError,
 };
@@ -31,19 +34,18 @@ fuzz_target!(|data: &[u8]| {
     let values = || (authorization.iter().copied(), api_key.iter().copied());
     let present = |values: &[&[u8]]| values.iter().filter(|value| !value.is_empty()).count();
 
-    let refused = match VALIDATOR.read(values().0, values().1) {
-        Err(rejection) => rejection,
-        Ok(presented) => {
-            assert!(present(authorization) <= 1 && present(api_key) <= 1, "one of several counted");
-            match VALIDATOR.judge(presented) {
-                Judgement::Decided(Ok(identity)) => panic!("let in: {identity:?}"),
-                Judgement::Decided(Err(rejection)) => rejection,
-                // A key of the right shape, which the empty store would not know.
-                _ => return,
+    let validating = pin!(VALIDATOR.validate(values().0, values().1));
+    match validating.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Ok(identity)) => panic!("let in: {identity:?}"),
+        Poll::Ready(Err(refused)) => {
+            if present(authorization) > 1 || present(api_key) > 1 {
+                assert_eq!(refused.kind(), RejectionKind::MalformedCredential, "one of several counted");
             }
+            check_problem(&refused);
         }
-    };
-    check_problem(&refused);
+        // A key of the right shape, which the empty store would not know.
+        Poll::Pending => {}
+    }
 });
 
 fn check_problem(refused: &Rejection) {

@@ -10,7 +10,7 @@ use actix_web::{
 use crate::{
     Rejection,
     auth::Responder,
-    gate::{OF_THE_BODY, Provisional},
+    guard::{BODY_HEADERS, Provisional},
 };
 
 impl ResponseError for Rejection {
@@ -54,7 +54,7 @@ pub(super) fn pass_on<B: MessageBody>(
     let rejection = response.extensions().get::<Rejection>().filter(|_| provisional).cloned();
     match rejection {
         Some(rejection) => {
-            for name in OF_THE_BODY {
+            for name in BODY_HEADERS {
                 response.headers_mut().remove(name);
             }
             write(response.drop_body(), &rejection, responder).map_into_right_body()

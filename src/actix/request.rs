@@ -4,12 +4,12 @@ use actix_web::{
     http::header::{AUTHORIZATION, HeaderName},
 };
 
-use crate::gate::{Arriving, Treatment, X_API_KEY};
+use crate::guard::{HeaderTreatment, IncomingRequest, X_API_KEY};
 
 /// Made once: a text would be parsed again for every request.
 static API_KEY: HeaderName = HeaderName::from_static(X_API_KEY);
 
-impl Arriving for ServiceRequest {
+impl IncomingRequest for ServiceRequest {
     type Head = HttpRequest;
 
     fn with_head<T>(&mut self, look: impl FnOnce(&HttpRequest) -> T) -> T {
@@ -32,14 +32,14 @@ impl Arriving for ServiceRequest {
         self.headers().get_all(name).map(|value| value.as_bytes())
     }
 
-    fn treat_headers(&mut self, treatment: impl Fn(&str) -> Treatment) {
+    fn treat_headers(&mut self, treatment: impl Fn(&str) -> HeaderTreatment) {
         self.headers_mut().retain(|name, value| match treatment(name.as_str()) {
-            Treatment::Keep => true,
-            Treatment::Hide => {
+            HeaderTreatment::Keep => true,
+            HeaderTreatment::Hide => {
                 value.set_sensitive(true);
                 true
             }
-            Treatment::Remove => false,
+            HeaderTreatment::Remove => false,
         });
     }
 

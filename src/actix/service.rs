@@ -10,7 +10,7 @@ use super::refusal;
 use crate::{
     InternalAuth, Rejection,
     auth::Responder,
-    gate::{Gate, Verdict, admit_internal},
+    guard::{Guard, Outcome, admit_internal},
 };
 
 /// A response on its way. Boxed, as every route's is by actix-web itself.
@@ -20,12 +20,12 @@ type ResponseFuture<B> =
 /// The service that an [`AuthMiddleware`](super::AuthMiddleware) makes.
 pub struct AuthService<S> {
     inner: Rc<S>,
-    gate: Arc<Gate<HttpRequest>>,
+    guard: Arc<Guard<HttpRequest>>,
 }
 
 impl<S> AuthService<S> {
-    pub(super) fn new(inner: S, gate: Arc<Gate<HttpRequest>>) -> Self {
-        Self { inner: Rc::new(inner), gate }
+    pub(super) fn new(inner: S, guard: Arc<Guard<HttpRequest>>) -> Self {
+        Self { inner: Rc::new(inner), guard }
     }
 }
 
@@ -41,23 +41,23 @@ where
     forward_ready!(inner);
 
     fn call(&self, mut request: ServiceRequest) -> Self::Future {
-        let gate = Arc::clone(&self.gate);
-        let lookup = match gate.judge(&mut request) {
-            Verdict::Pass => {
+        let guard = Arc::clone(&self.guard);
+        let lookup = match guard.validate(&mut request) {
+            Outcome::Pass => {
                 let answer = self.inner.call(request);
-                return Box::pin(async move { finish(answer.await, gate.responder()) });
+                return Box::pin(async move { finish(answer.await, guard.responder()) });
             }
-            Verdict::Refuse(rejection) => {
-                return Box::pin(async move { Ok(refuse(request, rejection, gate.responder())) });
+            Outcome::Refuse(rejection) => {
+                return Box::pin(async move { Ok(refuse(request, rejection, guard.responder())) });
             }
-            Verdict::LookUp(lookup) => lookup,
+            Outcome::LookUp(lookup) => lookup,
         };
         let inner = Rc::clone(&self.inner);
         Box::pin(async move {
-            let judged = gate.validator().look_up(lookup).await;
-            match gate.admit(&mut request, judged) {
-                Ok(()) => finish(inner.call(request).await, gate.responder()),
-                Err(rejection) => Ok(refuse(request, rejection, gate.responder())),
+            let judged = guard.validator().look_up(lookup).await;
+            match guard.admit(&mut request, judged) {
+                Ok(()) => finish(inner.call(request).await, guard.responder()),
+                Err(rejection) => Ok(refuse(request, rejection, guard.responder())),
             }
         })
     }
@@ -132,7 +132,7 @@ fn finish<B: MessageBody + 'static>(
 
 impl<S> fmt::Debug for AuthService<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AuthService").field("gate", &self.gate).finish_non_exhaustive()
+        f.debug_struct("AuthService").field("guard", &self.guard).finish_non_exhaustive()
     }
 }
 

@@ -10,7 +10,7 @@ use actix_web::{
 };
 
 use super::service::{AuthService, InternalAuthService};
-use crate::{InternalAuth, Policy, RejectionKind, Validator, gate::Gate};
+use crate::{InternalAuth, Policy, RejectionKind, Validator, guard::Guard};
 
 /// Lets requests through whose credential a [`Validator`] finds good, and answers all others
 /// itself. See the [module](crate::actix) for what exactly passes.
@@ -28,13 +28,13 @@ use crate::{InternalAuth, Policy, RejectionKind, Validator, gate::Gate};
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct AuthMiddleware {
-    gate: Arc<Gate<HttpRequest>>,
+    guard: Arc<Guard<HttpRequest>>,
 }
 
 impl AuthMiddleware {
     /// Asks every request for a credential that this validator accepts.
     pub fn new(validator: Validator) -> Self {
-        Self { gate: Arc::new(Gate::new(validator)) }
+        Self { guard: Arc::new(Guard::new(validator)) }
     }
 
     /// Also lets requests without any credential of ours pass, without an
@@ -44,13 +44,13 @@ impl AuthMiddleware {
     /// that depends on the request ([`policy_fn`](Self::policy_fn)) can thus open some paths to
     /// everybody.
     pub fn optional(mut self) -> Self {
-        self.gate().make_optional();
+        self.guard().make_optional();
         self
     }
 
     /// Asks the identity to satisfy this policy. Called again, all of them.
     pub fn policy(mut self, policy: Policy) -> Self {
-        self.gate().require(policy);
+        self.guard().require(policy);
         self
     }
 
@@ -80,7 +80,7 @@ impl AuthMiddleware {
         F: Fn(&HttpRequest) -> P + Send + Sync + 'static,
         P: Into<Option<Policy>>,
     {
-        self.gate().require_by(policy);
+        self.guard().require_by(policy);
         self
     }
 
@@ -90,7 +90,7 @@ impl AuthMiddleware {
     /// Needed only where what is inside answers them. A CORS middleware outside of this one sees
     /// them first.
     pub fn allow_preflight(mut self) -> Self {
-        self.gate().allow_preflight();
+        self.guard().allow_preflight();
         self
     }
 
@@ -100,12 +100,12 @@ impl AuthMiddleware {
     where
         F: Fn(RejectionKind) -> Option<&'static str> + Send + Sync + 'static,
     {
-        self.gate().word_with(wording);
+        self.guard().word_with(wording);
         self
     }
 
-    fn gate(&mut self) -> &mut Gate<HttpRequest> {
-        Arc::make_mut(&mut self.gate)
+    fn guard(&mut self) -> &mut Guard<HttpRequest> {
+        Arc::make_mut(&mut self.guard)
     }
 }
 
@@ -121,7 +121,7 @@ where
     type Future = Ready<Result<AuthService<S>, ()>>;
 
     fn new_transform(&self, inner: S) -> Self::Future {
-        ready(Ok(AuthService::new(inner, Arc::clone(&self.gate))))
+        ready(Ok(AuthService::new(inner, Arc::clone(&self.guard))))
     }
 }
 

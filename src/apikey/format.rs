@@ -3,7 +3,7 @@ use std::fmt;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::digest::KeyDigest;
-use crate::error::ConfigFault;
+use crate::error::{ConfigFault, RandomError};
 
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 /// 30 base62 characters carry 178 bits.
@@ -75,11 +75,11 @@ impl KeyFormat {
     /// # Errors
     ///
     /// Fails when the operating system gives no random bytes.
-    pub fn generate(&self) -> Result<PlainKey, getrandom::Error> {
+    pub fn generate(&self) -> Result<PlainKey, RandomError> {
         let mut random = String::with_capacity(RANDOM_CHARS);
         while random.len() < RANDOM_CHARS {
             let mut bytes = [0; 2 * RANDOM_CHARS];
-            getrandom::fill(&mut bytes)?;
+            getrandom::fill(&mut bytes).map_err(RandomError::new)?;
             push_unbiased(&mut random, &bytes);
         }
         Ok(self.assemble(&random))

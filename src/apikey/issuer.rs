@@ -8,7 +8,10 @@ use super::{
     digest::KeyDigest,
     format::{KeyFormat, PlainKey},
 };
-use crate::domain::{KeyId, Secret, SecretSet};
+use crate::{
+    domain::{KeyId, Secret, SecretSet},
+    error::RandomError,
+};
 
 /// Tells derived keys of this crate from whatever else the same secret may be used for.
 const KEY_LABEL: &[u8] = b"key0-auth issued key v1";
@@ -52,9 +55,9 @@ impl Nonce {
     /// # Errors
     ///
     /// Fails when the operating system gives no random bytes.
-    pub fn generate() -> Result<Self, getrandom::Error> {
+    pub fn generate() -> Result<Self, RandomError> {
         let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes)?;
+        getrandom::fill(&mut bytes).map_err(RandomError::new)?;
         Ok(Self(bytes))
     }
 

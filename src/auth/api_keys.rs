@@ -94,7 +94,7 @@ impl ApiKeys {
         now: impl FnOnce() -> Timestamp,
     ) -> Option<Result<Arc<KeyRecord>, Rejection>> {
         let found = self.store.recall(digest)?;
-        Some(self.judge(digest, found, now()))
+        Some(self.state_of(digest, found, now()))
     }
 
     pub(super) async fn look_up(
@@ -107,11 +107,11 @@ impl ApiKeys {
             .find_shared(digest)
             .await
             .map_err(|error| Rejection::new(RejectionKind::StoreUnavailable).cause(error))?;
-        self.judge(digest, found, now())
+        self.state_of(digest, found, now())
     }
 
-    /// Judges what the store has found at a time that is read after it was found.
-    fn judge(
+    /// Validates what the store has found at a time that is read after it was found.
+    fn state_of(
         &self,
         digest: &KeyDigest,
         found: Option<Arc<KeyRecord>>,

@@ -2,8 +2,8 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     api_keys::ApiKeys,
-    challenge::{ProblemBody, Responder},
     fallback::Fallback,
+    response::{ProblemBody, Responder},
     source::Source,
     validator::{Parts, Validator},
 };

@@ -18,7 +18,7 @@ use crate::domain::{Credential, Permissions, PlanId, ResourceId};
 ///
 /// #[async_trait::async_trait]
 /// impl Fallback for Coupons {
-///     async fn judge(
+///     async fn validate(
 ///         &self,
 ///         credential: Credential<'_>,
 ///     ) -> Result<Option<FallbackGrant>, FallbackError> {
@@ -39,7 +39,7 @@ pub trait Fallback: fmt::Debug + Send + Sync + 'static {
     /// Fails when the application can't tell: the request is answered 503, never as if the
     /// credential were good or bad. The same where the answer takes longer than
     /// [`fallback_deadline`](super::ValidatorBuilder::fallback_deadline). The error goes to the log alone; it must hold no credential.
-    async fn judge(
+    async fn validate(
         &self,
         credential: Credential<'_>,
     ) -> Result<Option<FallbackGrant>, FallbackError>;

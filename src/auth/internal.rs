@@ -5,7 +5,7 @@ use std::{
 };
 
 use super::{
-    challenge::{ProblemBody, Responder},
+    response::{ProblemBody, Responder},
     source::{bearer_value, trim},
 };
 use crate::{
@@ -32,9 +32,9 @@ const MAX_REMEMBERED: usize = 65_536;
 ///
 /// let secret = Secret::new("INTERNAL_AUTH_SECRET", "a secret for Key0's own calls alone")?;
 /// let internal = InternalAuth::builder().shared_secret(SecretSet::new(secret)).build()?;
-/// assert!(internal.judge([], [&b"a secret for Key0's own calls alone"[..]]).is_ok());
-/// assert!(internal.judge([], [&b""[..]]).is_err());
-/// assert!(internal.judge([], []).is_err());
+/// assert!(internal.validate([], [&b"a secret for Key0's own calls alone"[..]]).is_ok());
+/// assert!(internal.validate([], [&b""[..]]).is_err());
+/// assert!(internal.validate([], []).is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
@@ -98,13 +98,13 @@ impl InternalAuth {
         &self.header
     }
 
-    /// Judges a request by the values of its `Authorization` header and of [`header`](Self::header).
+    /// Validates a request by the values of its `Authorization` header and of [`header`](Self::header).
     ///
     /// # Errors
     ///
     /// [`InvalidInternalAuth`](RejectionKind::InvalidInternalAuth), with one text whatever was
     /// wrong; the reason is in the source.
-    pub fn judge<'a>(
+    pub fn validate<'a>(
         &self,
         authorization: impl IntoIterator<Item = &'a [u8]>,
         secret: impl IntoIterator<Item = &'a [u8]>,
@@ -126,7 +126,7 @@ impl InternalAuth {
             }
         }
         match (&self.signed_jwt, bearer) {
-            (Some(strategy), Some(token)) => strategy.judge(token, self.clock.now()),
+            (Some(strategy), Some(token)) => strategy.validate(token, self.clock.now()),
             _ => Err(refused(Refused::Wrong)),
         }
     }
@@ -138,7 +138,7 @@ impl InternalAuth {
 }
 
 impl SignedJwt {
-    fn judge(&self, token: &[u8], now: Timestamp) -> Result<InternalCaller, Rejection> {
+    fn validate(&self, token: &[u8], now: Timestamp) -> Result<InternalCaller, Rejection> {
         let rules = SystemRules { audience: &self.audience, max_lifetime: self.max_lifetime };
         let token = Credential::parse(token).map_err(|_| refused(Refused::Wrong))?;
         let claims = self

@@ -9,17 +9,18 @@
 
 pub(crate) mod api_keys;
 mod builder;
-mod challenge;
 mod fallback;
 pub(crate) mod identity;
 pub(crate) mod internal;
+mod response;
 mod source;
 pub(crate) mod validator;
 
 pub use builder::ValidatorBuilder;
-pub use challenge::{Problem, ProblemBody, Refusal, Responder};
 pub use fallback::{Fallback, FallbackError, FallbackGrant};
 pub use identity::IdentityKind;
 pub use internal::{InternalAuthBuilder, InternalCaller, InternalStrategy};
-pub use source::{Presented, Source};
-pub use validator::{Judgement, Lookup};
+pub use response::{Problem, ProblemBody, Refusal, Responder};
+pub use source::Source;
+#[cfg(any(feature = "tower", feature = "actix"))]
+pub(crate) use validator::{Lookup, Validation};

@@ -19,8 +19,7 @@ pub enum Source {
 
 /// The one credential of a request, and where it stood.
 #[derive(Debug, Clone, Copy)]
-#[non_exhaustive]
-pub enum Presented<'a> {
+pub(crate) enum Presented<'a> {
     /// As a bearer token.
     Bearer(Credential<'a>),
     /// In the header for API keys.

@@ -5,9 +5,9 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{
     api_keys::ApiKeys,
     builder::ValidatorBuilder,
-    challenge::Responder,
     fallback::Fallback,
     identity::Identity,
+    response::Responder,
     source::{Presented, Source},
 };
 use crate::{
@@ -52,17 +52,16 @@ pub(super) struct Parts {
 
 /// What can be said of a credential without waiting.
 #[derive(Debug)]
-#[non_exhaustive]
-pub enum Judgement {
+pub(crate) enum Validation {
     /// All of it.
     Decided(Result<Identity, Rejection>),
-    /// Someone must be asked first: see [`Validator::look_up`].
+    /// The store or the application must be asked first: see [`Validator::look_up`].
     Pending(Lookup),
 }
 
 /// A question to the key store or to the application's fallback. Borrows nothing.
 #[derive(Debug)]
-pub struct Lookup(Question);
+pub(crate) struct Lookup(Question);
 
 #[derive(Debug)]
 enum Question {
@@ -80,7 +79,7 @@ impl Validator {
         Self(Arc::new(parts))
     }
 
-    /// Judges a request by the values of its `Authorization` and `X-Api-Key` headers.
+    /// Validates a request by the values of its `Authorization` and `X-Api-Key` headers.
     ///
     /// # Errors
     ///
@@ -90,9 +89,9 @@ impl Validator {
         authorization: impl IntoIterator<Item = &'a [u8]>,
         api_key: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Identity, Rejection> {
-        match self.judge(self.read(authorization, api_key)?) {
-            Judgement::Decided(result) => result,
-            Judgement::Pending(lookup) => self.look_up(lookup).await,
+        match self.validate_now(self.read(authorization, api_key)?) {
+            Validation::Decided(result) => result,
+            Validation::Pending(lookup) => self.look_up(lookup).await,
         }
     }
 
@@ -103,7 +102,7 @@ impl Validator {
     /// [`MissingCredential`](RejectionKind::MissingCredential),
     /// [`MalformedCredential`](RejectionKind::MalformedCredential), or the refusal of one that is
     /// too long.
-    pub fn read<'a>(
+    pub(crate) fn read<'a>(
         &self,
         authorization: impl IntoIterator<Item = &'a [u8]>,
         api_key: impl IntoIterator<Item = &'a [u8]>,
@@ -111,28 +110,29 @@ impl Validator {
         Presented::read(&self.0.sources, authorization, api_key)
     }
 
-    /// Judges a credential as far as it goes without waiting: an access token always, an API key
+    /// Validates a credential as far as it goes without waiting: an access token always, an API key
     /// that is mistyped, comes from the configuration, or is remembered by the keys' cache. Its
-    /// time is judged now.
-    pub fn judge(&self, presented: Presented<'_>) -> Judgement {
+    /// time is checked now.
+    pub(crate) fn validate_now(&self, presented: Presented<'_>) -> Validation {
         let credential = presented.credential();
         let keys = self.0.keys.as_deref();
         if let Some(holder) = keys.and_then(|keys| keys.find_bootstrap(credential)) {
-            return Judgement::Decided(Ok(Identity::from_bootstrap(holder.clone())));
+            return Validation::Decided(Ok(Identity::from_bootstrap(holder.clone())));
         }
         match (presented, keys) {
-            (Presented::ApiKey(key), Some(keys)) => self.judge_key(keys, key),
+            (Presented::ApiKey(key), Some(keys)) => self.validate_key(keys, key),
             (Presented::ApiKey(_), None) => refuse(RejectionKind::InvalidApiKey),
-            (Presented::Bearer(bearer), _) => self.judge_bearer(bearer),
+            (Presented::Bearer(bearer), _) => self.validate_bearer(bearer),
         }
     }
 
-    /// Answers what [`judge`](Self::judge) left open. Its time is judged when the answer is there.
+    /// Answers what [`validate_now`](Self::validate_now) left open. Its time is checked when the answer is
+    /// there.
     ///
     /// # Errors
     ///
     /// The reason to refuse the request.
-    pub async fn look_up(&self, lookup: Lookup) -> Result<Identity, Rejection> {
+    pub(crate) async fn look_up(&self, lookup: Lookup) -> Result<Identity, Rejection> {
         match (lookup.0, &self.0.keys, &self.0.fallback) {
             (Question::Key(digest), Some(keys), _) => {
                 let record = keys.look_up(&digest, || self.0.clock.now()).await?;
@@ -140,8 +140,8 @@ impl Validator {
             }
             (Question::Fallback { credential, unknown }, _, Some(fallback)) => {
                 let credential = Credential::try_from(credential.expose_secret())?;
-                let judged = fallback.judge(credential);
-                match tokio::time::timeout(self.0.fallback_deadline, judged).await {
+                let validated = fallback.validate(credential);
+                match tokio::time::timeout(self.0.fallback_deadline, validated).await {
                     Ok(Ok(Some(grant))) => Ok(Identity::from_fallback(grant)),
                     Ok(Ok(None)) => Err(unknown),
                     Ok(Err(error)) => Err(outage(super::fallback::Failed(error))),
@@ -159,48 +159,48 @@ impl Validator {
         &self.0.responder
     }
 
-    fn judge_bearer(&self, bearer: Credential<'_>) -> Judgement {
+    fn validate_bearer(&self, bearer: Credential<'_>) -> Validation {
         if let Some(token) = CompactJws::split(bearer) {
-            return self.judge_token(bearer, &token);
+            return self.validate_token(bearer, &token);
         }
         match self.0.keys.as_deref() {
             Some(keys) if keys.key_format().is_claimed_by(bearer.expose()) => {
-                self.judge_key(keys, bearer)
+                self.validate_key(keys, bearer)
             }
-            _ => self.judge_foreign(bearer, RejectionKind::InvalidToken.into()),
+            _ => self.validate_foreign(bearer, RejectionKind::InvalidToken.into()),
         }
     }
 
-    fn judge_key(&self, keys: &ApiKeys, key: Credential<'_>) -> Judgement {
+    fn validate_key(&self, keys: &ApiKeys, key: Credential<'_>) -> Validation {
         let digest = match keys.digest(key) {
             Ok(digest) => digest,
-            Err(rejection) => return Judgement::Decided(Err(rejection)),
+            Err(rejection) => return Validation::Decided(Err(rejection)),
         };
         match keys.recall(&digest, || self.0.clock.now()) {
-            Some(judged) => Judgement::Decided(judged.map(Identity::from_record)),
-            None => Judgement::Pending(Lookup(Question::Key(digest))),
+            Some(checked) => Validation::Decided(checked.map(Identity::from_record)),
+            None => Validation::Pending(Lookup(Question::Key(digest))),
         }
     }
 
-    fn judge_token(&self, bearer: Credential<'_>, token: &CompactJws<'_>) -> Judgement {
+    fn validate_token(&self, bearer: Credential<'_>, token: &CompactJws<'_>) -> Validation {
         let Some(tokens) = self.0.tokens.as_deref() else {
-            return self.judge_foreign(bearer, RejectionKind::InvalidToken.into());
+            return self.validate_foreign(bearer, RejectionKind::InvalidToken.into());
         };
         match tokens.judge(token, self.0.clock.now()) {
-            Ok(claims) => Judgement::Decided(Ok(Identity::from_claims(claims))),
-            Err(rejection) => self.judge_foreign(bearer, rejection),
+            Ok(claims) => Validation::Decided(Ok(Identity::from_claims(claims))),
+            Err(rejection) => self.validate_foreign(bearer, rejection),
         }
     }
 
     /// For the fallback, unless one of our keys has signed it: some readers take no offence at a
-    /// token of ours that is bent, or that has something behind it.
-    fn judge_foreign(&self, credential: Credential<'_>, unknown: Rejection) -> Judgement {
+    /// token of ours that is tampered with, or that has something behind it.
+    fn validate_foreign(&self, credential: Credential<'_>, unknown: Rejection) -> Validation {
         let ours = || self.0.tokens.as_deref().is_some_and(|tokens| tokens.has_signed(credential));
         if self.0.fallback.is_none() || ours() {
-            return Judgement::Decided(Err(unknown));
+            return Validation::Decided(Err(unknown));
         }
         let credential = SecretString::from(credential.expose());
-        Judgement::Pending(Lookup(Question::Fallback { credential, unknown }))
+        Validation::Pending(Lookup(Question::Fallback { credential, unknown }))
     }
 }
 
@@ -208,11 +208,11 @@ fn outage(cause: impl std::error::Error + Send + Sync + 'static) -> Rejection {
     Rejection::new(RejectionKind::StoreUnavailable).cause(cause)
 }
 
-fn refuse(kind: RejectionKind) -> Judgement {
-    Judgement::Decided(Err(kind.into()))
+fn refuse(kind: RejectionKind) -> Validation {
+    Validation::Decided(Err(kind.into()))
 }
 
-/// Judges an `Authorization` header by Key0's access tokens alone, at the system's time: the
+/// Validates an `Authorization` header by Key0's access tokens alone, at the system's time: the
 /// start without any framework.
 ///
 /// # Errors

@@ -3,7 +3,7 @@ use axum_core::{
     response::{IntoResponse, Response},
 };
 
-use crate::{Rejection, auth::Responder, gate::Provisional, tower::refusal::respond};
+use crate::{Rejection, auth::Responder, guard::Provisional, tower::refusal::respond};
 
 impl IntoResponse for Rejection {
     /// The refusal with the default realm and body. Behind one of our layers it takes that

@@ -1,8 +1,10 @@
 //! What can go wrong: a request that is refused, a configuration that is wrong, a store that fails.
 
 pub(crate) mod config;
+mod random;
 pub(crate) mod rejection;
 pub(crate) mod store;
 
 pub use config::{ConfigError, ConfigFault};
+pub use random::RandomError;
 pub use store::{StoreError, StoreErrorKind};

@@ -1,18 +1,15 @@
-use std::{
-    fmt,
-    sync::{Arc, atomic::AtomicU32},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use super::{
-    claim::Claim,
     key::{IdempotencyKey, IdempotentRequest},
+    lease::HeldSlot,
     response,
     run::{self, Begun},
+    settings::Settings,
 };
 use crate::{
     Identity, Rejection, RejectionKind,
-    domain::{Clock, SystemClock},
+    domain::Clock,
     error::StoreError,
     store::{IdempotencyStore, LONGEST_WAIT, RequestFingerprint, Slot},
 };
@@ -35,42 +32,10 @@ const ANYBODY: &str = "anybody";
 #[must_use]
 pub struct Idempotency(Arc<Settings>);
 
-#[derive(Clone)]
-pub(super) struct Settings {
-    pub(super) store: Arc<dyn IdempotencyStore>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) lease: Duration,
-    pub(super) keep_for: Duration,
-    pub(super) store_deadline: Duration,
-    pub(super) max_run: Duration,
-    pub(super) max_response_bytes: usize,
-    /// How many answers were kept, by all that have these settings or others like them.
-    pub(super) kept: Arc<AtomicU32>,
-    max_body_bytes: usize,
-    required: bool,
-    json: bool,
-    secret_responses: bool,
-    allow_anonymous: bool,
-}
-
 impl Idempotency {
     /// Keeps answers in this store for 24 hours.
     pub fn new(store: Arc<dyn IdempotencyStore>) -> Self {
-        Self(Arc::new(Settings {
-            store,
-            clock: Arc::new(SystemClock),
-            lease: Duration::from_secs(30),
-            keep_for: Duration::from_secs(24 * 60 * 60),
-            store_deadline: Duration::from_secs(2),
-            max_run: Duration::from_secs(5 * 60),
-            max_response_bytes: 64 * 1024,
-            kept: Arc::default(),
-            max_body_bytes: 64 * 1024,
-            required: false,
-            json: false,
-            secret_responses: false,
-            allow_anonymous: false,
-        }))
+        Self(Arc::new(Settings::new(store)))
     }
 
     /// Demands a key: a request without one is a 400. Only where a key means something, so of
@@ -162,15 +127,15 @@ impl Idempotency {
     /// [`IdempotencyKeyReused`](RejectionKind::IdempotencyKeyReused),
     /// [`IdempotencyInProgress`](RejectionKind::IdempotencyInProgress), or
     /// [`StoreUnavailable`](RejectionKind::StoreUnavailable): then the request must not run.
-    pub async fn begin(
+    pub(crate) async fn begin(
         &self,
         request: &IdempotentRequest,
         fingerprint: RequestFingerprint,
     ) -> Result<Begun, Rejection> {
         let slot = Slot { scope: request.caller().to_owned(), key: request.key().to_owned() };
-        let claim = Claim::new(Arc::clone(&self.0), slot, fingerprint);
+        let held = HeldSlot::new(Arc::clone(&self.0), slot, fingerprint);
         // A task, as a claim that nobody waits for any more must be given up when it is there.
-        let beginning = tokio::spawn(run::begin(claim));
+        let beginning = tokio::spawn(run::begin(held));
         match tokio::time::timeout(self.0.patience(), beginning).await {
             Ok(Ok(begun)) => begun,
             Ok(Err(panicked)) => Err(Rejection::new(RejectionKind::Internal).cause(panicked)),
@@ -191,7 +156,7 @@ impl Idempotency {
     }
 
     /// Whether a request is of concern at all: by its method, and by whether it has a key.
-    pub fn concerns(&self, method: &str, has_key: bool) -> bool {
+    pub(crate) fn concerns(&self, method: &str, has_key: bool) -> bool {
         matches!(method, "POST" | "PATCH") && (has_key || self.0.required)
     }
 
@@ -203,7 +168,7 @@ impl Idempotency {
     /// [`InvalidIdempotencyKey`](RejectionKind::InvalidIdempotencyKey) for a key that is missing or
     /// can't be read, [`MissingCredential`](RejectionKind::MissingCredential) for a caller without
     /// an identity, unless it [may be anybody](Self::dangerous_allow_anonymous).
-    pub fn request<'a>(
+    pub(crate) fn request<'a>(
         &self,
         identity: Option<&Identity>,
         values: impl IntoIterator<Item = &'a [u8]>,
@@ -247,34 +212,27 @@ impl Idempotency {
     }
 
     /// Whether an answer with this status, which may be a refusal, is an outcome to be told again.
-    pub fn keeps(&self, status: u16, refusal: Option<RejectionKind>) -> bool {
+    pub(crate) fn keeps(&self, status: u16, refusal: Option<RejectionKind>) -> bool {
         !self.0.secret_responses && response::is_outcome(status, refusal)
     }
 
     /// The largest body that a request with a key may have, in bytes.
-    pub fn body_limit(&self) -> usize {
+    pub(crate) fn body_limit(&self) -> usize {
         self.0.max_body_bytes
     }
 
     /// The largest answer that is kept, in bytes.
-    pub fn response_limit(&self) -> usize {
+    pub(crate) fn response_limit(&self) -> usize {
         self.0.max_response_bytes
     }
 
     /// Whether JSON is demanded.
-    pub fn takes_json_alone(&self) -> bool {
+    pub(crate) fn takes_json_alone(&self) -> bool {
         self.0.json
     }
 
     fn settings(&mut self) -> &mut Settings {
         Arc::make_mut(&mut self.0)
-    }
-}
-
-impl Settings {
-    /// How long a claim may take: a lease of which more is over may end before it is renewed.
-    pub(super) fn patience(&self) -> Duration {
-        self.store_deadline.min(self.lease / 3)
     }
 }
 
@@ -289,15 +247,4 @@ fn unjudged() -> Rejection {
     #[cfg(feature = "tracing")]
     tracing::error!("{NotBehind}");
     Rejection::new(RejectionKind::Internal).cause(NotBehind)
-}
-
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
-            .field("store", &self.store)
-            .field("lease", &self.lease)
-            .field("keep_for", &self.keep_for)
-            .field("required", &self.required)
-            .finish_non_exhaustive()
-    }
 }

@@ -3,8 +3,7 @@
 //!
 //! [`Idempotency`] says how long, how large and for which routes; `IdempotencyLayer` and
 //! `actix::IdempotencyMiddleware` put it around handlers, inside of the middleware that judges the
-//! credential. For other frameworks: [`IdempotencyKey::read`], [`Idempotency::begin`], then
-//! [`Run::complete`].
+//! credential.
 //!
 //! # What passes
 //!
@@ -60,43 +59,21 @@
 //!   be renewed frees it all the same, and so does the end of the process: then a retry runs.
 //! - A server that shuts down waits for connections, not for handlers whose clients have hung up.
 //! - Answers are kept as they are. See [`purge`](Idempotency::purge) for when they go.
-//!
-//! ```
-//! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() -> Result<(), key0_auth::Rejection> {
-//! use std::sync::Arc;
-//! use key0_auth::MemoryStore;
-//! use key0_auth::auth::Responder;
-//! use key0_auth::idempotency::{Begun, Idempotency, IdempotencyKey, IdempotentRequest};
-//! use key0_auth::store::StoredResponse;
-//!
-//! let idempotency = Idempotency::new(Arc::new(MemoryStore::new()));
-//! let Some(key) = IdempotencyKey::read([&b"\"order-1\""[..]])? else { return Ok(()) };
-//! let request = IdempotentRequest::new("the caller", key);
-//! let fingerprint = Idempotency::fingerprint("POST", "/orders", None, b"a body");
-//!
-//! let answer = StoredResponse { status: 201, headers: Vec::new(), body: b"order 1".to_vec() };
-//! if let Begun::Start(run) = idempotency.begin(&request, fingerprint).await? {
-//!     assert!(run.complete(answer.clone(), &Responder::default()).await);
-//! }
-//! let Begun::Replay(replayed) = idempotency.begin(&request, fingerprint).await? else {
-//!     panic!("it has run");
-//! };
-//! assert_eq!(replayed, answer);
-//! # Ok(())
-//! # }
-//! ```
 
-mod claim;
 mod config;
 mod key;
+mod lease;
 mod response;
 mod run;
+mod settings;
+#[cfg(test)]
+mod tests;
 
 pub use config::Idempotency;
 pub use key::{IdempotencyKey, IdempotentRequest};
 pub use response::NotKept;
-pub use run::{Begun, Run};
+#[cfg(any(feature = "tower", feature = "actix"))]
+pub(crate) use run::{Begun, Run};
 
 #[cfg(any(feature = "tower", feature = "actix"))]
 pub(crate) use response::REPLAYED;

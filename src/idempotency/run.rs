@@ -3,7 +3,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use tokio::{runtime::Handle, time::Instant};
 
 use super::{
-    claim::{Claim, Renewing},
+    lease::{HeldSlot, Renewing},
     response,
 };
 use crate::{
@@ -19,8 +19,7 @@ const KEEP_TRYING: Duration = Duration::from_secs(600);
 
 /// How a request with a key begins.
 #[derive(Debug)]
-#[non_exhaustive]
-pub enum Begun {
+pub(crate) enum Begun {
     /// It is the first: run it.
     Start(Run),
     /// It has run: this is its answer.
@@ -32,8 +31,8 @@ pub enum Begun {
 /// One that is dropped frees the key in the background, as where the handler panics. Where no
 /// runtime is left to do it, the lease does.
 #[must_use]
-pub struct Run {
-    claim: Arc<Claim>,
+pub(crate) struct Run {
+    held: Arc<HeldSlot>,
     /// None where it has ended.
     renewing: Option<Renewing>,
 }
@@ -43,13 +42,13 @@ pub struct Run {
 #[error("a handler took longer than a run with an idempotency key may take")]
 struct TookTooLong;
 
-pub(super) async fn begin(claim: Claim) -> Result<Begun, Rejection> {
-    let state = claim.begin().await;
-    let claim = Arc::new(claim);
+pub(super) async fn begin(held: HeldSlot) -> Result<Begun, Rejection> {
+    let state = held.begin().await;
+    let held = Arc::new(held);
     match state {
         Ok(IdempotencyState::Started) => {
-            let run = Run::new(claim);
-            if run.claim.is_late() {
+            let run = Run::new(held);
+            if run.held.is_late() {
                 return Err(RejectionKind::StoreUnavailable.into());
             }
             Ok(Begun::Start(run))
@@ -59,16 +58,16 @@ pub(super) async fn begin(claim: Claim) -> Result<Begun, Rejection> {
         Ok(IdempotencyState::Reused) => Err(RejectionKind::IdempotencyKeyReused.into()),
         Err(error) => {
             // Nobody can tell whether a store that failed has claimed the slot all the same.
-            drop(Run::new(claim));
+            drop(Run::new(held));
             Err(Rejection::new(RejectionKind::StoreUnavailable).cause(error))
         }
     }
 }
 
 impl Run {
-    fn new(claim: Arc<Claim>) -> Self {
-        let renewing = Some(Claim::renew(&claim));
-        Self { claim, renewing }
+    fn new(held: Arc<HeldSlot>) -> Self {
+        let renewing = Some(HeldSlot::renew(&held));
+        Self { held, renewing }
     }
 
     /// Runs the work for as long as a run [may take](super::Idempotency::max_run).
@@ -77,8 +76,8 @@ impl Run {
     ///
     /// [`Internal`](RejectionKind::Internal) where it took longer. The work was dropped then, and
     /// the run is to be released.
-    pub async fn guard<F: Future>(&self, work: F) -> Result<F::Output, Rejection> {
-        tokio::time::timeout(self.claim.settings.max_run, work).await.map_err(|_| {
+    pub(crate) async fn guard<F: Future>(&self, work: F) -> Result<F::Output, Rejection> {
+        tokio::time::timeout(self.held.settings.max_run, work).await.map_err(|_| {
             #[cfg(feature = "tracing")]
             tracing::error!("{TookTooLong}");
             Rejection::new(RejectionKind::Internal).cause(TookTooLong)
@@ -92,9 +91,13 @@ impl Run {
     ///
     /// `false` also where the lease was lost, or where the store can't be reached: the answer is
     /// still the caller's. Storing goes on in the background, and when nobody waits for it.
-    pub async fn complete(self, mut response: StoredResponse, responder: &Responder) -> bool {
+    pub(crate) async fn complete(
+        self,
+        mut response: StoredResponse,
+        responder: &Responder,
+    ) -> bool {
         response.headers.retain(|(name, _)| response::is_kept_header(name));
-        if response::size(&response) > self.claim.settings.max_response_bytes {
+        if response::size(&response) > self.held.settings.max_response_bytes {
             self.complete_unkept(responder).await;
             return false;
         }
@@ -103,45 +106,45 @@ impl Run {
 
     /// Has retries refused, as the request has run and its answer can't be kept: it is too large,
     /// or broke off.
-    pub async fn complete_unkept(self, responder: &Responder) {
+    pub(crate) async fn complete_unkept(self, responder: &Responder) {
         #[cfg(feature = "tracing")]
         tracing::error!("an answer can't be kept under its idempotency key");
         self.keep(response::unkept(responder)).await;
     }
 
     /// Frees the key: the next request runs.
-    pub async fn release(mut self) {
+    pub(crate) async fn release(mut self) {
         self.renewing = None;
-        let releasing = tokio::spawn(Arc::clone(&self.claim).release());
+        let releasing = tokio::spawn(Arc::clone(&self.held).release());
         // It goes on when it takes longer.
-        let _ = tokio::time::timeout(self.claim.settings.store_deadline, releasing).await;
+        let _ = tokio::time::timeout(self.held.settings.store_deadline, releasing).await;
     }
 
     async fn keep(mut self, response: StoredResponse) -> bool {
-        let keeping = keep(Arc::clone(&self.claim), response, self.renewing.take());
-        let deadline = self.claim.settings.store_deadline;
+        let keeping = keep(Arc::clone(&self.held), response, self.renewing.take());
+        let deadline = self.held.settings.store_deadline;
         matches!(tokio::time::timeout(deadline, tokio::spawn(keeping)).await, Ok(Ok(true)))
     }
 }
 
-async fn keep(claim: Arc<Claim>, response: StoredResponse, renewing: Option<Renewing>) -> bool {
-    match claim.complete(&response).await {
+async fn keep(held: Arc<HeldSlot>, response: StoredResponse, renewing: Option<Renewing>) -> bool {
+    match held.complete(&response).await {
         Ok(kept) => kept,
         Err(_error) => {
             #[cfg(feature = "tracing")]
             tracing::warn!(error = %_error, "an answer waits for the store to be kept");
-            tokio::spawn(keep_trying(claim, response, renewing));
+            tokio::spawn(keep_trying(held, response, renewing));
             false
         }
     }
 }
 
 /// Holds the key meanwhile, as its request has run.
-async fn keep_trying(claim: Arc<Claim>, response: StoredResponse, renewing: Option<Renewing>) {
+async fn keep_trying(held: Arc<HeldSlot>, response: StoredResponse, renewing: Option<Renewing>) {
     let give_up = Instant::now() + KEEP_TRYING;
     while Instant::now() < give_up {
         tokio::time::sleep(RETRY).await;
-        if claim.complete(&response).await.is_ok() {
+        if held.complete(&response).await.is_ok() {
             return;
         }
     }
@@ -155,13 +158,13 @@ impl Drop for Run {
         if self.renewing.take().is_some()
             && let Ok(runtime) = Handle::try_current()
         {
-            runtime.spawn(Arc::clone(&self.claim).release());
+            runtime.spawn(Arc::clone(&self.held).release());
         }
     }
 }
 
 impl fmt::Debug for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Run").field("claim", &self.claim).finish()
+        f.debug_struct("Run").field("held", &self.held).finish()
     }
 }

@@ -1,4 +1,4 @@
-//! News of changes that other processes make on the same server.
+//! Notification of changes that other processes make on the same server.
 
 use std::{
     convert::Infallible,
@@ -37,7 +37,7 @@ pub(crate) trait Source: Send + Sync + 'static {
 /// A connection that listens. After an error it is used no more.
 pub(crate) trait Listening: Send + 'static {
     /// Waits until the server says something. Whoever drops the future loses nothing.
-    fn hear(&mut self) -> impl Future<Output = Result<News, StoreError>> + Send;
+    fn hear(&mut self) -> impl Future<Output = Result<Notification, StoreError>> + Send;
 
     /// What has changed since the last look, or since the opening.
     fn look(&mut self) -> impl Future<Output = Result<Vec<Change>, StoreError>> + Send;
@@ -45,7 +45,7 @@ pub(crate) trait Listening: Send + 'static {
 
 /// What a server has said.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum News {
+pub(crate) enum Notification {
     /// This has changed.
     #[cfg_attr(not(feature = "redis"), allow(dead_code))]
     Changes(Vec<Change>),
@@ -168,8 +168,8 @@ async fn follow(
     let mut due = Instant::now() + pace.look_every;
     loop {
         match timeout_at(due, listening.hear()).await {
-            Ok(Ok(News::Changes(changes))) => tell(&changes),
-            Ok(Ok(News::Look)) => due = Instant::now(),
+            Ok(Ok(Notification::Changes(changes))) => tell(&changes),
+            Ok(Ok(Notification::Look)) => due = Instant::now(),
             Ok(Err(error)) => return Err(error),
             Err(_elapsed) => {}
         }
@@ -209,7 +209,7 @@ impl Outage {
     fn report(&mut self, error: &StoreError) {
         let cause = error.source().map(ToString::to_string).unwrap_or_default();
         let failure = format!("{error}: {cause}");
-        if self.is_news(&failure) {
+        if self.is_new(&failure) {
             #[cfg(feature = "tracing")]
             tracing::warn!(%error, cause, "news from the store are lost until it answers again");
             self.told = Some((failure, Instant::now()));
@@ -218,7 +218,7 @@ impl Outage {
     }
 
     /// Whether a failure is another than the last, or that was told long ago.
-    fn is_news(&self, failure: &str) -> bool {
+    fn is_new(&self, failure: &str) -> bool {
         self.told.as_ref().is_none_or(|(told, at)| told != failure || at.elapsed() >= REPORT_EVERY)
     }
 

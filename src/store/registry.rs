@@ -72,7 +72,7 @@ pub struct KeyQuery {
     /// Only those that can be used at this instant; else all.
     pub in_force_at: Option<Timestamp>,
     /// Only those that come after this place.
-    pub after: Option<KeyPosition>,
+    pub after: Option<KeyCursor>,
     /// How many at most; at least 1.
     pub limit: u32,
 }
@@ -80,7 +80,7 @@ pub struct KeyQuery {
 /// A place in a listing: newer keys come before it, older ones after it, and of those made at the
 /// same instant the one with the greater id comes first.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct KeyPosition {
+pub struct KeyCursor {
     /// When the key of this place was made.
     pub created_at: Timestamp,
     /// Its id.
@@ -93,7 +93,7 @@ pub struct KeyPage {
     /// The keys, newest first.
     pub keys: Vec<KeyRecord>,
     /// Where the next page begins; `None` on the last one.
-    pub next: Option<KeyPosition>,
+    pub next: Option<KeyCursor>,
 }
 
 /// The change from one secret of a key to another.
@@ -107,7 +107,7 @@ pub struct Rotation {
     pub display: String,
 }
 
-impl KeyPosition {
+impl KeyCursor {
     /// The place of this key.
     pub fn of(record: &KeyRecord) -> Self {
         Self { created_at: record.created_at, id: record.id.clone() }

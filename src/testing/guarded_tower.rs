@@ -22,10 +22,10 @@ use super::guarded::{Probe, ProbeAnswer, assert_guarded_by};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
 /// use http::{Request, Response};
-/// use key0_auth::{AuthLayer, Validator, testing::{self, TokenMinter}};
+/// use key0_auth::{AuthLayer, Validator, testing::{self, TokenSigner}};
 /// use tower::{Layer, service_fn};
 ///
-/// let tokens = TokenMinter::new().access_tokens();
+/// let tokens = TokenSigner::new().access_tokens();
 /// let validator = Validator::builder().access_tokens(tokens).build().expect("tokens");
 /// let handler = service_fn(async |_: Request<String>| {
 ///     Ok::<_, std::convert::Infallible>(Response::new("a photo".to_owned()))

@@ -12,7 +12,7 @@ const BOOTSTRAP: &str = "a-bootstrap-key-of-key0_auth::testing-for-nothing-but-t
 /// The identity of who holds an API key that was bought for this resource and plan.
 ///
 /// Like every identity here it comes out of a [`Validator`], which was shown a real key. For that
-/// of an agent with an access token see [`TestToken::judge`](super::TestToken::judge).
+/// of an agent with an access token see [`TestToken::validate`](super::TestToken::validate).
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -51,7 +51,7 @@ pub async fn operator(role: Role) -> Identity {
     };
     let keys = ApiKeys::new(Arc::new(MemoryStore::new()))
         .bootstrap(BootstrapKeys::new().key(role, secret));
-    judge(keys, BOOTSTRAP).await
+    validate(keys, BOOTSTRAP).await
 }
 
 async fn of_key(grant: Grant) -> Identity {
@@ -64,10 +64,10 @@ async fn of_key(grant: Grant) -> Identity {
     if let Err(error) = store.insert(&record, &Actor::host()).await {
         panic!("{error}");
     }
-    judge(ApiKeys::new(Arc::new(store)), key.expose()).await
+    validate(ApiKeys::new(Arc::new(store)), key.expose()).await
 }
 
-async fn judge(keys: ApiKeys, key: &str) -> Identity {
+async fn validate(keys: ApiKeys, key: &str) -> Identity {
     let validator = match Validator::builder().api_keys(keys).build() {
         Ok(validator) => validator,
         Err(error) => panic!("{error}"),

@@ -15,15 +15,15 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use std::time::Duration;
-//! use key0_auth::{RejectionKind, Validator, testing::{FakeClock, TokenMinter}};
+//! use key0_auth::{RejectionKind, Validator, testing::{FakeClock, TokenSigner}};
 //!
 //! let clock = FakeClock::new();
-//! let minter = TokenMinter::new().clock(clock.clone());
+//! let signer = TokenSigner::new().clock(clock.clone());
 //! let validator = Validator::builder()
-//!     .access_tokens(minter.access_tokens())
+//!     .access_tokens(signer.access_tokens())
 //!     .clock(clock.clone())
 //!     .build()?;
-//! let header = format!("Bearer {}", minter.token().resource("photo-1").mint());
+//! let header = format!("Bearer {}", signer.token().resource("photo-1").sign());
 //! let identity = validator.validate([header.as_bytes()], []).await?;
 //! assert!(identity.opens("photo-1"));
 //!
@@ -44,7 +44,7 @@ mod guarded;
 #[cfg(feature = "tower")]
 mod guarded_tower;
 mod identity;
-mod minter;
+mod signer;
 mod store;
 
 pub use clock::FakeClock;
@@ -53,5 +53,5 @@ pub use guarded::{Probe, ProbeAnswer, assert_guarded_by};
 #[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
 pub use guarded_tower::assert_guarded;
 pub use identity::{buyer, operator, partner};
-pub use minter::{TestToken, TokenMinter};
+pub use signer::{TestToken, TokenSigner};
 pub use store::{FaultyStore, Mood};

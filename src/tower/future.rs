@@ -13,7 +13,7 @@ use super::{body::ResponseBody, refusal};
 use crate::{
     Identity, InternalAuth, Rejection,
     auth::{Lookup, Responder},
-    gate::Gate,
+    guard::Guard,
 };
 
 /// A boxed future only here: access tokens and remembered keys never get to it.
@@ -39,9 +39,9 @@ pin_project! {
         LookingUp {
             lookup: LookupFuture,
             waiting: Option<Box<Waiting<S, B>>>,
-            gate: Arc<Gate<Parts>>,
+            guard: Arc<Guard<Parts>>,
         },
-        Answering { #[pin] answer: Answer<S::Future, Gate<Parts>> },
+        Answering { #[pin] answer: Answer<S::Future, Guard<Parts>> },
     }
 }
 
@@ -56,24 +56,24 @@ impl<S, B> ResponseFuture<S, B>
 where
     S: Service<Request<B>>,
 {
-    pub(super) fn inner(future: S::Future, gate: Arc<Gate<Parts>>) -> Self {
-        Self { state: State::Answering { answer: Answer::Inner { future, judge: gate } } }
+    pub(super) fn inner(future: S::Future, guard: Arc<Guard<Parts>>) -> Self {
+        Self { state: State::Answering { answer: Answer::Inner { future, judge: guard } } }
     }
 
-    pub(super) fn refused(rejection: Rejection, gate: Arc<Gate<Parts>>) -> Self {
-        Self { state: State::Answering { answer: Answer::refusal(rejection, gate) } }
+    pub(super) fn refused(rejection: Rejection, guard: Arc<Guard<Parts>>) -> Self {
+        Self { state: State::Answering { answer: Answer::refusal(rejection, guard) } }
     }
 
     pub(super) fn looking_up(
         lookup: Lookup,
         ready: S,
         request: Request<B>,
-        gate: Arc<Gate<Parts>>,
+        guard: Arc<Guard<Parts>>,
     ) -> Self {
-        let validator = gate.validator().clone();
+        let validator = guard.validator().clone();
         let lookup = Box::pin(async move { validator.look_up(lookup).await });
         let waiting = Some(Box::new(Waiting { ready, request }));
-        Self { state: State::LookingUp { lookup, waiting, gate } }
+        Self { state: State::LookingUp { lookup, waiting, guard } }
     }
 }
 
@@ -88,17 +88,17 @@ where
         loop {
             let answer = match state.as_mut().project() {
                 StateProjection::Answering { answer } => return answer.poll(cx),
-                StateProjection::LookingUp { lookup, waiting, gate } => {
+                StateProjection::LookingUp { lookup, waiting, guard } => {
                     let judged = ready!(lookup.as_mut().poll(cx));
-                    let gate = Arc::clone(gate);
+                    let guard = Arc::clone(guard);
                     match waiting.take() {
                         Some(waiting) => {
                             let Waiting { mut ready, mut request } = *waiting;
-                            match gate.admit(&mut request, judged) {
+                            match guard.admit(&mut request, judged) {
                                 Ok(()) => {
-                                    Answer::Inner { future: ready.call(request), judge: gate }
+                                    Answer::Inner { future: ready.call(request), judge: guard }
                                 }
-                                Err(rejection) => Answer::refusal(rejection, gate),
+                                Err(rejection) => Answer::refusal(rejection, guard),
                             }
                         }
                         // It is taken only here, where the state is left.
@@ -151,23 +151,23 @@ pin_project! {
 }
 
 /// Who judged, and so knows how a refusal is answered.
-trait Judge {
+trait HasResponder {
     fn responder(&self) -> &Responder;
 }
 
-impl Judge for Gate<Parts> {
+impl HasResponder for Guard<Parts> {
     fn responder(&self) -> &Responder {
         self.responder()
     }
 }
 
-impl Judge for InternalAuth {
+impl HasResponder for InternalAuth {
     fn responder(&self) -> &Responder {
         self.responder()
     }
 }
 
-impl<F, J: Judge> Answer<F, J> {
+impl<F, J: HasResponder> Answer<F, J> {
     fn refusal(rejection: Rejection, judge: Arc<J>) -> Self {
         let response = refusal::respond(rejection, judge.responder());
         Self::Refusal { response: Some(response) }
@@ -177,7 +177,7 @@ impl<F, J: Judge> Answer<F, J> {
 impl<F, J, B, E> Future for Answer<F, J>
 where
     F: Future<Output = Result<Response<B>, E>>,
-    J: Judge,
+    J: HasResponder,
 {
     type Output = Result<Response<ResponseBody<B>>, E>;
 

@@ -7,7 +7,7 @@ use http::{Request, Response};
 use tower::{Layer, Service};
 
 use super::{body::ResponseBody, future::InternalResponseFuture};
-use crate::{InternalAuth, gate::admit_internal};
+use crate::{InternalAuth, guard::admit_internal};
 
 /// Lets requests through whose caller an [`InternalAuth`] lets in, and answers all others itself.
 ///

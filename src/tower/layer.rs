@@ -4,7 +4,7 @@ use http::request::Parts;
 use tower::Layer;
 
 use super::service::AuthService;
-use crate::{Policy, RejectionKind, Validator, gate::Gate};
+use crate::{Policy, RejectionKind, Validator, guard::Guard};
 
 /// Lets requests through whose credential a [`Validator`] finds good, and answers all others
 /// itself. See the [module](crate::tower) for what exactly passes.
@@ -22,13 +22,13 @@ use crate::{Policy, RejectionKind, Validator, gate::Gate};
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct AuthLayer {
-    gate: Arc<Gate<Parts>>,
+    guard: Arc<Guard<Parts>>,
 }
 
 impl AuthLayer {
     /// Asks every request for a credential that this validator accepts.
     pub fn new(validator: Validator) -> Self {
-        Self { gate: Arc::new(Gate::new(validator)) }
+        Self { guard: Arc::new(Guard::new(validator)) }
     }
 
     /// Also lets requests without any credential of ours pass, without an
@@ -38,13 +38,13 @@ impl AuthLayer {
     /// that depends on the request ([`policy_fn`](Self::policy_fn)) can thus open some paths to
     /// everybody.
     pub fn optional(mut self) -> Self {
-        self.gate().make_optional();
+        self.guard().make_optional();
         self
     }
 
     /// Asks the identity to satisfy this policy. Called again, all of them.
     pub fn policy(mut self, policy: Policy) -> Self {
-        self.gate().require(policy);
+        self.guard().require(policy);
         self
     }
 
@@ -73,7 +73,7 @@ impl AuthLayer {
         F: Fn(&Parts) -> P + Send + Sync + 'static,
         P: Into<Option<Policy>>,
     {
-        self.gate().require_by(policy);
+        self.guard().require_by(policy);
         self
     }
 
@@ -83,7 +83,7 @@ impl AuthLayer {
     /// Needed only where the inner service answers them. A CORS layer outside of this one sees
     /// them first.
     pub fn allow_preflight(mut self) -> Self {
-        self.gate().allow_preflight();
+        self.guard().allow_preflight();
         self
     }
 
@@ -93,12 +93,12 @@ impl AuthLayer {
     where
         F: Fn(RejectionKind) -> Option<&'static str> + Send + Sync + 'static,
     {
-        self.gate().word_with(wording);
+        self.guard().word_with(wording);
         self
     }
 
-    fn gate(&mut self) -> &mut Gate<Parts> {
-        Arc::make_mut(&mut self.gate)
+    fn guard(&mut self) -> &mut Guard<Parts> {
+        Arc::make_mut(&mut self.guard)
     }
 }
 
@@ -106,6 +106,6 @@ impl<S> Layer<S> for AuthLayer {
     type Service = AuthService<S>;
 
     fn layer(&self, inner: S) -> AuthService<S> {
-        AuthService::new(inner, Arc::clone(&self.gate))
+        AuthService::new(inner, Arc::clone(&self.guard))
     }
 }

@@ -5,7 +5,7 @@ use super::body::ResponseBody;
 use crate::{
     Rejection,
     auth::Responder,
-    gate::{OF_THE_BODY, Provisional},
+    guard::{BODY_HEADERS, Provisional},
 };
 
 /// The response to a rejection, which travels in its extensions.
@@ -26,7 +26,7 @@ pub(super) fn pass_on<B>(
     let provisional = parts.extensions.remove::<Provisional>().is_some();
     match parts.extensions.get::<Rejection>().filter(|_| provisional).cloned() {
         Some(rejection) => {
-            for name in OF_THE_BODY {
+            for name in BODY_HEADERS {
                 parts.headers.remove(name);
             }
             let body = write(&mut parts, &rejection, responder);

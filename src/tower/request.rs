@@ -2,7 +2,7 @@ use std::mem;
 
 use http::{HeaderMap, HeaderName, Request, header::AUTHORIZATION, request::Parts};
 
-use crate::gate::{Arriving, Treatment, X_API_KEY};
+use crate::guard::{HeaderTreatment, IncomingRequest, X_API_KEY};
 
 /// Made once: a text would be parsed again for every request.
 static API_KEY: HeaderName = HeaderName::from_static(X_API_KEY);
@@ -15,7 +15,7 @@ fn values<'a>(
     headers.iter().filter(move |(name, _)| *name == wanted).map(|(_, value)| value.as_bytes())
 }
 
-impl<B> Arriving for Request<B> {
+impl<B> IncomingRequest for Request<B> {
     type Head = Parts;
 
     /// Puts the head together for as long as it is looked at: to take every request apart would
@@ -44,13 +44,13 @@ impl<B> Arriving for Request<B> {
         self.headers().get_all(name).into_iter().map(|value| value.as_bytes())
     }
 
-    fn treat_headers(&mut self, treatment: impl Fn(&str) -> Treatment) {
+    fn treat_headers(&mut self, treatment: impl Fn(&str) -> HeaderTreatment) {
         let mut removed = Vec::new();
         for (name, value) in self.headers_mut() {
             match treatment(name.as_str()) {
-                Treatment::Keep => {}
-                Treatment::Hide => value.set_sensitive(true),
-                Treatment::Remove => removed.push(name.clone()),
+                HeaderTreatment::Keep => {}
+                HeaderTreatment::Hide => value.set_sensitive(true),
+                HeaderTreatment::Remove => removed.push(name.clone()),
             }
         }
         for name in removed {

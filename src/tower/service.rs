@@ -8,19 +8,19 @@ use http::{Request, Response, request::Parts};
 use tower::Service;
 
 use super::{body::ResponseBody, future::ResponseFuture};
-use crate::gate::{Gate, Verdict};
+use crate::guard::{Guard, Outcome};
 
 /// The service that an [`AuthLayer`](crate::AuthLayer) makes. Cheap to clone where the inner one
 /// is.
 #[derive(Clone)]
 pub struct AuthService<S> {
     inner: S,
-    gate: Arc<Gate<Parts>>,
+    guard: Arc<Guard<Parts>>,
 }
 
 impl<S> AuthService<S> {
-    pub(super) fn new(inner: S, gate: Arc<Gate<Parts>>) -> Self {
-        Self { inner, gate }
+    pub(super) fn new(inner: S, guard: Arc<Guard<Parts>>) -> Self {
+        Self { inner, guard }
     }
 }
 
@@ -37,15 +37,15 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
-        let gate = Arc::clone(&self.gate);
-        match gate.judge(&mut request) {
-            Verdict::Pass => ResponseFuture::inner(self.inner.call(request), gate),
-            Verdict::Refuse(rejection) => ResponseFuture::refused(rejection, gate),
-            Verdict::LookUp(lookup) => {
+        let guard = Arc::clone(&self.guard);
+        match guard.validate(&mut request) {
+            Outcome::Pass => ResponseFuture::inner(self.inner.call(request), guard),
+            Outcome::Refuse(rejection) => ResponseFuture::refused(rejection, guard),
+            Outcome::LookUp(lookup) => {
                 // The one that is ready goes along with the request.
                 let spare = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, spare);
-                ResponseFuture::looking_up(lookup, ready, request, gate)
+                ResponseFuture::looking_up(lookup, ready, request, guard)
             }
         }
     }
@@ -53,6 +53,6 @@ where
 
 impl<S> fmt::Debug for AuthService<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AuthService").field("gate", &self.gate).finish_non_exhaustive()
+        f.debug_struct("AuthService").field("guard", &self.guard).finish_non_exhaustive()
     }
 }

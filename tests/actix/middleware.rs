@@ -169,7 +169,7 @@ struct Moody;
 
 #[async_trait::async_trait]
 impl Fallback for Moody {
-    async fn judge(
+    async fn validate(
         &self,
         credential: Credential<'_>,
     ) -> Result<Option<FallbackGrant>, FallbackError> {

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use key0_auth::{Cached, KeyStore, apikey::KeyRecord, domain::Actor, store::Change};
+use key0_auth::{Cached, KeyStore, apikey::KeyRecord, domain::Actor, store::spi::Change};
 use tokio::task::JoinSet;
 
 use crate::support::{

@@ -7,7 +7,7 @@ use key0_auth::{
     KeyStore,
     domain::Actor,
     error::StoreErrorKind,
-    store::{Change, ChangeListener},
+    store::spi::{Change, ChangeListener},
 };
 use tokio::time::sleep;
 

@@ -13,7 +13,10 @@ use key0_auth::{
     apikey::{Grant, KeyDigest, KeyFormat, KeyRecord},
     domain::{Actor, Clock, KeyId, PlanId, ResourceId, Timestamp},
     error::{StoreError, StoreErrorKind},
-    store::{CachedBuilder, Change, ChangeListener},
+    store::{
+        CachedBuilder,
+        spi::{Change, ChangeListener},
+    },
 };
 use tokio::{sync::Semaphore, task::JoinHandle, time::sleep};
 

@@ -86,7 +86,7 @@ async fn system_tokens_open_what_key0_opens_and_are_signed_for_each_attempt() {
             .clock(Arc::new(Fixed(at)))
             .build()
             .unwrap();
-        internal.judge([token.as_bytes()], []).map(|caller| caller.strategy())
+        internal.validate([token.as_bytes()], []).map(|caller| caller.strategy())
     };
     for token in tokens {
         let strategy = judge(now, "backend-service", token).unwrap();
@@ -101,7 +101,7 @@ async fn system_tokens_open_what_key0_opens_and_are_signed_for_each_attempt() {
 async fn the_internal_secret_opens_what_key0_opens() {
     let [_, _, sent] = sent(|it| it.internal_secret(secret())).await;
     let internal = InternalAuth::builder().shared_secret(SecretSet::new(secret())).build().unwrap();
-    let caller = internal.judge([], [sent.unwrap().as_bytes()]).unwrap();
+    let caller = internal.validate([], [sent.unwrap().as_bytes()]).unwrap();
     assert_eq!(caller.strategy(), InternalStrategy::SharedSecret);
 }
 

@@ -28,7 +28,10 @@ use key0_auth::{
     axum::{dangerous_keys_routes, internal_routes, keys_routes, with_problem_fallbacks},
     domain::{Actor, Claims, Clock, KeyId, Role, Secret, SecretSet, SystemClock, Timestamp},
     error::StoreError,
-    store::{ChangeListener, KeyQuery, KeyRegistry},
+    store::{
+        KeyRegistry,
+        spi::{ChangeListener, KeyQuery},
+    },
     token::TokenIssuer,
 };
 use serde_json::{Value, json};

@@ -111,7 +111,7 @@ impl KeyStore for SpyKeys {
         self.gate()
     }
 
-    fn subscribe(&self, listener: std::sync::Weak<dyn key0_auth::store::ChangeListener>) {
+    fn subscribe(&self, listener: std::sync::Weak<dyn key0_auth::store::spi::ChangeListener>) {
         if self.tells {
             self.inner.subscribe(listener);
         }

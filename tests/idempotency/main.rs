@@ -10,7 +10,6 @@
 ))]
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
-mod core;
 mod keys;
 mod only_tower;
 mod outages;

@@ -9,7 +9,10 @@ use key0_auth::{
     KeyStore, PostgresStore,
     apikey::{KeyDigest, KeyKind},
     domain::Timestamp,
-    store::{KeyPosition, KeyQuery, KeyRegistry, PostgresOptions},
+    store::{
+        KeyRegistry, PostgresOptions,
+        spi::{KeyCursor, KeyQuery},
+    },
 };
 use sha2::{Digest, Sha256};
 use tokio::runtime::Runtime;
@@ -63,7 +66,7 @@ fn measure(server: &Postgres, keys: u64) -> (Cost, Cost) {
     let page = cost(&runtime, &url, PAGES, async |store, n| {
         let last = n * step + step - 1;
         let created_at = Timestamp::from_seconds(last as i64);
-        let after = KeyPosition { created_at, id: id(last).parse().unwrap() };
+        let after = KeyCursor { created_at, id: id(last).parse().unwrap() };
         let kind = KeyKind::Payment;
         let query = KeyQuery { kind, in_force_at: None, after: Some(after), limit: PAGE };
         let page = store.list(&query).await.unwrap();

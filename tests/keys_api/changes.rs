@@ -231,7 +231,10 @@ mod outage {
         apikey::{KeyDigest, KeyEvent, KeyRecord},
         domain::{Actor, KeyId, Timestamp},
         error::StoreError,
-        store::{ChangeListener, KeyPage, KeyQuery, KeyRegistry, Rotation},
+        store::{
+            KeyRegistry,
+            spi::{ChangeListener, KeyPage, KeyQuery, Rotation},
+        },
     };
 
     #[derive(Debug)]

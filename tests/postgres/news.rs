@@ -1,6 +1,9 @@
 use key0_auth::{
     apikey::KeyDigest,
-    store::{Change, ChangeListener, KeyRegistry, Rotation},
+    store::{
+        KeyRegistry,
+        spi::{Change, ChangeListener, Rotation},
+    },
 };
 
 use super::*;

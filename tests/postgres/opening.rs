@@ -174,7 +174,7 @@ async fn a_pool_of_the_application_is_shared_and_left_as_it_is() {
     for record in &records {
         assert_eq!(store.find(&record.digest).await.unwrap().as_ref(), Some(record));
     }
-    let query = key0_auth::store::KeyQuery {
+    let query = key0_auth::store::spi::KeyQuery {
         kind: key0_auth::apikey::KeyKind::Payment,
         in_force_at: None,
         after: None,

@@ -1,6 +1,9 @@
 use key0_auth::{
     apikey::KeyKind,
-    store::{Change, KeyQuery, KeyRegistry, PaymentStore},
+    store::{
+        KeyRegistry, PaymentStore,
+        spi::{Change, KeyQuery},
+    },
 };
 
 use super::*;

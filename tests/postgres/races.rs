@@ -5,8 +5,8 @@ use key0_auth::{
     domain::{ChallengeId, PlanId, RequestId, ResourceId},
     error::StoreErrorKind,
     store::{
-        IdempotencyState, IdempotencyStore, IssuanceState, KeyRegistry, Lease, Payment,
-        PaymentOutcome, PaymentStore, Slot,
+        IdempotencyStore, KeyRegistry, Payment, PaymentStore,
+        spi::{IdempotencyState, IssuanceState, Lease, PaymentOutcome, Slot},
     },
 };
 

@@ -6,8 +6,8 @@ use key0_auth::{
     SqliteStore,
     domain::{ChallengeId, PlanId, RequestId, ResourceId},
     store::{
-        IdempotencyStore, Issuance, IssuanceClaim, IssuanceKey, Lease, LeasedPayment, Payment,
-        Slot, StoredResponse,
+        IdempotencyStore, Payment,
+        spi::{Issuance, IssuanceClaim, IssuanceKey, Lease, LeasedPayment, Slot, StoredResponse},
     },
 };
 
@@ -208,7 +208,7 @@ impl Past {
             17 => {
                 let record = chance.of(&self.records);
                 let taken = chance.of(&self.records).digest;
-                let rotation = key0_auth::store::Rotation {
+                let rotation = key0_auth::store::spi::Rotation {
                     old: chance.of(&[record.digest, new_digest()]),
                     new: chance.of(&[new_digest(), taken]),
                     display: "ak_y…".to_owned(),

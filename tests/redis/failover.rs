@@ -1,6 +1,6 @@
 //! A primary that another server takes over from, and the name that leads to it.
 
-use key0_auth::{error::StoreErrorKind, store::Change};
+use key0_auth::{error::StoreErrorKind, store::spi::Change};
 
 use super::{outage::failures, *};
 use crate::{

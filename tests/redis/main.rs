@@ -29,7 +29,7 @@ use key0_auth::{
     apikey::KeyRecord,
     domain::Actor,
     error::StoreError,
-    store::{KeyQuery, KeyRegistry, PaymentStore, RedisOptions},
+    store::{KeyRegistry, PaymentStore, RedisOptions, spi::KeyQuery},
 };
 
 /// A store on this server, with the usual prefix and a poll that only the tests of it speed up.

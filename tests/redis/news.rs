@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use key0_auth::{
     apikey::KeyDigest,
-    store::{Change, Rotation},
+    store::spi::{Change, Rotation},
 };
 use tokio::time::Instant;
 

@@ -5,7 +5,10 @@ use std::{error::Error, fs, process::Command};
 use key0_auth::{
     domain::{ChallengeId, PlanId, RequestId, ResourceId},
     error::StoreErrorKind,
-    store::{IssuanceState, Payment, PaymentOutcome, RedisOpenError, RedisOptions},
+    store::{
+        Payment, RedisOpenError, RedisOptions,
+        spi::{IssuanceState, PaymentOutcome},
+    },
 };
 
 use super::*;

@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use key0_auth::{
     apikey::KeyKind,
     error::StoreErrorKind,
-    store::{IdempotencyState, IdempotencyStore, IssuanceState, PaymentOutcome, Rotation, Slot},
+    store::{
+        IdempotencyStore,
+        spi::{IdempotencyState, IssuanceState, PaymentOutcome, Rotation, Slot},
+    },
 };
 use tokio::time::Instant;
 

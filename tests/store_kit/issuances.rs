@@ -3,7 +3,7 @@ use std::sync::Arc;
 use key0_auth::{
     apikey::Nonce,
     domain::Actor,
-    store::{Issuance, IssuanceClaim, IssuanceState, LONGEST_WAIT},
+    store::spi::{Issuance, IssuanceClaim, IssuanceState, LONGEST_WAIT},
 };
 
 use super::{

@@ -4,7 +4,7 @@ use key0_auth::{
     apikey::{Grant, KeyRecord},
     domain::{Action, Actor, KeyId, Permissions, PlanId, ResourceId, Role},
     error::StoreErrorKind,
-    store::Change,
+    store::spi::Change,
 };
 use serde_json::json;
 

@@ -24,8 +24,10 @@ use key0_auth::{
         ChallengeId, KeyId, PlanId, RequestId, ResourceId, Role, SecretSet, Timestamp, TxHash,
     },
     store::{
-        Change, ChangeListener, IdempotencyStore, Issuance, IssuanceClaim, IssuanceKey,
-        KeyRegistry, Lease, PaymentStore, RequestFingerprint,
+        IdempotencyStore, KeyRegistry, PaymentStore,
+        spi::{
+            Change, ChangeListener, Issuance, IssuanceClaim, IssuanceKey, Lease, RequestFingerprint,
+        },
     },
 };
 

@@ -2,7 +2,10 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use key0_auth::{
     domain::{ChallengeId, PlanId, RequestId, ResourceId},
-    store::{IssuanceState, LONGEST_WAIT, Lease, LeasedPayment, Payment, PaymentOutcome},
+    store::{
+        Payment,
+        spi::{IssuanceState, LONGEST_WAIT, Lease, LeasedPayment, PaymentOutcome},
+    },
 };
 use serde_json::json;
 

@@ -4,7 +4,7 @@ use key0_auth::{
     apikey::{KeyAction, KeyEvent, KeyKind, KeyRecord},
     domain::{Actor, KeyId},
     error::StoreErrorKind,
-    store::{Change, IssuanceState, KeyPage, KeyPosition, KeyQuery, Rotation},
+    store::spi::{Change, IssuanceState, KeyCursor, KeyPage, KeyQuery, Rotation},
 };
 
 use super::{
@@ -59,7 +59,7 @@ pub async fn a_listing_is_newest_first_and_of_one_kind(engine: Engine) {
     for record in &records {
         add(&engine, record).await;
     }
-    records.sort_by_key(KeyPosition::of);
+    records.sort_by_key(KeyCursor::of);
     records.reverse();
     let page = engine.keys.list(&everything(KeyKind::Integrator)).await.unwrap();
     assert_eq!(page, KeyPage { keys: records, next: None });

@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use key0_auth::store::{IdempotencyState, LONGEST_WAIT, Lease, Slot, StoredResponse};
+use key0_auth::store::spi::{IdempotencyState, LONGEST_WAIT, Lease, Slot, StoredResponse};
 
 use super::{Engine, at, fingerprint, lease};
 

@@ -160,7 +160,7 @@ mod in_axum {
         api::KeysApi,
         axum::{keys_routes, with_problem_fallbacks},
         domain::{Secret, SecretSet},
-        testing::{TokenMinter, assert_guarded},
+        testing::{TokenSigner, assert_guarded},
     };
     use std::sync::Arc;
 
@@ -176,7 +176,7 @@ mod in_axum {
     fn app(late: Router) -> Router {
         let keys = Arc::new(ApiKeys::new(Arc::new(MemoryStore::new())));
         let validator = Validator::builder()
-            .access_tokens(TokenMinter::new().access_tokens())
+            .access_tokens(TokenSigner::new().access_tokens())
             .api_keys(keys.clone())
             .build()
             .unwrap();
@@ -224,7 +224,7 @@ mod in_actix {
     use key0_auth::{
         Validator,
         actix::AuthMiddleware,
-        testing::{ProbeAnswer, TokenMinter, assert_guarded_by},
+        testing::{ProbeAnswer, TokenSigner, assert_guarded_by},
     };
 
     #[actix_web::test]
@@ -239,7 +239,7 @@ mod in_actix {
     }
 
     async fn prove(guarded: bool) {
-        let tokens = TokenMinter::new().access_tokens();
+        let tokens = TokenSigner::new().access_tokens();
         let validator = Validator::builder().access_tokens(tokens).build().unwrap();
         let photo = web::get().to(async || HttpResponse::Ok().body("a photo"));
         let photos = web::resource("/photos/{id}").route(photo);

@@ -9,7 +9,7 @@ use key0_auth::{
     Validator,
     auth::{IdentityKind, InternalStrategy},
     domain::{Action, Clock, Permissions, Role, Secret},
-    testing::{FakeClock, TestToken, TokenMinter, buyer, operator, partner},
+    testing::{FakeClock, TestToken, TokenSigner, buyer, operator, partner},
 };
 use serde_json::{Value, json};
 
@@ -22,7 +22,7 @@ fn claims(token: &str) -> Value {
 
 #[track_caller]
 fn refused(token: TestToken) -> RejectionKind {
-    token.judge().expect_err("a bent token").kind()
+    token.validate().expect_err("a bent token").kind()
 }
 
 #[test]
@@ -40,8 +40,8 @@ fn a_clock_goes_where_it_is_set() {
 #[test]
 fn a_token_is_good_and_says_what_it_is_told() {
     let clock = FakeClock::new();
-    let minter = TokenMinter::new().clock(clock.clone());
-    let identity = minter.token().judge().unwrap();
+    let minter = TokenSigner::new().clock(clock.clone());
+    let identity = minter.token().validate().unwrap();
     assert!(identity.opens("photo-1") && !identity.opens("photo-2"));
     assert_eq!(identity.plan_id().unwrap(), "basic");
     assert_eq!(identity.expires_at(), Some(FakeClock::START.plus(HOUR)));
@@ -55,25 +55,25 @@ fn a_token_is_good_and_says_what_it_is_told() {
         .claim("color", "red")
         .header("kid", "any")
         .expires_in(Duration::from_millis(1_500));
-    let identity = token.judge().unwrap();
+    let identity = token.validate().unwrap();
     assert_eq!(identity.kind(), IdentityKind::AccessToken);
     let start = FakeClock::START.as_seconds();
     assert_eq!(
-        claims(&token.mint()),
+        claims(&token.sign()),
         json!({
             "sub": "r-1", "jti": "c-1", "resourceId": "default", "planId": "gold", "txHash": "0x1",
             "color": "red", "iat": start, "exp": start as f64 + 1.5,
         })
     );
     clock.advance(Duration::from_millis(1_499));
-    assert!(token.judge().is_ok());
+    assert!(token.validate().is_ok());
     clock.advance(Duration::from_millis(1));
     assert_eq!(refused(token), TokenExpired);
 }
 
 #[test]
 fn each_variation_is_refused_for_its_own_reason() {
-    let minter = TokenMinter::new();
+    let minter = TokenSigner::new();
     for (token, kind, told) in [
         (minter.token().expired(), TokenExpired, "has expired"),
         (minter.token().not_yet_valid(), InvalidToken, "not valid yet"),
@@ -88,27 +88,27 @@ fn each_variation_is_refused_for_its_own_reason() {
         (minter.token().tampered(), InvalidToken, "signature"),
         (minter.system_token("shop"), InvalidToken, "system token"),
     ] {
-        let refused = token.judge().expect_err(told);
+        let refused = token.validate().expect_err(told);
         assert_eq!(refused.kind(), kind);
         assert!(refused.message().contains(told), "{told}: {}", refused.message());
     }
-    assert_eq!(claims(&minter.token().tampered().mint())["resourceId"], "default");
+    assert_eq!(claims(&minter.token().tampered().sign())["resourceId"], "default");
     let ids =
-        [minter.token().mint(), minter.token().mint()].map(|token| claims(&token)["jti"].take());
+        [minter.token().sign(), minter.token().sign()].map(|token| claims(&token)["jti"].take());
     assert_ne!(ids[0], ids[1], "each token has a challenge of its own");
 }
 
 /// What this crate itself accepts from Key0 is what is minted.
-#[test]
-fn system_tokens_open_internal_endpoints() {
+#[tokio::test]
+async fn system_tokens_open_internal_endpoints() {
     let clock = FakeClock::new();
     let secret = Secret::new("a secret", "a secret that Key0 shares with this backend").unwrap();
-    let minter = TokenMinter::with(secret).clock(clock.clone());
+    let minter = TokenSigner::with(secret).clock(clock.clone());
     let tokens = AccessTokens::hs256("a secret that Key0 shares with this backend").unwrap();
     let internal = InternalAuth::builder().signed_jwt(tokens, "shop").clock(clock).build().unwrap();
     let judge = |token: TestToken| {
         let header = token.bearer();
-        internal.judge([header.as_bytes()], []).map(|caller| caller.strategy())
+        internal.validate([header.as_bytes()], []).map(|caller| caller.strategy())
     };
     assert_eq!(judge(minter.system_token("shop")).unwrap(), InternalStrategy::SignedJwt);
     for bent in [
@@ -120,14 +120,11 @@ fn system_tokens_open_internal_endpoints() {
     ] {
         assert!(judge(bent).is_err());
     }
-    assert!(TokenMinter::new().token().judge().is_ok());
-    let foreign = TokenMinter::new().token().bearer();
+    assert!(TokenSigner::new().token().validate().is_ok());
+    let foreign = TokenSigner::new().token().bearer();
     let validator = Validator::builder().access_tokens(minter.access_tokens()).build().unwrap();
-    let judged = validator.judge(validator.read([foreign.as_bytes()], []).unwrap());
-    assert!(
-        matches!(judged, key0_auth::auth::Judgement::Decided(Err(_))),
-        "two minters don't trust each other"
-    );
+    let validated = validator.validate([foreign.as_bytes()], []).await;
+    assert!(validated.is_err(), "two signers don't trust each other");
 }
 
 #[tokio::test]

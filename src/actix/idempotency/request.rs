@@ -9,7 +9,7 @@ use actix_web::{
 use crate::{
     Identity, Rejection, RejectionKind,
     api::{broken_off, check_media_type},
-    gate::InForm,
+    guard::RefusalForm,
     idempotency::{Begun, Idempotency, IdempotencyKey},
 };
 
@@ -33,7 +33,7 @@ pub(super) async fn begin(
     let body = collect(request.take_payload(), length, idempotency.body_limit()).await?;
 
     let identity = request.extensions().get::<Identity>().cloned();
-    let judged = identity.is_some() || request.extensions().get::<InForm>().is_some();
+    let judged = identity.is_some() || request.extensions().get::<RefusalForm>().is_some();
     let of_caller = idempotency.request_at(judged, identity.as_ref(), keys(request.headers()))?;
     let target = request.uri().path_and_query().map_or("", |target| target.as_str());
     let method = request.method().as_str();

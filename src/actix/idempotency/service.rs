@@ -16,7 +16,7 @@ use super::{
 use crate::{
     Rejection, RejectionKind,
     actix::refusal,
-    gate::InForm,
+    guard::RefusalForm,
     idempotency::{Begun, Idempotency, NotKept, REPLAYED, Run},
     store::StoredResponse,
 };
@@ -71,7 +71,7 @@ where
         Ok(Begun::Replay(response)) => return Ok(request.into_response(replayed(response))),
         Err(rejection) => return Ok(request.into_response(rejection.error_response())),
     };
-    let form = request.extensions().get::<InForm>().cloned();
+    let form = request.extensions().get::<RefusalForm>().cloned();
     let work = async move {
         let handling = inner.call(request);
         carry_out(idempotency, run, form, handling).await
@@ -93,10 +93,10 @@ where
 async fn carry_out<B: MessageBody + 'static>(
     idempotency: Idempotency,
     run: Run,
-    form: Option<InForm>,
+    form: Option<RefusalForm>,
     handling: impl Future<Output = Answer<B>>,
 ) -> Answer<BoxBody> {
-    let responder = form.as_ref().map(InForm::responder);
+    let responder = form.as_ref().map(RefusalForm::responder);
     let limit = idempotency.response_limit();
     let answered = run
         .guard(async {

@@ -5,7 +5,7 @@ use crate::{
     api::body::invalid,
     apikey::KeyKind,
     domain::{KeyId, Timestamp},
-    store::{KeyPosition, KeyQuery},
+    store::{KeyCursor, KeyQuery},
 };
 
 const DEFAULT_LIMIT: u32 = 100;
@@ -17,7 +17,7 @@ pub(super) struct Listing {
     kind: KeyKind,
     status: Status,
     limit: u32,
-    after: Option<KeyPosition>,
+    after: Option<KeyCursor>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,14 +71,14 @@ impl Listing {
     }
 
     /// A place in this listing as a caller is handed it: opaque, and of no use in another listing.
-    pub(super) fn cursor(&self, place: &KeyPosition) -> String {
+    pub(super) fn cursor(&self, place: &KeyCursor) -> String {
         let mut bytes = place.created_at.as_micros().to_be_bytes().to_vec();
         bytes.extend_from_slice(place.id.as_str().as_bytes());
         bytes.extend_from_slice(&self.checksum(&bytes));
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    fn read_cursor(&self, cursor: &str) -> Result<KeyPosition, Rejection> {
+    fn read_cursor(&self, cursor: &str) -> Result<KeyCursor, Rejection> {
         let place = || {
             let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
             let (place, checksum) = bytes.split_last_chunk::<4>()?;
@@ -88,7 +88,7 @@ impl Listing {
             let (micros, id) = place.split_first_chunk::<8>()?;
             let created_at = Timestamp::from_micros(i64::from_be_bytes(*micros));
             let id = KeyId::new(str::from_utf8(id).ok()?).ok()?;
-            Some(KeyPosition { created_at, id })
+            Some(KeyCursor { created_at, id })
         };
         place().ok_or_else(|| invalid("cursor is not one of this listing"))
     }
@@ -114,9 +114,9 @@ fn read_limit(text: &str) -> Result<u32, Rejection> {
 mod tests {
     use super::*;
 
-    fn place() -> KeyPosition {
+    fn place() -> KeyCursor {
         let id = KeyId::new("0198c0de-0000-7000-8000-000000000001").expect("legal");
-        KeyPosition { created_at: Timestamp::from_micros(1_795_000_000_123_456), id }
+        KeyCursor { created_at: Timestamp::from_micros(1_795_000_000_123_456), id }
     }
 
     #[test]

@@ -20,16 +20,16 @@ struct Server {
     opens_within: AtomicU64,
     opened: AtomicUsize,
     unseen: Mutex<Vec<Change>>,
-    said: Mutex<Option<UnboundedSender<Option<News>>>>,
+    said: Mutex<Option<UnboundedSender<Option<Notification>>>>,
 }
 
 struct Ours(Arc<Server>);
 
-struct Connection(Arc<Server>, UnboundedReceiver<Option<News>>);
+struct Connection(Arc<Server>, UnboundedReceiver<Option<Notification>>);
 
 impl Server {
     /// `None` ends the connection.
-    fn say(&self, news: Option<News>) {
+    fn say(&self, news: Option<Notification>) {
         let said = self.said.lock().expect("no panic");
         let _ = said.as_ref().expect("it is open").send(news);
     }
@@ -56,7 +56,7 @@ impl Source for Ours {
 }
 
 impl Listening for Connection {
-    async fn hear(&mut self) -> Result<News, StoreError> {
+    async fn hear(&mut self) -> Result<Notification, StoreError> {
         let said = self.1.recv().await.flatten();
         said.ok_or_else(|| StoreError::unavailable("it has hung up"))
     }
@@ -135,11 +135,11 @@ async fn wait(millis: u64) {
 #[tokio::test(start_paused = true)]
 async fn what_is_heard_is_told_at_once_and_what_is_not_by_the_next_look() {
     let (server, _listeners, ear, _feed) = start().await;
-    server.say(Some(News::Changes(vec![key(1), key(2)])));
+    server.say(Some(Notification::Changes(vec![key(1), key(2)])));
     wait(1).await;
     assert_eq!(ear.take(), [key(1), key(2)]);
     server.log(key(3));
-    server.say(Some(News::Look));
+    server.say(Some(Notification::Look));
     wait(1).await;
     assert_eq!(ear.take(), [key(3)]);
     server.log(key(4));
@@ -154,7 +154,7 @@ async fn a_flood_of_news_keeps_no_look_from_its_time() {
     let (server, _listeners, ear, _feed) = start().await;
     server.log(key(9));
     for _ in 0..1_500 {
-        server.say(Some(News::Changes(vec![key(1)])));
+        server.say(Some(Notification::Changes(vec![key(1)])));
         wait(1).await;
     }
     assert!(ear.take().contains(&key(9)));
@@ -174,7 +174,7 @@ async fn after_a_loss_it_opens_anew_and_anything_may_have_changed() {
     server.down.store(false, Ordering::SeqCst);
     wait(2_000).await;
     assert_eq!(ear.take(), [Change::All]);
-    server.say(Some(News::Changes(vec![key(1)])));
+    server.say(Some(Notification::Changes(vec![key(1)])));
     wait(1).await;
     assert_eq!(ear.take(), [key(1)]);
 }
@@ -196,13 +196,13 @@ async fn a_listener_that_panics_ends_nothing_and_hears_of_it_later() {
     let (server, listeners, ear, _feed) = start().await;
     let other = Ear::on(&listeners);
     ear.panics.store(true, Ordering::SeqCst);
-    server.say(Some(News::Changes(vec![key(1)])));
+    server.say(Some(Notification::Changes(vec![key(1)])));
     wait(1).await;
     assert_eq!((ear.take(), other.take()), (vec![], vec![key(1)]));
     ear.panics.store(false, Ordering::SeqCst);
     wait(1_000).await;
     assert_eq!((ear.take(), other.take()), (vec![Change::All], vec![Change::All]));
-    server.say(Some(News::Changes(vec![key(2)])));
+    server.say(Some(Notification::Changes(vec![key(2)])));
     wait(1).await;
     assert_eq!((ear.take(), other.take()), (vec![key(2)], vec![key(2)]));
 }
@@ -228,7 +228,7 @@ async fn an_engine_that_panics_ends_nothing() {
     server.panics.store(false, Ordering::SeqCst);
     wait(1_100).await;
     assert_eq!(ear.take(), [Change::All]);
-    server.say(Some(News::Changes(vec![key(1)])));
+    server.say(Some(Notification::Changes(vec![key(1)])));
     wait(1).await;
     assert_eq!(ear.take(), [key(1)]);
 }

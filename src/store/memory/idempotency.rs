@@ -1,17 +1,15 @@
 use std::collections::HashMap;
 
-use async_trait::async_trait;
-use uuid::Uuid;
-
 use super::MemoryStore;
 use crate::{
     domain::Timestamp,
     error::StoreError,
     store::{
-        IdempotencyState, IdempotencyStore, Lease, RequestFingerprint, Slot, StoredResponse,
-        is_over,
+        IdempotencyState, IdempotencyStore, Lease, LeaseToken, RequestFingerprint, Slot,
+        StoredResponse, lease::is_over,
     },
 };
+use async_trait::async_trait;
 
 #[derive(Default)]
 pub(super) struct Requests(HashMap<Slot, Request>);
@@ -24,7 +22,7 @@ struct Request {
 }
 
 enum Stage {
-    Running(Uuid),
+    Running(LeaseToken),
     Done(StoredResponse),
 }
 

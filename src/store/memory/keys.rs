@@ -12,8 +12,7 @@ use crate::{
     domain::{Actor, KeyId, Timestamp},
     error::{StoreError, StoreErrorKind},
     store::{
-        Change, ChangeListener, KeyPage, KeyPosition, KeyQuery, KeyRegistry, Rotation,
-        keys::KeyStore,
+        Change, ChangeListener, KeyCursor, KeyPage, KeyQuery, KeyRegistry, Rotation, keys::KeyStore,
     },
 };
 
@@ -22,7 +21,7 @@ pub(super) struct Keys {
     records: HashMap<KeyId, KeyRecord>,
     ids: HashMap<KeyDigest, KeyId>,
     /// The oldest first.
-    places: BTreeSet<KeyPosition>,
+    places: BTreeSet<KeyCursor>,
     histories: HashMap<KeyId, Vec<KeyEvent>>,
 }
 
@@ -32,7 +31,7 @@ impl Keys {
             return Err(StoreError::new(StoreErrorKind::Conflict));
         }
         self.ids.insert(record.digest, record.id.clone());
-        self.places.insert(KeyPosition::of(record));
+        self.places.insert(KeyCursor::of(record));
         self.records.insert(record.id.clone(), record.clone());
         self.note(&record.id, KeyEvent::new(KeyAction::Created, by, record.created_at));
         Ok(())
@@ -72,7 +71,7 @@ impl Keys {
     fn remove(&mut self, id: &KeyId) -> Option<KeyDigest> {
         let record = self.records.remove(id)?;
         self.ids.remove(&record.digest);
-        self.places.remove(&KeyPosition::of(&record));
+        self.places.remove(&KeyCursor::of(&record));
         self.histories.remove(id);
         Some(record.digest)
     }
@@ -90,7 +89,7 @@ impl Keys {
         let places = self.places.range((Bound::Unbounded, until)).rev();
         let mut records = places.filter_map(|place| self.records.get(&place.id)).filter(wanted);
         let keys: Vec<_> = records.by_ref().take(query.limit as usize).cloned().collect();
-        let next = records.next().and_then(|_| keys.last()).map(KeyPosition::of);
+        let next = records.next().and_then(|_| keys.last()).map(KeyCursor::of);
         KeyPage { keys, next }
     }
 }

@@ -1,18 +1,17 @@
 use std::collections::{BTreeMap, HashMap};
 
-use async_trait::async_trait;
-use uuid::Uuid;
-
 use super::MemoryStore;
 use crate::{
     apikey::KeyRecord,
     domain::{Actor, ChallengeId, Timestamp},
     error::StoreError,
     store::{
-        Change, Issuance, IssuanceClaim, IssuanceKey, IssuanceState, Lease, LeasedPayment, Payment,
-        PaymentOutcome, PaymentStore, RequestFingerprint, Rotation, is_over,
+        Change, Issuance, IssuanceClaim, IssuanceKey, IssuanceState, Lease, LeaseToken,
+        LeasedPayment, Payment, PaymentOutcome, PaymentStore, RequestFingerprint, Rotation,
+        lease::is_over,
     },
 };
+use async_trait::async_trait;
 
 #[derive(Default)]
 pub(super) struct Issuances {
@@ -44,7 +43,7 @@ pub(super) struct Payments {
 struct Kept {
     payment: Payment,
     attempts: u32,
-    lease: Option<Uuid>,
+    lease: Option<LeaseToken>,
     /// Its place in the queue; the lease's end while it is leased.
     due: (Timestamp, u64),
 }

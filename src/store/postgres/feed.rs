@@ -11,7 +11,7 @@ use crate::{
     error::StoreError,
     store::{
         Change,
-        feed::{Listening, News, Source},
+        feed::{Listening, Notification, Source},
     },
 };
 
@@ -98,12 +98,12 @@ impl Log {
 }
 
 impl Listening for Reader {
-    async fn hear(&mut self) -> Result<News, StoreError> {
+    async fn hear(&mut self) -> Result<Notification, StoreError> {
         loop {
             let heard = self.listener.try_recv().await.map_err(|error| Fault::from(error).0)?;
             let heard = heard.ok_or_else(|| StoreError::unavailable("the connection was lost"))?;
             if heard.payload() == self.schema {
-                return Ok(News::Look);
+                return Ok(Notification::Look);
             }
         }
     }

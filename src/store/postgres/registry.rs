@@ -11,7 +11,7 @@ use crate::{
     domain::{Actor, KeyId, Timestamp},
     error::StoreError,
     store::{
-        Change, KeyPage, KeyPosition, KeyQuery, KeyRegistry, Rotation,
+        Change, KeyCursor, KeyPage, KeyQuery, KeyRegistry, Rotation,
         stored::{instant, parsed},
     },
 };
@@ -165,7 +165,7 @@ async fn page(tx: &mut PgConnection, query: &KeyQuery) -> Result<KeyPage, Fault>
     let limit = query.limit as usize;
     let keys = rows.iter().take(limit).map(keys::record).collect::<Result<Vec<_>, _>>()?;
     if rows.len() > limit {
-        let next = keys.last().map(KeyPosition::of);
+        let next = keys.last().map(KeyCursor::of);
         return Ok(KeyPage { keys, next });
     }
     let end: Option<(i64, String)> = sqlx::query_as(END)
@@ -177,7 +177,7 @@ async fn page(tx: &mut PgConnection, query: &KeyQuery) -> Result<KeyPage, Fault>
         .await?;
     let next = end.map(|(created_at, id)| {
         let created_at = instant(created_at, "created_at")?;
-        Ok::<_, Fault>(KeyPosition { created_at, id: parsed(&id, "id")? })
+        Ok::<_, Fault>(KeyCursor { created_at, id: parsed(&id, "id")? })
     });
     Ok(KeyPage { keys, next: next.transpose()? })
 }

@@ -1,4 +1,4 @@
-//! News by pub/sub, and behind it a log of changes with a counter.
+//! Notification by pub/sub, and behind it a log of changes with a counter.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::{
     error::StoreError,
     store::{
         Change,
-        feed::{Listening, News, Source},
+        feed::{Listening, Notification, Source},
     },
 };
 
@@ -42,13 +42,13 @@ pub(super) struct Subscription {
     messages: Receiver<PushInfo>,
     /// The store's other connections.
     links: [Arc<Link>; 2],
-    call: NewsCall,
+    call: NotificationCall,
     /// The last change that was told.
     revision: i64,
 }
 
 /// What the script of the news takes every time.
-struct NewsCall {
+struct NotificationCall {
     version_key: String,
     version: String,
 }
@@ -85,8 +85,10 @@ impl Source for Channel {
         let config = AsyncConnectionConfig::new().set_push_sender(push);
         let mut connection = connect(&self.client, config).await.map_err(fault)?;
         connection.subscribe(&self.name).await.map_err(fault)?;
-        let call =
-            NewsCall { version_key: self.version_key.clone(), version: self.version.clone() };
+        let call = NotificationCall {
+            version_key: self.version_key.clone(),
+            version: self.version.clone(),
+        };
         let (revision, _) = call.run(&mut connection, 0, 0).await?;
         Ok(Subscription { connection, messages, links: self.links.clone(), call, revision })
     }
@@ -101,7 +103,7 @@ impl Drop for Subscription {
 }
 
 impl Listening for Subscription {
-    async fn hear(&mut self) -> Result<News, StoreError> {
+    async fn hear(&mut self) -> Result<Notification, StoreError> {
         loop {
             let message = self.messages.recv().await;
             let Some(PushInfo { kind, data }) = message else {
@@ -116,9 +118,9 @@ impl Listening for Subscription {
                 Some((revision, _)) if revision <= self.revision => {}
                 Some((revision, change)) if revision == self.revision + 1 => {
                     self.revision = revision;
-                    return Ok(News::Changes(vec![change]));
+                    return Ok(Notification::Changes(vec![change]));
                 }
-                _ => return Ok(News::Look),
+                _ => return Ok(Notification::Look),
             }
         }
     }
@@ -132,7 +134,7 @@ impl Listening for Subscription {
     }
 }
 
-impl NewsCall {
+impl NotificationCall {
     async fn run(
         &self,
         connection: &mut MultiplexedConnection,

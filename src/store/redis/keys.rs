@@ -13,7 +13,7 @@ use crate::{
     domain::{Actor, KeyId, Timestamp},
     error::StoreError,
     store::{
-        Change, ChangeListener, KeyPosition,
+        Change, ChangeListener, KeyCursor,
         keys::KeyStore,
         stored::{StoredGrant, bad, to_json},
     },
@@ -86,7 +86,7 @@ pub(super) fn add_arguments(
     by: &Actor,
 ) -> Result<(), StoreError> {
     let grant = StoredGrant::of(&record.grant)?;
-    let place = place_text(&KeyPosition::of(record));
+    let place = cursor_text(&KeyCursor::of(record));
     call.arg(record.id.as_str()).arg(record.digest.as_bytes()).arg(record.kind().as_str());
     call.arg(&place).arg(micros_if_any(record.ends_at()));
     call.arg(event_text(&KeyEvent::new(KeyAction::Created, by, record.created_at)));
@@ -150,8 +150,8 @@ pub(super) fn event_text(event: &KeyEvent) -> String {
 }
 
 /// A place in a listing as it is kept: texts that sort as the places do.
-pub(super) fn place_text(place: &KeyPosition) -> String {
-    let KeyPosition { created_at, id } = place;
+pub(super) fn cursor_text(place: &KeyCursor) -> String {
+    let KeyCursor { created_at, id } = place;
     format!("{:016x}{id}", created_at.as_micros().cast_unsigned() ^ (1 << 63))
 }
 

@@ -3,7 +3,7 @@ use tokio::time::Instant;
 
 use super::{
     RedisStore,
-    keys::{self, digest_of, event_text, place_text},
+    keys::{self, cursor_text, digest_of, event_text},
     row::{Fields, micros},
     scripts,
 };
@@ -12,7 +12,7 @@ use crate::{
     domain::{Actor, KeyId, Timestamp},
     error::StoreError,
     store::{
-        KeyPage, KeyPosition, KeyQuery, KeyRegistry, Rotation,
+        KeyCursor, KeyPage, KeyQuery, KeyRegistry, Rotation,
         stored::{bad, parsed},
     },
 };
@@ -44,7 +44,7 @@ impl KeyRegistry for RedisStore {
             page.next = part.next;
             if page.keys.len() > limit {
                 page.keys.truncate(limit);
-                page.next = page.keys.last().map(KeyPosition::of);
+                page.next = page.keys.last().map(KeyCursor::of);
                 break;
             }
             if page.next.is_none() {
@@ -116,7 +116,7 @@ impl KeyRegistry for RedisStore {
 struct Part {
     keys: Vec<KeyRecord>,
     /// Where it stopped; `None` where nothing follows.
-    next: Option<KeyPosition>,
+    next: Option<KeyCursor>,
     looked_through: usize,
     bytes: usize,
 }
@@ -125,13 +125,13 @@ impl RedisStore {
     async fn part(
         &self,
         query: &KeyQuery,
-        after: Option<&KeyPosition>,
+        after: Option<&KeyCursor>,
         wanted: usize,
         deadline: Instant,
     ) -> Result<Part, StoreError> {
         let mut call = self.call(&scripts::LIST);
         call.arg(query.kind.as_str());
-        call.arg(after.map_or_else(|| "+".to_owned(), |place| format!("({}", place_text(place))));
+        call.arg(after.map_or_else(|| "+".to_owned(), |place| format!("({}", cursor_text(place))));
         call.arg(keys::micros_if_any(query.in_force_at));
         call.arg(wanted).arg(LOOKED_THROUGH_AT_ONCE).arg(MOST_BYTES);
         let (looked_through, last, found): (usize, String, Vec<Vec<Vec<u8>>>) =
@@ -148,11 +148,11 @@ impl RedisStore {
     }
 }
 
-fn place(text: &str) -> Result<KeyPosition, StoreError> {
+fn place(text: &str) -> Result<KeyCursor, StoreError> {
     let (instant, id) = text.split_at_checked(16).ok_or_else(|| bad("place"))?;
     let bits = u64::from_str_radix(instant, 16).map_err(|_| bad("place"))?;
     let created_at = Timestamp::from_micros((bits ^ (1 << 63)).cast_signed());
-    Ok(KeyPosition { created_at, id: parsed(id, "place")? })
+    Ok(KeyCursor { created_at, id: parsed(id, "place")? })
 }
 
 fn event(line: &str) -> Result<KeyEvent, StoreError> {

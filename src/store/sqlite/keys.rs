@@ -9,7 +9,7 @@ use crate::{
     domain::{Actor, KeyId, Timestamp},
     error::StoreError,
     store::{
-        ChangeListener, KeyPosition, Rotation,
+        ChangeListener, KeyCursor, Rotation,
         keys::KeyStore,
         stored::{StoredGrant, instant, instant_if_any, json, parsed, to_json},
     },
@@ -156,9 +156,9 @@ pub(super) fn is_in_force(row: &Row<'_>, now: Timestamp) -> Result<bool, Fault> 
     Ok(revoked_at.is_none() && expires_at.is_none_or(|end| now.as_micros() < end))
 }
 
-pub(super) fn position(row: &Row<'_>) -> Result<KeyPosition, Fault> {
+pub(super) fn position(row: &Row<'_>) -> Result<KeyCursor, Fault> {
     let id = parsed(&row.get::<_, String>(0)?, "id")?;
-    Ok(KeyPosition { created_at: instant(row.get(10)?, "created_at")?, id })
+    Ok(KeyCursor { created_at: instant(row.get(10)?, "created_at")?, id })
 }
 
 pub(super) fn record(row: &Row<'_>) -> Result<KeyRecord, Fault> {

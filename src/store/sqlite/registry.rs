@@ -7,7 +7,7 @@ use crate::{
     domain::{Actor, KeyId, Timestamp},
     error::StoreError,
     store::{
-        KeyPage, KeyPosition, KeyQuery, KeyRegistry, Rotation,
+        KeyCursor, KeyPage, KeyQuery, KeyRegistry, Rotation,
         stored::{instant, parsed},
     },
 };
@@ -126,12 +126,12 @@ fn page(conn: &Connection, query: &KeyQuery) -> Result<KeyPage, Fault> {
             continue;
         }
         if page.keys.len() == query.limit as usize {
-            page.next = page.keys.last().map(KeyPosition::of);
+            page.next = page.keys.last().map(KeyCursor::of);
             return Ok(page);
         }
         let record = keys::record(row)?;
         if looked_through == MOST_LOOKED_THROUGH {
-            page.next = Some(KeyPosition::of(&record));
+            page.next = Some(KeyCursor::of(&record));
         }
         page.keys.push(record);
     }

@@ -7,7 +7,7 @@ use http_body::Body;
 use crate::{
     Identity, Rejection, RejectionKind,
     api::{broken_off, check_media_type},
-    gate::InForm,
+    guard::RefusalForm,
     idempotency::{Begun, Idempotency, IdempotencyKey},
 };
 
@@ -29,7 +29,7 @@ pub(super) async fn begin<B: Body>(
     }
     let body = collect(body, idempotency.body_limit()).await?;
     let identity = parts.extensions.get::<Identity>();
-    let judged = identity.is_some() || parts.extensions.get::<InForm>().is_some();
+    let judged = identity.is_some() || parts.extensions.get::<RefusalForm>().is_some();
     let request = idempotency.request_at(judged, identity, keys(&parts.headers))?;
     let fingerprint =
         Idempotency::fingerprint(parts.method.as_str(), target(parts), media_type, &body);

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     Rejection, RejectionKind,
     auth::Responder,
-    gate::{InForm, Provisional},
+    guard::{Provisional, RefusalForm},
     idempotency::{Begun, Idempotency, NotKept, REPLAYED, Run},
     store::StoredResponse,
     tower::{ResponseBody, refusal},
@@ -90,7 +90,7 @@ where
         Ok((Begun::Replay(response), _)) => return Ok(replayed(response)),
         Err(rejection) => return Ok(refused(rejection)),
     };
-    let form = parts.extensions.get::<InForm>().cloned();
+    let form = parts.extensions.get::<RefusalForm>().cloned();
     let handling = ready.call(Request::from_parts(parts, ReqB::from(body)));
     let work = carry_out(idempotency, run, form, handling);
     #[cfg(feature = "tracing")]
@@ -110,7 +110,7 @@ where
 async fn carry_out<F, B, E>(
     idempotency: Idempotency,
     run: Run,
-    form: Option<InForm>,
+    form: Option<RefusalForm>,
     handling: F,
 ) -> Answer<B, E>
 where
@@ -118,7 +118,7 @@ where
     B: Body,
     B::Data: From<Bytes>,
 {
-    let responder = form.as_ref().map(InForm::responder);
+    let responder = form.as_ref().map(RefusalForm::responder);
     let limit = idempotency.response_limit();
     let answered = run
         .guard(async {

@@ -29,6 +29,8 @@ enum ConformanceError {
     Table(#[from] serde_json::Error),
     #[error("the system gives no random bytes")]
     Random(#[from] getrandom::Error),
+    #[error("no key can be made")]
+    Key(#[from] key0_auth::error::RandomError),
     #[error("the runtime did not start")]
     Runtime(#[source] io::Error),
     #[error("the result can't be printed")]

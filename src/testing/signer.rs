@@ -1,4 +1,9 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
@@ -22,21 +27,21 @@ const SYSTEM_LIFE: Duration = Duration::from_secs(60);
 /// Plays Key0's part: signs access tokens and system tokens with a shared secret.
 ///
 /// ```
-/// use key0_auth::{RejectionKind, testing::TokenMinter};
+/// use key0_auth::{RejectionKind, testing::TokenSigner};
 ///
-/// let minter = TokenMinter::new();
-/// assert!(minter.token().resource("photo-1").judge().is_ok());
+/// let signer = TokenSigner::new();
+/// assert!(signer.token().resource("photo-1").validate().is_ok());
 /// for (bent, kind) in [
-///     (minter.token().expired(), RejectionKind::TokenExpired),
-///     (minter.token().without("exp"), RejectionKind::InvalidToken),
-///     (minter.token().signed_by_a_stranger(), RejectionKind::InvalidToken),
-///     (minter.system_token("backend-service"), RejectionKind::InvalidToken),
+///     (signer.token().expired(), RejectionKind::TokenExpired),
+///     (signer.token().without("exp"), RejectionKind::InvalidToken),
+///     (signer.token().signed_by_a_stranger(), RejectionKind::InvalidToken),
+///     (signer.system_token("backend-service"), RejectionKind::InvalidToken),
 /// ] {
-///     assert_eq!(bent.judge().expect_err("it is bent").kind(), kind);
+///     assert_eq!(bent.validate().expect_err("it is bent").kind(), kind);
 /// }
 /// ```
 #[derive(Debug, Clone)]
-pub struct TokenMinter {
+pub struct TokenSigner {
     secret: Secret,
     clock: Arc<dyn Clock>,
 }
@@ -45,7 +50,7 @@ pub struct TokenMinter {
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct TestToken {
-    minter: TokenMinter,
+    signer: TokenSigner,
     now: Timestamp,
     header: Map<String, Value>,
     claims: Map<String, Value>,
@@ -53,7 +58,7 @@ pub struct TestToken {
     tampered: bool,
 }
 
-impl TokenMinter {
+impl TokenSigner {
     /// Signs with a secret of its own, at the system's time.
     pub fn new() -> Self {
         match Secret::new("the secret of the tests", SECRET) {
@@ -110,13 +115,13 @@ impl TokenMinter {
         let now = self.clock.now();
         let claims = claims.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let header = [("alg".to_owned(), "HS256".into())].into_iter().collect();
-        let minter = self.clone();
-        let token = TestToken { minter, now, header, claims, stranger: false, tampered: false };
+        let signer = self.clone();
+        let token = TestToken { signer, now, header, claims, stranger: false, tampered: false };
         token.claim("iat", seconds(now)).expires_in(life)
     }
 }
 
-impl Default for TokenMinter {
+impl Default for TokenSigner {
     fn default() -> Self {
         Self::new()
     }
@@ -196,13 +201,13 @@ impl TestToken {
     }
 
     /// The token's text.
-    pub fn mint(&self) -> String {
+    pub fn sign(&self) -> String {
         let encode = |part: String| URL_SAFE_NO_PAD.encode(part);
         let header = encode(Value::Object(self.header.clone()).to_string());
         let payload = encode(Value::Object(self.claims.clone()).to_string());
         let secret = match self.stranger {
             true => STRANGER.as_bytes(),
-            false => self.minter.secret.expose_bytes(),
+            false => self.signer.secret.expose_bytes(),
         };
         let signature = sign(secret, &format!("{header}.{payload}"));
         let payload = if self.tampered {
@@ -216,30 +221,29 @@ impl TestToken {
 
     /// The value of an `Authorization` header that carries it.
     pub fn bearer(&self) -> String {
-        format!("Bearer {}", self.mint())
+        format!("Bearer {}", self.sign())
     }
 
-    /// What a [`Validator`] makes of it that trusts its minter: the way to an [`Identity`] of an
+    /// What a [`Validator`] makes of it that trusts its signer: the way to an [`Identity`] of an
     /// agent, for handlers that ask for one.
     ///
     /// # Errors
     ///
     /// The reason to refuse it.
-    pub fn judge(&self) -> Result<Identity, Rejection> {
+    pub fn validate(&self) -> Result<Identity, Rejection> {
         let validator = Validator::builder()
-            .access_tokens(self.minter.access_tokens())
-            .clock(self.minter.clock.clone())
+            .access_tokens(self.signer.access_tokens())
+            .clock(self.signer.clock.clone())
             .build();
         let validator = match validator {
             Ok(validator) => validator,
             Err(error) => panic!("{error}"),
         };
         let header = self.bearer();
-        match validator.judge(validator.read([header.as_bytes()], [])?) {
-            crate::auth::Judgement::Decided(judged) => judged,
-            crate::auth::Judgement::Pending(_) => {
-                unreachable!("nobody is asked about an access token")
-            }
+        let mut validating = pin!(validator.validate([header.as_bytes()], []));
+        match validating.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(validated) => validated,
+            Poll::Pending => unreachable!("nobody is asked about an access token"),
         }
     }
 }

@@ -1,16 +1,13 @@
 use std::{any::type_name, borrow::Cow, fmt, sync::Arc};
 
-use super::{
-    headers::{X_API_KEY, treatment},
-    request::Arriving,
-};
+use super::request::{IncomingRequest, X_API_KEY, treatment};
 use crate::{
-    Identity, Policy, Rejection, RejectionKind, Validator,
-    auth::{Judgement, Lookup, Responder},
+    Identity, InternalAuth, Policy, Rejection, RejectionKind, Validator,
+    auth::{InternalCaller, Lookup, Responder, Validation},
 };
 
 /// What a middleware asks of a request, of which an application's rules see an `H`.
-pub(crate) struct Gate<H> {
+pub(crate) struct Guard<H> {
     validator: Validator,
     optional: bool,
     allow_preflight: bool,
@@ -27,13 +24,13 @@ type PolicyOf<H> = dyn Fn(&H) -> Option<Policy> + Send + Sync;
 type Wording = dyn Fn(RejectionKind) -> Option<&'static str> + Send + Sync;
 
 /// What can be said of a request without waiting.
-pub(crate) enum Verdict {
+pub(crate) enum Outcome {
     Pass,
     Refuse(Rejection),
     LookUp(Lookup),
 }
 
-impl<H> Gate<H> {
+impl<H> Guard<H> {
     pub(crate) fn new(validator: Validator) -> Self {
         Self {
             validator,
@@ -80,47 +77,47 @@ impl<H> Gate<H> {
         self.validator.responder()
     }
 
-    /// Judges a request, and makes it fit for the handler whatever comes of it.
-    pub(crate) fn judge(&self, request: &mut impl Arriving<Head = H>) -> Verdict {
-        let judgement = (!self.allow_preflight || !is_preflight(request)).then(|| {
+    /// Validates a request, and makes it fit for the handler whatever comes of it.
+    pub(crate) fn validate(&self, request: &mut impl IncomingRequest<Head = H>) -> Outcome {
+        let validation = (!self.allow_preflight || !is_preflight(request)).then(|| {
             match self.validator.read(request.authorization(), request.api_key()) {
-                Ok(presented) => self.validator.judge(presented),
-                Err(rejection) => Judgement::Decided(Err(rejection)),
+                Ok(presented) => self.validator.validate_now(presented),
+                Err(rejection) => Validation::Decided(Err(rejection)),
             }
         });
         request.treat_headers(|name| treatment(name, X_API_KEY));
-        // Whoever put it there judged the request by other rules than ours.
+        // Whoever put it there validated the request by other rules than ours.
         request.remove::<Identity>();
         // Nobody asks for it where nothing is to be done only once.
         #[cfg(feature = "idempotency")]
         if !matches!(request.method(), "GET" | "HEAD") {
-            request.insert(super::form::InForm::of(&self.validator));
+            request.insert(super::response::RefusalForm::of(&self.validator));
         }
 
-        match judgement {
-            None => Verdict::Pass,
-            Some(Judgement::Pending(lookup)) => Verdict::LookUp(lookup),
-            Some(Judgement::Decided(Err(rejection)))
+        match validation {
+            None => Outcome::Pass,
+            Some(Validation::Pending(lookup)) => Outcome::LookUp(lookup),
+            Some(Validation::Decided(Err(rejection)))
                 if self.optional
                     && rejection.kind() == RejectionKind::MissingCredential
                     && !self.requirements.iter().any(|asked| asked.of(request).is_some()) =>
             {
-                Verdict::Pass
+                Outcome::Pass
             }
-            Some(Judgement::Decided(result)) => match self.admit(request, result) {
-                Ok(()) => Verdict::Pass,
-                Err(rejection) => Verdict::Refuse(rejection),
+            Some(Validation::Decided(result)) => match self.admit(request, result) {
+                Ok(()) => Outcome::Pass,
+                Err(rejection) => Outcome::Refuse(rejection),
             },
         }
     }
 
-    /// Lets a request in whose credential was judged: hands its identity on.
+    /// Lets a request in whose credential was validated: hands its identity on.
     pub(crate) fn admit(
         &self,
-        request: &mut impl Arriving<Head = H>,
-        judged: Result<Identity, Rejection>,
+        request: &mut impl IncomingRequest<Head = H>,
+        validated: Result<Identity, Rejection>,
     ) -> Result<(), Rejection> {
-        let identity = judged.map_err(|rejection| self.word(rejection))?;
+        let identity = validated.map_err(|rejection| self.word(rejection))?;
         for policy in self.requirements.iter().filter_map(|asked| asked.of(request)) {
             policy.check(&identity).map_err(|rejection| self.word(rejection))?;
         }
@@ -136,9 +133,22 @@ impl<H> Gate<H> {
     }
 }
 
+/// Lets a request to an internal endpoint in, or says why not.
+pub(crate) fn admit_internal(
+    internal: &InternalAuth,
+    request: &mut impl IncomingRequest,
+) -> Result<(), Rejection> {
+    let secret = internal.header();
+    let validated = internal.validate(request.authorization(), request.values(secret));
+    request.treat_headers(|name| treatment(name, secret));
+    // Takes the place of what an outer middleware may have put there.
+    request.insert::<InternalCaller>(validated?);
+    Ok(())
+}
+
 impl<H> Requirement<H> {
     /// The policy that applies to a request.
-    fn of(&self, request: &mut impl Arriving<Head = H>) -> Option<Cow<'_, Policy>> {
+    fn of(&self, request: &mut impl IncomingRequest<Head = H>) -> Option<Cow<'_, Policy>> {
         match self {
             Self::Fixed(policy) => Some(Cow::Borrowed(policy)),
             Self::OfRequest(policy_of) => request.with_head(|head| policy_of(head)).map(Cow::Owned),
@@ -147,7 +157,7 @@ impl<H> Requirement<H> {
 }
 
 /// A CORS preflight as browsers send it (Fetch standard, section 4.8).
-fn is_preflight(request: &impl Arriving) -> bool {
+fn is_preflight(request: &impl IncomingRequest) -> bool {
     request.method() == "OPTIONS"
         && request.values("origin").next().is_some()
         && request.values("access-control-request-method").next().is_some()
@@ -155,7 +165,7 @@ fn is_preflight(request: &impl Arriving) -> bool {
 
 // By hand, since none of them asks anything of `H`.
 
-impl<H> Clone for Gate<H> {
+impl<H> Clone for Guard<H> {
     fn clone(&self) -> Self {
         Self {
             validator: self.validator.clone(),
@@ -176,9 +186,9 @@ impl<H> Clone for Requirement<H> {
     }
 }
 
-impl<H> fmt::Debug for Gate<H> {
+impl<H> fmt::Debug for Guard<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gate")
+        f.debug_struct("Guard")
             .field("validator", &self.validator)
             .field("optional", &self.optional)
             .field("allow_preflight", &self.allow_preflight)

@@ -1,15 +1,17 @@
 //! The state machine by itself, and by whom a key is scoped.
 
+#![cfg(feature = "testing")]
+
 use std::{sync::Arc, time::Duration};
 
-use key0_auth::{
+use crate::{
     ApiKeys, MemoryStore, RejectionKind, Validator,
     apikey::BootstrapKeys,
     auth::{Fallback, FallbackError, FallbackGrant, Responder},
     domain::{Credential, Role, Secret},
     idempotency::{Begun, Idempotency, IdempotencyKey, IdempotentRequest, Run},
     store::{LONGEST_WAIT, RequestFingerprint, StoredResponse},
-    testing::{FakeClock, FaultyStore, Mood, TokenMinter},
+    testing::{FakeClock, FaultyStore, Mood, TokenSigner},
 };
 use tokio::task::yield_now;
 
@@ -190,14 +192,14 @@ async fn a_bootstrap_key_stays_the_same_caller_in_any_list() {
 
 #[tokio::test]
 async fn a_purchase_stays_the_same_caller_whatever_its_token() {
-    let minter = TokenMinter::new();
+    let minter = TokenSigner::new();
     let of = |challenge: &str, request: &str| {
         let token = minter.token().challenge_id(challenge).request_id(request);
-        token.judge().unwrap().lasting_id()
+        token.validate().unwrap().lasting_id()
     };
     assert_eq!(of("c", "r"), of("c", "r"));
     let other = minter.token().challenge_id("c").request_id("r").plan("gold");
-    assert_eq!(of("c", "r"), other.judge().unwrap().lasting_id());
+    assert_eq!(of("c", "r"), other.validate().unwrap().lasting_id());
     assert_ne!(of("c", "r"), of("c", "s"));
     assert_ne!(of("c", "r"), of("d", "r"));
     assert_ne!(of("c:r", "s"), of("c", "r:s"));
@@ -209,7 +211,7 @@ struct Believes;
 
 #[async_trait::async_trait]
 impl Fallback for Believes {
-    async fn judge(
+    async fn validate(
         &self,
         credential: Credential<'_>,
     ) -> Result<Option<FallbackGrant>, FallbackError> {

@@ -1,3 +1,5 @@
+//! What an identity must be allowed to do.
+
 use crate::{
     Identity, Rejection, RejectionKind,
     domain::{Action, Role, text::ShortText},
@@ -14,10 +16,10 @@ use crate::{
 /// # let _ = (photo, gold, staff);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Policy(pub(super) Rule);
+pub struct Policy(Rule);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Rule {
+enum Rule {
     Resource(ShortText),
     Plan(ShortText),
     Role(Role),
@@ -49,6 +51,54 @@ impl Policy {
         Self(Rule::Permission(resource.into(), action))
     }
 
+    /// Every one of these. An empty list does not compile.
+    ///
+    /// ```
+    /// # use key0_auth::Policy;
+    /// let policy = Policy::all([Policy::plan("gold")]);
+    /// # let _ = policy;
+    /// ```
+    ///
+    /// ```compile_fail,E0080
+    /// # use key0_auth::Policy;
+    /// let policy = Policy::all([]);
+    /// # let _ = policy;
+    /// ```
+    pub fn all<const N: usize>(policies: [Self; N]) -> Self {
+        const { assert!(N > 0, "a policy of nothing would let everybody in") }
+        Self(Rule::All(policies.into()))
+    }
+
+    /// At least one of these. An empty list does not compile.
+    ///
+    /// ```
+    /// # use key0_auth::Policy;
+    /// let policy = Policy::any([Policy::plan("gold")]);
+    /// # let _ = policy;
+    /// ```
+    ///
+    /// ```compile_fail,E0080
+    /// # use key0_auth::Policy;
+    /// let policy = Policy::any([]);
+    /// # let _ = policy;
+    /// ```
+    pub fn any<const N: usize>(policies: [Self; N]) -> Self {
+        const { assert!(N > 0, "a policy of nothing would let nobody in") }
+        Self(Rule::Any(policies.into()))
+    }
+
+    /// This and the other.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self::all([self, other])
+    }
+
+    /// This or the other.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self::any([self, other])
+    }
+
     /// Whether this identity is let in.
     ///
     /// # Errors
@@ -71,5 +121,21 @@ impl Policy {
             Rule::Any(policies) => return Self::check_any(policies, identity),
         };
         if granted { Ok(()) } else { Err(denied()) }
+    }
+
+    fn check_all(policies: &[Self], identity: &Identity) -> Result<(), Rejection> {
+        policies.iter().try_for_each(|policy| policy.check(identity))
+    }
+
+    /// Refuses with the first policy's words: what the others ask for is not told.
+    fn check_any(policies: &[Self], identity: &Identity) -> Result<(), Rejection> {
+        let mut refusal = None;
+        for policy in policies {
+            match policy.check(identity) {
+                Ok(()) => return Ok(()),
+                Err(rejection) => refusal = refusal.or(Some(rejection)),
+            }
+        }
+        Err(refusal.unwrap_or_else(|| RejectionKind::InsufficientPermissions.into()))
     }
 }

@@ -6,7 +6,7 @@ use std::{
 
 use tokio::task::AbortHandle;
 
-use super::config::Settings;
+use super::settings::Settings;
 use crate::{
     domain::Timestamp,
     error::StoreError,
@@ -24,8 +24,8 @@ const RETRY: Duration = Duration::from_millis(500);
 const PURGE_EVERY: u32 = 50;
 const PURGED_AT_ONCE: u32 = 100;
 
-/// What holds a slot.
-pub(super) struct Claim {
+/// A slot, and the lease by which it is held.
+pub(super) struct HeldSlot {
     pub(super) settings: Arc<Settings>,
     slot: Slot,
     fingerprint: RequestFingerprint,
@@ -43,7 +43,7 @@ impl Drop for Renewing {
     }
 }
 
-impl Claim {
+impl HeldSlot {
     pub(super) fn new(
         settings: Arc<Settings>,
         slot: Slot,
@@ -54,7 +54,7 @@ impl Claim {
         Self { settings, slot, fingerprint, now, lease }
     }
 
-    /// Claims the slot for the first time.
+    /// HeldSlots the slot for the first time.
     pub(super) async fn begin(&self) -> Result<IdempotencyState, StoreError> {
         self.ask(&self.lease, self.now).await
     }
@@ -66,8 +66,8 @@ impl Claim {
     }
 
     /// Renews the lease from now on.
-    pub(super) fn renew(claim: &Arc<Self>) -> Renewing {
-        Renewing(tokio::spawn(Arc::clone(claim).keep_renewing()).abort_handle())
+    pub(super) fn renew(held: &Arc<Self>) -> Renewing {
+        Renewing(tokio::spawn(Arc::clone(held).keep_renewing()).abort_handle())
     }
 
     async fn keep_renewing(self: Arc<Self>) {
@@ -130,7 +130,7 @@ impl Claim {
         // The lease does it then.
     }
 
-    /// Claims the slot, or keeps it claimed, from now on.
+    /// HeldSlots the slot, or keeps it claimed, from now on.
     async fn claim(&self) -> Result<IdempotencyState, StoreError> {
         let now = self.settings.clock.now();
         let lease = Lease { token: self.lease.token, until: now.plus(self.settings.lease) };
@@ -153,8 +153,8 @@ async fn within<T>(
     }
 }
 
-impl fmt::Debug for Claim {
+impl fmt::Debug for HeldSlot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Claim").field("lease", &self.lease).finish_non_exhaustive()
+        f.debug_struct("HeldSlot").field("lease", &self.lease).finish_non_exhaustive()
     }
 }

@@ -1,0 +1,12 @@
+//! What every adapter does with a request around its handler, in the words of no framework:
+//! validate it, clean its headers, hand its proof on. Two adapters that share this can't disagree.
+
+mod request;
+mod response;
+mod validate;
+
+pub(crate) use request::{HeaderTreatment, IncomingRequest, X_API_KEY};
+#[cfg(feature = "idempotency")]
+pub(crate) use response::RefusalForm;
+pub(crate) use response::{BODY_HEADERS, Provisional};
+pub(crate) use validate::{Guard, Outcome, admit_internal};

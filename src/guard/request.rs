@@ -1,0 +1,54 @@
+/// Where an API key may stand.
+pub(crate) const X_API_KEY: &str = "x-api-key";
+/// What Key0's gateway puts before the names of its headers, which are in lower case here.
+const GATEWAY_PREFIX: &str = "x-key0-";
+
+/// What becomes of a header before a handler sees the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HeaderTreatment {
+    Keep,
+    /// Marked as sensitive: no credential is to stand in a log of the request.
+    Hide,
+    /// Nobody could tell whether a gateway's header came from the gateway.
+    Remove,
+}
+
+/// How a header is treated where the header `credential` may hold a credential, too.
+pub(super) fn treatment(name: &str, credential: &str) -> HeaderTreatment {
+    if name.starts_with(GATEWAY_PREFIX) {
+        HeaderTreatment::Remove
+    } else if name == "authorization" || name == credential {
+        HeaderTreatment::Hide
+    } else {
+        HeaderTreatment::Keep
+    }
+}
+
+/// A request on its way to a handler, as an adapter holds it.
+pub(crate) trait IncomingRequest {
+    /// What an application's rules see of it.
+    type Head;
+
+    /// Shows the head. Meanwhile the request itself may be without it.
+    fn with_head<T>(&mut self, look: impl FnOnce(&Self::Head) -> T) -> T;
+
+    fn method(&self) -> &str;
+
+    /// The values of its `Authorization` headers, in order.
+    fn authorization(&self) -> impl Iterator<Item = &[u8]>;
+
+    /// The values of its `X-Api-Key` headers, in order.
+    fn api_key(&self) -> impl Iterator<Item = &[u8]>;
+
+    /// The values of a header, in order. The name is in lower case.
+    fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]>;
+
+    /// Treats every header as its name, in lower case, asks for.
+    fn treat_headers(&mut self, treatment: impl Fn(&str) -> HeaderTreatment);
+
+    /// Puts a proof into the extensions, in the place of one that was there.
+    fn insert<T: Clone + Send + Sync + 'static>(&mut self, proof: T);
+
+    /// Takes a proof out of the extensions.
+    fn remove<T: Clone + Send + Sync + 'static>(&mut self);
+}

@@ -1,0 +1,21 @@
+//! For whoever writes a store: the values that the traits of [`store`](super) speak of. An
+//! application that uses a store of this crate needs none of them.
+//!
+//! | trait | its values |
+//! |---|---|
+//! | [`KeyStore`](crate::KeyStore) | [`Change`], [`ChangeListener`] |
+//! | [`KeyRegistry`](super::KeyRegistry) | [`KeyQuery`], [`KeyCursor`], [`KeyPage`], [`Rotation`] |
+//! | [`PaymentStore`](super::PaymentStore) | [`Issuance`], [`IssuanceKey`], [`IssuanceClaim`], [`IssuanceState`], [`RequestFingerprint`], [`PaymentOutcome`], [`LeasedPayment`] |
+//! | [`IdempotencyStore`](super::IdempotencyStore) | [`Slot`], [`RequestFingerprint`], [`IdempotencyState`], [`StoredResponse`] |
+//! | the last two | [`Lease`], [`LeaseToken`], [`LONGEST_WAIT`] |
+
+pub use super::{
+    idempotency::{IdempotencyState, Slot, StoredResponse},
+    keys::{Change, ChangeListener},
+    lease::{LONGEST_WAIT, Lease, LeaseToken},
+    payments::{
+        Issuance, IssuanceClaim, IssuanceKey, IssuanceState, LeasedPayment, PaymentOutcome,
+        RequestFingerprint,
+    },
+    registry::{KeyCursor, KeyPage, KeyQuery, Rotation},
+};
