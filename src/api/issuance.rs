@@ -2,9 +2,10 @@ use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 use secrecy::SecretString;
+use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::body::{self, Members};
+use super::body::{self, Members, Reply};
 use crate::{
     Rejection,
     domain::{ChallengeId, Permissions, PlanId, RequestId, ResourceId, Timestamp, TxHash},
@@ -145,4 +146,18 @@ impl IssuanceRequest {
             self.tx_hash.normalized().as_bytes(),
         ])
     }
+}
+
+/// The body of a good answer.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Issued<'a> {
+    token: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
+    token_type: &'static str,
+}
+
+pub(super) fn reply(credential: &str, expires_at: Option<Timestamp>) -> Reply {
+    Reply::json(200, &Issued { token: credential, expires_at, token_type: "Bearer" })
 }

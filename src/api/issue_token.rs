@@ -1,11 +1,10 @@
 use std::{sync::Arc, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
-use serde::Serialize;
 
 use super::{
     body::{self, Reply, outage},
-    issuance::{Decision, IssuanceHook, IssuanceRequest, OwnCredential, Terms},
+    issuance::{Decision, IssuanceHook, IssuanceRequest, OwnCredential, Terms, reply},
 };
 use crate::{
     ApiKeys, KeyStore, Rejection, RejectionKind,
@@ -384,21 +383,7 @@ impl Made {
     }
 }
 
-/// The body of a good answer.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Issued<'a> {
-    token: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    expires_at: Option<Timestamp>,
-    token_type: &'static str,
-}
-
 /// The hook brought another credential than the first time.
 #[derive(Debug, thiserror::Error)]
 #[error("the issuance hook did not give the same credential again")]
 struct Unsteady;
-
-fn reply(credential: &str, expires_at: Option<Timestamp>) -> Reply {
-    Reply::json(200, &Issued { token: credential, expires_at, token_type: "Bearer" })
-}
