@@ -61,7 +61,7 @@ async fn main() -> common::Outcome {
     let own_secret = format!("another one than {secret}");
     let validator = Validator::builder()
         .access_tokens(AccessTokens::hs256(&*secret)?)
-        .fallback(Badges(DecodingKey::from_secret(own_secret.as_bytes())))
+        .fallback(Badges(DecodingKey::from_secret(own_secret.as_bytes())?))
         .build()?;
 
     let auth = AuthLayer::new(validator);
@@ -70,8 +70,8 @@ async fn main() -> common::Outcome {
     let exp = SystemClock.now().as_seconds() + 3600;
     let badge = Badge { sub: "Ada".to_owned(), photo: "photo-1".parse()?, exp };
     let badge =
-        encode(&Header::default(), &badge, &EncodingKey::from_secret(own_secret.as_bytes()));
-    common::announce(listener.local_addr()?, &badge?);
+        encode(&Header::default(), &badge, &EncodingKey::from_secret(own_secret.as_bytes())?)?;
+    common::announce(listener.local_addr()?, &badge);
     Ok(axum::serve(listener, app).await?)
 }
 

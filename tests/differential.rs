@@ -139,7 +139,7 @@ fn parties() -> Vec<Party> {
         let (algorithm, key, mut verifying) = match *signer {
             Signer::Shared(text) => {
                 let secret = Secret::new("a test secret", text).unwrap();
-                let oracle = DecodingKey::from_secret(text.as_ref());
+                let oracle = DecodingKey::from_secret(text.as_ref()).unwrap();
                 (jsonwebtoken::Algorithm::HS256, oracle, VerifyingKey::hs256(&secret))
             }
             Signer::Private(algorithm, name, _) => {

@@ -57,7 +57,7 @@ impl Verifier {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.leeway = 0;
         validation.validate_aud = false;
-        Self { key: DecodingKey::from_secret(SECRET.as_bytes()), validation }
+        Self { key: DecodingKey::from_secret(SECRET.as_bytes()).expect("a secret"), validation }
     }
 
     /// The claims of the token in an `Authorization` header.
