@@ -930,6 +930,11 @@ fn validate_key0_token_takes_tokens_alone() {
     let identity = validate_key0_token(&*good, &tokens).unwrap();
     assert_eq!((identity.kind(), identity.opens("photo-1")), (IdentityKind::AccessToken, true));
     validate_key0_token(Some(&*good), &tokens).unwrap();
+    validate_key0_token(&good, &tokens).unwrap();
+    validate_key0_token(good.clone(), &tokens).unwrap();
+    validate_key0_token(good.as_bytes(), &tokens).unwrap();
+    validate_key0_token(Some(&good), &tokens).unwrap();
+    validate_key0_token(Some(good.clone()), &tokens).unwrap();
 
     for (header, kind) in [
         (None, MissingCredential),

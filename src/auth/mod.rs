@@ -22,5 +22,6 @@ pub use identity::IdentityKind;
 pub use internal::{InternalAuthBuilder, InternalCaller, InternalStrategy};
 pub use response::{Problem, ProblemBody, Refusal, Responder};
 pub use source::Source;
+pub use validator::{AuthorizationHeader, Given, Optional};
 #[cfg(any(feature = "tower", feature = "actix"))]
 pub(crate) use validator::{Lookup, Validation};

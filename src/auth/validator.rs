@@ -215,15 +215,61 @@ fn refuse(kind: RejectionKind) -> Validation {
 /// Validates an `Authorization` header by Key0's access tokens alone, at the system's time: the
 /// start without any framework.
 ///
+/// The header comes as a text or as bytes, owned or borrowed, or as an `Option` of one:
+///
+/// ```
+/// use key0_auth::{AccessTokens, RejectionKind, validate_key0_token};
+///
+/// let tokens = AccessTokens::hs256("the secret that Key0 shares with this backend")?;
+/// let header = String::from("Bearer a.b.c");
+/// let refused = validate_key0_token(&header, &tokens).expect_err("nobody signed it");
+/// assert_eq!(refused.kind(), RejectionKind::InvalidToken);
+/// assert!(validate_key0_token(header.as_str(), &tokens).is_err());
+/// assert!(validate_key0_token(header.as_bytes(), &tokens).is_err());
+/// assert!(validate_key0_token(Some(&header), &tokens).is_err());
+///
+/// let absent: Option<&str> = None;
+/// let refused = validate_key0_token(absent, &tokens).expect_err("no header");
+/// assert_eq!(refused.kind(), RejectionKind::MissingCredential);
+/// # Ok::<(), key0_auth::error::ConfigError>(())
+/// ```
+///
 /// # Errors
 ///
 /// The reason to refuse the request.
-pub fn validate_key0_token<'a>(
-    authorization: impl Into<Option<&'a str>>,
+pub fn validate_key0_token<Form>(
+    authorization: impl AuthorizationHeader<Form>,
     tokens: &AccessTokens,
 ) -> Result<Identity, Rejection> {
-    let header = authorization.into().map(str::as_bytes);
-    let credential = Presented::read(&[Source::Bearer], header, None)?.credential();
+    let credential = Presented::read(&[Source::Bearer], authorization.value(), None)?.credential();
     let token = CompactJws::split(credential).ok_or(RejectionKind::InvalidToken)?;
     tokens.judge(&token, SystemClock.now()).map(Identity::from_claims)
+}
+
+/// An `Authorization` header as [`validate_key0_token`] takes it: whatever is a text or bytes, also
+/// the header values of frameworks, and an `Option` of such. `Form` tells the two apart and is
+/// never written out.
+pub trait AuthorizationHeader<Form> {
+    /// The header's value, where there is one.
+    fn value(&self) -> Option<&[u8]>;
+}
+
+/// The [`AuthorizationHeader`] is there.
+#[derive(Debug)]
+pub enum Given {}
+
+/// The [`AuthorizationHeader`] may be absent.
+#[derive(Debug)]
+pub enum Optional {}
+
+impl<T: AsRef<[u8]>> AuthorizationHeader<Given> for T {
+    fn value(&self) -> Option<&[u8]> {
+        Some(self.as_ref())
+    }
+}
+
+impl<T: AsRef<[u8]>> AuthorizationHeader<Optional> for Option<T> {
+    fn value(&self) -> Option<&[u8]> {
+        self.as_ref().map(AsRef::as_ref)
+    }
 }
