@@ -93,6 +93,7 @@ benchmark!(refused_token, "refused token":
     "bad signature, 8 KiB",
     "member twice, 8 KiB",
     "long header with a refused member",
+    "long header of nested values",
 );
 benchmark!(refused_key, "refused key":
     "accepted, cached",

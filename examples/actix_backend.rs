@@ -111,7 +111,7 @@ impl Backend {
             tokens = tokens.key(VerifyingKey::hs256(secret));
         }
         if let Ok(pem) = env::var("KEY0_PUBLIC_KEY") {
-            tokens = tokens.key(VerifyingKey::from_any_pem("KEY0_PUBLIC_KEY", &pem)?);
+            tokens = tokens.keys(VerifyingKey::all_from_pem("KEY0_PUBLIC_KEY", &pem)?);
         }
         let tokens = Arc::new(tokens.build()?);
         let bootstrap =

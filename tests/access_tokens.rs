@@ -197,6 +197,91 @@ fn the_plain_good_token_passes() {
 }
 
 #[test]
+fn a_token_says_that_it_is_a_jwt_or_an_access_token_or_nothing() {
+    for typ in ["JWT", "jwt", "at+jwt", "AT+JWT", "application/jwt", "Application/At+Jwt"] {
+        assert_good(&hs256(format!(r#"{{"alg":"HS256","typ":"{typ}"}}"#), good_payload()), typ);
+        let spaced = format!(r#"{{ "typ": "{typ}", "alg": "HS256" }}"#);
+        assert_good(&hs256(spaced, good_payload()), typ);
+    }
+    for typ in [
+        "",
+        " JWT",
+        "JWT ",
+        "logout+jwt",
+        "dpop+jwt",
+        "secevent+jwt",
+        "JWS",
+        "JOSE",
+        "at+jwt; charset=utf-8",
+        "application/",
+        "application/application/jwt",
+        "text/jwt",
+        "applicationXjwt",
+        "ａt+jwt",
+    ] {
+        for header in [
+            format!(r#"{{"alg":"HS256","typ":"{typ}"}}"#),
+            format!(r#"{{ "alg":"HS256","typ":"{typ}"}}"#),
+        ] {
+            assert_invalid(&hs256(header, good_payload()), typ);
+        }
+    }
+}
+
+#[test]
+fn ed25519_has_two_names_and_ed448_is_another_algorithm() {
+    let private = key_file("ed25519-private");
+    let private = jsonwebtoken::EncodingKey::from_ed_pem(private.as_bytes()).unwrap();
+    let tokens = AccessTokens::public_key_pem(&key_file("ed25519-public")).unwrap();
+    for (name, good) in [
+        ("EdDSA", true),
+        ("Ed25519", true),
+        ("Ed448", false),
+        ("ed25519", false),
+        ("EDDSA", false),
+        ("Ed25519 ", false),
+    ] {
+        let input = format!("{}.{}", b64(format!(r#"{{"alg":"{name}"}}"#)), b64(good_payload()));
+        let signer = (DEFAULT_PROVIDER.signer_factory)(&jsonwebtoken::Algorithm::EdDSA, &private);
+        let signature = signer.unwrap().try_sign(input.as_bytes()).unwrap();
+        let token = format!("{input}.{}", b64(signature));
+        assert_eq!(judge(&tokens, &token, now()).is_ok(), good, "{name}");
+        assert_refused(&ours(), &token, now(), InvalidToken, name);
+    }
+}
+
+#[test]
+fn of_a_header_that_nobody_signed_nothing_is_built() {
+    let objects = |count: usize| vec!["{}"; count].join(",");
+    let members = |count: usize| (0..count).map(|n| format!(r#""{n}":0"#)).collect::<Vec<_>>();
+    let padded = |member: String| format!(r#"{{"alg":"HS256",{member}}}"#);
+    for (header, good) in [
+        (padded(format!(r#""x":[{}]"#, objects(240))), true),
+        (padded(format!(r#""x":{}{}"#, "[".repeat(100), "]".repeat(100))), true),
+        (padded(members(32).join(",")), true),
+        (padded(members(33).join(",")), false),
+        (
+            padded(format!(r#""x":[{{{}}},{{{}}}]"#, members(20).join(","), members(20).join(","))),
+            false,
+        ),
+        (padded(format!(r#""x":[{}]"#, objects(1_200))), false),
+        (padded(members(400).join(",")), false),
+        (padded(format!(r#""x":"{}""#, "x".repeat(4_000))), true),
+    ] {
+        let token = hs256(&header, good_payload());
+        let tokens = ours();
+        let judged = |token: &str| judge(&tokens, token, now()).is_ok();
+        assert_eq!(judged(&token), good, "{header}");
+        // The same with a signature that does not hold: all that is asked for is for the refusal.
+        let (unsigned, _) = token.rsplit_once('.').unwrap();
+        let forged = format!("{unsigned}.{}", b64([0; 32]));
+        let asked = allocation_counter::measure(|| assert!(!judged(&forged)));
+        assert!(asked.count_total <= 10, "{header}: {asked:?}");
+        assert!(asked.bytes_total <= 3 * token.len() as u64, "{header}: {asked:?}");
+    }
+}
+
+#[test]
 fn header_members_that_change_the_reading_are_refused() {
     for member in [
         r#""crit":["exp"]"#,
@@ -732,10 +817,12 @@ fn issuer_and_audience_count_once_configured() {
     }
     let listed = token(Some(json!(["https://key0.example"])), Some(json!("photos")));
     assert_refused(&strict(), &listed, now(), InvalidToken, "a list of issuers");
-    // Not configured, they are kept and not judged.
-    let claims = assert_good(&token(Some(json!("anyone")), Some(json!(["a", "b"]))), "kept");
-    assert_eq!(claims.issuer(), Some("anyone"));
-    assert_eq!(claims.audience().collect::<Vec<_>>(), ["a", "b"]);
+    // Not configured, the issuer is kept and not judged, and whoever is named in `aud` is not us.
+    let claims = assert_good(&token(Some(json!("anyone")), None), "kept");
+    assert_eq!((claims.issuer(), claims.audience().count()), (Some("anyone"), 0));
+    for aud in [json!("photos"), json!(["a", "b"]), json!([]), json!("")] {
+        assert_invalid(&token(iss(), Some(aud.clone())), &aud.to_string());
+    }
 }
 
 #[test]
@@ -820,20 +907,25 @@ fn full_claims() -> Claims {
 const PAIRS: [(Algorithm, &str); 3] =
     [(Algorithm::Rs256, "rsa2048"), (Algorithm::Es256, "p256"), (Algorithm::EdDsa, "ed25519")];
 
+fn for_photos(key: VerifyingKey) -> AccessTokens {
+    AccessTokens::builder().key(key).audience("photos").build().unwrap()
+}
+
 #[test]
 fn what_the_issuer_signs_is_accepted_and_says_the_same() {
-    let mut pairs = vec![(TokenIssuer::hs256(&secret(SECRET)), ours())];
+    let shared = VerifyingKey::hs256(&secret(SECRET));
+    let mut pairs = vec![(TokenIssuer::hs256(&secret(SECRET)), for_photos(shared))];
     for (algorithm, name) in PAIRS {
         let private = key_file(&format!("{name}-private"));
         let public = key_file(&format!("{name}-public"));
         pairs.push((
             TokenIssuer::from_pem(name, algorithm, &private).unwrap(),
-            AccessTokens::public_key_pem(&public).unwrap(),
+            for_photos(VerifyingKey::from_any_pem(name, &public).unwrap()),
         ));
     }
     for (signs, (issuer, _)) in pairs.iter().enumerate() {
         for (verifies, (_, tokens)) in pairs.iter().enumerate() {
-            for claims in [full_claims(), claims("r-1", "basic", "0xab")] {
+            for claims in [full_claims(), claims("r-1", "basic", "0xab").for_audience("photos")] {
                 let token = issuer.access_token(&claims).unwrap();
                 if signs == verifies {
                     assert_eq!(judge(tokens, &token, now()).unwrap(), claims.into());
@@ -950,7 +1042,9 @@ fn a_kid_selects_among_named_keys() {
 
     let named = AccessTokens::builder().key(key(a).kid("a")).build().unwrap();
     assert_refused(&named, &token(a, Some("c")), now(), InvalidToken, "every key has a name");
-    let signed = TokenIssuer::hs256(&secret(a)).kid("a").access_token(&full_claims()).unwrap();
+    let signed =
+        TokenIssuer::hs256(&secret(a)).kid("a").access_token(&claims("r-1", "basic", "0xab"));
+    let signed = signed.unwrap();
     assert!(judge(&named, &signed, now()).is_ok());
 }
 
@@ -1047,6 +1141,128 @@ fn keys_that_can_not_be_trusted_are_refused_at_start_up() {
             assert_bad_key(VerifyingKey::from_any_pem("THE_KEY", &bent), &bent, &row);
             assert_bad_key(VerifyingKey::from_pem("THE_KEY", own, &bent), &bent, &row);
         }
+    }
+}
+
+#[test]
+fn public_keys_come_in_every_spelling_of_a_setting() {
+    let all = PAIRS.map(|(_, name)| key_file(&format!("{name}-public")));
+    let one = &all[1];
+    for pem in [
+        one.replace('\n', "\\n"),
+        one.replace('\n', "\\r\\n"),
+        one.replace('\n', "\\\\n"),
+        one.replace('\n', "\n\n"),
+        one.replace('\n', " \r\n \n"),
+        one.replace('\n', " "),
+        format!("\u{feff}{one}"),
+        format!("\"{}\"", one.replace('\n', "\\n")),
+        format!("'{one}'"),
+    ] {
+        let key = VerifyingKey::from_any_pem("THE_KEY", &pem).unwrap();
+        assert_eq!(key.algorithm(), Algorithm::Es256, "{pem}");
+    }
+    for pem in [
+        all.concat(),
+        all.join("\n\n"),
+        all.concat().replace('\n', "\\n"),
+        all.concat().replace('\n', "\\r\\n"),
+        format!("\"{}\"", all.concat().replace('\n', "\\n")),
+        all.concat().replace('\n', ""),
+    ] {
+        let keys = VerifyingKey::all_from_pem("THE_KEY", &pem).unwrap();
+        let algorithms: Vec<_> = keys.iter().map(VerifyingKey::algorithm).collect();
+        assert_eq!(algorithms, PAIRS.map(|(algorithm, _)| algorithm), "{pem}");
+        let tokens = AccessTokens::public_key_pem(&pem).unwrap();
+        for (algorithm, name) in PAIRS {
+            let private = key_file(&format!("{name}-private"));
+            let issuer = TokenIssuer::from_pem(name, algorithm, &private).unwrap();
+            let token = issuer.access_token(&claims("r-1", "basic", "0xab")).unwrap();
+            judge(&tokens, &token, now()).unwrap();
+        }
+        assert_bad_key(VerifyingKey::from_any_pem("THE_KEY", &pem), &pem, "several for one");
+    }
+}
+
+#[test]
+fn it_is_said_what_is_there_in_place_of_public_keys() {
+    let public = key_file("p256-public");
+    let beside = |name: &str| format!("{public}{}", key_file(name));
+    let ssh = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGZvciB0ZXN0cyBhbG9uZQ ops@host";
+    for (text, reason) in [
+        (key_file("rsa2048-certificate"), "it is a certificate; "),
+        (key_file("rsa2048-certificate").replace('\n', "\\n"), "it is a certificate; "),
+        (key_file("rsa2048-pkcs1-public"), "it is an RSA public key in PKCS #1; "),
+        (key_file("rsa2048-pkcs1-private"), "it is a private key; "),
+        (key_file("rsa2048-private"), "it is a private key; "),
+        (key_file("rsa2048-private")[..300].to_owned(), "it is a private key; "),
+        (beside("rsa2048-certificate"), "block 2 of 2 is a certificate; "),
+        (beside("p256-private"), "block 2 of 2 is a private key; "),
+        (beside("rsa1024-public"), "block 2 of 2: its RSA modulus is shorter than 2048 bits"),
+        (public.replace("PUBLIC", "EC PUBLIC"), "it is a PEM block of another kind; "),
+        (format!("{public}a comment"), "there is text before or after its PEM block"),
+        (format!("a comment\n{public}"), "there is text before or after its PEM block"),
+        (format!("{public}# the next\n{public}"), "there is text before or after its PEM block"),
+        (public.replace("-----END PUBLIC KEY-----", ""), "its -----END PUBLIC KEY----- line is"),
+        (public.replace("END", "ENDE"), "its -----END PUBLIC KEY----- line is missing"),
+        ("-----BEGIN PUBLIC".into(), "its -----BEGIN … ----- line breaks off"),
+        (r#"{"kty":"OKP","crv":"Ed25519","x":"11qY"}"#.into(), "it is a JWK, and PEM"),
+        (r#"{"keys":[{"kty":"OKP"}]}"#.into(), "it is a JWK set, and PEM"),
+        (ssh.into(), "it is an OpenSSH key; "),
+        ("hush".into(), "it has no -----BEGIN PUBLIC KEY----- line"),
+        (" \n".into(), "it is empty"),
+    ] {
+        let result = VerifyingKey::all_from_pem("THE_KEY", &text).map(|mut keys| keys.remove(0));
+        let told = result.as_ref().unwrap_err().to_string();
+        let told = told.strip_prefix("THE_KEY is not a usable key: ").unwrap();
+        assert!(told.starts_with(reason), "{reason}: {told}");
+        assert_bad_key(result, &text, reason);
+    }
+}
+
+#[test]
+fn keys_that_anybody_could_sign_for_are_refused() {
+    use base64::{Engine, prelude::BASE64_STANDARD};
+
+    let spki = |prefix: &[u8], key: &[u8]| {
+        let body = BASE64_STANDARD.encode([prefix, key].concat());
+        format!("-----BEGIN PUBLIC KEY-----\n{body}\n-----END PUBLIC KEY-----\n")
+    };
+    let ed25519 = |point: &[u8; 32]| {
+        let prefix = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+        VerifyingKey::from_any_pem("THE_KEY", &spki(&prefix, point)).map_err(|e| e.to_string())
+    };
+    let bytes = |digits: &str| -> [u8; 32] {
+        std::array::from_fn(|n| u8::from_str_radix(&digits[2 * n..2 * n + 2], 16).unwrap())
+    };
+    let good = bytes("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a");
+    assert!(ed25519(&good).is_ok());
+    // Points of order 1, 2, 4, 8 and 8, then encodings of the numbers from the prime on.
+    for (point, reason) in [
+        ("0100000000000000000000000000000000000000000000000000000000000000", "small order"),
+        ("ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", "small order"),
+        ("0000000000000000000000000000000000000000000000000000000000000000", "small order"),
+        ("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05", "small order"),
+        ("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a", "small order"),
+        ("edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", "canonically"),
+        ("eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", "canonically"),
+        ("ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", "canonically"),
+    ] {
+        let mut point = bytes(point);
+        for sign in [0, 0x80] {
+            point[31] |= sign;
+            assert!(ed25519(&point).unwrap_err().contains(reason), "{point:02x?}");
+        }
+    }
+    // With an exponent of 1 a message is its own signature.
+    let pem = key_file("rsa2048-public");
+    let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    let der = BASE64_STANDARD.decode(body).unwrap();
+    let head = &der[..der.len() - 3];
+    assert!(der.ends_with(&[0x01, 0x00, 0x01]));
+    for exponent in [[0, 0, 1], [0, 0, 2], [1, 0, 0], [0, 0, 0]] {
+        let bent = spki(head, &exponent);
+        assert!(VerifyingKey::from_any_pem("THE_KEY", &bent).is_err(), "{exponent:?}");
     }
 }
 

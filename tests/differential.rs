@@ -226,6 +226,14 @@ fn oracle_reads(party: &Party, token: &str, now: i64) -> Option<Verdict> {
         }
     }
 
+    let is_known_type = |typ: &str| {
+        let typ = typ.to_lowercase();
+        ["jwt", "at+jwt"].contains(&typ.strip_prefix("application/").unwrap_or(&typ))
+    };
+    if header.get("typ").and_then(Value::as_str).is_some_and(|typ| !is_known_type(typ)) {
+        return None;
+    }
+
     // Where the time is seconds away from mattering, jsonwebtoken's clock is asked too.
     let clear = |name: &str| match claims.get(name) {
         None => true,
@@ -260,7 +268,8 @@ fn oracle_reads(party: &Party, token: &str, now: i64) -> Option<Verdict> {
                 required.push("aud");
                 validation.set_audience(&[audience]);
             }
-            None => validation.validate_aud = false,
+            // It refuses a token that has an audience where none is expected.
+            None => validation.validate_aud = true,
         }
         validation.set_required_spec_claims(&required);
         decoded = jsonwebtoken::decode::<Map<String, Value>>(token, &key.key, &validation)
@@ -337,8 +346,10 @@ fn explicit_rules(party: &Party, claims: &Map<String, Value>, now: i64) -> Optio
     if party.issuer.is_some() && issuer != party.issuer {
         return None;
     }
-    if party.audience.is_some_and(|wanted| !audience.contains(&wanted)) {
-        return None;
+    match party.audience {
+        Some(wanted) if !audience.contains(&wanted) => return None,
+        None if claims.contains_key("aud") => return None,
+        _ => {}
     }
     let id = |name: &str| {
         let text = claims.get(name)?.as_str()?;
@@ -483,7 +494,10 @@ fn generate(random: &mut Random, party: &Party, now: i64) -> String {
         header.push((r#""kid""#.to_owned(), format!("\"{kid}\"")));
     }
     if random.one_in(4) {
-        header.push((r#""typ""#.to_owned(), r#""JWT""#.to_owned()));
+        let usual = !random.one_in(8);
+        let others = &["\"at+jwt\"", "\"application/JWT\"", "\"logout+jwt\"", "\"JWTs\"", "\"\""];
+        let typ = if usual { "\"JWT\"" } else { *random.pick(others) };
+        header.push((r#""typ""#.to_owned(), typ.to_owned()));
     }
     if random.one_in(8) {
         bend_header(random, &mut header);
@@ -498,7 +512,8 @@ fn generate(random: &mut Random, party: &Party, now: i64) -> String {
     if !no_more && !random.one_in(10) {
         payload.push((r#""iss""#.to_owned(), r#""key0""#.to_owned()));
     }
-    if !no_more && !random.one_in(10) {
+    let unusual = random.one_in(10);
+    if !no_more && party.audience.is_some() != unusual {
         let audience = random.pick(&[r#""photos""#, r#"["videos","photos"]"#]);
         payload.push((r#""aud""#.to_owned(), (*audience).to_owned()));
     }

@@ -251,6 +251,8 @@ fn each_rule_for_system_tokens_is_needed() {
         ("lived too long", vec![("iat", at(-290.0)), ("exp", at(10.001))]),
         ("ends too late", vec![("iat", at(10.0)), ("exp", at(limit + 0.001))]),
         ("made after its end", vec![("iat", at(1e9)), ("exp", at(limit + 0.001))]),
+        ("made in a year", vec![("iat", at(3e7)), ("exp", at(60.0))]),
+        ("made in a minute", vec![("iat", at(60.001)), ("exp", at(120.0))]),
         ("expired", vec![("exp", at(0.0))]),
         ("not yet", vec![("nbf", at(1.0))]),
         ("bound to a key", vec![("cnf", json!({}))]),
@@ -264,6 +266,7 @@ fn each_rule_for_system_tokens_is_needed() {
         vec![("exp", at(limit))],
         vec![("iat", at(-290.0)), ("exp", at(10.0))],
         vec![("iat", at(10.0)), ("exp", at(limit))],
+        vec![("iat", at(60.0)), ("exp", at(120.0))],
     ] {
         judge_token(&auth, &system_with(&changes)).unwrap();
     }

@@ -82,7 +82,7 @@ fn remembered(tokens: &AccessTokens) -> Option<usize> {
 #[test]
 fn an_accepted_token_is_remembered_and_says_the_same() {
     for (_, name) in PAIRS {
-        let tokens = remembering(name).build().unwrap();
+        let tokens = remembering(name).audience("photos").build().unwrap();
         let extra = [("scope".to_owned(), json!(["a", 1]))].into_iter().collect();
         let claims = claims("r-1").issued(now()).for_audience("photos").with_extra(extra);
         let token = issuer(name).access_token(&claims).unwrap();

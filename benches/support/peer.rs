@@ -99,8 +99,7 @@ pub fn assert_equal_checks(ours: &AccessTokens) {
         &tier,
         &with(r#""tierId":"basic""#),
         &with(r#""colour":"red","more":{"a":[1,2.5,null,true,{"b":"c"}]}"#),
-        &with(r#""iss":"key0","aud":["photos","data"],"nbf":1.5"#),
-        &with(r#""aud":"photos""#),
+        &with(r#""iss":"key0","nbf":1.5"#),
         &instead("photo-", "photo\\u002d"),
     ] {
         assert!(taken_by_both(&sign(HEADER, good)), "{good}");
@@ -124,7 +123,9 @@ pub fn assert_equal_checks(ours: &AccessTokens) {
         &instead(r#""exp":"#, r#""exp":1,"was":"#),
         &instead(r#""exp":"#, r#""was":"#),
         &with(r#""nbf":9999999999"#),
-        // Of somebody else, or in part of somebody else.
+        // Of or for somebody else, or in part of somebody else.
+        &with(r#""aud":"photos""#),
+        &with(r#""aud":["photos","data"]"#),
         &with(r#""tierId":"other""#),
         &with(r#""cnf":{"jkt":"x"}"#),
         &with(r#""cnf":null"#),
@@ -160,6 +161,7 @@ pub fn assert_equal_checks(ours: &AccessTokens) {
         r#""kid":1"#,
         r#""kid":null"#,
         r#""typ":null"#,
+        r#""typ":"logout+jwt""#,
     ] {
         let header = format!(r#"{{"alg":"HS256",{member}}}"#);
         assert!(!taken_by_both(&sign(&header, &usual)), "{header}");

@@ -36,7 +36,13 @@ impl<'de> Visitor<'de> for HeaderVisitor {
         while let Some(Text(name)) = map.next_key()? {
             match &*name {
                 "alg" => drop(map.next_value::<IgnoredAny>()?),
-                "kid" | "typ" => drop(map.next_value::<Text<'de>>()?),
+                "kid" => drop(map.next_value::<Text<'de>>()?),
+                "typ" => {
+                    let Text(typ) = map.next_value()?;
+                    if !["JWT", "at+jwt"].iter().any(|known| known.eq_ignore_ascii_case(&typ)) {
+                        return Err(Error::custom("of another type"));
+                    }
+                }
                 "crit" | "zip" | "b64" | "jwk" | "jku" | "x5u" | "x5c" => {
                     return Err(Error::custom("refused member"));
                 }
@@ -83,6 +89,7 @@ impl StrictClaims {
         now < self.exp
             && self.nbf.is_none_or(|nbf| nbf <= now)
             && !is_system
+            && self.aud.is_none()
             && ids.iter().all(|id| {
                 (1..=256).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
             })

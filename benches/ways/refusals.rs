@@ -69,6 +69,10 @@ pub(super) fn tokens(size: usize) -> Vec<Way> {
             let header = long_claims(n).replace(r#""iat""#, r#""alg":"HS256","zip":"DEF","iat""#);
             sign(&header, "{}")
         }),
+        long("long header of nested values", |n| {
+            let nested = vec!["{\"\":[]}"; 700].join(",");
+            bend_signature(&sign(&format!(r#"{{"alg":"HS256","x":[{nested}]}}"#), &claims(n)))
+        }),
     ]
 }
 

@@ -5,10 +5,7 @@
 //! the parser. What it does read, the parser would read the same; what it refuses, the parser would
 //! refuse.
 
-use super::{
-    payload::Header,
-    raw::{Claim, Name, RawClaims},
-};
+use super::raw::{Claim, Header, Name, RawClaims};
 use crate::domain::{
     Timestamp,
     bytes::{self, Visible},
@@ -88,11 +85,11 @@ pub(super) fn read_header(json: &[u8]) -> Result<Header<'_>, NotRead> {
         match name {
             "alg" => fill(&mut algorithm, text.as_str().into()),
             "kid" => fill(&mut kid, text.as_str().into()),
-            "typ" => fill(&mut typ, text),
+            "typ" => fill(&mut typ, text.as_str().into()),
             _ => Err(Unusual),
         }
     })?;
-    Ok(Header { algorithm: algorithm.ok_or(Unusual)?, kid })
+    Ok(Header { algorithm: algorithm.ok_or(Unusual)?, kid, typ })
 }
 
 /// What can be read here at all.
@@ -168,7 +165,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::token::raw::ParsedClaims;
+    use crate::token::parsed::ParsedClaims;
 
     const NAMES: [&str; 11] = [
         "sub",
@@ -340,8 +337,7 @@ mod tests {
             }
         };
         let parsed: Header<'_> = parsed.unwrap_or_else(|e| panic!("{e}: {json}"));
-        assert_eq!(flat.algorithm(), parsed.algorithm(), "{json}");
-        assert_eq!(flat.kid(), parsed.kid(), "{json}");
+        assert_eq!(flat, parsed, "{json}");
         true
     }
 

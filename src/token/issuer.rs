@@ -4,7 +4,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value, json};
 
 use super::{
-    key::Algorithm,
+    algorithm::Algorithm,
     rules::{SYSTEM_PLAN, SYSTEM_TOKEN_SUBJECT, SYSTEM_TX_HASH, system_markers},
     signature::Signer,
 };

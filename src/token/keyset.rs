@@ -1,7 +1,4 @@
-use super::{
-    key::{Algorithm, VerifyingKey},
-    payload::{CompactJws, Header},
-};
+use super::{algorithm::Algorithm, jws::CompactJws, key::VerifyingKey, raw::Header};
 
 /// The keys of one issuer: current and previous ones, of whatever algorithms.
 #[derive(Debug)]
@@ -42,7 +39,7 @@ impl KeySet {
                 Some(kid) if named => key.name() == Some(kid),
                 Some(_) => key.name().is_none(),
             };
-            chosen && key.algorithm().as_str() == header.algorithm()
+            chosen && key.algorithm().is_named(header.algorithm())
         })
     }
 }

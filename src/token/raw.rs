@@ -1,15 +1,52 @@
-//! The claims of a token as they stand, before any rule: each may be absent or of the wrong type.
+//! What a token says, as it stands, before any rule: each claim may be absent or of the wrong type.
 
-use std::{borrow::Cow, fmt, mem};
+use std::borrow::Cow;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::{
-    flat::{self, NotRead},
-    payload::{Text, set_once},
-};
-use crate::domain::{Timestamp, bytes::Visible, json};
+use crate::domain::{Timestamp, bytes::Visible};
+
+/// What the header says of the algorithm, the key and the kind of token.
+#[cfg_attr(test, derive(Debug, PartialEq))]
+pub(super) struct Header<'a> {
+    pub(super) algorithm: Cow<'a, str>,
+    pub(super) kid: Option<Cow<'a, str>>,
+    pub(super) typ: Option<Cow<'a, str>>,
+}
+
+impl Header<'_> {
+    /// The header that Key0 writes, told by its encoded form.
+    pub(super) fn known(encoded: &str) -> Option<Self> {
+        let algorithm = match encoded {
+            // {"alg":"HS256"}
+            "eyJhbGciOiJIUzI1NiJ9" => "HS256",
+            // {"alg":"RS256"}
+            "eyJhbGciOiJSUzI1NiJ9" => "RS256",
+            _ => return None,
+        };
+        Some(Self { algorithm: Cow::Borrowed(algorithm), kid: None, typ: None })
+    }
+
+    pub(super) fn algorithm(&self) -> &str {
+        &self.algorithm
+    }
+
+    pub(super) fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
+    /// Whether the token is of a kind that is an access token: `JWT` or `at+jwt` (RFC 9068,
+    /// section 2.1), or of no kind at all. Logout tokens and DPoP proofs are not.
+    pub(super) fn is_of_access_token(&self) -> bool {
+        const PREFIX: &str = "application/";
+        let Some(typ) = self.typ.as_deref() else { return true };
+        let kind = match typ.split_at_checked(PREFIX.len()) {
+            Some((prefix, kind)) if prefix.eq_ignore_ascii_case(PREFIX) => kind,
+            _ => typ,
+        };
+        kind.eq_ignore_ascii_case("JWT") || kind.eq_ignore_ascii_case("at+jwt")
+    }
+}
 
 macro_rules! names {
     ($($name:ident => $text:literal,)+) => {
@@ -20,7 +57,7 @@ macro_rules! names {
         }
 
         /// How many names there are.
-        const NAMES: usize = [$($text),+].len();
+        pub(super) const NAMES: usize = [$($text),+].len();
 
         impl Name {
             pub(super) fn of(text: &str) -> Option<Self> {
@@ -68,11 +105,11 @@ names! {
     Aud => "aud",
 }
 
-/// Claims whose texts stand elsewhere: in the decoded payload, or in [`ParsedClaims`].
+/// Claims whose texts stand elsewhere: in the decoded payload, or in what the parser has read.
 #[derive(Default)]
 #[cfg_attr(test, derive(Debug))]
 pub(super) struct RawClaims<'a> {
-    values: [Option<Claim<'a>>; NAMES],
+    pub(super) values: [Option<Claim<'a>>; NAMES],
     /// Whether the token has a claim `cnf`.
     pub(super) is_constrained: bool,
     /// The claims that this crate gives no meaning.
@@ -92,16 +129,6 @@ pub(super) enum Claim<'a> {
 }
 
 impl<'a> RawClaims<'a> {
-    /// Reads the claims. What has to be unescaped is put into `parsed`, which they borrow from.
-    /// `None` for anything but a JSON object without duplicate members.
-    pub(super) fn read(json: &'a [u8], parsed: &'a mut Option<ParsedClaims<'a>>) -> Option<Self> {
-        match flat::read_claims(json) {
-            Ok(claims) => Some(claims),
-            Err(NotRead::Illegal) => None,
-            Err(NotRead::Unusual) => Some(parsed.insert(serde_json::from_slice(json).ok()?).lend()),
-        }
-    }
-
     pub(super) fn get(&self, name: Name) -> Option<Claim<'a>> {
         self.values[name as usize]
     }
@@ -109,139 +136,5 @@ impl<'a> RawClaims<'a> {
     /// Where the claim of this name belongs.
     pub(super) fn slot(&mut self, name: Name) -> &mut Option<Claim<'a>> {
         &mut self.values[name as usize]
-    }
-}
-
-/// Claims as the JSON parser reads them.
-#[derive(Default)]
-pub(super) struct ParsedClaims<'a> {
-    values: [Option<Loose<'a>>; NAMES],
-    cnf: Option<()>,
-    extra: Map<String, Value>,
-}
-
-/// A claim's value, whose texts borrow from the payload where nothing in them is escaped.
-enum Loose<'a> {
-    Text(Cow<'a, str>),
-    Time(Timestamp),
-    Texts(Vec<Cow<'a, str>>),
-    Other,
-}
-
-impl ParsedClaims<'_> {
-    /// The claims; those without a meaning can be had once.
-    pub(super) fn lend(&mut self) -> RawClaims<'_> {
-        let extra = mem::take(&mut self.extra);
-        let values = self.values.each_ref().map(|value| value.as_ref().map(Loose::lend));
-        RawClaims { values, is_constrained: self.cnf.is_some(), extra }
-    }
-}
-
-impl Loose<'_> {
-    fn lend(&self) -> Claim<'_> {
-        match self {
-            Self::Text(text) => Visible::new(text).map_or(Claim::Text(text), Claim::Visible),
-            Self::Time(time) => Claim::Time(*time),
-            Self::Texts(texts) => Claim::Texts(texts),
-            Self::Other => Claim::Other,
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for ParsedClaims<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(ClaimsVisitor)
-    }
-}
-
-struct ClaimsVisitor;
-
-impl<'de> Visitor<'de> for ClaimsVisitor {
-    type Value = ParsedClaims<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a claims object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ParsedClaims<'de>, A::Error> {
-        let mut claims = ParsedClaims::default();
-        while let Some(Text(name)) = map.next_key()? {
-            if let Some(known) = Name::of(&name) {
-                set_once(&mut claims.values[known as usize], map.next_value()?)?;
-                continue;
-            }
-            let json::Strict(value) = map.next_value()?;
-            if name == "cnf" {
-                set_once(&mut claims.cnf, ())?;
-            } else {
-                json::insert_once(&mut claims.extra, name.into_owned(), value)?;
-            }
-        }
-        Ok(claims)
-    }
-}
-
-impl<'de> Deserialize<'de> for Loose<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(LooseVisitor)
-    }
-}
-
-struct LooseVisitor;
-
-impl<'de> Visitor<'de> for LooseVisitor {
-    type Value = Loose<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a claim")
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Loose<'de>, E> {
-        Ok(Loose::Text(Cow::Borrowed(text)))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Loose<'de>, E> {
-        Ok(Loose::Text(Cow::Owned(text.to_owned())))
-    }
-
-    fn visit_i64<E>(self, seconds: i64) -> Result<Loose<'de>, E> {
-        Ok(Loose::Time(Timestamp::from_seconds(seconds)))
-    }
-
-    fn visit_u64<E>(self, seconds: u64) -> Result<Loose<'de>, E> {
-        Ok(Loose::Time(Timestamp::from_seconds(i64::try_from(seconds).unwrap_or(i64::MAX))))
-    }
-
-    fn visit_f64<E>(self, seconds: f64) -> Result<Loose<'de>, E> {
-        Ok(Loose::Time(Timestamp::from_seconds_f64(seconds)))
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Loose<'de>, E> {
-        Ok(Loose::Other)
-    }
-
-    fn visit_unit<E>(self) -> Result<Loose<'de>, E> {
-        Ok(Loose::Other)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Loose<'de>, A::Error> {
-        let mut texts = Vec::new();
-        while let Some(element) = seq.next_element()? {
-            match element {
-                Loose::Text(text) => texts.push(text),
-                _ => {
-                    while seq.next_element::<json::Strict>()?.is_some() {}
-                    return Ok(Loose::Other);
-                }
-            }
-        }
-        Ok(Loose::Texts(texts))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Loose<'de>, A::Error> {
-        Ok(match json::StrictVisitor.visit_map(map)?.as_f64() {
-            Some(seconds) => Loose::Time(Timestamp::from_seconds_f64(seconds)),
-            None => Loose::Other,
-        })
     }
 }

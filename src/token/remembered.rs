@@ -12,7 +12,7 @@ use std::{
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::payload::CompactJws;
+use super::jws::CompactJws;
 use crate::domain::Claims;
 
 /// The most tokens that can be remembered.

@@ -15,6 +15,10 @@ pub const SYSTEM_TOKEN_SUBJECT: &str = "key0-service";
 pub(super) const SYSTEM_PLAN: &str = "system";
 pub(super) const SYSTEM_TX_HASH: &str = "system-auth";
 
+/// How far ahead of ours the clock may be that wrote a system token's `iat`. A token from further
+/// ahead would outlive the bound that `iat` and `exp` are to keep.
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(60);
+
 /// What the operator asks of every token.
 #[derive(Debug, Default)]
 pub(super) struct Rules {
@@ -59,6 +63,9 @@ impl Rules {
             return Err(invalid("The token is meant for another service"));
         }
         let issued_at = claims.issued_at().ok_or_else(|| missing(Name::Iat))?;
+        if issued_at > now.plus(MAX_CLOCK_SKEW.max(self.leeway)) {
+            return Err(invalid("The token was issued in the future"));
+        }
         let lifetime = claims.expires_at().since(issued_at);
         let remaining = claims.expires_at().since(now);
         if lifetime > wanted.max_lifetime || remaining > wanted.max_lifetime {
@@ -101,7 +108,12 @@ impl Rules {
         if !self.issuers.is_empty() && !issuer.is_some_and(|iss| has(&self.issuers, iss)) {
             return Err(invalid("The token comes from another issuer"));
         }
-        if !self.audiences.is_empty() && !audience.any(|aud| has(&self.audiences, aud)) {
+        let is_for_us = match self.audiences.as_slice() {
+            // Without a name of ours, whoever is named is somebody else.
+            [] => matches!(audience, Texts::None),
+            ours => audience.any(|aud| has(ours, aud)),
+        };
+        if !is_for_us {
             return Err(invalid("The token is meant for another audience"));
         }
 

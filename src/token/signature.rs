@@ -11,7 +11,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use jsonwebtoken::{DecodingKey, EncodingKey, crypto::CryptoProvider};
 use sha2::Sha256;
 
-use super::key::Algorithm;
+use super::{algorithm::Algorithm, ed25519, pem};
 use crate::domain::{Secret, bytes};
 
 #[cfg(feature = "aws_lc_rs")]
@@ -30,6 +30,8 @@ const P256_POINT_BYTES: usize = 65;
 /// The object identifier of P-256 (RFC 5480, section 2.1.1.1), as it stands in a DER key.
 const P256_OID: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
 
+const NOT_ON_P256: &str = "an ES256 key must be on the curve P-256, uncompressed";
+
 /// Checks signatures of one algorithm with one key.
 pub(super) enum Verifier {
     Hmac(Box<Hmac<Sha256>>),
@@ -41,9 +43,10 @@ impl Verifier {
         Self::Hmac(Box::new(prepared(secret)))
     }
 
-    /// Reads a public key; the error says what is wrong with it.
-    pub(super) fn public(algorithm: Algorithm, pem: &str) -> Result<Self, &'static str> {
-        let (der, pem) = spki(pem)?;
+    /// Reads a public key from an SPKI structure (RFC 5280, section 4.1.2.7); the error says what
+    /// is wrong with it.
+    pub(super) fn public(algorithm: Algorithm, der: &[u8]) -> Result<Self, &'static str> {
+        let pem = pem::of_public_key(der);
         let key = match algorithm {
             Algorithm::Hs256 => return Err("HS256 takes a secret, not a PEM key"),
             Algorithm::Rs256 => DecodingKey::from_rsa_pem(pem.as_bytes()),
@@ -51,16 +54,38 @@ impl Verifier {
             Algorithm::EdDsa => DecodingKey::from_ed_pem(pem.as_bytes()),
         }
         .map_err(|_| algorithm.key_expected())?;
+        if algorithm == Algorithm::Es256 && !der.windows(P256_OID.len()).any(|at| at == P256_OID) {
+            return Err(NOT_ON_P256);
+        }
+        Self::checked(algorithm, key)
+    }
+
+    /// An RSA key by its modulus and exponent, as big-endian numbers without leading zeros.
+    pub(super) fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<Self, &'static str> {
+        let numbers = [der(0x02, &unsigned(modulus)), der(0x02, &unsigned(exponent))].concat();
+        Self::checked(Algorithm::Rs256, DecodingKey::from_rsa_der(&der(0x30, &numbers)))
+    }
+
+    /// A P-256 key by its coordinates.
+    pub(super) fn p256(x: &[u8; 32], y: &[u8; 32]) -> Result<Self, &'static str> {
+        let point = [&[0x04], &x[..], y].concat();
+        Self::checked(Algorithm::Es256, DecodingKey::from_ec_der(&point))
+    }
+
+    /// An Ed25519 key by its encoded point.
+    pub(super) fn ed25519(point: &[u8; 32]) -> Result<Self, &'static str> {
+        Self::checked(Algorithm::EdDsa, DecodingKey::from_ed_der(point))
+    }
+
+    /// Takes a key that nobody can forge signatures of.
+    fn checked(algorithm: Algorithm, key: DecodingKey) -> Result<Self, &'static str> {
         let material = key.try_get_as_bytes().map_err(|_| algorithm.key_expected())?;
         match algorithm {
-            Algorithm::Rs256 => check_rsa_size(material)?,
-            Algorithm::Es256 => {
-                let on_p256 = der.windows(P256_OID.len()).any(|window| window == P256_OID);
-                if !on_p256 || material.len() != P256_POINT_BYTES {
-                    return Err("an ES256 key must be on the curve P-256, uncompressed");
-                }
-            }
-            Algorithm::Hs256 | Algorithm::EdDsa => {}
+            Algorithm::Hs256 => return Err(algorithm.key_expected()),
+            Algorithm::Rs256 => check_rsa(material)?,
+            Algorithm::Es256 if material.len() != P256_POINT_BYTES => return Err(NOT_ON_P256),
+            Algorithm::Es256 => {}
+            Algorithm::EdDsa => ed25519::check(material)?,
         }
         PublicKey::new(algorithm, key).map(Self::Public).ok_or("the key can't be used")
     }
@@ -201,31 +226,8 @@ fn prepared(secret: &Secret) -> Hmac<Sha256> {
     }
 }
 
-/// The DER inside a PEM public key.
-pub(super) fn public_key_der(pem: &str) -> Result<Vec<u8>, &'static str> {
-    spki(pem).map(|(der, _)| der)
-}
-
-/// The DER inside a PEM public key, and the trimmed PEM. Private keys and certificates are told
-/// apart here, because the library's reader would take an RSA private key for a public one.
-fn spki(pem: &str) -> Result<(Vec<u8>, &str), &'static str> {
-    use base64::{Engine, engine::general_purpose::STANDARD};
-
-    let pem = pem.trim();
-    if pem.contains("PRIVATE KEY-----") {
-        return Err("it is a private key; only its public key belongs here");
-    }
-    let body = pem
-        .strip_prefix("-----BEGIN PUBLIC KEY-----")
-        .and_then(|rest| rest.strip_suffix("-----END PUBLIC KEY-----"))
-        .ok_or("it is not one PEM block of -----BEGIN PUBLIC KEY-----")?;
-    let compact: String = body.split_ascii_whitespace().collect();
-    let der = STANDARD.decode(compact).map_err(|_| "its base64 is broken")?;
-    Ok((der, pem))
-}
-
-fn check_rsa_size(der: &[u8]) -> Result<(), &'static str> {
-    let (modulus, _) = (PROVIDER.key_utils.rsa_pub_components_from_public_key)(der)
+fn check_rsa(der: &[u8]) -> Result<(), &'static str> {
+    let (modulus, exponent) = (PROVIDER.key_utils.rsa_pub_components_from_public_key)(der)
         .map_err(|_| "its RSA key can't be read, or is longer than the crypto provider takes")?;
     let significant = modulus.iter().skip_while(|byte| **byte == 0);
     let bits = significant.clone().count() * 8
@@ -234,7 +236,33 @@ fn check_rsa_size(der: &[u8]) -> Result<(), &'static str> {
         Err("its RSA modulus is shorter than 2048 bits")
     } else if bits > MAX_RSA_BITS {
         Err("its RSA modulus is longer than 8192 bits")
+    } else if is_weak(&exponent) {
+        Err("its RSA exponent must be odd and at least 3")
     } else {
         Ok(())
+    }
+}
+
+/// With an exponent of 1 every message is its own signature.
+fn is_weak(exponent: &[u8]) -> bool {
+    let Some((last, before)) = exponent.split_last() else { return true };
+    last % 2 == 0 || (*last < 3 && before.iter().all(|byte| *byte == 0))
+}
+
+/// A DER structure (X.690, section 8.1).
+fn der(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = content.len().to_be_bytes();
+    let significant = &length[length.iter().take_while(|byte| **byte == 0).count()..];
+    match (content.len(), significant) {
+        (0..=0x7f, _) => [&[tag, content.len() as u8], content].concat(),
+        (_, bytes) => [&[tag, 0x80 | bytes.len() as u8], bytes, content].concat(),
+    }
+}
+
+/// A number that begins with a set bit would be read as a negative one.
+fn unsigned(number: &[u8]) -> Vec<u8> {
+    match number.first() {
+        Some(0x80..) => [&[0], number].concat(),
+        _ => number.to_vec(),
     }
 }

@@ -1,10 +1,12 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    key::{Algorithm, VerifyingKey},
+    algorithm::Algorithm,
+    jws::{CompactJws, Room},
+    key::VerifyingKey,
     keyset::KeySet,
-    payload::{CompactJws, Header, Room},
-    raw::RawClaims,
+    parsed,
+    raw::{Header, RawClaims},
     remembered::{MAX_TOKENS, Remembered, TokenDigest},
     rules::{Rules, SystemRules},
 };
@@ -50,14 +52,14 @@ impl AccessTokens {
         Self::builder().key(VerifyingKey::hs256(&secret)).build()
     }
 
-    /// Accepts tokens signed with the private half of one public key in SPKI PEM: RSA of at least
-    /// 2048 bits, P-256 or Ed25519.
+    /// Accepts tokens signed with the private half of a public key in SPKI PEM: RSA of at least
+    /// 2048 bits, P-256 or Ed25519. Several blocks are several keys.
     ///
     /// # Errors
     ///
-    /// Fails when the key is of another kind or can't be read.
+    /// Fails when a key is of another kind or can't be read.
     pub fn public_key_pem(pem: &str) -> Result<Self, ConfigError> {
-        Self::builder().key(VerifyingKey::from_any_pem("the public key", pem)?).build()
+        Self::builder().keys(VerifyingKey::all_from_pem("the public key", pem)?).build()
     }
 
     /// For several keys, an issuer, an audience or a leeway.
@@ -134,26 +136,35 @@ impl AccessTokens {
         token: &CompactJws<'_>,
         judge: impl FnOnce(RawClaims<'_>) -> Result<T, Rejection>,
     ) -> Result<(T, Algorithm), Rejection> {
+        let algorithm = self.verify_signature(token)?;
+        let mut payload = Room::<PAYLOAD_BYTES>::new();
+        let payload = payload.decode(token.payload()).ok_or_else(malformed)?;
+        let mut unescaped = None;
+        let claims = parsed::claims(payload, &mut unescaped).ok_or_else(malformed)?;
+        Ok((judge(claims)?, algorithm))
+    }
+
+    /// The algorithm of the key that has signed the token.
+    pub(super) fn verify_signature(&self, token: &CompactJws<'_>) -> Result<Algorithm, Rejection> {
         let mut room;
         let header = match Header::known(token.header()) {
             Some(header) => header,
             None => {
                 room = Room::<HEADER_BYTES>::new();
                 let json = room.decode(token.header()).ok_or_else(malformed)?;
-                Header::parse(json).ok_or_else(malformed)?
+                parsed::header(json).ok_or_else(malformed)?
             }
         };
+        if !header.is_of_access_token() {
+            return Err(Rejection::new(RejectionKind::InvalidToken)
+                .detail("The token is of another type than JWT and at+jwt"));
+        }
         let mut signature = Room::<SIGNATURE_BYTES>::new();
         let signature = signature.decode(token.signature()).ok_or_else(malformed)?;
-        let algorithm = self.keys.verify(&header, token, signature).ok_or_else(|| {
+        self.keys.verify(&header, token, signature).ok_or_else(|| {
             Rejection::new(RejectionKind::InvalidToken)
                 .detail("The signature of the access token is not valid")
-        })?;
-        let mut payload = Room::<PAYLOAD_BYTES>::new();
-        let payload = payload.decode(token.payload()).ok_or_else(malformed)?;
-        let mut parsed = None;
-        let claims = RawClaims::read(payload, &mut parsed).ok_or_else(malformed)?;
-        Ok((judge(claims)?, algorithm))
+        })
     }
 }
 
@@ -180,13 +191,20 @@ impl AccessTokensBuilder {
         self
     }
 
+    /// Adds several keys.
+    pub fn keys(mut self, keys: impl IntoIterator<Item = VerifyingKey>) -> Self {
+        self.keys.extend(keys);
+        self
+    }
+
     /// Requires the claim `iss` to be this. Called again, one of several.
     pub fn issuer(mut self, issuer: impl Into<Box<str>>) -> Self {
         self.rules.issuers.push(issuer.into());
         self
     }
 
-    /// Requires the claim `aud` to name this. Called again, one of several.
+    /// Requires the claim `aud` to name this. Called again, one of several. Without it, a token
+    /// that has an `aud` is refused: it is meant for somebody else (RFC 7519, section 4.1.3).
     pub fn audience(mut self, audience: impl Into<Box<str>>) -> Self {
         self.rules.audiences.push(audience.into());
         self

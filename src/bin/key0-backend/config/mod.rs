@@ -173,10 +173,8 @@ fn access_tokens(
     }
     let pem = variables.secret_text("KEY0_PUBLIC_KEY", faults);
     if let Some(pem) = &pem {
-        // Environment variables often carry a PEM on one line, its line ends written out.
-        let pem = pem.replace("\\n", "\n");
-        match VerifyingKey::from_any_pem("KEY0_PUBLIC_KEY", &pem) {
-            Ok(key) => builder = builder.key(key),
+        match VerifyingKey::all_from_pem("KEY0_PUBLIC_KEY", pem) {
+            Ok(keys) => builder = builder.keys(keys),
             Err(fault) => {
                 faults.push(fault);
                 return None;

@@ -1,18 +1,12 @@
 //! The parts of a compact JWS (RFC 7515, section 7.1), read without believing any of them.
 
-use std::{borrow::Cow, collections::BTreeSet, fmt, sync::LazyLock};
+use std::sync::LazyLock;
 
+use crate::domain::Credential;
 use base64::{
     Engine, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
-use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
-
-use super::flat::{self, NotRead};
-use crate::domain::{Credential, json};
-
-/// Header members that change how a token is to be read or bring a key of their own.
-const REFUSED_MEMBERS: [&str; 7] = ["crit", "zip", "b64", "jwk", "jku", "x5u", "x5c"];
 
 /// Decodes as sloppily as any reader might; see [`CompactJws::signatures_as_anyone_reads_them`].
 const SLOPPY: GeneralPurpose = GeneralPurpose::new(
@@ -117,116 +111,5 @@ impl<const USUAL: usize> Room<USUAL> {
         };
         let length = URL_SAFE.decode_slice(part, room).ok()?;
         Some(&room[..length])
-    }
-}
-
-/// What the header says of the algorithm and the key.
-pub(super) struct Header<'a> {
-    pub(super) algorithm: Cow<'a, str>,
-    pub(super) kid: Option<Cow<'a, str>>,
-}
-
-impl<'a> Header<'a> {
-    /// The header that Key0 writes, told by its encoded form.
-    pub(super) fn known(encoded: &str) -> Option<Self> {
-        let algorithm = match encoded {
-            // {"alg":"HS256"}
-            "eyJhbGciOiJIUzI1NiJ9" => "HS256",
-            // {"alg":"RS256"}
-            "eyJhbGciOiJSUzI1NiJ9" => "RS256",
-            _ => return None,
-        };
-        Some(Self { algorithm: Cow::Borrowed(algorithm), kid: None })
-    }
-
-    /// `None` for anything but a JSON object whose every member is known to be harmless.
-    pub(super) fn parse(json: &'a [u8]) -> Option<Self> {
-        match flat::read_header(json) {
-            Ok(header) => Some(header),
-            Err(NotRead::Illegal) => None,
-            Err(NotRead::Unusual) => serde_json::from_slice(json).ok(),
-        }
-    }
-
-    pub(super) fn algorithm(&self) -> &str {
-        &self.algorithm
-    }
-
-    pub(super) fn kid(&self) -> Option<&str> {
-        self.kid.as_deref()
-    }
-}
-
-impl<'de> Deserialize<'de> for Header<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(HeaderVisitor)
-    }
-}
-
-struct HeaderVisitor;
-
-impl<'de> Visitor<'de> for HeaderVisitor {
-    type Value = Header<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JOSE header")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header<'de>, A::Error> {
-        let (mut algorithm, mut kid, mut typ) = (None, None, None);
-        // A set, since whoever sends the token decides how many members there are.
-        let mut others: BTreeSet<Cow<'de, str>> = BTreeSet::new();
-        while let Some(Text(name)) = map.next_key()? {
-            match &*name {
-                "alg" => set_once(&mut algorithm, map.next_value::<Text<'de>>()?.0)?,
-                "kid" => set_once(&mut kid, map.next_value::<Text<'de>>()?.0)?,
-                "typ" => set_once(&mut typ, map.next_value::<Text<'de>>()?.0)?,
-                refused if REFUSED_MEMBERS.contains(&refused) => {
-                    return Err(de::Error::custom("refused member"));
-                }
-                _ => {
-                    map.next_value::<json::Strict>()?;
-                    if !others.insert(name) {
-                        return Err(de::Error::custom("duplicate member"));
-                    }
-                }
-            }
-        }
-        let algorithm = algorithm.ok_or_else(|| de::Error::missing_field("alg"))?;
-        Ok(Header { algorithm, kid })
-    }
-}
-
-/// A text that borrows from the input where nothing in it is escaped.
-pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Text<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(TextVisitor)
-    }
-}
-
-struct TextVisitor;
-
-impl<'de> Visitor<'de> for TextVisitor {
-    type Value = Text<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text")
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
-        Ok(Text(Cow::Borrowed(text)))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
-        Ok(Text(Cow::Owned(text.to_owned())))
-    }
-}
-
-pub(super) fn set_once<T, E: de::Error>(slot: &mut Option<T>, value: T) -> Result<(), E> {
-    match slot.replace(value) {
-        None => Ok(()),
-        Some(_) => Err(E::custom("duplicate member")),
     }
 }
