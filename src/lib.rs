@@ -6,6 +6,8 @@
 //!
 //! - [`Validator`] turns the headers of a request into an [`Identity`] or a [`Rejection`].
 //! - [`Policy`] says what the identity must be allowed to do.
+//! - [`AccessTokens`] takes shared secrets, public keys and JWK sets; with the feature `jwks` also
+//!   those that an identity provider publishes and rotates.
 //! - [`InternalAuth`] judges Key0's own calls; [`api`] answers them, and those of operators who
 //!   manage keys.
 //! - The module `client` calls such a backend, as integrators and Key0 do (feature `client`).

@@ -141,10 +141,13 @@ impl SignedJwt {
     fn validate(&self, token: &[u8], now: Timestamp) -> Result<InternalCaller, Rejection> {
         let rules = SystemRules { audience: &self.audience, max_lifetime: self.max_lifetime };
         let token = Credential::parse(token).map_err(|_| refused(Refused::Wrong))?;
-        let claims = self
-            .tokens
-            .validate_system(token, &rules, now)
-            .map_err(|reason| Rejection::new(RejectionKind::InvalidInternalAuth).cause(reason))?;
+        let claims = self.tokens.validate_system(token, &rules, now).map_err(|reason| {
+            match reason.kind() {
+                // Says nothing of the caller.
+                RejectionKind::StoreUnavailable => reason,
+                _ => Rejection::new(RejectionKind::InvalidInternalAuth).cause(reason),
+            }
+        })?;
         if let Some(seen) = &self.seen {
             // Remembered for as long as any leeway could let it in again.
             seen.once(claims.challenge_id(), claims.expires_at().plus(MAX_LEEWAY), now)?;

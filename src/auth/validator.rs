@@ -66,7 +66,13 @@ pub(crate) struct Lookup(Question);
 #[derive(Debug)]
 enum Question {
     Key(KeyDigest),
-    Fallback { credential: SecretString, unknown: Rejection },
+    /// A token that a key may have signed which is not at hand.
+    #[cfg(feature = "jwks")]
+    Token(SecretString),
+    Fallback {
+        credential: SecretString,
+        unknown: Rejection,
+    },
 }
 
 impl Validator {
@@ -138,6 +144,10 @@ impl Validator {
                 let record = keys.look_up(&digest, || self.0.clock.now()).await?;
                 Ok(Identity::from_record(record))
             }
+            #[cfg(feature = "jwks")]
+            (Question::Token(credential), ..) => {
+                self.look_up_token(Credential::try_from(credential.expose_secret())?).await
+            }
             (Question::Fallback { credential, unknown }, _, Some(fallback)) => {
                 let credential = Credential::try_from(credential.expose_secret())?;
                 let validated = fallback.validate(credential);
@@ -188,7 +198,30 @@ impl Validator {
         };
         match tokens.judge(token, self.0.clock.now()) {
             Ok(claims) => Validation::Decided(Ok(Identity::from_claims(claims))),
+            #[cfg(feature = "jwks")]
+            Err(rejection) if rejection.kind() == RejectionKind::StoreUnavailable => {
+                Validation::Pending(Lookup(Question::Token(SecretString::from(bearer.expose()))))
+            }
             Err(rejection) => self.validate_foreign(bearer, rejection),
+        }
+    }
+
+    #[cfg(feature = "jwks")]
+    async fn look_up_token(&self, bearer: Credential<'_>) -> Result<Identity, Rejection> {
+        let Some(tokens) = self.0.tokens.as_deref() else {
+            return Err(RejectionKind::InvalidToken.into());
+        };
+        tokens.settle(bearer).await;
+        let rejection = match tokens.validate(bearer, self.0.clock.now()) {
+            Ok(claims) => return Ok(Identity::from_claims(claims)),
+            Err(rejection) if rejection.kind() == RejectionKind::StoreUnavailable => {
+                return Err(rejection);
+            }
+            Err(rejection) => rejection,
+        };
+        match self.validate_foreign(bearer, rejection) {
+            Validation::Decided(result) => result,
+            Validation::Pending(lookup) => Box::pin(self.look_up(lookup)).await,
         }
     }
 

@@ -133,3 +133,6 @@ fn decoded(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, &'static str
     let text = text(jwk, name)?.ok_or("a member is missing")?;
     URL_SAFE_NO_PAD.decode(text).map_err(|_| "a member is no base64url")
 }
+
+#[cfg(test)]
+pub(super) mod tests;

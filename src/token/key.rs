@@ -114,3 +114,13 @@ impl VerifyingKey {
         self.verifier.verify(message, signature)
     }
 }
+
+/// What keys say of a signature.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Holds(Algorithm),
+    Fails,
+    /// Other keys, which can't be had now, may say otherwise.
+    #[cfg_attr(not(feature = "jwks"), expect(dead_code, reason = "all keys are at hand"))]
+    Undecided,
+}

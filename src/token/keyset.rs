@@ -1,39 +1,74 @@
-use super::{algorithm::Algorithm, jws::CompactJws, key::VerifyingKey, raw::Header};
+#[cfg(feature = "jwks")]
+use super::remote::RemoteKeys;
+use super::{
+    algorithm::Algorithm,
+    jws::CompactJws,
+    key::{Outcome, VerifyingKey},
+    raw::Header,
+};
 
 /// The keys of one issuer: current and previous ones, of whatever algorithms.
-#[derive(Debug)]
-pub(super) struct KeySet(Vec<VerifyingKey>);
+#[derive(Debug, Default)]
+pub(super) struct KeySet {
+    pub(super) own: Vec<VerifyingKey>,
+    #[cfg(feature = "jwks")]
+    pub(super) remote: Option<RemoteKeys>,
+}
 
 impl KeySet {
-    pub(super) fn new(keys: Vec<VerifyingKey>) -> Self {
-        Self(keys)
+    pub(super) fn is_empty(&self) -> bool {
+        self.own.is_empty() && !self.has_remote()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &VerifyingKey> {
-        self.0.iter()
+    /// Whether keys may come and go while it is used.
+    pub(super) fn has_remote(&self) -> bool {
+        #[cfg(feature = "jwks")]
+        return self.remote.is_some();
+        #[cfg(not(feature = "jwks"))]
+        false
     }
 
-    /// The algorithm of the key that has signed the token, of those that its header may mean.
+    /// Whether a key of an asymmetric algorithm is among those that never change.
+    pub(super) fn has_own_public_key(&self) -> bool {
+        self.own.iter().any(|key| key.algorithm() != Algorithm::Hs256)
+    }
+
+    /// Whether the key that has signed the token is one of those that its header may mean.
     pub(super) fn verify(
         &self,
         header: &Header<'_>,
         token: &CompactJws<'_>,
         signature: &[u8],
-    ) -> Option<Algorithm> {
-        self.candidates(header)
-            .find(|key| key.verify(token.signing_input(), signature))
-            .map(VerifyingKey::algorithm)
+    ) -> Outcome {
+        let message = token.signing_input();
+        let own = || self.candidates(header).find(|key| key.verify(message, signature));
+        #[cfg(feature = "jwks")]
+        if let Some(remote) = &self.remote {
+            let is_own = |kid| self.own.iter().any(|key| key.name() == Some(kid));
+            if header.kid().is_some_and(|kid| !is_own(kid) && remote.has(kid)) {
+                return remote.verify(header, message, signature);
+            }
+            return match own() {
+                Some(key) => Outcome::Holds(key.algorithm()),
+                None => remote.verify(header, message, signature),
+            };
+        }
+        own().map_or(Outcome::Fails, |key| Outcome::Holds(key.algorithm()))
     }
 
     /// Whether any key at all has signed these bytes, whatever a header says.
     pub(super) fn verify_with_any(&self, signing_input: &[u8], signature: &[u8]) -> bool {
-        self.iter().any(|key| key.verify(signing_input, signature))
+        #[cfg(feature = "jwks")]
+        if self.remote.as_ref().is_some_and(|keys| keys.verify_with_any(signing_input, signature)) {
+            return true;
+        }
+        self.own.iter().any(|key| key.verify(signing_input, signature))
     }
 
     fn candidates(&self, header: &Header<'_>) -> impl Iterator<Item = &VerifyingKey> {
         let kid = header.kid();
-        let named = kid.is_some_and(|kid| self.iter().any(|key| key.name() == Some(kid)));
-        self.iter().filter(move |key| {
+        let named = kid.is_some_and(|kid| self.own.iter().any(|key| key.name() == Some(kid)));
+        self.own.iter().filter(move |key| {
             let chosen = match kid {
                 None => true,
                 Some(kid) if named => key.name() == Some(kid),

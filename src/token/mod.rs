@@ -18,6 +18,8 @@
 
 mod algorithm;
 mod ed25519;
+#[cfg(feature = "jwks")]
+mod fetch;
 mod flat;
 mod issuer;
 mod jwks;
@@ -28,6 +30,8 @@ mod parsed;
 mod pem;
 mod raw;
 mod remembered;
+#[cfg(feature = "jwks")]
+mod remote;
 mod rules;
 mod signature;
 #[cfg(test)]
@@ -41,6 +45,9 @@ pub use issuer::{SigningError, TokenIssuer};
 pub use jwks::JwkSet;
 pub(crate) use jws::CompactJws;
 pub use key::VerifyingKey;
+#[cfg(feature = "jwks")]
+#[cfg_attr(docsrs, doc(cfg(feature = "jwks")))]
+pub use remote::RemoteKeys;
 pub use rules::SYSTEM_TOKEN_SUBJECT;
 pub(crate) use rules::SystemRules;
 pub use validator::{AccessTokensBuilder, MAX_LEEWAY};

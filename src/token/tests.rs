@@ -17,7 +17,7 @@ fn secret(text: &str) -> Secret {
     Secret::new("a test secret", text).unwrap()
 }
 
-fn claims() -> Claims {
+pub(super) fn claims() -> Claims {
     Claims::new(
         RequestId::new("r-1").unwrap(),
         ChallengeId::new("c-1").unwrap(),

@@ -1,9 +1,11 @@
 use std::{sync::Arc, time::Duration};
 
+#[cfg(feature = "jwks")]
+use super::remote::RemoteKeys;
 use super::{
     algorithm::Algorithm,
     jws::{CompactJws, Room},
-    key::VerifyingKey,
+    key::{Outcome, VerifyingKey},
     keyset::KeySet,
     parsed,
     raw::{Header, RawClaims},
@@ -64,7 +66,11 @@ impl AccessTokens {
 
     /// For several keys, an issuer, an audience or a leeway.
     pub fn builder() -> AccessTokensBuilder {
-        AccessTokensBuilder { keys: Vec::new(), rules: Rules::default(), max_remembered: None }
+        AccessTokensBuilder {
+            keys: KeySet::default(),
+            rules: Rules::default(),
+            max_remembered: None,
+        }
     }
 
     /// Judges an agent's token at the time `now`.
@@ -72,7 +78,8 @@ impl AccessTokens {
     /// # Errors
     ///
     /// [`InvalidToken`](RejectionKind::InvalidToken), or
-    /// [`TokenExpired`](RejectionKind::TokenExpired) once the signature held.
+    /// [`TokenExpired`](RejectionKind::TokenExpired) once the signature held;
+    /// [`StoreUnavailable`](RejectionKind::StoreUnavailable) where remote keys can't be had.
     pub fn validate(
         &self,
         token: Credential<'_>,
@@ -146,25 +153,40 @@ impl AccessTokens {
 
     /// The algorithm of the key that has signed the token.
     pub(super) fn verify_signature(&self, token: &CompactJws<'_>) -> Result<Algorithm, Rejection> {
-        let mut room;
-        let header = match Header::known(token.header()) {
-            Some(header) => header,
-            None => {
-                room = Room::<HEADER_BYTES>::new();
-                let json = room.decode(token.header()).ok_or_else(malformed)?;
-                parsed::header(json).ok_or_else(malformed)?
-            }
-        };
+        let mut room = Room::<HEADER_BYTES>::new();
+        let header = header(token, &mut room).ok_or_else(malformed)?;
         if !header.is_of_access_token() {
             return Err(Rejection::new(RejectionKind::InvalidToken)
                 .detail("The token is of another type than JWT and at+jwt"));
         }
         let mut signature = Room::<SIGNATURE_BYTES>::new();
         let signature = signature.decode(token.signature()).ok_or_else(malformed)?;
-        self.keys.verify(&header, token, signature).ok_or_else(|| {
-            Rejection::new(RejectionKind::InvalidToken)
-                .detail("The signature of the access token is not valid")
-        })
+        match self.keys.verify(&header, token, signature) {
+            Outcome::Holds(algorithm) => Ok(algorithm),
+            Outcome::Fails => Err(Rejection::new(RejectionKind::InvalidToken)
+                .detail("The signature of the access token is not valid")),
+            Outcome::Undecided => Err(Rejection::new(RejectionKind::StoreUnavailable)
+                .detail("The keys that verify this token can't be had now")),
+        }
+    }
+
+    /// Waits, for at most 2 seconds, until the key that the token names is known or known to be
+    /// nobody's.
+    #[cfg(feature = "jwks")]
+    pub(crate) async fn settle(&self, token: Credential<'_>) {
+        let (Some(keys), Some(token)) = (&self.keys.remote, CompactJws::split(token)) else {
+            return;
+        };
+        let mut room = Room::<HEADER_BYTES>::new();
+        let kid = header(&token, &mut room).and_then(|header| header.kid().map(str::to_owned));
+        keys.settle(kid.as_deref()).await;
+    }
+}
+
+fn header<'a>(token: &CompactJws<'a>, room: &'a mut Room<HEADER_BYTES>) -> Option<Header<'a>> {
+    match Header::known(token.header()) {
+        Some(header) => Some(header),
+        None => parsed::header(room.decode(token.header())?),
     }
 }
 
@@ -176,7 +198,7 @@ fn malformed() -> Rejection {
 #[derive(Debug)]
 #[must_use]
 pub struct AccessTokensBuilder {
-    keys: Vec<VerifyingKey>,
+    keys: KeySet,
     rules: Rules,
     max_remembered: Option<usize>,
 }
@@ -187,13 +209,23 @@ pub const MAX_LEEWAY: Duration = Duration::from_secs(300);
 impl AccessTokensBuilder {
     /// Adds a key, current or previous.
     pub fn key(mut self, key: VerifyingKey) -> Self {
-        self.keys.push(key);
+        self.keys.own.push(key);
         self
     }
 
     /// Adds several keys.
     pub fn keys(mut self, keys: impl IntoIterator<Item = VerifyingKey>) -> Self {
-        self.keys.extend(keys);
+        self.keys.own.extend(keys);
+        self
+    }
+
+    /// Adds the keys of an identity provider, which come and go. With them nothing is
+    /// [remembered](Self::remember_verified). What can't be decided because they can't be had is
+    /// [`StoreUnavailable`](RejectionKind::StoreUnavailable).
+    #[cfg(feature = "jwks")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "jwks")))]
+    pub fn remote_keys(mut self, keys: RemoteKeys) -> Self {
+        self.keys.remote = Some(keys);
         self
     }
 
@@ -255,8 +287,8 @@ impl AccessTokensBuilder {
             faults.push(ConfigFault::invalid("remember_verified", reason));
         }
         ConfigError::check(faults)?;
-        let slow = self.keys.iter().any(|key| key.algorithm() != Algorithm::Hs256);
-        let remembered = self.max_remembered.filter(|_| slow).map(Remembered::new);
-        Ok(AccessTokens { keys: KeySet::new(self.keys), rules: self.rules, remembered })
+        let is_worth_it = !self.keys.has_remote() && self.keys.has_own_public_key();
+        let remembered = self.max_remembered.filter(|_| is_worth_it).map(Remembered::new);
+        Ok(AccessTokens { keys: self.keys, rules: self.rules, remembered })
     }
 }

@@ -1,0 +1,143 @@
+//! Fetches JSON documents of an identity provider, and trusts neither their size nor their pace.
+
+use std::{error::Error, fmt, time::Duration};
+
+use reqwest::{
+    Client, Url,
+    header::{CACHE_CONTROL, HeaderMap},
+    redirect,
+};
+
+use crate::error::ConfigFault;
+
+/// The largest document that is read.
+pub(super) const MAX_BYTES: usize = 1024 * 1024;
+/// How long a connection may take, and a whole answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(5);
+const MAX_REDIRECTS: usize = 3;
+
+/// Where documents are fetched.
+#[derive(Clone)]
+pub(super) struct Fetcher(Client);
+
+/// A document, and for how long its sender wants it to be kept.
+pub(super) struct Document {
+    pub(super) body: Vec<u8>,
+    pub(super) fresh_for: Option<Duration>,
+}
+
+/// Why a document was not had. For the log alone.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FetchError {
+    #[error("the provider could not be asked")]
+    Http(#[source] reqwest::Error),
+    #[error("the provider answered {0}")]
+    Status(u16),
+    #[error("the answer is larger than 1 MiB")]
+    TooLarge,
+    #[error("the answer can't be used: {0}")]
+    Unusable(&'static str),
+}
+
+impl From<reqwest::Error> for FetchError {
+    fn from(error: reqwest::Error) -> Self {
+        Self::Http(error.without_url())
+    }
+}
+
+/// A redirect that leads elsewhere than to the host that was asked.
+#[derive(Debug, thiserror::Error)]
+#[error("the redirect leads to another host, or there are too many")]
+struct Elsewhere;
+
+impl Fetcher {
+    pub(super) fn new(name: &str) -> Result<Self, ConfigFault> {
+        let follow = redirect::Policy::custom(|attempt| {
+            let is_same = attempt.previous().first().is_some_and(|asked| {
+                let of = |url: &Url| url.origin();
+                of(asked) == of(attempt.url())
+            });
+            if is_same && attempt.previous().len() <= MAX_REDIRECTS {
+                attempt.follow()
+            } else {
+                attempt.error(Elsewhere)
+            }
+        });
+        Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(TIMEOUT)
+            .redirect(follow)
+            .referer(false)
+            .user_agent(concat!("key0-auth/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map(Self)
+            .map_err(|error| ConfigFault::invalid(name, describe(&error.without_url())))
+    }
+
+    pub(super) async fn get(&self, url: Url) -> Result<Document, FetchError> {
+        let mut answer = self.0.get(url).header("accept", "application/json").send().await?;
+        if !answer.status().is_success() {
+            return Err(FetchError::Status(answer.status().as_u16()));
+        }
+        let fresh_for = fresh_for(answer.headers());
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await? {
+            if body.len() + chunk.len() > MAX_BYTES {
+                return Err(FetchError::TooLarge);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Document { body, fresh_for })
+    }
+}
+
+impl fmt::Debug for Fetcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fetcher(..)")
+    }
+}
+
+/// An address over TLS, or on this machine.
+pub(super) fn address(text: &str) -> Result<Url, &'static str> {
+    let url = Url::parse(text).map_err(|_| "it is no URL")?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("it holds a user or a password");
+    }
+    match (url.scheme(), url.host_str()) {
+        ("https", Some(_)) => Ok(url),
+        ("http", Some(host)) if is_loopback(host) => Ok(url),
+        ("http", Some(_)) => Err("it begins with https:// (http:// is for loopback alone)"),
+        _ => Err("it begins with https://"),
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
+}
+
+/// `Cache-Control` (RFC 9111, section 5.2.2), as far as it says how long.
+fn fresh_for(headers: &HeaderMap) -> Option<Duration> {
+    let texts = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
+    texts.flat_map(|text| text.split(',')).find_map(|directive| {
+        let directive = directive.trim().to_ascii_lowercase();
+        if directive == "no-store" || directive == "no-cache" {
+            return Some(Duration::ZERO);
+        }
+        let seconds = directive.strip_prefix("max-age=")?.trim_matches('"').parse().ok()?;
+        Some(Duration::from_secs(seconds))
+    })
+}
+
+/// An error and its causes on one line.
+pub(super) fn describe(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,328 @@
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::sync::atomic::AtomicUsize;
+
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+use super::*;
+use crate::{
+    AccessTokens, RejectionKind,
+    domain::Credential,
+    token::jwks::tests::{jwk, now, signed},
+};
+
+/// Longer than any test.
+const NEVER: Duration = Duration::from_secs(3_600);
+/// How long a condition is waited for.
+const AT_MOST: Duration = Duration::from_secs(60);
+
+/// How a provider answers.
+#[derive(Debug, Clone)]
+enum Answer {
+    Set(Vec<(&'static str, &'static str)>),
+    Text(&'static str, String),
+    Hang,
+    Drip,
+    Endless,
+}
+
+/// An identity provider on loopback.
+struct Provider {
+    url: String,
+    answer: Mutex<Answer>,
+    asked: AtomicUsize,
+    sent: AtomicUsize,
+}
+
+impl Provider {
+    async fn start(answer: Answer) -> Arc<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let provider = Arc::new(Self {
+            url: format!("http://{}/jwks.json", listener.local_addr().unwrap()),
+            answer: Mutex::new(answer),
+            asked: AtomicUsize::new(0),
+            sent: AtomicUsize::new(0),
+        });
+        let serves = Arc::clone(&provider);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(Arc::clone(&serves).answer(stream));
+            }
+        });
+        provider
+    }
+
+    fn turn(&self, answer: Answer) {
+        *self.answer.lock().unwrap() = answer;
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    async fn answer(self: Arc<Self>, mut stream: TcpStream) {
+        let mut head = [0; 2_048];
+        if stream.read(&mut head).await.unwrap_or_default() == 0 {
+            return;
+        }
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let answer = self.answer.lock().unwrap().clone();
+        let (head, body) = match answer {
+            Answer::Set(keys) => {
+                let keys: Vec<_> = keys.iter().map(|(name, kid)| jwk(name, Some(kid))).collect();
+                (
+                    "200 OK\r\ncache-control: public, max-age=1".into(),
+                    json!({"keys": keys}).to_string(),
+                )
+            }
+            Answer::Text(head, body) => (head.to_owned(), body),
+            Answer::Hang => return tokio::time::sleep(NEVER).await,
+            Answer::Drip => {
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n{").await;
+                while stream.write_all(b" ").await.is_ok() {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                return;
+            }
+            Answer::Endless => {
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n{").await;
+                while stream.write_all(&[b' '; 4_096]).await.is_ok() {
+                    self.sent.fetch_add(4_096, Ordering::SeqCst);
+                }
+                return;
+            }
+        };
+        let length = body.len();
+        let text = format!(
+            "HTTP/1.1 {head}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        );
+        let _ = stream.write_all(text.as_bytes()).await;
+    }
+}
+
+fn keys(provider: &Provider, timing: Timing) -> (RemoteKeys, AccessTokens) {
+    let keys = RemoteKeys::with_timing("THE_KEYS", &provider.url, timing).unwrap();
+    let tokens = AccessTokens::builder().remote_keys(keys.clone()).build().unwrap();
+    (keys, tokens)
+}
+
+fn patient() -> Timing {
+    Timing { patience: AT_MOST, ..Timing::default() }
+}
+
+/// What a token meets that may wait, as `Validator` lets it.
+async fn outcome(tokens: &AccessTokens, token: &str) -> Result<(), RejectionKind> {
+    let credential = Credential::try_from(token).unwrap();
+    let validate =
+        || tokens.validate(credential, now()).map(drop).map_err(|refusal| refusal.kind());
+    if validate() == Err(RejectionKind::StoreUnavailable) {
+        tokens.settle(credential).await;
+    }
+    validate()
+}
+
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let waits = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(AT_MOST, waits).await.expect(what);
+}
+
+#[tokio::test]
+async fn a_key_can_be_used_as_soon_as_it_is_published() {
+    let provider = Provider::start(Answer::Set(vec![("ed25519", "a")])).await;
+    let (keys, tokens) = keys(&provider, patient());
+    assert!(keys.ready().await);
+    assert_eq!(outcome(&tokens, &signed("ed25519", Some("a"))).await, Ok(()));
+    provider.turn(Answer::Set(vec![("ed25519", "a"), ("p256", "b")]));
+    let fresh = signed("p256", Some("b"));
+    // All wait for the same fetch.
+    let tokens = Arc::new(tokens);
+    let crowd: Vec<_> = (0..100)
+        .map(|_| {
+            let (tokens, fresh) = (Arc::clone(&tokens), fresh.clone());
+            tokio::spawn(async move { outcome(&tokens, &fresh).await })
+        })
+        .collect();
+    for one in crowd {
+        assert_eq!(one.await.unwrap(), Ok(()));
+    }
+    assert_eq!(outcome(&tokens, &signed("ed25519", Some("a"))).await, Ok(()));
+    assert_eq!(provider.asked(), 2);
+    // A known name that another key has signed under is no reason to ask.
+    let forged = signed("p256", Some("a"));
+    assert_eq!(outcome(&tokens, &forged).await, Err(RejectionKind::InvalidToken));
+    assert_eq!(provider.asked(), 2);
+}
+
+#[tokio::test]
+async fn however_many_names_are_made_up_they_are_asked_for_once() {
+    let provider = Provider::start(Answer::Set(vec![("ed25519", "a")])).await;
+    let (keys, tokens) = keys(&provider, Timing { ask_every: NEVER, ..patient() });
+    assert!(keys.ready().await);
+    let first = signed("p256", Some("of nobody"));
+    assert_eq!(outcome(&tokens, &first).await, Err(RejectionKind::InvalidToken));
+    for n in 0..2_000 {
+        // Looked for once, the answer is known; others may have been published since.
+        assert_eq!(outcome(&tokens, &first).await, Err(RejectionKind::InvalidToken));
+        let other = first.replacen(first.split('.').next().unwrap(), &header(n), 1);
+        assert_eq!(outcome(&tokens, &other).await, Err(RejectionKind::StoreUnavailable));
+    }
+    assert_eq!(outcome(&tokens, &signed("ed25519", Some("a"))).await, Ok(()));
+    assert_eq!(provider.asked(), 2);
+    let too_long = signed("p256", Some(&"x".repeat(MAX_KID_BYTES + 1)));
+    assert_eq!(outcome(&tokens, &too_long).await, Err(RejectionKind::InvalidToken));
+    assert!(keys.asked().unknown.len() <= MAX_KIDS && keys.asked().next.len() <= MAX_KIDS);
+}
+
+fn header(n: usize) -> String {
+    use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+    BASE64_URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"ES256","kid":"made up {n}"}}"#))
+}
+
+#[tokio::test]
+async fn a_name_is_asked_for_again_after_a_while() {
+    let provider = Provider::start(Answer::Set(vec![("ed25519", "a")])).await;
+    let (keys, tokens) = keys(&provider, Timing { ask_every: Duration::ZERO, ..patient() });
+    assert!(keys.ready().await);
+    let fresh = signed("p256", Some("b"));
+    assert!(outcome(&tokens, &fresh).await.is_err());
+    provider.turn(Answer::Set(vec![("p256", "b")]));
+    assert_eq!(outcome(&tokens, &fresh).await, Ok(()));
+    // What is no longer published is no longer a key.
+    assert!(outcome(&tokens, &signed("ed25519", Some("a"))).await.is_err());
+}
+
+#[tokio::test]
+async fn in_an_outage_the_keys_stay_and_what_is_unknown_is_not_refused() {
+    let provider = Provider::start(Answer::Set(vec![("ed25519", "a")])).await;
+    let timing = Timing { ask_every: Duration::ZERO, ..patient() };
+    let (keys, tokens) = keys(&provider, timing);
+    assert!(keys.ready().await);
+    let known = signed("ed25519", Some("a"));
+    for answer in [
+        Answer::Text("500 Internal Server Error", "{}".into()),
+        Answer::Text("404 Not Found", json!({"keys": [jwk("p256", Some("b"))]}).to_string()),
+        Answer::Text("200 OK", "<html>Down for maintenance</html>".into()),
+        Answer::Text("200 OK", r#"{"keys":[]}"#.into()),
+        Answer::Text("200 OK", r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#.into()),
+        Answer::Text("200 OK", r#"{"keys":[{"kty":"OKP""#.into()),
+        Answer::Hang,
+        Answer::Drip,
+        Answer::Endless,
+    ] {
+        provider.turn(answer.clone());
+        let unknown = signed("p256", Some("b"));
+        let told = outcome(&tokens, &unknown).await;
+        assert_eq!(told, Err(RejectionKind::StoreUnavailable), "{answer:?}");
+        assert_eq!(outcome(&tokens, &known).await, Ok(()), "{answer:?}");
+    }
+    // Some was on its way when the rest was given up.
+    assert!(provider.sent.load(Ordering::SeqCst) < 32 * fetch::MAX_BYTES);
+    provider.turn(Answer::Set(vec![("p256", "b")]));
+    let unknown = signed("p256", Some("b"));
+    until("the new key", async || outcome(&tokens, &unknown).await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn a_start_without_the_provider_is_tried_again_by_itself() {
+    let provider = Provider::start(Answer::Text("503 Service Unavailable", String::new())).await;
+    let timing = Timing { first_retry: Duration::from_millis(20), ask_every: NEVER, ..patient() };
+    let (keys, tokens) = keys(&provider, timing);
+    assert!(!keys.ready().await);
+    let token = signed("ed25519", None);
+    let credential = Credential::try_from(&*token).unwrap();
+    let told = tokens.validate(credential, now()).unwrap_err();
+    assert_eq!(told.kind(), RejectionKind::StoreUnavailable);
+    provider.turn(Answer::Set(vec![("ed25519", "a")]));
+    until("the keys", async || keys.is_known()).await;
+    assert!(tokens.validate(credential, now()).is_ok());
+}
+
+#[tokio::test]
+async fn a_redirect_leads_to_no_other_host() {
+    let other = Provider::start(Answer::Set(vec![("ed25519", "a")])).await;
+    let location = format!("302 Found\r\nlocation: {}", other.url);
+    let provider =
+        Provider::start(Answer::Text(Box::leak(location.into_boxed_str()), String::new())).await;
+    let (keys, _) = keys(&provider, patient());
+    assert!(!keys.ready().await);
+    assert_eq!((provider.asked(), other.asked()), (1, 0));
+    // In a circle on its own host it ends as well.
+    provider.turn(Answer::Text("302 Found\r\nlocation: /elsewhere", String::new()));
+    assert!(keys.fetch().await.is_err());
+    assert!(provider.asked() < 10);
+}
+
+#[tokio::test]
+async fn a_request_waits_for_the_key_and_is_never_refused_for_an_outage() {
+    use crate::{InternalAuth, Validator};
+
+    let provider = Provider::start(Answer::Set(vec![("ed25519", "a")])).await;
+    let timing = Timing { ask_every: Duration::ZERO, ..patient() };
+    let (keys, tokens) = keys(&provider, timing);
+    let tokens = Arc::new(tokens);
+    let clock = crate::testing::FakeClock::at(now());
+    let validator = Validator::builder().access_tokens(Arc::clone(&tokens)).clock(clock.clone());
+    let validator = validator.build().unwrap();
+    let bearer = |token: String| format!("Bearer {token}");
+    let validate = async |token: &str| {
+        let outcome = validator.validate([token.as_bytes()], []).await;
+        outcome.map(drop).map_err(|refusal| refusal.kind())
+    };
+    // The first request starts the fetch.
+    assert_eq!(validate(&bearer(signed("ed25519", Some("a")))).await, Ok(()));
+    provider.turn(Answer::Set(vec![("p256", "b")]));
+    assert_eq!(validate(&bearer(signed("p256", Some("b")))).await, Ok(()));
+    provider.turn(Answer::Text("500 Internal Server Error", String::new()));
+    let unknown = bearer(signed("rsa2048", Some("c")));
+    assert_eq!(validate(&unknown).await, Err(RejectionKind::StoreUnavailable));
+    let internal = InternalAuth::builder().signed_jwt(tokens, "backend-service").clock(clock);
+    let refusal = internal.build().unwrap().validate([unknown.as_bytes()], []).unwrap_err();
+    assert_eq!(refusal.kind(), RejectionKind::StoreUnavailable);
+    assert!(keys.is_known());
+}
+
+#[tokio::test]
+async fn what_nobody_holds_asks_no_more() {
+    let provider = Provider::start(Answer::Set(vec![("ed25519", "a")])).await;
+    let (keys, tokens) = keys(&provider, patient());
+    assert!(keys.ready().await);
+    let shared = Arc::downgrade(&keys.0);
+    drop((keys, tokens));
+    until("the end", async || shared.strong_count() == 0).await;
+    assert_eq!(provider.asked(), 1);
+}
+
+#[test]
+fn only_addresses_that_can_be_trusted_are_taken() {
+    for good in [
+        "https://id.example.com/jwks.json",
+        "https://id.example.com:8443/a?b=c",
+        "http://127.0.0.1:8080/jwks",
+        "http://[::1]/jwks",
+        "http://localhost/jwks",
+    ] {
+        assert!(RemoteKeys::new("THE_KEYS", good).is_ok(), "{good}");
+    }
+    for bad in [
+        "",
+        "id.example.com/jwks.json",
+        "http://id.example.com/jwks.json",
+        "http://127.0.0.1.example.com/jwks",
+        "http://localhost.example.com/jwks",
+        "https://user:secret@id.example.com/jwks",
+        "file:///etc/jwks.json",
+        "ftp://id.example.com/jwks.json",
+    ] {
+        let fault = RemoteKeys::new("THE_KEYS", bad).unwrap_err().to_string();
+        assert!(fault.starts_with("THE_KEYS is not valid: "), "{fault}");
+        assert!(!fault.contains("secret"), "{fault}");
+    }
+}
