@@ -1,10 +1,7 @@
-//! What the benchmarks measure with: credentials as Key0 makes them, and the ways to judge them that
-//! ours are compared with.
+//! What the benchmarks measure with: credentials as Key0 makes them.
 // Each benchmark uses a part of it.
 #![allow(dead_code, unreachable_pub, unused_imports)]
 
-mod peer;
-mod strict;
 mod tokens;
 
 use std::{sync::Arc, time::Duration};
@@ -16,12 +13,9 @@ use key0_auth::{
     token::VerifyingKey,
 };
 
-pub use self::{
-    peer::{Jsonwebtoken, assert_equal_checks},
-    tokens::{
-        BareHmac, HEADER, PLAN, SECRET, TOKENS, claims, encode, parts, resource, sign,
-        signing_input, tokens,
-    },
+pub use self::tokens::{
+    BareHmac, HEADER, PLAN, SECRET, TOKENS, claims, encode, parts, resource, sign, signing_input,
+    tokens,
 };
 
 /// What all keys here were bought for.

@@ -2,10 +2,12 @@ use std::hint::black_box;
 
 use key0_auth::{AccessTokens, Validator, domain::Credential};
 
-use super::Way;
+use super::{
+    Way,
+    peer::{Jsonwebtoken, assert_equal_checks},
+};
 use crate::support::{
-    BareHmac, HEADER, Jsonwebtoken, access_tokens, access_tokens_with_names, assert_equal_checks,
-    at_once, claims, now, parts, sign,
+    BareHmac, HEADER, access_tokens, access_tokens_with_names, at_once, claims, now, parts, sign,
 };
 
 pub(super) fn ways(size: usize) -> Vec<Way> {

@@ -5,10 +5,12 @@
 mod api_keys;
 mod around;
 mod hs256;
+mod peer;
 #[cfg(feature = "aws_lc_rs")]
 mod public_keys;
 mod refusals;
 pub mod rounds;
+mod strict;
 
 /// Ways that are compared with one another.
 pub struct Group {

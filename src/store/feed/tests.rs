@@ -70,11 +70,11 @@ impl Listening for Connection {
     }
 }
 
-#[cfg(feature = "backend")]
+#[cfg(feature = "tracing")]
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
-#[cfg(feature = "backend")]
+#[cfg(feature = "tracing")]
 impl std::io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.lock().expect("no panic").extend_from_slice(bytes);
@@ -275,7 +275,7 @@ async fn an_outage_is_reported_once_a_minute_and_whenever_it_changes() {
     assert!(told(&mut outage, "no rights"));
 }
 
-#[cfg(feature = "backend")]
+#[cfg(feature = "tracing")]
 #[tokio::test(start_paused = true)]
 async fn a_failure_to_open_anew_and_the_return_are_logged() {
     let log = Log::default();

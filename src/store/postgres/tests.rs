@@ -1,6 +1,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-#[path = "../../../tests/servers/mod.rs"]
+#[allow(dead_code, unreachable_pub)]
+#[path = "../../../tests/support/servers/postgres.rs"]
+mod postgres_server;
+#[path = "../../../tests/support/servers/mod.rs"]
 mod servers;
 
 use std::time::Duration;
@@ -23,13 +26,13 @@ use crate::{
     },
 };
 
-async fn store() -> Option<(PostgresStore, servers::postgres::Schema)> {
-    let schema = servers::postgres::Schema::fresh()?;
+async fn store() -> Option<(PostgresStore, postgres_server::Schema)> {
+    let schema = postgres_server::Schema::fresh()?;
     let options = PostgresOptions::new().schema(&schema.name);
     Some((options.open(&schema.url).await.expect("it opens"), schema))
 }
 
-async fn reader(schema: &servers::postgres::Schema) -> Reader {
+async fn reader(schema: &postgres_server::Schema) -> Reader {
     let pool = PgPool::connect_lazy(&schema.url).expect("a URL");
     let log = Log::new(pool, schema.name.clone(), Duration::from_secs(5));
     log.open().await.expect("it opens")

@@ -1,0 +1,325 @@
+//! The configuration: read whole, judged whole, every fault at once.
+
+mod exposure;
+mod options;
+mod secrets;
+mod variables;
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use key0_auth::{
+    AccessTokens, InternalAuth,
+    apikey::{BootstrapKeys, IssuanceSecrets},
+    domain::ResourceId,
+    error::{ConfigError, ConfigFault},
+    store::{PostgresUrl, RedisUrl},
+    token::VerifyingKey,
+};
+
+use self::{
+    exposure::Exposure,
+    secrets::Secrets,
+    variables::{invalid, missing},
+};
+pub(crate) use self::{options::ServeOptions, variables::Variables};
+use crate::database::Database;
+
+/// What later versions will understand; asking for it now is a fault, not a wish.
+const NOT_YET: [(&str, &str); 1] = [("KEY0_JWKS_URL", "this version has no JWKS key source")];
+
+/// A configuration that was found right.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) public: SocketAddr,
+    /// Where the internal endpoints are served, if not with the others.
+    pub(crate) internal: Option<SocketAddr>,
+    pub(crate) tokens: Arc<AccessTokens>,
+    pub(crate) internal_auth: Arc<InternalAuth>,
+    pub(crate) issue_token_auth: IssueTokenAuth,
+    pub(crate) issuance: IssuanceSecrets,
+    pub(crate) bootstrap: BootstrapKeys,
+    /// Whether `/keys` asks for a master key, and `/v1` for any.
+    pub(crate) key_checks: bool,
+    pub(crate) database: Database,
+    pub(crate) key_ttl: Duration,
+    pub(crate) cache_ttl: Duration,
+    pub(crate) log: Log,
+    /// What the operator must be told loudly.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Whom `issue-token` trusts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IssueTokenAuth {
+    Internal,
+    /// Whoever can reach it.
+    Body,
+}
+
+/// How and what is logged.
+#[derive(Debug)]
+pub(crate) struct Log {
+    pub(crate) json: bool,
+    pub(crate) filter: String,
+}
+
+/// The strategies of INTERNAL_AUTH_STRATEGY.
+#[derive(Debug, Default)]
+struct Strategies {
+    shared_secret: bool,
+    signed_jwt: bool,
+    none: bool,
+}
+
+impl Config {
+    /// Reads and judges it, before anything is opened.
+    pub(crate) fn load(options: &ServeOptions) -> Result<Self, ConfigError> {
+        let mut faults = Vec::new();
+        let variables = Variables::load(options, &mut faults);
+        let config = Self::read(&variables, &mut faults);
+        ConfigError::check(faults)?;
+        match config {
+            Some(config) => Ok(config),
+            None => unreachable!("a configuration without a fault is whole"),
+        }
+    }
+
+    /// Reads no more than where keys are kept.
+    pub(crate) fn load_database(options: &ServeOptions) -> Result<Database, ConfigError> {
+        let mut faults = Vec::new();
+        let variables = Variables::load(options, &mut faults);
+        let database = database(&variables, &mut faults);
+        ConfigError::check(faults)?;
+        match database {
+            Some(database) => Ok(database),
+            None => unreachable!("a database without a fault is known"),
+        }
+    }
+
+    fn read(variables: &Variables, faults: &mut Vec<ConfigFault>) -> Option<Self> {
+        for (name, why) in NOT_YET {
+            if variables.is_given(name) {
+                faults.push(invalid(name, why));
+            }
+        }
+        let strategies = Strategies::read(variables, faults);
+        let secrets = Secrets::read(variables, faults);
+        let tokens = access_tokens(variables, &secrets, faults).map(Arc::new);
+        let internal_auth = internal_auth(variables, &strategies, &secrets, &tokens, faults);
+        let issuance = secrets.issuance(variables, &strategies, faults);
+        let issue_token_auth = issue_token_auth(variables, faults);
+        let (public, internal) = listeners(variables, faults);
+        let key_checks = !variables.flag("DANGEROUS_DISABLE_KEY_CHECKS", faults);
+        let mut warnings = secrets.warnings();
+        let mut exposure = Exposure { public, internal, open: Vec::new() };
+        exposure.note(&strategies, issue_token_auth, key_checks);
+        exposure.guard(variables, &mut warnings, faults);
+        let year = 365 * 24 * 60 * 60;
+        let key_ttl = variables.number("API_KEY_TTL_SECONDS", 3600, 1..=10 * year, faults);
+        let cache_ttl = variables.number("CACHE_TTL_SECONDS", 5, 1..=3600, faults);
+        let bootstrap = secrets
+            .bootstrap
+            .into_iter()
+            .fold(BootstrapKeys::new(), |keys, (role, secret)| keys.key(role, secret));
+        let database = database(variables, faults);
+        let log = log(variables, faults);
+        // From here on nothing is judged any more: whatever is missing has its fault.
+        Some(Self {
+            public: public?,
+            internal,
+            tokens: tokens?,
+            internal_auth: internal_auth?,
+            issue_token_auth,
+            issuance: issuance?,
+            bootstrap,
+            key_checks,
+            database: database?,
+            key_ttl: Duration::from_secs(key_ttl),
+            cache_ttl: Duration::from_secs(cache_ttl),
+            log,
+            warnings,
+        })
+    }
+}
+
+impl Strategies {
+    fn read(variables: &Variables, faults: &mut Vec<ConfigFault>) -> Self {
+        const NAME: &str = "INTERNAL_AUTH_STRATEGY";
+        let mut strategies = Self::default();
+        let value = variables.get(NAME).unwrap_or("shared-secret");
+        for strategy in value.split(',').map(str::trim) {
+            match strategy {
+                "shared-secret" => strategies.shared_secret = true,
+                "signed-jwt" => strategies.signed_jwt = true,
+                "none" => strategies.none = true,
+                "oauth" => faults.push(invalid(NAME, "this version has no strategy oauth")),
+                _ => faults.push(invalid(NAME, "it takes shared-secret, signed-jwt and none")),
+            }
+        }
+        if strategies.none && (strategies.shared_secret || strategies.signed_jwt) {
+            faults.push(invalid(NAME, "none lets everybody in and goes with no other strategy"));
+        }
+        strategies
+    }
+}
+
+fn access_tokens(
+    variables: &Variables,
+    secrets: &Secrets,
+    faults: &mut Vec<ConfigFault>,
+) -> Option<AccessTokens> {
+    let mut builder = AccessTokens::builder();
+    for secret in &secrets.tokens {
+        builder = builder.key(VerifyingKey::hs256(secret));
+    }
+    let pem = variables.secret_text("KEY0_PUBLIC_KEY", faults);
+    if let Some(pem) = &pem {
+        match VerifyingKey::all_from_pem("KEY0_PUBLIC_KEY", pem) {
+            Ok(keys) => builder = builder.keys(keys),
+            Err(fault) => {
+                faults.push(fault);
+                return None;
+            }
+        }
+    }
+    // Previous secrets alone are a way out of HS256, but no way to start with it.
+    let current = ["KEY0_ACCESS_TOKEN_SECRET", "KEY0_PUBLIC_KEY"];
+    if !current.iter().any(|name| variables.is_given(name)) {
+        let why = "it verifies access tokens, unless KEY0_PUBLIC_KEY is given";
+        faults.push(missing("KEY0_ACCESS_TOKEN_SECRET", why));
+        return None;
+    }
+    if secrets.tokens.is_empty() && pem.is_none() {
+        return None;
+    }
+    builder.build().map_err(|error| faults.extend(error.into_faults())).ok()
+}
+
+fn internal_auth(
+    variables: &Variables,
+    strategies: &Strategies,
+    secrets: &Secrets,
+    tokens: &Option<Arc<AccessTokens>>,
+    faults: &mut Vec<ConfigFault>,
+) -> Option<Arc<InternalAuth>> {
+    const LIFETIME: &str = "INTERNAL_AUTH_MAX_LIFETIME_SECONDS";
+    let lifetime = variables.number(LIFETIME, 300, 1..=86_400, faults);
+    let audience = audience(variables, faults);
+    let mut builder = InternalAuth::builder().max_lifetime(Duration::from_secs(lifetime));
+    if strategies.shared_secret {
+        match &secrets.internal {
+            Some(secrets) => builder = builder.shared_secret(secrets.clone()),
+            None => {
+                if !variables.is_given("INTERNAL_AUTH_SECRET") {
+                    let why = "the strategy shared-secret compares with it";
+                    faults.push(missing("INTERNAL_AUTH_SECRET", why));
+                }
+                return None;
+            }
+        }
+    }
+    if strategies.signed_jwt {
+        builder = builder.signed_jwt(tokens.clone()?, audience);
+    }
+    if strategies.none {
+        builder = builder.dangerous_allow_anyone();
+    }
+    // Whatever is wrong with the strategies was told where they were read.
+    builder.build().ok().map(Arc::new)
+}
+
+/// The audience of INTERNAL_AUTH_AUDIENCE.
+pub(crate) fn audience(variables: &Variables, faults: &mut Vec<ConfigFault>) -> String {
+    const AUDIENCE: &str = "INTERNAL_AUTH_AUDIENCE";
+    let audience = variables.get(AUDIENCE).unwrap_or("backend-service");
+    if ResourceId::new(audience).is_err() {
+        faults.push(invalid(AUDIENCE, "it is 1 to 256 visible ASCII characters"));
+    }
+    audience.to_owned()
+}
+
+fn issue_token_auth(variables: &Variables, faults: &mut Vec<ConfigFault>) -> IssueTokenAuth {
+    match variables.get("ISSUE_TOKEN_AUTH") {
+        None | Some("internal") => IssueTokenAuth::Internal,
+        Some("body") => IssueTokenAuth::Body,
+        Some(_) => {
+            faults.push(invalid("ISSUE_TOKEN_AUTH", "it is internal or body"));
+            IssueTokenAuth::Internal
+        }
+    }
+}
+
+fn listeners(
+    variables: &Variables,
+    faults: &mut Vec<ConfigFault>,
+) -> (Option<SocketAddr>, Option<SocketAddr>) {
+    let public_host = variables.host("HOST", faults);
+    let public_port = variables.port("PORT", faults).unwrap_or(3000);
+    let public = public_host.map(|host| SocketAddr::new(host, public_port));
+    let internal_host = variables.host("INTERNAL_HOST", faults);
+    let internal_port = variables.port("INTERNAL_PORT", faults);
+    let internal = internal_port.and_then(|port| Some(SocketAddr::new(internal_host?, port)));
+    if variables.is_set("INTERNAL_HOST") && !variables.is_set("INTERNAL_PORT") {
+        let why = "INTERNAL_HOST is given, and without a port there is no listener for it";
+        faults.push(missing("INTERNAL_PORT", why));
+    }
+    if let (Some(public), Some(internal)) = (public, internal)
+        && overlap(public, internal)
+    {
+        faults.push(invalid("INTERNAL_PORT", "it is the same address as HOST and PORT"));
+    }
+    (public, internal)
+}
+
+/// Whether two listeners would take each other's address.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && (everywhere || one.ip() == other.ip())
+}
+
+fn database(variables: &Variables, faults: &mut Vec<ConfigFault>) -> Option<Database> {
+    const NAME: &str = "DATABASE_URL";
+    let reason = |fault| match fault {
+        ConfigFault::Invalid { reason, .. } => reason,
+        fault => fault.to_string(),
+    };
+    let url = variables.secret_text(NAME, faults);
+    let url = url.as_deref().unwrap_or("sqlite://key0-backend.db");
+    let fault = match url.split_once("://") {
+        Some(("memory", "")) => return Some(Database::Memory),
+        Some(("postgres" | "postgresql", _)) => match PostgresUrl::new(url) {
+            Ok(url) => return Some(Database::Postgres(url)),
+            Err(fault) => reason(fault),
+        },
+        Some(("redis" | "rediss", _)) => match RedisUrl::new(url) {
+            Ok(url) => return Some(Database::Redis(url)),
+            Err(fault) => reason(fault),
+        },
+        Some(("sqlite", path)) if path.contains('?') => {
+            "sqlite:// takes a path and no options".to_owned()
+        }
+        Some(("sqlite", path)) if !path.is_empty() => {
+            return Some(Database::Sqlite(PathBuf::from(path)));
+        }
+        Some(("sqlite", _)) => "sqlite:// needs a path, as sqlite://key0-backend.db".to_owned(),
+        _ => "it begins with sqlite://, postgres:// or redis://, or is memory://".to_owned(),
+    };
+    faults.push(invalid(NAME, &fault));
+    None
+}
+
+fn log(variables: &Variables, faults: &mut Vec<ConfigFault>) -> Log {
+    let json = match variables.get("LOG_FORMAT") {
+        None | Some("pretty") => false,
+        Some("json") => true,
+        Some(_) => {
+            faults.push(invalid("LOG_FORMAT", "it is pretty or json"));
+            false
+        }
+    };
+    let filter = variables.get("RUST_LOG").unwrap_or("info").to_owned();
+    if tracing_subscriber::EnvFilter::try_new(&filter).is_err() {
+        faults.push(invalid("RUST_LOG", "it is a list of filters, as info,key0_auth=debug"));
+    }
+    Log { json, filter }
+}

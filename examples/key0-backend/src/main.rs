@@ -1,0 +1,68 @@
+//! The sample backend: sells photos and data to agents that pay through Key0.
+
+mod call;
+mod cli;
+mod config;
+mod conformance;
+mod database;
+mod demo;
+mod keys;
+mod logging;
+mod partner;
+mod serve;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use mimalloc::MiMalloc;
+
+/// Takes less time than the system's allocator for the many small pieces that a request asks for.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match cli.command {
+        cli::Command::Serve(options) => start(options, serve::serve),
+        cli::Command::CheckConfig(options) => match config::Config::load(&options) {
+            Ok(config) => {
+                for warning in &config.warnings {
+                    eprintln!("warning: {warning}");
+                }
+                println!("the configuration is fine");
+                ExitCode::SUCCESS
+            }
+            Err(error) => refuse(&error),
+        },
+        cli::Command::Keys(options) => keys::run(&options),
+        cli::Command::Conformance(options) => conformance::run(&options),
+        cli::Command::Demo(options) => demo::run(&options),
+    }
+}
+
+/// Loads the configuration, then runs the server on it.
+fn start(
+    options: config::ServeOptions,
+    serve: fn(config::Config) -> Result<(), serve::StartError>,
+) -> ExitCode {
+    let config = match config::Config::load(&options) {
+        Ok(config) => config,
+        Err(error) => return refuse(&error),
+    };
+    match serve(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", logging::Chain(&error));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// One line for each fault, and the exit code for a wrong configuration.
+fn refuse(error: &key0_auth::error::ConfigError) -> ExitCode {
+    for fault in error.faults() {
+        eprintln!("error: {fault}");
+    }
+    ExitCode::from(2)
+}

@@ -1,0 +1,28 @@
+use std::{io, net::SocketAddr};
+
+use crate::{database::DatabaseError, partner::OpenError};
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    #[error(transparent)]
+    Partner(#[from] OpenError),
+    #[error("can't listen on {address}")]
+    Listen { address: SocketAddr, source: io::Error },
+    #[error("the runtime did not start")]
+    Runtime(#[source] io::Error),
+    #[error("can't listen for signals")]
+    Signal(#[source] io::Error),
+}
+
+impl StartError {
+    /// 2 for what the operator can mend in the configuration, else 1.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Database(_) | Self::Partner(_) | Self::Listen { .. } => 2,
+            Self::Runtime(_) | Self::Signal(_) => 1,
+        }
+    }
+}

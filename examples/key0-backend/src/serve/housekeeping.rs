@@ -1,0 +1,118 @@
+//! What is done besides answering requests: writing down when keys were used, clearing away what is
+//! past its time.
+
+use std::{sync::Arc, time::Duration};
+
+use key0_auth::{
+    Cached, KeyStore,
+    api::{IssueToken, KeysApi},
+    error::StoreError,
+    idempotency::Idempotency,
+    store::KeyUsage,
+};
+use tokio::time::MissedTickBehavior;
+
+use crate::logging::Chain;
+
+/// How often it runs; the uses of keys are written as often.
+const ROUND: Duration = Duration::from_secs(60);
+/// How much is cleared away in one transaction: little, since every key that goes is news for the
+/// caches of all processes.
+const LIMIT: u32 = 200;
+/// How many transactions there are in one round, and the pause between two.
+const STEPS: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(200);
+/// How long the last uses may take to be written at the end.
+const LAST_WRITE: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Clone)]
+pub(crate) struct Housekeeping {
+    issue_token: IssueToken,
+    keys: KeysApi,
+    usage: KeyUsage,
+    idempotency: Idempotency,
+    store: Arc<Cached>,
+}
+
+impl Housekeeping {
+    pub(crate) fn new(
+        issue_token: IssueToken,
+        keys: KeysApi,
+        usage: KeyUsage,
+        idempotency: Idempotency,
+        store: Arc<Cached>,
+    ) -> Self {
+        Self { issue_token, keys, usage, idempotency, store }
+    }
+
+    /// Runs for ever.
+    pub(crate) async fn run(self) {
+        tokio::join!(self.write_uses(), self.clear_away());
+    }
+
+    async fn write_uses(&self) {
+        let mut rounds = tokio::time::interval(ROUND);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            rounds.tick().await;
+            report("the last uses of keys were not written", self.usage.flush().await);
+        }
+    }
+
+    async fn clear_away(&self) {
+        loop {
+            report("old nonces were not forgotten", self.forget_nonces().await);
+            report("old keys were not purged", self.purge_keys().await);
+            report("old answers were not purged", self.purge_answers().await);
+            tokio::time::sleep(ROUND).await;
+        }
+    }
+
+    /// Writes what would be lost, once no request comes any more.
+    pub(crate) async fn close(self) {
+        match tokio::time::timeout(LAST_WRITE, self.usage.flush()).await {
+            Ok(written) => report("the last uses of keys were not written", written),
+            Err(_) => tracing::warn!("the last uses of keys were not written in {LAST_WRITE:?}"),
+        }
+        match tokio::time::timeout(LAST_WRITE, self.store.close()).await {
+            Ok(closed) => report("the store was not closed; nothing is lost", closed),
+            Err(_) => tracing::warn!("the store was not closed in {LAST_WRITE:?}; nothing is lost"),
+        }
+    }
+
+    async fn forget_nonces(&self) -> Result<(), StoreError> {
+        for _ in 0..STEPS {
+            if self.issue_token.forget_old_nonces(LIMIT).await? < LIMIT {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(())
+    }
+
+    async fn purge_keys(&self) -> Result<(), StoreError> {
+        for _ in 0..STEPS {
+            if self.keys.purge(LIMIT).await? < LIMIT {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(())
+    }
+
+    async fn purge_answers(&self) -> Result<(), StoreError> {
+        for _ in 0..STEPS {
+            if self.idempotency.purge(LIMIT).await? < LIMIT {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(())
+    }
+}
+
+fn report(what: &str, done: Result<(), StoreError>) {
+    if let Err(error) = done {
+        tracing::warn!(error = %Chain(&error), "{what}");
+    }
+}

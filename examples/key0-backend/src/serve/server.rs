@@ -1,0 +1,195 @@
+//! Listening, limits on connections, draining.
+
+use std::{io, io::Write, net::SocketAddr, sync::Arc, time::Duration};
+
+use hyper::server::conn::http1;
+use hyper_util::{rt::TokioIo, server::graceful::GracefulShutdown, service::TowerToHyperService};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
+
+use super::{
+    error::StartError, requests::RequestService, routes::App, socket::Socket,
+    timer::ConnectionTimer,
+};
+use crate::{config::Config, logging};
+
+/// How long a client may take to send the head of a request, and how long a connection may idle.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// The most that the head of a request may be, in bytes.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// The most connections at a time on one listener, so that agents can't keep Key0 out.
+const MAX_CONNECTIONS: usize = 4_096;
+/// How many connections may wait to be taken.
+const BACKLOG: u32 = 1_024;
+/// How long requests may go on after the signal to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+/// How long to wait when the system gives no more connections, as when it is out of files.
+const BREATH: Duration = Duration::from_millis(100);
+
+/// Serves until the signal to stop, then drains.
+pub(crate) fn serve(config: Config) -> Result<(), StartError> {
+    logging::start(&config.log);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(StartError::Runtime)?;
+    runtime.block_on(run(config))
+}
+
+async fn run(config: Config) -> Result<(), StartError> {
+    // A port in use must leave no database behind, and nobody may connect before all is well: so
+    // the addresses are taken first, and listened on last.
+    let public = Bound::to(config.public)?;
+    let internal = config.internal.map(Bound::to).transpose()?;
+    let app = App::open(&config).await?;
+    let stop = stop_signal().map_err(StartError::Signal)?;
+    let public = public.listen()?;
+    let internal = internal.map(Bound::listen).transpose()?;
+    announce(&config, app.warnings(), &public, internal.as_ref());
+
+    let housekeeping = app.housekeeping();
+    let rounds = tokio::spawn(housekeeping.clone().run());
+    let partner = tokio::spawn(app.partner().work());
+    let stop_partner = partner.abort_handle();
+    tokio::spawn(async move {
+        if partner.await.is_err_and(|error| error.is_panic()) {
+            tracing::error!("the partner worker panicked; imports and the chain stand still");
+        }
+    });
+    let mut listeners = JoinSet::new();
+    let routes = if internal.is_some() { app.public() } else { app.everything() };
+    listeners.spawn(accept(public, routes, stop.clone()));
+    if let Some(internal) = internal {
+        listeners.spawn(accept(internal, app.internal(), stop));
+    }
+    listeners.join_all().await;
+    rounds.abort();
+    stop_partner.abort();
+    housekeeping.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// An address that is taken and not listened on yet.
+struct Bound {
+    address: SocketAddr,
+    socket: TcpSocket,
+}
+
+impl Bound {
+    fn to(address: SocketAddr) -> Result<Self, StartError> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+        let bind = |socket: TcpSocket| {
+            // A restart need not wait for the connections of the run before.
+            #[cfg(unix)]
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            Ok(socket)
+        };
+        match socket.and_then(bind) {
+            Ok(socket) => Ok(Self { address, socket }),
+            Err(source) => Err(StartError::Listen { address, source }),
+        }
+    }
+
+    fn listen(self) -> Result<TcpListener, StartError> {
+        let Self { address, socket } = self;
+        socket.listen(BACKLOG).map_err(|source| StartError::Listen { address, source })
+    }
+}
+
+/// Takes connections until the signal to stop, then waits for the open ones.
+async fn accept(listener: TcpListener, routes: RequestService, mut stop: watch::Receiver<bool>) {
+    let graceful = GracefulShutdown::new();
+    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let permit = tokio::select! {
+            permit = connections.clone().acquire_owned() => permit,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        let (Ok(permit), Ok((stream, _))) = (permit, accepted) else {
+            tokio::time::sleep(BREATH).await;
+            continue;
+        };
+        let connection = graceful.watch(connection(Socket::new(stream), routes.clone()));
+        tokio::spawn(async move {
+            // A client that breaks off, or sends what is not HTTP, is its own business.
+            let _ = connection.await;
+            drop(permit);
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
+        tracing::warn!("some requests were cut off after {DRAIN:?}");
+    }
+}
+
+fn connection(
+    socket: Socket,
+    routes: RequestService,
+) -> http1::Connection<TokioIo<Socket>, TowerToHyperService<RequestService>> {
+    http1::Builder::new()
+        .timer(ConnectionTimer::default())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .serve_connection(TokioIo::new(socket), TowerToHyperService::new(routes))
+}
+
+/// Becomes true at SIGTERM or Ctrl-C.
+fn stop_signal() -> io::Result<watch::Receiver<bool>> {
+    let (sender, receiver) = watch::channel(false);
+    #[cfg(unix)]
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::spawn(async move {
+        #[cfg(unix)]
+        let terminate = terminate.recv();
+        #[cfg(not(unix))]
+        let terminate = std::future::pending::<()>();
+        tokio::select! {
+            _ = terminate => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        tracing::info!("stopping: no new connections, open requests have {DRAIN:?}");
+        let _ = sender.send(true);
+    });
+    Ok(receiver)
+}
+
+/// Says what is served where, and loudly what is open.
+fn announce(
+    config: &Config,
+    of_store: &[String],
+    public: &TcpListener,
+    internal: Option<&TcpListener>,
+) {
+    let address = |listener: &TcpListener| {
+        listener.local_addr().map_or_else(|_| "?".to_owned(), |address| format!("http://{address}"))
+    };
+    let mut lines = vec![
+        format!("key0-backend {}", env!("CARGO_PKG_VERSION")),
+        format!("listening on    {}", address(public)),
+    ];
+    lines.extend(internal.map(|internal| format!("internal on     {}", address(internal))));
+    lines.extend([
+        "protected       /api/photos/{id}  /api/data/{id}".to_owned(),
+        "internal paths  /internal/issue-token  /internal/payment-received".to_owned(),
+        "operator paths  /keys".to_owned(),
+        "partner paths   /v1/dpp  /v1/imports  /v1/loyalty (the chain is simulated)".to_owned(),
+        format!("store           {}", config.database),
+    ]);
+    let warnings = || config.warnings.iter().chain(of_store);
+    lines.extend(warnings().map(|warning| format!("WARNING         {warning}")));
+    // In one piece, for whoever waits for it; and the server runs on where nobody reads it.
+    let text = lines.join("\n") + "\n";
+    let _ = io::stdout().write_all(text.as_bytes());
+    for warning in warnings() {
+        tracing::warn!("{warning}");
+    }
+}

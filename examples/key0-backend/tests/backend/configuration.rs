@@ -1,0 +1,799 @@
+//! The configuration of the sample backend: what it takes, and that every fault is told by name,
+//! all at once, before anything listens.
+
+use std::{
+    ffi::OsString,
+    fs,
+    net::TcpListener,
+    os::unix::{ffi::OsStringExt, fs::PermissionsExt},
+    path::Path,
+    thread,
+    time::Duration,
+};
+
+use rusqlite::Connection;
+
+use crate::process;
+use crate::process::{INTERNAL_SECRET, Request, Setup, TOKEN_SECRET, connect};
+
+const TOKEN: &str = "KEY0_ACCESS_TOKEN_SECRET";
+const PREVIOUS_TOKENS: &str = "KEY0_ACCESS_TOKEN_PREVIOUS_SECRETS";
+const INTERNAL: &str = "INTERNAL_AUTH_SECRET";
+const PREVIOUS_INTERNAL: &str = "INTERNAL_AUTH_PREVIOUS_SECRETS";
+const ISSUANCE: &str = "ISSUANCE_SECRET";
+const OTHER: &str = "hush:another-secret-of-these-tests-that-has-no-spaces";
+
+/// Both `serve` and `check-config` say exactly these faults, and nothing was touched.
+#[track_caller]
+fn assert_refused(setup: &Setup, faults: &[&str]) {
+    let before = setup.files();
+    for subcommand in ["serve", "check-config"] {
+        let ended = setup.run(subcommand);
+        assert_eq!(ended.code, Some(2), "{subcommand}: {ended:?}");
+        let mut told: Vec<&str> = ended.stderr.lines().collect();
+        let mut expected: Vec<String> =
+            faults.iter().map(|fault| format!("error: {fault}")).collect();
+        told.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(told, expected, "{subcommand}");
+        assert_eq!(ended.stdout, "", "{subcommand}");
+    }
+    assert_eq!(setup.files(), before);
+}
+
+/// `check-config` finds nothing wrong and touches nothing; `serve` starts.
+#[track_caller]
+fn assert_accepted(setup: &Setup) -> process::Backend {
+    let before = setup.files();
+    let checked = setup.run("check-config");
+    assert_eq!((checked.code, &*checked.stdout), (Some(0), "the configuration is fine\n"));
+    assert_eq!(setup.files(), before);
+    setup.start()
+}
+
+fn key_file(name: &str) -> String {
+    let path = format!("{}/../../tests/fixtures/keys/{name}.pem", env!("CARGO_MANIFEST_DIR"));
+    fs::read_to_string(path).unwrap()
+}
+
+const TOKEN_MISSING: &str = "KEY0_ACCESS_TOKEN_SECRET is required: it verifies access tokens, \
+    unless KEY0_PUBLIC_KEY is given";
+const INTERNAL_MISSING: &str =
+    "INTERNAL_AUTH_SECRET is required: the strategy shared-secret compares with it";
+const ISSUANCE_MISSING: &str =
+    "ISSUANCE_SECRET is required: issued keys are derived from it, or from INTERNAL_AUTH_SECRET";
+
+#[test]
+fn secrets_that_are_missing() {
+    assert_refused(&Setup::bare(), &[TOKEN_MISSING, INTERNAL_MISSING]);
+    for nothing in ["", " ", "\t"] {
+        let empty = Setup::bare().set(TOKEN, nothing).set(INTERNAL, nothing);
+        assert_refused(&empty, &[TOKEN_MISSING, INTERNAL_MISSING]);
+    }
+    assert_refused(&Setup::new().unset(TOKEN), &[TOKEN_MISSING]);
+    assert_refused(&Setup::new().unset(INTERNAL), &[INTERNAL_MISSING]);
+    let signed = Setup::new().set("INTERNAL_AUTH_STRATEGY", "signed-jwt");
+    assert_refused(&signed.clone().unset(INTERNAL), &[ISSUANCE_MISSING]);
+    let unguarded = Setup::new().set("INTERNAL_AUTH_STRATEGY", "none").unset(INTERNAL);
+    assert_refused(&unguarded, &[ISSUANCE_MISSING]);
+    // A previous secret is none to start with.
+    let previous = |name: &str, previous: &str| Setup::new().unset(name).set(previous, OTHER);
+    assert_refused(&previous(TOKEN, PREVIOUS_TOKENS), &[TOKEN_MISSING]);
+    assert_refused(
+        &previous(INTERNAL, PREVIOUS_INTERNAL),
+        &[
+            "INTERNAL_AUTH_SECRET is required: INTERNAL_AUTH_PREVIOUS_SECRETS needs a current one",
+            INTERNAL_MISSING,
+        ],
+    );
+    assert_refused(
+        &Setup::new().set("ISSUANCE_PREVIOUS_SECRETS", OTHER),
+        &["ISSUANCE_SECRET is required: ISSUANCE_PREVIOUS_SECRETS needs a current one"],
+    );
+
+    assert_accepted(&signed);
+    assert_accepted(&signed.unset(INTERNAL).set(ISSUANCE, OTHER));
+    assert_accepted(
+        &previous(TOKEN, PREVIOUS_TOKENS).set("KEY0_PUBLIC_KEY", key_file("p256-public")),
+    );
+}
+
+#[test]
+fn secrets_that_are_short() {
+    let short = &OTHER[..31];
+    for name in [TOKEN, INTERNAL, ISSUANCE] {
+        let fault = format!("{name} is too short: 31 bytes, at least 32 are needed");
+        assert_refused(&Setup::new().set(name, short), &[&fault]);
+        let file = Setup::new().unset(name).file("secret", format!("{short}\n"));
+        assert_refused(&file.set(&format!("{name}_FILE"), "secret"), &[&fault]);
+    }
+    for name in [
+        PREVIOUS_TOKENS,
+        PREVIOUS_INTERNAL,
+        "ISSUANCE_PREVIOUS_SECRETS",
+        "MASTER_API_KEYS",
+        "MINTER_API_KEYS",
+        "READ_API_KEYS",
+    ] {
+        let setup = Setup::new().set(ISSUANCE, "hush: keys are derived from this secret");
+        let fault = |place| {
+            format!("{name} (number {place}) is too short: 31 bytes, at least 32 are needed")
+        };
+        assert_refused(
+            &setup.set(name, format!("{short}, {OTHER} ,{short}")),
+            &[&fault(1), &fault(3)],
+        );
+    }
+    // Public keys are no secrets, however long.
+    let fault = "KEY0_ACCESS_TOKEN_SECRET is not a usable key: it is a public key or a \
+        certificate, which is no secret";
+    assert_refused(&Setup::new().set(TOKEN, key_file("rsa2048-public")), &[fault]);
+    assert_accepted(&Setup::new().set(TOKEN, &OTHER[..32]));
+}
+
+/// Knowing one secret must never open another door.
+#[test]
+fn secrets_that_are_equal() {
+    let all: [(&str, &str); 7] = [
+        (TOKEN, "KEY0_ACCESS_TOKEN_SECRET"),
+        (PREVIOUS_TOKENS, "KEY0_ACCESS_TOKEN_PREVIOUS_SECRETS (number 1)"),
+        (INTERNAL, "INTERNAL_AUTH_SECRET"),
+        (PREVIOUS_INTERNAL, "INTERNAL_AUTH_PREVIOUS_SECRETS (number 1)"),
+        ("MASTER_API_KEYS", "MASTER_API_KEYS (number 1)"),
+        ("MINTER_API_KEYS", "MINTER_API_KEYS (number 1)"),
+        ("READ_API_KEYS", "READ_API_KEYS (number 1)"),
+    ];
+    for (place, (first, first_name)) in all.iter().enumerate() {
+        for (second, second_name) in &all[place + 1..] {
+            let fault = format!(
+                "{first_name} and {second_name} hold the same secret; each must be of its own"
+            );
+            assert_refused(&Setup::new().set(first, OTHER).set(second, OTHER), &[&fault]);
+        }
+    }
+    let twice = Setup::new().set("MASTER_API_KEYS", format!("{OTHER},{OTHER}"));
+    assert_refused(
+        &twice,
+        &["MASTER_API_KEYS (number 1) and MASTER_API_KEYS (number 2) hold the same secret; each \
+           must be of its own"],
+    );
+    let all_differ = all.iter().enumerate().fold(Setup::new(), |setup, (place, (name, _))| {
+        setup.set(name, format!("{OTHER}-{place}"))
+    });
+    assert_accepted(&all_differ.set(ISSUANCE, OTHER));
+}
+
+#[test]
+fn secrets_from_files() {
+    let files = |ending: &str| {
+        Setup::bare()
+            .file("token", format!("{TOKEN_SECRET}{ending}"))
+            .file("internal", format!("{INTERNAL_SECRET}{ending}"))
+            .set("KEY0_ACCESS_TOKEN_SECRET_FILE", "token")
+            .set("INTERNAL_AUTH_SECRET_FILE", "internal")
+    };
+    let opens = |setup: &Setup, secret: &str| {
+        let backend = setup.start();
+        let request = Request::post("/internal/issue-token", &serde_json::json!([]));
+        let answer = request.internal(secret).send(backend.public);
+        answer.status == 400
+    };
+    for ending in ["", "\n", "\r\n"] {
+        assert_accepted(&files(ending));
+        assert!(opens(&files(ending), INTERNAL_SECRET), "{ending:?}");
+    }
+    // One line end is dropped and no more; a header could never carry the rest.
+    for ending in ["\n\n", "\r", "\n\r\n", " \n"] {
+        let fault = |name| format!("{name} is not valid: it begins or ends with white space");
+        assert_refused(&files(ending), &[&fault(INTERNAL), &fault(TOKEN)]);
+    }
+    // Lists, by comma and by line; both sorts of line end.
+    for list in [
+        format!("{OTHER} 1,{OTHER} 2"),
+        format!("{OTHER} 1\n{OTHER} 2\n"),
+        format!("{OTHER} 1\r\n{OTHER} 2\r\n"),
+        format!(",{OTHER} 1,\n\n{OTHER} 2\n,"),
+    ] {
+        let setup = Setup::new()
+            .file("previous", list)
+            .set("INTERNAL_AUTH_PREVIOUS_SECRETS_FILE", "previous");
+        for number in 1..=2 {
+            assert!(opens(&setup, &format!("{OTHER} {number}")));
+        }
+        assert!(opens(&setup, INTERNAL_SECRET) && !opens(&setup, OTHER));
+    }
+    let pem = Setup::new().unset(TOKEN).file("key.pem", key_file("rsa2048-public"));
+    assert_accepted(&pem.set("KEY0_PUBLIC_KEY_FILE", "key.pem"));
+    let database = Setup::new().file("url", "memory://\n").set("DATABASE_URL_FILE", "url");
+    assert!(assert_accepted(&database).stdout().contains("store           memory"));
+
+    assert_refused(
+        &files("").set(TOKEN, OTHER),
+        &[
+            "KEY0_ACCESS_TOKEN_SECRET is not valid: KEY0_ACCESS_TOKEN_SECRET_FILE is given as well; \
+           one is enough",
+        ],
+    );
+    assert_refused(
+        &files("").set("INTERNAL_AUTH_SECRET_FILE", "nowhere"),
+        &["INTERNAL_AUTH_SECRET_FILE is not valid: the file can't be read: No such file or \
+           directory (os error 2)"],
+    );
+    assert_refused(
+        &files("").set("INTERNAL_AUTH_SECRET_FILE", "."),
+        &["INTERNAL_AUTH_SECRET_FILE is not valid: the file can't be read: Is a directory (os \
+           error 21)"],
+    );
+    for nothing in ["", "\n"] {
+        assert_refused(
+            &files("").file("token", nothing),
+            &["KEY0_ACCESS_TOKEN_SECRET_FILE is not valid: the file is empty"],
+        );
+    }
+    assert_refused(
+        &files("").file("token", b"hush: \xff\xfe and more of such bytes, 32 in all"),
+        &["KEY0_ACCESS_TOKEN_SECRET_FILE is not valid: the file can't be read: stream did not \
+           contain valid UTF-8"],
+    );
+}
+
+#[test]
+fn the_env_file() {
+    let text = format!(
+        "# a comment\n\nexport {TOKEN}='{TOKEN_SECRET}'\n{INTERNAL}=\"{INTERNAL_SECRET}\"\n\
+         LOG_FORMAT=json\nAPI_KEY_TTL_SECONDS=60\n"
+    );
+    let setup = Setup::bare().file(".env", &text);
+    let backend = assert_accepted(&setup);
+    assert_eq!(Request::get("/health").send(backend.public).status, 200);
+    backend.wait_for_log("/health", 1);
+    assert!(backend.kill().stderr.starts_with('{'));
+    // The environment wins over the file, a flag over both.
+    let pretty = setup.clone().set("LOG_FORMAT", "pretty").start();
+    assert_eq!(Request::get("/health").send(pretty.public).status, 200);
+    pretty.wait_for_log("/health", 1);
+    assert!(!pretty.kill().stderr.starts_with('{'));
+    assert_refused(
+        &setup.clone().set("LOG_FORMAT", "pretty").argument("--log-format").argument("xml"),
+        &["LOG_FORMAT is not valid: it is pretty or json"],
+    );
+    // Also by being empty.
+    assert_refused(&setup.set(INTERNAL, ""), &[INTERNAL_MISSING]);
+
+    let elsewhere = Setup::bare().file("my.env", &text).argument("--env-file=my.env");
+    assert_accepted(&elsewhere);
+    assert_refused(
+        &Setup::new().argument("--env-file=nowhere.env"),
+        &["nowhere.env is not valid: the file can't be read"],
+    );
+    for line in [
+        format!("{TOKEN}='{TOKEN_SECRET}"),
+        format!("{TOKEN} {TOKEN_SECRET}"),
+        format!("={TOKEN_SECRET}"),
+        TOKEN_SECRET.to_owned(),
+    ] {
+        assert_refused(
+            &Setup::new().file(".env", format!("HOST=127.0.0.1\n{line}\n")),
+            &[".env is not valid: it holds a line that is not NAME=value"],
+        );
+    }
+    assert_refused(
+        &Setup::new().file(".env", b"INTERNAL_HOST=hush\xff\n"),
+        &[".env is not valid: the file can't be read"],
+    );
+}
+
+/// A secret with a `$` must not silently become another one.
+#[test]
+fn the_env_file_expands_nothing() {
+    let literal = "hush:$HOME-${HOME}$-is-more-than-32-bytes-long";
+    let opens = |line: String| {
+        let backend = Setup::new().unset(INTERNAL).file(".env", line).start();
+        let request = Request::post("/internal/issue-token", &serde_json::json!([]));
+        request.internal(literal).send(backend.public).status == 400
+    };
+    assert!(opens(format!("{INTERNAL}={literal}\n")));
+    assert!(opens(format!("export {INTERNAL}=\"{literal}\" # $HOME\n")));
+    assert!(opens(format!("OTHER=\\$1\n{INTERNAL}='{literal}'\n")));
+    // Also on a further line of a list.
+    let list =
+        |quote: char| format!("INTERNAL_AUTH_PREVIOUS_SECRETS={quote}{OTHER}\n{literal}{quote}\n");
+    for quote in ['"', '\''] {
+        assert!(opens(format!("{INTERNAL}={OTHER}-1\n{}", list(quote))));
+    }
+    let escaped = format!("{INTERNAL}=\"hush:\\$HOME-is-more-than-32-bytes-long\"\n");
+    assert_refused(
+        &Setup::new().unset(INTERNAL).file(".env", escaped),
+        &[
+            "INTERNAL_AUTH_SECRET is not valid: it holds \\$; a $ needs no backslash, as nothing is \
+           expanded",
+        ],
+    );
+}
+
+#[test]
+fn what_would_silently_come_to_nothing() {
+    assert_refused(
+        &Setup::new().set("INTERNAL_HOST", "127.0.0.1"),
+        &["INTERNAL_PORT is required: INTERNAL_HOST is given, and without a port there is no \
+           listener for it"],
+    );
+    assert_accepted(&Setup::new().set("INTERNAL_HOST", "127.0.0.1").set("INTERNAL_PORT", "0"));
+    for name in ["MASTER_API_KEYS", PREVIOUS_TOKENS] {
+        let fault = format!("{name} is not valid: it is given and holds none");
+        assert_refused(&Setup::new().set(name, ",,"), &[&fault]);
+        let file = Setup::new().file("keys", "\n \n\n").set(&format!("{name}_FILE"), "keys");
+        assert_refused(&file, &[&fault]);
+    }
+    assert_refused(
+        &Setup::new().set("KEY0_JWKS_URL_FILE", "url"),
+        &["KEY0_JWKS_URL is not valid: this version has no JWKS key source"],
+    );
+    assert_refused(
+        &Setup::new().set("READ_API_KEYS", "hush: a key with spaces in it and of 32 bytes"),
+        &["READ_API_KEYS (number 1) is not valid: it can't be sent as a key: it holds other than \
+           visible ASCII"],
+    );
+    assert_refused(
+        &Setup::new().set(INTERNAL, "hush: a sécret that no header can carry as it is"),
+        &["INTERNAL_AUTH_SECRET is not valid: it can't be sent in a header: it holds other than \
+           printable ASCII"],
+    );
+}
+
+#[test]
+fn values_that_are_none() {
+    let port = "a port from 0 to 65535";
+    let host = "an IP address or localhost";
+    let switch = "true or false";
+    let year = "a number from 1 to 315360000";
+    let id = "1 to 256 visible ASCII characters";
+    for (name, values, what) in [
+        ("PORT", &["-1", "65536", "http", "3000 1"][..], port),
+        ("INTERNAL_PORT", &["65536", "0x50"], port),
+        ("HOST", &["example.com", "127.0.0", "1.2.3.4:80", "[::1"], host),
+        ("INTERNAL_HOST", &["*", "256.0.0.1"], host),
+        ("DANGEROUS_ALLOW_PUBLIC", &["yes", "TRUE", "2"], switch),
+        ("DANGEROUS_DISABLE_KEY_CHECKS", &["yes", "off"], switch),
+        ("API_KEY_TTL_SECONDS", &["0", "-5", "1h", "315360001", "1.5"], year),
+        ("CACHE_TTL_SECONDS", &["0", "3601", "five"], "a number from 1 to 3600"),
+        ("INTERNAL_AUTH_MAX_LIFETIME_SECONDS", &["0", "86401"], "a number from 1 to 86400"),
+        ("INTERNAL_AUTH_AUDIENCE", &["two words", "é"], id),
+        ("ISSUE_TOKEN_AUTH", &["none", "Body", "internal,body"], "internal or body"),
+        ("LOG_FORMAT", &["xml", "JSON"], "pretty or json"),
+        ("RUST_LOG", &["info,=,=", "key0=loud"], "a list of filters, as info,key0_auth=debug"),
+    ] {
+        for value in values {
+            let mut setup = Setup::new().set(name, *value);
+            if name == "INTERNAL_HOST" {
+                setup = setup.set("INTERNAL_PORT", "0");
+            }
+            assert_refused(&setup, &[&format!("{name} is not valid: it is {what}")]);
+        }
+    }
+    for (name, value) in [
+        ("HOST", "localhost"),
+        ("HOST", "127.0.0.2"),
+        ("HOST", "[::1]"),
+        ("DANGEROUS_ALLOW_PUBLIC", "0"),
+        ("DANGEROUS_ALLOW_PUBLIC", "false"),
+        ("DANGEROUS_DISABLE_KEY_CHECKS", "false"),
+        ("API_KEY_TTL_SECONDS", " 60 "),
+        ("CACHE_TTL_SECONDS", "3600"),
+        ("INTERNAL_AUTH_MAX_LIFETIME_SECONDS", "60"),
+        ("ISSUE_TOKEN_AUTH", "internal"),
+        ("RUST_LOG", "warn,key0_auth=trace"),
+    ] {
+        if value == "[::1]" && TcpListener::bind("[::1]:0").is_err() {
+            continue;
+        }
+        assert_accepted(&Setup::new().set(name, value));
+    }
+}
+
+#[test]
+fn values_that_are_no_text() {
+    let bytes =
+        || OsString::from_vec(b"hush \xff: a value that is no text, of over 32 bytes".to_vec());
+    for name in [
+        TOKEN,
+        PREVIOUS_TOKENS,
+        "KEY0_PUBLIC_KEY",
+        "KEY0_JWKS_URL",
+        "INTERNAL_AUTH_STRATEGY",
+        INTERNAL,
+        PREVIOUS_INTERNAL,
+        "INTERNAL_AUTH_AUDIENCE",
+        "ISSUE_TOKEN_AUTH",
+        ISSUANCE,
+        "MASTER_API_KEYS",
+        "READ_API_KEYS_FILE",
+        "DATABASE_URL",
+        "CACHE_TTL_SECONDS",
+        "HOST",
+        "INTERNAL_PORT",
+        "DANGEROUS_DISABLE_KEY_CHECKS",
+        "LOG_FORMAT",
+        "RUST_LOG",
+    ] {
+        let mut faults = vec![format!("{name} is not valid: it is not UTF-8")];
+        if name == "KEY0_JWKS_URL" {
+            faults.push(format!("{name} is not valid: this version has no JWKS key source"));
+        }
+        // Nor is the file's value taken instead.
+        let setup = Setup::new().file(".env", "RUST_LOG=info\n").set(name, bytes());
+        assert_refused(&setup, &faults.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+    assert_accepted(&Setup::new().set("SOMEBODY_ELSES", bytes()));
+}
+
+#[test]
+fn what_this_version_lacks() {
+    for (name, value, why) in [
+        ("KEY0_JWKS_URL", "https://issuer.example/jwks", "this version has no JWKS key source"),
+        ("INTERNAL_AUTH_STRATEGY", "oauth", "this version has no strategy oauth"),
+        ("INTERNAL_AUTH_STRATEGY", "shared-secret,oauth", "this version has no strategy oauth"),
+        ("INTERNAL_AUTH_STRATEGY", "mtls", "it takes shared-secret, signed-jwt and none"),
+        ("INTERNAL_AUTH_STRATEGY", "shared-secret,", "it takes shared-secret, signed-jwt and none"),
+        (
+            "INTERNAL_AUTH_STRATEGY",
+            "none,shared-secret",
+            "none lets everybody in and goes with no other strategy",
+        ),
+        (
+            "INTERNAL_AUTH_STRATEGY",
+            "signed-jwt,none",
+            "none lets everybody in and goes with no other strategy",
+        ),
+        (
+            "DATABASE_URL",
+            "postgres://u:hush@db:port/key0",
+            "it has not the form postgres://user:password@host/database?sslmode=require",
+        ),
+        (
+            "DATABASE_URL",
+            "postgresql://u:hush@db/key0?sslmod=require",
+            "it has a parameter that is not known, as sslmode is",
+        ),
+        (
+            "DATABASE_URL",
+            "redis://:hush@cache/x",
+            "it has not the form redis://user:password@host:6379/0?prefix=key0:",
+        ),
+        (
+            "DATABASE_URL",
+            "rediss://:hush@cache/0?protocol=resp2",
+            "it has a parameter that is not known, as prefix is",
+        ),
+        ("DATABASE_URL", "rediss://:hush@cache/#insecure", "it has a fragment, and none is known"),
+        (
+            "DATABASE_URL",
+            "mysql://u:hush@db",
+            "it begins with sqlite://, postgres:// or redis://, or is memory://",
+        ),
+        (
+            "DATABASE_URL",
+            "key0-backend.db",
+            "it begins with sqlite://, postgres:// or redis://, or is memory://",
+        ),
+        (
+            "DATABASE_URL",
+            "memory://x",
+            "it begins with sqlite://, postgres:// or redis://, or is memory://",
+        ),
+        ("DATABASE_URL", "sqlite://", "sqlite:// needs a path, as sqlite://key0-backend.db"),
+        ("DATABASE_URL", "sqlite://a.db?mode=ro", "sqlite:// takes a path and no options"),
+    ] {
+        let setup = Setup::new().set(name, value);
+        assert_refused(&setup, &[&format!("{name} is not valid: {why}")]);
+    }
+}
+
+#[test]
+fn keys_of_the_wrong_kind() {
+    let one_line = |pem: &str| pem.replace('\n', "\\n");
+    for good in ["rsa2048-public", "p256-public", "ed25519-public"] {
+        let setup = Setup::new().unset(TOKEN);
+        assert_accepted(&setup.clone().set("KEY0_PUBLIC_KEY", key_file(good)));
+        assert_accepted(&setup.set("KEY0_PUBLIC_KEY", one_line(&key_file(good))));
+    }
+    for bad in [
+        "rsa2048-private",
+        "rsa2048-pkcs1-private",
+        "rsa2048-pkcs1-public",
+        "rsa2048-certificate",
+        "rsa-pss2048-public",
+        "rsa1024-public",
+        "rsa2047-public",
+        "p256-private",
+        "p384-public",
+        "secp256k1-public",
+        "ed25519-private",
+        "ed448-public",
+        "x25519-public",
+    ] {
+        let pem = key_file(bad);
+        let ended = Setup::new().set("KEY0_PUBLIC_KEY", &pem).run("check-config");
+        assert_eq!(ended.code, Some(2), "{bad}: {ended:?}");
+        assert_eq!(ended.stderr.lines().count(), 1, "{bad}: {ended:?}");
+        assert!(ended.stderr.starts_with("error: KEY0_PUBLIC_KEY is not a usable key: "), "{bad}");
+        for line in pem.lines().filter(|line| !line.starts_with('-')) {
+            assert!(!ended.stderr.contains(&line[..line.len().min(16)]), "{bad}: {ended:?}");
+        }
+        assert_eq!(Setup::new().set("KEY0_PUBLIC_KEY", pem).run("serve").stderr, ended.stderr);
+    }
+    for bad in ["-----BEGIN PUBLIC KEY-----", "hush", "-----BEGIN PUBLIC KEY-----\\nhush\\n"] {
+        let ended = Setup::new().set("KEY0_PUBLIC_KEY", bad).run("check-config");
+        assert_eq!((ended.code, ended.stderr.lines().count()), (Some(2), 1), "{ended:?}");
+    }
+}
+
+#[test]
+fn open_doors_on_public_addresses() {
+    let none = Setup::new().set("INTERNAL_AUTH_STRATEGY", "none");
+    let body = Setup::new().set("ISSUE_TOKEN_AUTH", "body");
+    let fault = |name: &str, what: &str, address: &str| {
+        format!(
+            "{name} is not valid: {what}, and {address} is not a loopback address \
+             (DANGEROUS_ALLOW_PUBLIC=true allows it)"
+        )
+    };
+    let doors = [
+        (&none, "INTERNAL_AUTH_STRATEGY", "none lets everybody call the internal endpoints"),
+        (&body, "ISSUE_TOKEN_AUTH", "body lets everybody have a key issued"),
+    ];
+    for (setup, name, what) in doors {
+        for address in ["0.0.0.0", "::", "192.0.2.1", "::ffff:127.0.0.1"] {
+            let public = setup.clone().set("HOST", address);
+            assert_refused(&public, &[&fault(name, what, address)]);
+            let internal = setup.clone().set("INTERNAL_HOST", address).set("INTERNAL_PORT", "0");
+            assert_refused(&internal, &[&fault(name, what, address)]);
+        }
+        let warning = format!("WARNING         {name}: {what}\n");
+        // A listener of its own on loopback shuts the door, whatever the public one is.
+        for fine in [
+            setup.clone(),
+            setup.clone().set("HOST", "0.0.0.0").set("INTERNAL_PORT", "0"),
+            setup.clone().set("HOST", "0.0.0.0").set("DANGEROUS_ALLOW_PUBLIC", "true"),
+        ] {
+            let backend = assert_accepted(&fine);
+            assert!(backend.stdout().contains(&warning), "{}", backend.stdout());
+            let logged = format!("{name}: {what}");
+            backend.wait_for_log(&logged, 1);
+            let checked = fine.run("check-config");
+            assert!(checked.stderr.contains(&format!("warning: {logged}\n")), "{checked:?}");
+        }
+    }
+    // Where no key is asked for, that goes for both listeners.
+    let unchecked = Setup::new().set("DANGEROUS_DISABLE_KEY_CHECKS", "true");
+    let (name, what) =
+        ("DANGEROUS_DISABLE_KEY_CHECKS", "everybody can make and revoke keys, and use /v1");
+    let told = fault(name, what, "0.0.0.0");
+    for setup in [
+        unchecked.clone().set("HOST", "0.0.0.0"),
+        unchecked.clone().set("HOST", "0.0.0.0").set("INTERNAL_PORT", "0"),
+        unchecked.clone().set("INTERNAL_HOST", "0.0.0.0").set("INTERNAL_PORT", "0"),
+    ] {
+        assert_refused(&setup, &[&told]);
+        assert_accepted(&setup.set("DANGEROUS_ALLOW_PUBLIC", "true"));
+    }
+    let backend = assert_accepted(&unchecked);
+    assert!(backend.stdout().contains(&format!("WARNING         {name}: {what}\n")));
+    let allowed = assert_accepted(&Setup::new().set("DANGEROUS_ALLOW_PUBLIC", "true"));
+    let warning = "WARNING         DANGEROUS_ALLOW_PUBLIC: open doors are allowed";
+    assert!(allowed.stdout().contains(warning));
+    let guarded = assert_accepted(&Setup::new().set("HOST", "0.0.0.0"));
+    assert!(!guarded.stdout().contains("WARNING"));
+}
+
+#[test]
+fn every_fault_at_once() {
+    let setup = Setup::bare()
+        .file(".env", "no line\n")
+        .set("PORT", "x")
+        .set("HOST", "y")
+        .set("INTERNAL_PORT", "z")
+        .set("KEY0_JWKS_URL", "https://issuer.example/jwks")
+        .set("INTERNAL_AUTH_STRATEGY", "shared-secret,magic")
+        .set("MASTER_API_KEYS", "hush")
+        .set("ISSUE_TOKEN_AUTH", "nobody")
+        .set("CACHE_TTL_SECONDS", "0")
+        .set("API_KEY_TTL_SECONDS", "0")
+        .set("INTERNAL_AUTH_MAX_LIFETIME_SECONDS", "0")
+        .set("DANGEROUS_ALLOW_PUBLIC", "maybe")
+        .set("DATABASE_URL", "postgres://u:hush@db?sslmode=hush")
+        .set("LOG_FORMAT", "xml")
+        .set("RUST_LOG", "key0=loud");
+    assert_refused(
+        &setup,
+        &[
+            ".env is not valid: it holds a line that is not NAME=value",
+            "PORT is not valid: it is a port from 0 to 65535",
+            "HOST is not valid: it is an IP address or localhost",
+            "INTERNAL_PORT is not valid: it is a port from 0 to 65535",
+            "KEY0_JWKS_URL is not valid: this version has no JWKS key source",
+            "INTERNAL_AUTH_STRATEGY is not valid: it takes shared-secret, signed-jwt and none",
+            "MASTER_API_KEYS (number 1) is too short: 4 bytes, at least 32 are needed",
+            "ISSUE_TOKEN_AUTH is not valid: it is internal or body",
+            "CACHE_TTL_SECONDS is not valid: it is a number from 1 to 3600",
+            "API_KEY_TTL_SECONDS is not valid: it is a number from 1 to 315360000",
+            "INTERNAL_AUTH_MAX_LIFETIME_SECONDS is not valid: it is a number from 1 to 86400",
+            "DANGEROUS_ALLOW_PUBLIC is not valid: it is true or false",
+            "DATABASE_URL is not valid: it has not the form \
+             postgres://user:password@host/database?sslmode=require",
+            "LOG_FORMAT is not valid: it is pretty or json",
+            "RUST_LOG is not valid: it is a list of filters, as info,key0_auth=debug",
+            TOKEN_MISSING,
+            INTERNAL_MISSING,
+        ],
+    );
+}
+
+#[test]
+fn secrets_that_everybody_knows() {
+    let published = "shared-secret-with-key0-service-min-32-chars";
+    let setup = Setup::new().set(TOKEN, published);
+    let told = "KEY0_ACCESS_TOKEN_SECRET is printed in public examples: everybody knows it";
+    let backend = assert_accepted(&setup);
+    backend.wait_for_log(told, 1);
+    let ended = backend.kill();
+    assert!(ended.stdout.contains(&format!("WARNING         {told}\n")), "{ended:?}");
+    assert!(
+        ended.stderr.contains(&format!(" WARN key0_backend::serve::server: {told}\n")),
+        "{ended:?}"
+    );
+    for output in [ended.stdout, ended.stderr, setup.run("check-config").stderr] {
+        assert!(output.contains(told) && !output.contains(published), "{output}");
+    }
+}
+
+#[test]
+fn a_port_in_use() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let port = address.port().to_string();
+    let told = format!("error: can't listen on {address}: Address already in use (os error 98)\n");
+    for setup in [
+        Setup::new().set("PORT", &port),
+        Setup::new().argument("--port").argument(&port),
+        Setup::new().set("INTERNAL_PORT", &port),
+    ] {
+        let ended = setup.run("serve");
+        assert_eq!((ended.code, &*ended.stdout), (Some(2), ""), "{ended:?}");
+        if cfg!(target_os = "linux") {
+            assert_eq!(ended.stderr, told);
+        }
+        assert_eq!(setup.files(), [""; 0]);
+    }
+    let twice = Setup::new().set("PORT", "4000").set("INTERNAL_PORT", "4000");
+    // Every address of the machine is that one, too.
+    for setup in [twice.clone(), twice.set("HOST", "0.0.0.0")] {
+        assert_refused(
+            &setup,
+            &["INTERNAL_PORT is not valid: it is the same address as HOST and PORT"],
+        );
+    }
+}
+
+#[test]
+fn a_new_database_is_for_its_owner_alone() {
+    let setup = Setup::new();
+    let backend = setup.start();
+    let order = serde_json::json!({
+        "requestId": "r", "resourceId": "photo-1", "planId": "basic", "txHash": "0x1",
+    });
+    let answer = Request::post("/internal/issue-token", &order).internal(INTERNAL_SECRET);
+    assert_eq!(answer.send(backend.public).status, 200);
+    let names = ["key0-backend.db", "key0-backend.db-shm", "key0-backend.db-wal"];
+    assert_eq!(setup.files(), names);
+    for name in names {
+        let mode = fs::metadata(setup.path(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}
+
+/// `serve` ends with this line, and the file is what it was.
+#[track_caller]
+fn assert_unusable(setup: &Setup, path: &Path, told: &str) {
+    let before = fs::read(path).ok();
+    let ended = setup.run("serve");
+    assert_eq!((ended.code, &*ended.stdout), (Some(2), ""), "{ended:?}");
+    let line = format!("error: {}", told.replace("PATH", &format!("{path:?}")));
+    assert!(ended.stderr.starts_with(&line), "{:?} is not {line:?}", ended.stderr);
+    assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    assert_eq!(fs::read(path).ok(), before);
+}
+
+#[test]
+fn databases_that_can_not_be_used() {
+    // One of ours, to be made unusable in several ways.
+    let ours = Setup::new();
+    drop(ours.start());
+    let path = ours.database();
+    let sql = |path: &Path, sql: &str| Connection::open(path).unwrap().execute_batch(sql).unwrap();
+
+    sql(&path, "PRAGMA user_version = 99");
+    assert_unusable(
+        &ours,
+        &path,
+        "the database PATH has schema version 99, newer than 2 of this program\n",
+    );
+    sql(&path, "PRAGMA user_version = 2");
+    drop(ours.start());
+
+    let not_ours = "PATH is not a database of key0-auth\n";
+    let foreign = Setup::new();
+    sql(&foreign.database(), "CREATE TABLE theirs (id INTEGER PRIMARY KEY)");
+    assert_unusable(&foreign, &foreign.database(), not_ours);
+    let text = Setup::new().file("key0-backend.db", "hush: this is some other file\n".repeat(99));
+    assert_unusable(&text, &text.database(), not_ours);
+
+    let folder = Setup::new();
+    fs::create_dir(folder.database()).unwrap();
+    assert_unusable(&folder, &folder.database(), "can't use the database PATH: ");
+    let nowhere = Setup::new().set("DATABASE_URL", "sqlite://no/such/folder.db");
+    let missing = nowhere.path("no/such/folder.db");
+    assert_unusable(&nowhere, &missing, "can't use the database PATH: No such file or directory");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
+    // Whoever may read everything, as root may, sees no fault here.
+    if fs::read(&path).is_err() {
+        assert_unusable(&ours, &path, "can't use the database PATH: ");
+    }
+}
+
+#[test]
+fn a_locked_database_is_waited_for_without_listening() {
+    let setup = Setup::new();
+    drop(setup.start());
+    let other = Connection::open(setup.database()).unwrap();
+    other.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE").unwrap();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let setup = setup.set("PORT", address.port().to_string());
+    // Not even read here: closing the file would free this process's lock on it.
+    thread::scope(|scope| {
+        let refused = scope.spawn(|| setup.run("serve"));
+        while !refused.is_finished() {
+            assert!(connect(address).is_err(), "it listens without a store");
+            thread::sleep(Duration::from_millis(20));
+        }
+        let refused = refused.join().unwrap();
+        let path = setup.database();
+        let told = format!("error: the database {path:?} is locked by another process\n");
+        assert_eq!((refused.code, refused.stderr), (Some(2), told));
+    });
+    drop(other);
+    drop(setup.start());
+}
+
+#[test]
+fn secrets_are_no_flags() {
+    for arguments in [
+        &["--key0-access-token-secret", "hush"][..],
+        &["--internal-auth-secret=hush"],
+        &["--database-url", "sqlite://x.db"],
+    ] {
+        let setup = arguments.iter().fold(Setup::new(), |setup, one| setup.argument(one));
+        let ended = setup.run("serve");
+        assert_eq!((ended.code, &*ended.stdout), (Some(2), ""), "{ended:?}");
+        assert!(ended.stderr.contains("unexpected argument"), "{ended:?}");
+    }
+}
+
+#[test]
+fn flags_win_over_the_environment() {
+    let setup = Setup::new().set("PORT", "1").set("CACHE_TTL_SECONDS", "0");
+    let flags =
+        ["--port=0", "--cache-ttl-seconds", "1", "--internal-port", "0", "--host=127.0.0.1"];
+    let setup = flags.iter().fold(setup, |setup, flag| setup.argument(flag));
+    let backend = assert_accepted(&setup);
+    assert!(backend.internal.is_some());
+    assert_refused(
+        &Setup::new().argument("--host=example.com").argument("--internal-auth-strategy=magic"),
+        &[
+            "HOST is not valid: it is an IP address or localhost",
+            "INTERNAL_AUTH_STRATEGY is not valid: it takes shared-secret, signed-jwt and none",
+        ],
+    );
+}

@@ -1,0 +1,30 @@
+//! The sample backend from outside: processes, and real sockets.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod case_table;
+#[allow(dead_code)]
+#[path = "../../../../tests/support/cases/mod.rs"]
+mod cases;
+mod client;
+mod configuration;
+mod conformance;
+mod demo;
+mod examples;
+#[path = "../../../../tests/support/http1.rs"]
+mod http1;
+mod javascript;
+mod on_postgres;
+mod on_redis;
+mod partner;
+#[allow(dead_code, unreachable_pub)]
+#[path = "../../../../tests/support/servers/postgres.rs"]
+mod postgres_server;
+#[path = "../support/process.rs"]
+mod process;
+#[allow(dead_code, unreachable_pub)]
+#[path = "../../../../tests/support/servers/redis.rs"]
+mod redis_server;
+mod serve;
+#[path = "../../../../tests/support/servers/mod.rs"]
+mod servers;

@@ -1,0 +1,204 @@
+//! The sample backend on Redis. Every secret of these tests, the password of the server too, has a
+//! mark in it that no ended backend may have printed.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::{
+    process::{Backend, INTERNAL_SECRET, Request, Setup},
+    redis_server::{RIGHTS, Redis},
+};
+
+const MASTER: &str = "hush-the-master-key-of-these-tests-on-redis";
+const PHOTO: &str = "/api/photos/photo-1";
+
+fn setup(server: &Redis) -> Setup {
+    Setup::new().set("DATABASE_URL", server.url("")).set("MASTER_API_KEYS", MASTER)
+}
+
+fn issue(n: &str) -> Request {
+    issue_for(n, &format!("0x{n}"))
+}
+
+fn issue_for(n: &str, tx_hash: &str) -> Request {
+    let order = json!({
+        "requestId": format!("request-{n}"),
+        "challengeId": format!("challenge-{n}"),
+        "resourceId": "photo-1",
+        "planId": "basic",
+        "txHash": tx_hash,
+    });
+    Request::post("/internal/issue-token", &order).internal(INTERNAL_SECRET)
+}
+
+fn issued(backend: &Backend, n: &str) -> String {
+    let answer = issue(n).send(backend.public);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.json()["token"].as_str().unwrap().to_owned()
+}
+
+fn status(backend: &Backend, request: Request) -> u16 {
+    request.send(backend.public).status
+}
+
+fn photo(key: &str) -> Request {
+    Request::get(PHOTO).bearer(key)
+}
+
+#[test]
+fn the_same_credential_after_a_restart_of_the_backend_and_of_redis() {
+    let Some(server) = Redis::start(&[]) else { return };
+    let setup = setup(&server);
+    let backend = setup.start();
+    let first = issued(&backend, "1");
+    assert_eq!(status(&backend, photo(&first)), 200);
+    assert_eq!(issued(&backend, "1"), first);
+    drop(backend);
+    server.kill_9();
+    server.start_again();
+    let (backend, other) = (setup.start(), setup.clone().elsewhere().start());
+    for backend in [&backend, &other] {
+        assert_eq!(issued(backend, "1"), first);
+        assert_eq!(status(backend, photo(&first)), 200);
+    }
+    let refused = issue_for("2", "0X1").send(backend.public);
+    assert_eq!(
+        (refused.status, &refused.json()["code"]),
+        (409, &json!("payment_already_redeemed"))
+    );
+}
+
+#[test]
+fn a_revocation_reaches_other_instances_within_a_second() {
+    let Some(server) = Redis::start(&[]) else { return };
+    let setup = setup(&server).set("CACHE_TTL_SECONDS", "60");
+    let (one, other) = (setup.start(), setup.clone().elsewhere().start());
+    for n in 0..10 {
+        let key = issued(&one, &n.to_string());
+        assert_eq!(status(&other, photo(&key)), 200);
+        let listed = Request::get("/keys?kind=payment&limit=1")
+            .header("X-Api-Key", MASTER)
+            .send(one.public)
+            .json();
+        let id = listed["keys"][0]["id"].as_str().unwrap().to_owned();
+        let gone = Request::new("DELETE", &format!("/keys/{id}"))
+            .header("X-Api-Key", MASTER)
+            .send(one.public);
+        assert_eq!(gone.status, 204);
+        assert_eq!(status(&one, photo(&key)), 401);
+        let began = Instant::now();
+        while status(&other, photo(&key)) != 401 {
+            assert!(began.elapsed() < Duration::from_secs(1), "a revoked key is good elsewhere");
+        }
+    }
+}
+
+#[test]
+fn an_outage_is_a_503_for_issued_keys_and_nothing_for_access_tokens() {
+    let Some(server) = Redis::start(&[]) else { return };
+    let backend = setup(&server).set("CACHE_TTL_SECONDS", "1").start();
+    let key = issued(&backend, "1");
+    let token = access_token();
+    let ready = || status(&backend, Request::get("/ready"));
+    assert_eq!((ready(), status(&backend, photo(&key))), (200, 200));
+    for way in ["stop", "hang", "empty"] {
+        match way {
+            "stop" => server.stop(),
+            "hang" => server.hang(),
+            _ => server.cli(&["FLUSHALL"]),
+        }
+        let began = Instant::now();
+        // A warm key lives out its time.
+        loop {
+            match status(&backend, photo(&key)) {
+                200 => assert!(began.elapsed() < Duration::from_secs(2), "{way}"),
+                503 => break,
+                other => panic!("{way}: {other}"),
+            }
+        }
+        for _ in 0..5 {
+            let began = Instant::now();
+            let answer = photo(&key).send(backend.public);
+            assert!(began.elapsed() < Duration::from_millis(900), "{way}: {:?}", began.elapsed());
+            assert_eq!(answer.status, 503, "{way}");
+            assert_eq!(answer.header("retry-after"), Some("1"));
+            assert_eq!(ready(), 503, "{way}");
+            assert_eq!(status(&backend, photo(&token)), 200, "{way}");
+        }
+        if way == "empty" {
+            assert_eq!(status(&backend, issue("9")), 503, "it goes on to sell");
+            continue;
+        }
+        if way == "stop" {
+            server.start_again()
+        } else {
+            server.resume()
+        }
+        let began = Instant::now();
+        while status(&backend, photo(&key)) != 200 || ready() != 200 {
+            assert!(began.elapsed() < Duration::from_secs(2), "{way}: it does not recover");
+        }
+        println!("{way}: back after {:?}", began.elapsed());
+    }
+    backend.kill();
+}
+
+#[test]
+fn the_start_says_where_the_store_is_and_what_it_can_lose() {
+    let Some(server) = Redis::start(&["--appendonly", "no"]) else { return };
+    let backend = setup(&server).start();
+    let printed = backend.stdout();
+    let store = format!("Redis, redis://127.0.0.1:{}/0\n", server.port());
+    assert!(printed.contains(&store), "{printed}");
+    assert!(printed.contains("WARNING         Redis runs with appendonly off"), "{printed}");
+    assert!(printed.contains("WARNING         Redis held nothing here"), "{printed}");
+    backend.kill();
+    // INFO is not allowed.
+    server.set_user(&[&["~key0:*", "&key0:*"], RIGHTS].concat());
+    let backend = Setup::new().set("DATABASE_URL", server.user_url()).start();
+    let printed = backend.stdout();
+    assert!(printed.contains("WARNING         Redis does not tell whether"), "{printed}");
+    assert!(printed.contains("WARNING         Redis does not tell its"), "{printed}");
+    assert!(!printed.contains("Redis held nothing"), "{printed}");
+    backend.kill();
+
+    let durable = Redis::start(&[]).unwrap();
+    drop(setup(&durable).start());
+    let backend = setup(&durable).start();
+    assert!(!backend.stdout().contains("WARNING         Redis"), "{}", backend.stdout());
+
+    let wrong = format!("redis://:hush-wrong@127.0.0.1:{}", durable.port());
+    let ended = Setup::new().set("DATABASE_URL", wrong).run("serve");
+    assert_eq!(ended.code, Some(2));
+}
+
+#[test]
+fn commands_that_make_no_key_make_no_database() {
+    let Some(server) = Redis::start(&[]) else { return };
+    for arguments in [&["list"][..], &["show", "x"], &["revoke", "x"], &["rotate", "x"]] {
+        let bare = Setup::bare().set("DATABASE_URL", server.url(""));
+        let keys = arguments.iter().fold(bare, |setup, argument| setup.argument(argument));
+        let ended = keys.run("keys");
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert!(ended.stderr.contains("holds no database"), "{ended:?}");
+        let left: Vec<String> = server.cli(&["KEYS", "*"]);
+        assert!(left.is_empty(), "{arguments:?} has made {left:?}");
+    }
+}
+
+fn access_token() -> String {
+    use key0_auth::{
+        domain::{Claims, Clock, SystemClock},
+        token::TokenIssuer,
+    };
+    let claims = Claims::new(
+        "request-1".parse().unwrap(),
+        "challenge-1".parse().unwrap(),
+        "photo-1".parse().unwrap(),
+        "basic".parse().unwrap(),
+        "0xabc".parse().unwrap(),
+        SystemClock.now().plus(Duration::from_secs(3_600)),
+    );
+    TokenIssuer::hs256(&crate::process::token_secret()).access_token(&claims).unwrap()
+}

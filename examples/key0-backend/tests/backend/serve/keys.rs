@@ -1,0 +1,328 @@
+//! The keys API and `key0-backend keys` on one store, at the same time.
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use crate::serve::{
+    PHOTO, issue,
+    process::{Backend, Ended, Request, Setup},
+};
+
+const MASTER: &str = "hush-a-master-key-of-32-bytes-or-more";
+
+fn setup() -> Setup {
+    Setup::new().set("MASTER_API_KEYS", MASTER)
+}
+
+/// Runs `key0-backend keys` on the same store, with nothing but its name.
+fn keys(setup: &Setup, arguments: &[&str]) -> Ended {
+    let url = format!("sqlite://{}", setup.database().display());
+    let bare = arguments
+        .iter()
+        .fold(Setup::bare().set("DATABASE_URL", url), |setup, argument| setup.argument(argument));
+    bare.run("keys")
+}
+
+fn json_of(ended: &Ended) -> Value {
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    serde_json::from_str(&ended.stdout).unwrap_or_else(|e| panic!("{e}: {ended:?}"))
+}
+
+fn text(value: &Value, name: &str) -> String {
+    value[name].as_str().unwrap_or_else(|| panic!("no {name}: {value}")).to_owned()
+}
+
+fn create(backend: &Backend, terms: &Value) -> (String, String) {
+    let answer = Request::post("/keys", terms).header("X-Api-Key", MASTER).send(backend.public);
+    assert_eq!(answer.status, 201, "{answer:?}");
+    (answer.member("id"), answer.member("key"))
+}
+
+/// What a partner's key gets where only masters may go: 403 while it is good, else 401.
+fn status(backend: &Backend, key: &str) -> u16 {
+    Request::get("/keys").header("X-Api-Key", key).send(backend.public).status
+}
+
+#[test]
+fn a_revocation_on_the_host_reaches_the_running_server_within_a_second() {
+    let setup = setup();
+    let backend = setup.start();
+    let mut slowest = Duration::ZERO;
+    for _ in 0..5 {
+        let (id, key) = create(&backend, &json!({"role": "read"}));
+        assert_eq!(status(&backend, &key), 403);
+        let ended = keys(&setup, &["revoke", &id]);
+        assert_eq!((ended.code, &*ended.stdout), (Some(0), &*format!("revoked {id}\n")));
+        let revoked = Instant::now();
+        while status(&backend, &key) == 403 {}
+        slowest = slowest.max(revoked.elapsed());
+        let answer = Request::get("/keys").header("X-Api-Key", &key).send(backend.public);
+        answer.assert_problem(401, "key_revoked", "Invalid API key");
+        let again = keys(&setup, &["revoke", &id]);
+        let told = (again.code, &*again.stderr);
+        assert_eq!(told, (Some(1), "error: API key not found\n"));
+    }
+    println!("the slowest of five revocations took {slowest:?}");
+    assert!(slowest <= Duration::from_secs(1), "{slowest:?}");
+}
+
+#[test]
+fn the_host_makes_masters_and_rotates_them() {
+    let setup = setup();
+    let backend = setup.start();
+    let made = json_of(&keys(&setup, &["create", "--role", "master", "--label", "boss", "--json"]));
+    let (id, key) = (text(&made, "id"), text(&made, "key"));
+    assert_eq!(status(&backend, &key), 200);
+    let path = format!("/keys/{id}");
+    let shown = Request::get(&path).header("X-Api-Key", &key).send(backend.public).json();
+    let told = json!({
+        "kind": shown["kind"], "role": shown["role"], "label": shown["label"],
+        "by": shown["history"][0]["by"],
+    });
+    let expected = json!({"kind": "integrator", "role": "master", "label": "boss", "by": "host"});
+    assert_eq!(told, expected);
+    let rotate = format!("{path}/rotate");
+    let answer = Request::new("POST", &rotate).header("X-Api-Key", &key).send(backend.public);
+    assert_eq!(answer.status, 409, "{answer:?}");
+    let rotated = json_of(&keys(&setup, &["rotate", &id, "--json"]));
+    let deadline = Instant::now() + Duration::from_secs(1);
+    while status(&backend, &key) == 200 {
+        assert!(Instant::now() < deadline, "the old secret lives on");
+    }
+    assert_eq!(status(&backend, &text(&rotated, "key")), 200);
+    let deleted = Request::new("DELETE", &path).header("X-Api-Key", MASTER).send(backend.public);
+    assert_eq!((deleted.status, deleted.text()), (204, ""));
+    assert_eq!(status(&backend, &text(&rotated, "key")), 401);
+}
+
+#[test]
+fn what_the_host_is_told() {
+    let setup = setup();
+    for arguments in [&["list"][..], &["show", "x"], &["revoke", "x"], &["rotate", "x"]] {
+        let ended = keys(&setup, arguments);
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert!(ended.stderr.starts_with("error: there is no database "), "{ended:?}");
+        assert!(!setup.database().exists());
+    }
+    let memory = Setup::bare().set("DATABASE_URL", "memory://").argument("list").run("keys");
+    let told = "error: memory:// keeps nothing that another process could see\n";
+    assert_eq!((memory.code, &*memory.stderr), (Some(2), told));
+    let other = Setup::bare().set("DATABASE_URL", "mysql://x").argument("list").run("keys");
+    assert_eq!(other.code, Some(2), "{other:?}");
+
+    let made = keys(
+        &setup,
+        &["create", "--role", "minter", "--permission", "dpp:create", "--permission", "dpp:read"],
+    );
+    assert_eq!(made.code, Some(0), "{made:?}");
+    assert!(made.stdout.contains("The key is shown this once"), "{made:?}");
+    let key = made.stdout.lines().find_map(|line| line.strip_prefix("key")).unwrap().trim();
+    let listed = keys(&setup, &["list"]);
+    assert!(listed.stdout.contains("minter") && !listed.stdout.contains(key), "{listed:?}");
+    let listed = json_of(&keys(&setup, &["list", "--json"]));
+    assert_eq!(listed["keys"][0]["permissions"], json!({"dpp": ["create", "read"]}));
+    assert_eq!(keys(&setup, &["list", "--kind", "payment"]).stdout, "there are none\n");
+    let id = text(&listed["keys"][0], "id");
+    let shown = keys(&setup, &["show", &id]);
+    assert!(shown.stdout.contains("created by host"), "{shown:?}");
+
+    for (arguments, told) in [
+        (&["create", "--role", "read", "--permission", "dpp"][..], "takes a resource"),
+        (&["create", "--role", "read", "--permission", "dpp:write"], "permissions must map"),
+        (&["create", "--role", "read", "--label", "a\tb"], "control characters"),
+        (&["create", "--role", "read", "--expires-at", "2020-01-01T00:00:00Z"], "in the future"),
+        (&["create", "--role", "master", "--permission", "dpp:read"], "no permissions of its own"),
+        (&["show", "two words"], "API key not found"),
+        (&["rotate", "nobodys"], "API key not found"),
+        (&["import", "no-such-file"], "can't be read"),
+    ] {
+        let ended = keys(&setup, arguments);
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.stderr.starts_with("error: ") && ended.stderr.contains(told), "{ended:?}");
+    }
+    let listed = json_of(&keys(&setup, &["list", "--all", "--json"]));
+    assert_eq!(listed["keys"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn imported_lines_are_accepted_or_refused_by_number() {
+    let setup = setup();
+    let legacy = "ak_0123456789abcdef0123456789abcdef";
+    let file = setup.path("keys.txt");
+    let lines = format!(
+        "\u{feff}# from the old service\n\
+         {legacy}\r\n\
+         \n\
+         ak_nonsense\n\
+         {{\"digest\":\"{:064x}\",\"role\":\"minter\",\"label\":\"by digest\"}}\n\
+         {{\"key\":\"ak_fedcba9876543210fedcba9876543210\",\"role\":\"master\"}}\n\
+         {legacy}\n\
+         {{\"key\":\"{legacy}\"}}\n\
+         {{\"role\":\"read\",\n\
+         {:064X}",
+        1, 2
+    );
+    fs::write(&file, lines).unwrap();
+    let file = file.to_str().unwrap();
+    let ended = keys(&setup, &["import", file, "--role", "read", "--json"]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let told: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!((&told["accepted"], &told["refused"]), (&json!(4), &json!(4)), "{told}");
+    let of = |number: usize| {
+        let lines = told["lines"].as_array().unwrap();
+        lines.iter().find(|line| line["line"] == number).unwrap_or_else(|| panic!("{told}"))
+    };
+    for number in [5, 6, 10] {
+        assert!(of(number)["id"].is_string(), "{told}");
+    }
+    // Of the two that are the same, which are worked on at once, one is taken.
+    let taken = [2, 7].into_iter().filter(|number| of(*number)["id"].is_string()).count();
+    assert_eq!(taken, 1, "{told}");
+    for (number, why) in [(4, "known shapes"), (8, "role must be"), (9, "Invalid JSON")] {
+        assert!(of(number)["error"].as_str().unwrap().contains(why), "{told}");
+    }
+    assert!(!ended.stdout.contains(&legacy[8..]), "{ended:?}");
+    let backend = setup.start();
+    assert_eq!(status(&backend, legacy), 403);
+    assert_eq!(status(&backend, "ak_fedcba9876543210fedcba9876543210"), 200);
+    let bare = keys(&setup, &["import", file]);
+    assert!(bare.stdout.contains("--role says nothing"), "{bare:?}");
+}
+
+#[test]
+fn a_secret_is_shown_once_and_nowhere_else() {
+    let setup = setup().set("RUST_LOG", "trace");
+    let backend = setup.start();
+    let (id, first) = create(&backend, &json!({"role": "read", "label": "canary"}));
+    let with = |request: Request| request.header("X-Api-Key", MASTER).send(backend.public);
+    let rotated = with(Request::new("POST", &format!("/keys/{id}/rotate")));
+    let second = rotated.member("key");
+    let third = text(&json_of(&keys(&setup, &["create", "--role", "minter", "--json"])), "key");
+    let fourth = issue(1).send(backend.public).member("token");
+    let secrets = [first, second, third, fourth];
+    for key in &secrets {
+        status(&backend, key);
+        Request::get(PHOTO).bearer(key).send(backend.public);
+        // Who takes a key for an id does not write it into the log.
+        for path in [
+            format!("/keys/{key}"),
+            format!("/keys/%20{key}"),
+            format!("/keys/Bearer%20{key}/rotate"),
+            format!("/keys/{}", key.replace('_', "%5f")),
+            format!("/{key}/x"),
+        ] {
+            assert_eq!(with(Request::new("DELETE", &path)).status / 100, 4);
+        }
+    }
+    let mut shown = vec![
+        ("list", with(Request::get("/keys?status=all")).body),
+        ("payment keys", with(Request::get("/keys?kind=payment&status=all")).body),
+        ("key", with(Request::get(&format!("/keys/{id}"))).body),
+        ("list on the host", keys(&setup, &["list", "--all", "--json"]).stdout.into_bytes()),
+        ("key on the host", keys(&setup, &["show", &id]).stdout.into_bytes()),
+    ];
+    let database = setup.database();
+    for suffix in ["", "-wal", "-shm"] {
+        let file = format!("{}{suffix}", database.display());
+        shown.push(("database", fs::read(file).unwrap()));
+    }
+    // Nor one of any other shape, with a slash in it.
+    assert_eq!(with(Request::new("DELETE", &format!("/keys/{MASTER}"))).status, 404);
+    assert_eq!(with(Request::get("/keys/hush-one-half/and-the-other")).status, 404);
+    let ended = backend.kill();
+    assert!(ended.stderr.contains(r#"path="/keys/…""#), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("and-the-other"), "{}", ended.stderr);
+    let uuid = format!(r#"path="/keys/{id}/rotate""#);
+    assert!(ended.stderr.contains(&uuid), "{}", ended.stderr);
+    shown.push(("log", [ended.stdout, ended.stderr].concat().into_bytes()));
+    for (what, bytes) in shown {
+        assert!(!bytes.is_empty(), "{what}");
+        let text = String::from_utf8_lossy(&bytes);
+        for secret in &secrets {
+            assert!(!text.contains(&secret[8..]), "a secret stands in the {what}");
+        }
+    }
+}
+
+/// Whoever buys a key chooses what is kept with it.
+#[test]
+fn what_is_kept_with_a_key_does_not_steer_the_operator_s_terminal() {
+    let setup = setup();
+    let backend = setup.start();
+    let nested = (0..120).fold(json!({}), |inner, _| json!({ "a": inner }));
+    for (n, extra) in [(1, json!("\u{9b}31m\u{9d}0;x\u{9c}\u{202e}\u{7f}")), (2, nested)] {
+        let mut order = crate::serve::order(n);
+        order["extra"] = extra;
+        let request = Request::post("/internal/issue-token", &order);
+        let answer = request.internal(crate::serve::process::INTERNAL_SECRET).send(backend.public);
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    let listed = json_of(&keys(&setup, &["list", "--kind", "payment", "--json"]));
+    let ids: Vec<_> =
+        listed["keys"].as_array().unwrap().iter().map(|key| text(key, "id")).collect();
+    assert_eq!(ids.len(), 2);
+    for id in ids {
+        let shown = keys(&setup, &["show", &id]);
+        assert_eq!(shown.code, Some(0), "{shown:?}");
+        assert!(shown.stdout.lines().count() > 5, "{shown:?}");
+        let steers = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
+        assert!(!shown.stdout.chars().any(steers), "{shown:?}");
+    }
+}
+
+#[test]
+fn keys_are_managed_on_the_internal_listener_where_there_is_one() {
+    let setup = setup().set("INTERNAL_PORT", "0");
+    let backend = setup.start();
+    let list = Request::get("/keys").header("X-Api-Key", MASTER);
+    list.send(backend.internal.unwrap()).assert_ok(r#"{"keys":[]}"#);
+    let outside = list.send(backend.public);
+    outside.assert_problem(404, "not_found", "Nothing is found at this path");
+}
+
+#[test]
+fn without_checks_nobody_is_asked_for_a_key() {
+    let backend = setup().set("DANGEROUS_DISABLE_KEY_CHECKS", "true").start();
+    let made = Request::post("/keys", &json!({"role": "read"})).send(backend.public);
+    assert_eq!(made.status, 201, "{made:?}");
+    assert_eq!(Request::get("/keys").send(backend.public).status, 200);
+    // What was sold stays shut.
+    assert_eq!(Request::get(PHOTO).send(backend.public).status, 401);
+    assert_eq!(Request::post("/internal/issue-token", &json!({})).send(backend.public).status, 401);
+}
+
+#[test]
+fn the_last_uses_are_written_at_the_end_and_what_is_over_is_purged_at_the_start() {
+    let setup = setup();
+    let mut backend = setup.start();
+    let (used, key) = create(&backend, &json!({"role": "read"}));
+    let (purged, _) = create(&backend, &json!({"role": "read"}));
+    let (kept, _) = create(&backend, &json!({"role": "read"}));
+    assert_eq!(status(&backend, &key), 403);
+    let shown = |backend: &Backend, id: &str| {
+        Request::get(&format!("/keys/{id}")).header("X-Api-Key", MASTER).send(backend.public)
+    };
+    assert_eq!(shown(&backend, &used).json().get("lastUsedAt"), None);
+    backend.terminate();
+    assert_eq!(backend.wait().code(), Some(0));
+    backend.end();
+
+    let database = rusqlite::Connection::open(setup.database()).unwrap();
+    let day: i64 = 24 * 60 * 60 * 1_000_000;
+    for (id, days) in [(&purged, 31), (&kept, 29)] {
+        let sql = "UPDATE keys SET revoked_at = created_at - ?2 WHERE id = ?1";
+        assert_eq!(database.execute(sql, (id, days * day)).unwrap(), 1);
+    }
+    drop(database);
+    let backend = setup.start();
+    assert!(shown(&backend, &used).json()["lastUsedAt"].is_string());
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while shown(&backend, &purged).status != 404 {
+        assert!(Instant::now() < deadline, "it is not purged");
+    }
+    assert!(shown(&backend, &kept).json()["revokedAt"].is_string());
+}

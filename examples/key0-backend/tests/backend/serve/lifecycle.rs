@@ -1,0 +1,172 @@
+//! Starting, stopping, and going on without the store or the log.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::Write,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::serve::{
+    PHOTO, PHOTO_1, access_token, issue,
+    process::{Request, Setup, connect, read_answer},
+};
+
+#[test]
+fn what_is_printed_at_the_start() {
+    let setup = Setup::new().set("INTERNAL_PORT", "0");
+    let backend = setup.start();
+    let expected = format!(
+        "key0-backend {}\n\
+         listening on    http://{}\n\
+         internal on     http://{}\n\
+         protected       /api/photos/{{id}}  /api/data/{{id}}\n\
+         internal paths  /internal/issue-token  /internal/payment-received\n\
+         operator paths  /keys\n\
+         partner paths   /v1/dpp  /v1/imports  /v1/loyalty (the chain is simulated)\n\
+         store           SQLite, key0-backend.db\n",
+        env!("CARGO_PKG_VERSION"),
+        backend.public,
+        backend.internal.unwrap(),
+    );
+    assert_eq!(backend.kill().stdout, expected);
+    let memory = Setup::new().set("DATABASE_URL", "memory://");
+    let backend = memory.start();
+    assert!(backend.stdout().contains("store           memory: everything is forgotten at exit"));
+    assert_eq!(issue(1).send(backend.public).status, 200);
+    assert_eq!(memory.files(), [""; 0]);
+}
+
+#[test]
+fn sigterm_lets_open_requests_finish_and_takes_no_new_ones() {
+    let setup = Setup::new().set("INTERNAL_PORT", "0");
+    let mut backend = setup.start();
+    let addresses = [backend.public, backend.internal.unwrap()];
+    let mut idle = connect(backend.public).unwrap();
+    idle.write_all(&Request::get("/health").header("connection", "keep-alive").bytes()).unwrap();
+    assert_eq!(read_answer(&mut idle, false).unwrap().status, 200);
+    let request = issue(1);
+    let (head, whole) = (request.head(), request.bytes());
+    let mut slow = connect(addresses[1]).unwrap();
+    slow.write_all(&whole[..head.len() + 20]).unwrap();
+    // Whoever is answered shows that the slow one before it has been taken.
+    assert_eq!(Request::get("/health").send(addresses[1]).status, 200);
+
+    backend.terminate();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    for address in addresses {
+        while connect(address).is_ok() {
+            assert!(Instant::now() < deadline, "connections are still taken");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+    slow.write_all(&whole[head.len() + 20..]).unwrap();
+    let answer = read_answer(&mut slow, false).unwrap();
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(backend.wait().code(), Some(0));
+    assert!(backend.end().stderr.contains("stopped"));
+
+    // What was answered last is there.
+    let backend = setup.start();
+    assert_eq!(issue(1).send(backend.internal.unwrap()).member("token"), answer.member("token"));
+}
+
+#[test]
+fn a_request_that_never_ends_does_not_hold_up_the_end() {
+    let mut backend = Setup::new().start();
+    let mut endless = connect(backend.public).unwrap();
+    endless.write_all(&issue(1).header("Content-Length", "1000").bytes()).unwrap();
+    assert_eq!(Request::get("/health").send(backend.public).status, 200);
+    backend.terminate();
+    assert_eq!(backend.wait().code(), Some(0));
+    assert!(backend.end().stderr.contains("cut off"));
+}
+
+#[test]
+fn an_outage_of_the_store_looks_like_nothing_else() {
+    let setup = Setup::new();
+    let backend = setup.start();
+    let send = |request: Request| {
+        let began = Instant::now();
+        let answer = request.send(backend.public);
+        (answer, began.elapsed())
+    };
+    let key = issue(1).send(backend.public).member("token");
+    send(Request::get("/ready")).0.assert_ok(r#"{"status":"ready","service":"backend"}"#);
+    // Written over in place: a mapped file must not become shorter.
+    for name in setup.files() {
+        let length = fs::metadata(setup.path(&name)).unwrap().len();
+        let mut file = OpenOptions::new().write(true).open(setup.path(&name)).unwrap();
+        file.write_all(&vec![0x5a; usize::try_from(length).unwrap()]).unwrap();
+    }
+    let unavailable = "The credential store can't be reached";
+    let (ready, _) = send(Request::get("/ready"));
+    ready.assert_problem(503, "store_unavailable", unavailable);
+    let (refused, took) = send(Request::get(PHOTO).bearer(&key));
+    refused.assert_problem(503, "store_unavailable", unavailable);
+    assert!(took < Duration::from_millis(600), "{took:?}");
+    send(issue(2)).0.assert_problem(503, "store_unavailable", unavailable);
+    // What needs no store goes on.
+    let token = access_token("photo-1", 0);
+    send(Request::get(PHOTO).bearer(&token)).0.assert_ok(PHOTO_1);
+    send(Request::get("/health")).0.assert_ok(r#"{"status":"ok","service":"backend"}"#);
+    let mistyped = send(Request::get(PHOTO).bearer("ak_mistyped")).0;
+    mistyped.assert_problem(401, "invalid_api_key", "Invalid API key");
+    let logged = backend.kill().stderr;
+    assert!(logged.contains("request failed") && logged.contains("not a database"), "{logged}");
+}
+
+/// Another process writes and does not come to an end.
+#[test]
+fn a_store_that_is_held_by_another_is_an_outage_for_writes_alone() {
+    let setup = Setup::new();
+    let backend = setup.start();
+    let key = issue(1).send(backend.public).member("token");
+    let other = rusqlite::Connection::open(setup.database()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    thread::scope(|scope| {
+        let refused = scope.spawn(|| issue(2).send(backend.public));
+        while !refused.is_finished() {
+            Request::get(PHOTO).bearer(&key).send(backend.public).assert_ok(PHOTO_1);
+            assert_eq!(Request::get("/ready").send(backend.public).status, 200);
+            thread::sleep(Duration::from_millis(50));
+        }
+        let refused = refused.join().unwrap();
+        let detail = "The credential store can't be reached";
+        refused.assert_problem(503, "store_unavailable", detail);
+    });
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(issue(2).send(backend.public).status, 200);
+}
+
+/// A collector of logs that dies takes nobody along.
+#[test]
+fn a_log_that_nobody_reads_breaks_no_request() {
+    let setup = Setup::new();
+    // Some free port: a moment ago it was this listener's.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_key0-backend"))
+        .args(["serve", "--port", &address.port().to_string()])
+        .env_clear()
+        .env("KEY0_ACCESS_TOKEN_SECRET", crate::serve::process::TOKEN_SECRET)
+        .env("INTERNAL_AUTH_SECRET", crate::serve::process::INTERNAL_SECRET)
+        .env("DATABASE_URL", "memory://")
+        .current_dir(setup.path(""))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop((child.stdout.take(), child.stderr.take()));
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while connect(address).is_err() && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(10));
+    }
+    let answer = Request::get("/health").try_send(address);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(answer.unwrap().status, 200);
+}

@@ -1,0 +1,198 @@
+//! Limits on size and time.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::serve::{
+    ISSUE_TOKEN, PHOTO, PHOTO_1, access_token, issue, order,
+    process::{INTERNAL_SECRET, Request, Setup, connect, read_answer},
+};
+
+const MAX_TOKEN: usize = 8 * 1024;
+
+#[test]
+fn a_token_may_have_8_kib() {
+    let backend = Setup::new().start();
+    // The padding that makes it just as long as allowed: four characters for three bytes.
+    let bare = access_token("photo-1", 1).len();
+    let mut pad = (MAX_TOKEN - bare) * 3 / 4;
+    while access_token("photo-1", pad + 1).len() <= MAX_TOKEN {
+        pad += 1;
+    }
+    let longest = access_token("photo-1", pad);
+    assert!(longest.len() <= MAX_TOKEN && longest.len() > MAX_TOKEN - 4, "{}", longest.len());
+    Request::get(PHOTO).bearer(&longest).send(backend.public).assert_ok(PHOTO_1);
+    for over in [pad + 2, pad + 1_000, 3 * MAX_TOKEN] {
+        let refused = Request::get(PHOTO).bearer(&access_token("photo-1", over));
+        let refused = refused.send(backend.public);
+        refused.assert_problem(401, "invalid_token", "The access token is too long");
+    }
+    // A head of 40 KiB is read; the credential in it is what is refused.
+    let refused = Request::get(PHOTO).header("X-Api-Key", &"k".repeat(40 * 1024));
+    refused.send(backend.public).assert_problem(401, "invalid_api_key", "Invalid API key");
+    let padded = Request::get(PHOTO).header("X-Other", &"x".repeat(40 * 1024)).bearer(&longest);
+    padded.send(backend.public).assert_ok(PHOTO_1);
+    // Beyond all limits there still is an answer.
+    let head = Request::get(PHOTO).header("X-Other", &"x".repeat(200 * 1024));
+    assert_eq!(head.try_send(backend.public).unwrap().status, 431);
+    let mut many = Request::get(PHOTO);
+    for n in 0..500 {
+        many = many.header(&format!("X-{n}"), "x");
+    }
+    assert_eq!(many.try_send(backend.public).unwrap().status, 431);
+    assert_eq!(Request::get("/health").send(backend.public).status, 200);
+}
+
+#[test]
+fn what_is_no_http_hurts_nobody() {
+    let backend = Setup::new().start();
+    let kept = "Host: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n";
+    for bytes in [
+        &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost : localhost\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nX: a\x00b\r\n\r\n",
+        b"POST /internal/issue-token HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n",
+        format!("POST {ISSUE_TOKEN} HTTP/1.1\r\n{kept}").as_bytes(),
+    ] {
+        let mut stream = connect(backend.public).unwrap();
+        stream.write_all(bytes).unwrap();
+        let answer = read_answer(&mut stream, false).unwrap();
+        assert_eq!(answer.status, 400, "{:?}", String::from_utf8_lossy(bytes));
+    }
+    // A body that breaks off, or whose chunks are none.
+    let cut_off = issue(1).header("Content-Length", "1000").bytes();
+    let mut stream = connect(backend.public).unwrap();
+    stream.write_all(&cut_off).unwrap();
+    drop(stream);
+    let chunks = issue(1).body("").chunked().head();
+    let mut stream = connect(backend.public).unwrap();
+    stream.write_all(&[chunks, b"zz\r\n".to_vec()].concat()).unwrap();
+    let refused = read_answer(&mut stream, false).unwrap();
+    let detail = "The request body could not be read to its end";
+    refused.assert_problem(400, "invalid_request", detail);
+    assert_eq!(issue(1).send(backend.public).status, 200);
+}
+
+/// Reads until the other side closes, and says how long that took and what came.
+fn until_closed(mut stream: TcpStream) -> (Duration, Vec<u8>) {
+    let began = Instant::now();
+    let mut bytes = Vec::new();
+    // A reset is an end, too; a time-out of this side is not.
+    if let Err(error) = stream.read_to_end(&mut bytes) {
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    }
+    (began.elapsed(), bytes)
+}
+
+/// Sends a byte now and then until nobody takes it any more, or for a minute.
+fn trickle(stream: &TcpStream, bytes: &[u8]) {
+    for byte in bytes.iter().cycle().take(600) {
+        if (&*stream).write_all(&[*byte]).is_err() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn begun(address: SocketAddr, bytes: &[u8]) -> TcpStream {
+    let mut stream = connect(address).unwrap();
+    stream.write_all(bytes).unwrap();
+    stream
+}
+
+#[test]
+fn slow_clients_are_let_go_and_others_are_served_meanwhile() {
+    let backend = Setup::new().start();
+    let address = backend.public;
+    let half_a_body = issue(1).header("Content-Length", "1000").bytes();
+    let pipelined = Request::get(PHOTO).header("connection", "keep-alive").bytes().repeat(1_000);
+    let (good, done) = (access_token("photo-1", 0), AtomicBool::new(false));
+
+    thread::scope(|scope| {
+        // No byte at all, half a head, and nothing after a whole request.
+        let kept = Request::get("/health").header("connection", "keep-alive").bytes();
+        let idle = [b"".to_vec(), b"GET /health HTTP/1.1\r\nHost: lo".to_vec(), kept];
+        let mut waiting: Vec<_> = idle
+            .map(|bytes| scope.spawn(move || until_closed(begun(address, &bytes)).0))
+            .into_iter()
+            .collect();
+        // A head that comes byte by byte.
+        waiting.push(scope.spawn(move || {
+            let stream = begun(address, b"GET /health HTTP/1.1\r\nX-Slow: ");
+            let reading = stream.try_clone().unwrap();
+            thread::spawn(move || trickle(&stream, b"x"));
+            until_closed(reading).0
+        }));
+        // Half a body and silence, and one that comes byte by byte: both are told.
+        for trickled in [false, true] {
+            let half_a_body = half_a_body.clone();
+            waiting.push(scope.spawn(move || {
+                let stream = begun(address, &half_a_body);
+                let reading = stream.try_clone().unwrap();
+                if trickled {
+                    thread::spawn(move || trickle(&stream, b" "));
+                }
+                let (took, bytes) = until_closed(reading);
+                let answer = read_answer(&mut &bytes[..], false).unwrap();
+                answer.assert_problem(408, "request_timeout", "The request took too long");
+                assert!(answer.header("x-request-id").is_some());
+                took
+            }));
+        }
+        // One that asks and asks, and never reads.
+        waiting.push(scope.spawn(move || {
+            let began = Instant::now();
+            let mut stream = connect(address).unwrap();
+            while stream.write_all(&pipelined).is_ok() {
+                assert!(began.elapsed() < Duration::from_secs(55));
+            }
+            began.elapsed()
+        }));
+        // Meanwhile others are served.
+        let others = scope.spawn(|| {
+            let mut served = 0;
+            while !done.load(Ordering::Relaxed) {
+                Request::get(PHOTO).bearer(&good).send(address).assert_ok(PHOTO_1);
+                assert_eq!(issue(served).send(address).status, 200);
+                served += 1;
+                thread::sleep(Duration::from_millis(50));
+            }
+            served
+        });
+        let took: Vec<_> = waiting.into_iter().map(|slow| slow.join()).collect();
+        done.store(true, Ordering::Relaxed);
+        assert!(others.join().unwrap() > 0);
+        for took in took {
+            let took = took.unwrap();
+            assert!(took < Duration::from_secs(50), "{took:?}");
+        }
+    });
+}
+
+/// Half a request is nobody's request.
+#[test]
+fn a_body_that_ends_early_is_not_acted_on() {
+    let backend = Setup::new().start();
+    let body = order(1).to_string();
+    let length = (body.len() + 1).to_string();
+    let request = Request::new("POST", ISSUE_TOKEN)
+        .internal(INTERNAL_SECRET)
+        .header("Content-Type", "application/json")
+        .header("content-length", &length)
+        .body(body);
+    let stream = begun(backend.public, &request.bytes());
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let (_, bytes) = until_closed(stream);
+    assert!(!String::from_utf8_lossy(&bytes).contains("200 OK"));
+    let mut other = order(1);
+    other["planId"] = "gold".into();
+    let answer = Request::post(ISSUE_TOKEN, &other).internal(INTERNAL_SECRET).send(backend.public);
+    assert_eq!(answer.status, 200, "{answer:?}");
+}

@@ -1,0 +1,59 @@
+//! The sample backend from outside: a process, and real sockets.
+mod internal;
+mod keys;
+mod lifecycle;
+mod limits;
+mod order;
+mod recorded;
+
+use key0_auth::{
+    domain::{Claims, Clock, SystemClock, Timestamp},
+    token::TokenIssuer,
+};
+use serde_json::{Value, json};
+
+use crate::process;
+use crate::process::{Request, token_secret};
+
+const PHOTO: &str = "/api/photos/photo-1";
+const ISSUE_TOKEN: &str = "/internal/issue-token";
+const PAYMENT_RECEIVED: &str = "/internal/payment-received";
+const PHOTO_1: &str = r#"{"id":"photo-1","tierId":"basic","planId":"basic","url":"https://cdn.example.com/photos/photo-1.jpg","title":"Photo photo-1","resolution":"4K"}"#;
+
+fn now() -> Timestamp {
+    SystemClock.now()
+}
+
+/// A good token for a resource, with a claim `pad` of so many bytes.
+fn access_token(resource: &str, pad: usize) -> String {
+    // On a whole second: the digits of a fraction would make some tokens longer than others.
+    let expires_at = Timestamp::from_seconds(now().as_seconds() + 3_600);
+    let claims = Claims::new(
+        "request-1".parse().unwrap(),
+        "challenge-1".parse().unwrap(),
+        resource.parse().unwrap(),
+        "basic".parse().unwrap(),
+        "0xabc".parse().unwrap(),
+        expires_at,
+    );
+    let claims = match pad {
+        0 => claims,
+        _ => claims.with_extra([("pad".to_owned(), json!("x".repeat(pad)))].into_iter().collect()),
+    };
+    TokenIssuer::hs256(&token_secret()).access_token(&claims).unwrap()
+}
+
+/// What Key0 asks for, with ids of its own for each `n`.
+fn order(n: impl std::fmt::Display) -> Value {
+    json!({
+        "requestId": format!("request-{n}"),
+        "challengeId": format!("challenge-{n}"),
+        "resourceId": "photo-1",
+        "planId": "basic",
+        "txHash": format!("0x{n}"),
+    })
+}
+
+fn issue(n: impl std::fmt::Display) -> Request {
+    Request::post(ISSUE_TOKEN, &order(n)).internal(process::INTERNAL_SECRET)
+}

@@ -1,0 +1,225 @@
+//! Refusals come in the contract's order and form, and every answer has a request id.
+
+use std::io::Write;
+
+use crate::serve::{
+    ISSUE_TOKEN, PHOTO, PHOTO_1, access_token, issue, order,
+    process::{INTERNAL_SECRET, Request, Setup, connect, read_answer},
+};
+
+/// Over 64 KiB of what is no JSON.
+fn oversized() -> Vec<u8> {
+    vec![b'{'; 64 * 1024 + 1]
+}
+
+/// Each request has all the faults of those after it.
+#[test]
+fn the_first_fault_in_order_is_told() {
+    let setup = Setup::new();
+    let address = &setup.start();
+    let send = |request: Request| request.send(address.public);
+    let post = |path: &str| Request::new("POST", path);
+    let typed = || post(ISSUE_TOKEN).internal(INTERNAL_SECRET);
+    let json = || typed().header("Content-Type", "application/json");
+
+    let nothing_here = "Nothing is found at this path";
+    let too_large = "The request body is too large";
+    for path in ["/", "/internal", "/internal/issue-token/", "/internal/ISSUE-TOKEN", "/api/photos"]
+    {
+        send(Request::new("PUT", path).body(oversized())).assert_problem(
+            404,
+            "not_found",
+            nothing_here,
+        );
+    }
+    let method = send(Request::new("PUT", ISSUE_TOKEN).body(oversized()));
+    method.assert_problem(405, "method_not_allowed", "This method is not allowed here");
+    assert_eq!(method.header("allow"), Some("POST"));
+    send(post(ISSUE_TOKEN).header("Content-Type", "text/plain").body(oversized())).assert_problem(
+        401,
+        "invalid_internal_auth",
+        "Internal authentication failed",
+    );
+    for media_type in ["text/plain", "application/jsonx", "application/problem+json", ""] {
+        send(typed().header("Content-Type", media_type).body(oversized())).assert_problem(
+            415,
+            "unsupported_media_type",
+            "The request body must be application/json",
+        );
+    }
+    send(typed().body(oversized())).assert_problem(
+        415,
+        "unsupported_media_type",
+        "The request body must be application/json",
+    );
+    send(json().body(oversized())).assert_problem(413, "body_too_large", too_large);
+    send(json().body(oversized()).chunked()).assert_problem(413, "body_too_large", too_large);
+    let largest = oversized()[1..].to_vec();
+    for request in [json().body(largest.clone()), json().body(largest).chunked()] {
+        send(request).assert_problem(400, "invalid_request", "Invalid JSON body");
+    }
+    assert_eq!(send(issue(1)).status, 200);
+    let mut faulty = order(1);
+    faulty["requestId"] = "another".into();
+    faulty["planId"] = 7.into();
+    send(Request::post(ISSUE_TOKEN, &faulty).internal(INTERNAL_SECRET)).assert_problem(
+        400,
+        "invalid_request",
+        "planId must be 1 to 256 visible ASCII characters",
+    );
+    faulty["planId"] = "basic".into();
+    send(Request::post(ISSUE_TOKEN, &faulty).internal(INTERNAL_SECRET)).assert_problem(
+        409,
+        "request_conflict",
+        "This id was used before with another body",
+    );
+    let spelled = json().body(order(1).to_string());
+    assert_eq!(send(spelled).status, 200);
+    for spelling in ["Application/JSON; charset=utf-8", "application/json ;x=y"] {
+        let request = typed().header("Content-Type", spelling).body(order(1).to_string());
+        assert_eq!(send(request).status, 200, "{spelling}");
+    }
+}
+
+#[test]
+fn the_order_on_protected_paths() {
+    let backend =
+        Setup::new().set("MASTER_API_KEYS", "hush-a-master-key-of-32-bytes-or-more").start();
+    let send = |request: Request| request.send(backend.public);
+    for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "BREW"] {
+        let refused = send(Request::new(method, PHOTO));
+        refused.assert_problem(405, "method_not_allowed", "This method is not allowed here");
+        assert_eq!(refused.header("allow"), Some("GET,HEAD"));
+    }
+    let none = send(Request::get(PHOTO));
+    none.assert_problem(401, "missing_credential", "No credential was sent");
+    assert_eq!(none.all("www-authenticate"), [r#"Bearer realm="api""#, r#"ApiKey realm="api""#]);
+    let good = access_token("photo-1", 0);
+    let twice = send(Request::get(PHOTO).bearer(&good).bearer(&good));
+    twice.assert_problem(
+        400,
+        "invalid_request",
+        "A header that carries a credential was sent twice",
+    );
+    let challenge = r#"Bearer realm="api", error="invalid_request""#;
+    assert_eq!(twice.header("www-authenticate"), Some(challenge));
+    send(Request::get(PHOTO).bearer(&good).header("X-Api-Key", "other")).assert_problem(
+        400,
+        "invalid_request",
+        "The request carries two different credentials",
+    );
+    for unknown in ["ak_0123456789abcdef0123456789abcdef", "ak_mistyped"] {
+        let refused = send(Request::get(PHOTO).bearer(unknown));
+        refused.assert_problem(401, "invalid_api_key", "Invalid API key");
+    }
+    // A master key manages; it buys nothing.
+    send(Request::get(PHOTO).header("X-Api-Key", "hush-a-master-key-of-32-bytes-or-more"))
+        .assert_problem(403, "insufficient_permissions", "The credential does not grant this");
+    send(Request::get(PHOTO).bearer(&good)).assert_ok(PHOTO_1);
+    send(Request::get(&format!("{PHOTO}?a=%FF#x")).bearer(&good)).assert_ok(PHOTO_1);
+    send(Request::get("/api/photos/photo%2D1").bearer(&good)).assert_ok(PHOTO_1);
+    // An id that is no text names nothing, whoever asks.
+    let everything = access_token("default", 0);
+    for path in ["/api/photos/%FF", "/api/data/%C3%28"] {
+        let refused = send(Request::get(path).bearer(&everything));
+        refused.assert_problem(404, "not_found", "Nothing is found at this path");
+    }
+    // Whatever stands in a path stays a text in the answer.
+    let quoted = send(Request::get("/api/data/%22%2C%0A").bearer(&everything));
+    assert_eq!(quoted.json()["id"], "\",\n");
+}
+
+#[test]
+fn head_is_answered_like_get() {
+    let backend = Setup::new().start();
+    let good = access_token("photo-1", 0);
+    for request in [
+        |method: &str, _: &str| Request::new(method, "/health"),
+        |method: &str, _: &str| Request::new(method, "/ready"),
+        |method: &str, good: &str| Request::new(method, PHOTO).bearer(good),
+        |method: &str, good: &str| Request::new(method, "/api/photos/photo-2").bearer(good),
+        |method: &str, _: &str| Request::new(method, PHOTO),
+        |method: &str, _: &str| Request::new(method, "/nowhere"),
+        |method: &str, _: &str| Request::new(method, ISSUE_TOKEN),
+    ] {
+        let [get, head] = ["GET", "HEAD"].map(|method| {
+            let request = request(method, &good).header("X-Request-Id", "same");
+            let mut answer = request.send(backend.public);
+            answer.headers.retain(|(name, _)| name != "date");
+            answer
+        });
+        assert!(head.body.is_empty() && !get.body.is_empty());
+        assert_eq!((get.status, get.headers), (head.status, head.headers));
+    }
+}
+
+#[test]
+fn every_answer_has_a_request_id() {
+    let backend = Setup::new().start();
+    let good = access_token("photo-1", 0);
+    let requests = || {
+        [
+            (200, Request::get("/health")),
+            (200, Request::get(PHOTO).bearer(&good)),
+            (200, issue(1)),
+            (400, Request::get(PHOTO).bearer(&good).bearer(&good)),
+            (401, Request::get(PHOTO)),
+            (403, Request::get("/api/photos/photo-2").bearer(&good)),
+            (404, Request::get("/nowhere")),
+            (405, Request::new("PUT", PHOTO)),
+            (409, issue("other").body(order(1).to_string().replace("photo-1", "photo-2"))),
+            (413, issue(1).body(oversized())),
+            (415, Request::new("POST", ISSUE_TOKEN).internal(INTERNAL_SECRET)),
+        ]
+    };
+    let longest = "x".repeat(128);
+    for sane in ["7", "550e8400-e29b-41d4-a716-446655440000", "!~:/\"", &longest] {
+        for (status, request) in requests() {
+            let answer = request.header("X-Request-Id", sane).send(backend.public);
+            assert_eq!((answer.status, answer.header("x-request-id")), (status, Some(sane)));
+        }
+    }
+    let too_long = "x".repeat(129);
+    let mut made = std::collections::BTreeSet::new();
+    for other in ["two words", "tab\there", "é", &too_long, ""] {
+        for (status, request) in requests() {
+            let answer = request.header("X-Request-Id", other).send(backend.public);
+            let id = answer.header("x-request-id").unwrap().to_owned();
+            assert_eq!((answer.status, id.len()), (status, 36), "{id}");
+            assert!(made.insert(id));
+        }
+    }
+    for (_, request) in requests() {
+        let id = request.send(backend.public).header("x-request-id").unwrap().to_owned();
+        assert!(made.insert(id));
+    }
+    let logged = backend.kill().stderr;
+    for id in &made {
+        assert!(logged.contains(id.as_str()), "{id} is not in the log");
+    }
+}
+
+/// A refusal reaches a client that sends the whole of a large body before it reads.
+#[test]
+fn a_refused_upload_still_gets_its_answer() {
+    let backend = Setup::new().start();
+    let mut body = order(1);
+    body["pad"] = "x".repeat(900_000).into();
+    for (status, request) in [
+        (401, Request::post(ISSUE_TOKEN, &body)),
+        (413, Request::post(ISSUE_TOKEN, &body).internal(INTERNAL_SECRET)),
+        (413, Request::post(ISSUE_TOKEN, &body).internal(INTERNAL_SECRET).chunked()),
+        (404, Request::post("/nowhere", &body)),
+    ] {
+        for _ in 0..5 {
+            let mut stream = connect(backend.public).unwrap();
+            let bytes = request.bytes();
+            // In pieces, so that the server has answered long before the last one.
+            for piece in bytes.chunks(60_000) {
+                stream.write_all(piece).unwrap();
+                std::thread::yield_now();
+            }
+            assert_eq!(read_answer(&mut stream, false).unwrap().status, status);
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! Runs the sample backend, or an example, as a process, and talks to it over sockets of its own.
+#![allow(dead_code, unused_imports)]
+
+#[path = "../../../../tests/support/http.rs"]
+mod raw;
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fs,
+    io::Read,
+    net::SocketAddr,
+    path::PathBuf,
+    process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use key0_auth::domain::Secret;
+use tempfile::TempDir;
+
+pub(crate) use self::raw::{Answer, Request, connect, read_answer};
+
+/// Stands in every secret of these tests and must never be printed.
+pub(crate) const MARK: &str = "hush";
+pub(crate) const TOKEN_SECRET: &str = "hush: the access token secret of these tests";
+pub(crate) const INTERNAL_SECRET: &str = "hush: the internal auth secret of these tests";
+
+/// How long the process may take to start, or to end by itself.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often is looked whether something has come about.
+const GLANCE: Duration = Duration::from_millis(10);
+
+/// What the process is started with: a folder of its own, these variables and no others.
+#[derive(Clone)]
+pub(crate) struct Setup {
+    folder: Arc<TempDir>,
+    variables: BTreeMap<String, OsString>,
+    arguments: Vec<String>,
+    program: PathBuf,
+}
+
+impl Setup {
+    /// Two good secrets and a free port.
+    pub(crate) fn new() -> Self {
+        Self::bare()
+            .set("KEY0_ACCESS_TOKEN_SECRET", TOKEN_SECRET)
+            .set("INTERNAL_AUTH_SECRET", INTERNAL_SECRET)
+    }
+
+    /// A free port, and no secrets.
+    pub(crate) fn bare() -> Self {
+        let folder = Arc::new(TempDir::new().unwrap());
+        let program = PathBuf::from(env!("CARGO_BIN_EXE_key0-backend"));
+        let setup = Self { folder, variables: BTreeMap::new(), arguments: Vec::new(), program };
+        setup.set("PORT", "0")
+    }
+
+    /// An example of this crate, with no secrets and a free port. Nothing where it was not built,
+    /// as when one test is run alone; in CI that is a failure.
+    pub(crate) fn example(name: &str) -> Option<Self> {
+        let tests = std::env::current_exe().unwrap();
+        let name = format!("{name}{}", std::env::consts::EXE_SUFFIX);
+        let program = tests.parent().unwrap().with_file_name("examples").join(&name);
+        if !program.exists() {
+            assert!(std::env::var_os("CI").is_none(), "the example {name} was not built");
+            println!("skipped: the example {name} was not built (cargo build --examples)");
+            return None;
+        }
+        Some(Self { program, ..Self::bare() })
+    }
+
+    /// The same, in a folder of its own.
+    pub(crate) fn elsewhere(mut self) -> Self {
+        self.folder = Arc::new(TempDir::new().unwrap());
+        self
+    }
+
+    pub(crate) fn set(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.variables.insert(name.to_owned(), value.into());
+        self
+    }
+
+    pub(crate) fn unset(mut self, name: &str) -> Self {
+        self.variables.remove(name);
+        self
+    }
+
+    pub(crate) fn argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// Puts a file into the folder.
+    pub(crate) fn file(self, name: &str, contents: impl AsRef<[u8]>) -> Self {
+        fs::write(self.path(name), contents).unwrap();
+        self
+    }
+
+    /// A path in the folder.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Where the database is, unless `DATABASE_URL` says otherwise.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.path("key0-backend.db")
+    }
+
+    /// The names of all files in the folder, in order.
+    pub(crate) fn files(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.folder.path()).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn spawn(&self, subcommand: Option<&str>) -> Child {
+        Command::new(&self.program)
+            .args(subcommand)
+            .args(&self.arguments)
+            .env_clear()
+            .envs(&self.variables)
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    /// Starts `serve` and waits until it listens.
+    pub(crate) fn start(&self) -> Backend {
+        // The line that comes last of those with the addresses.
+        self.start_by(Some("serve"), "\nstore ")
+    }
+
+    /// Starts an example and waits until it listens.
+    pub(crate) fn start_example(&self) -> Backend {
+        self.start_by(None, "listening on")
+    }
+
+    fn start_by(&self, subcommand: Option<&str>, ready: &str) -> Backend {
+        let mut backend = Backend::watch(self.spawn(subcommand), &self.folder);
+        let deadline = Instant::now() + PATIENCE;
+        while !(backend.stdout().contains(ready) && backend.stdout().ends_with('\n')) {
+            let ended = backend.child.try_wait().unwrap();
+            assert!(
+                ended.is_none() && Instant::now() < deadline,
+                "the backend does not listen, {ended:?}:\n{}",
+                backend.stderr()
+            );
+            thread::sleep(GLANCE);
+        }
+        let stdout = backend.stdout();
+        let address = |label: &str| -> Option<SocketAddr> {
+            let url = stdout.lines().find_map(|line| line.strip_prefix(label))?.trim();
+            Some(url.strip_prefix("http://").unwrap().parse().unwrap())
+        };
+        backend.public = address("listening on").unwrap();
+        backend.internal = address("internal on");
+        backend
+    }
+
+    /// Runs `subcommand` to its end.
+    pub(crate) fn run(&self, subcommand: &str) -> Ended {
+        self.run_by(Some(subcommand))
+    }
+
+    /// Runs an example to its end.
+    pub(crate) fn run_example(&self) -> Ended {
+        self.run_by(None)
+    }
+
+    fn run_by(&self, subcommand: Option<&str>) -> Ended {
+        let mut backend = Backend::watch(self.spawn(subcommand), &self.folder);
+        backend.wait();
+        backend.end()
+    }
+}
+
+/// A running backend. It is killed when this is dropped.
+pub(crate) struct Backend {
+    child: Child,
+    stdout: Collected,
+    stderr: Collected,
+    /// Removed with the last of those who work in it.
+    _folder: Arc<TempDir>,
+    pub(crate) public: SocketAddr,
+    pub(crate) internal: Option<SocketAddr>,
+}
+
+impl Backend {
+    fn watch(mut child: Child, folder: &Arc<TempDir>) -> Self {
+        let stdout: ChildStdout = child.stdout.take().unwrap();
+        let stderr: ChildStderr = child.stderr.take().unwrap();
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self {
+            child,
+            stdout: Collected::from(stdout),
+            stderr: Collected::from(stderr),
+            _folder: Arc::clone(folder),
+            public: nowhere,
+            internal: None,
+        }
+    }
+
+    /// What it has printed so far.
+    pub(crate) fn stdout(&self) -> String {
+        self.stdout.text()
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn stderr(&self) -> String {
+        self.stderr.text()
+    }
+
+    /// Waits until a text stands so often in the log.
+    pub(crate) fn wait_for_log(&self, text: &str, times: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.stderr().matches(text).count() < times {
+            assert!(Instant::now() < deadline, "{text:?} is not logged {times} times");
+            thread::sleep(GLANCE);
+        }
+    }
+
+    /// SIGKILL, and the end of it.
+    pub(crate) fn kill(mut self) -> Ended {
+        self.child.kill().unwrap();
+        self.end()
+    }
+
+    /// SIGTERM.
+    pub(crate) fn terminate(&self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "still running:\n{}", self.stderr());
+            thread::sleep(GLANCE);
+        }
+    }
+
+    /// What is left of it. No secret is in what it has printed.
+    pub(crate) fn end(mut self) -> Ended {
+        let code = self.child.wait().unwrap().code();
+        let ended = Ended { code, stdout: self.stdout.whole(), stderr: self.stderr.whole() };
+        for output in [&ended.stdout, &ended.stderr] {
+            assert!(!output.contains(MARK), "a secret is shown:\n{output}");
+        }
+        ended
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("the backend's log:\n{}", self.stderr());
+        }
+    }
+}
+
+/// A backend that has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// Nothing after a signal.
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// What comes out of a pipe, read by a thread until its end.
+struct Collected {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Collected {
+    fn from(mut pipe: impl Read + Send + 'static) -> Self {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&bytes);
+        let reader = thread::spawn(move || {
+            let mut chunk = [0; 64 * 1024];
+            while let Ok(length @ 1..) = pipe.read(&mut chunk) {
+                sink.lock().unwrap().extend_from_slice(&chunk[..length]);
+            }
+        });
+        Self { bytes, reader: Some(reader) }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes.lock().unwrap()).into_owned()
+    }
+
+    fn whole(&mut self) -> String {
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
+        self.text()
+    }
+}
+
+pub(crate) fn token_secret() -> Secret {
+    Secret::new("the tests' access token secret", TOKEN_SECRET).unwrap()
+}

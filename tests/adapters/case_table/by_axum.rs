@@ -1,0 +1,84 @@
+//! The backend of these tests as an axum router.
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::Path,
+    routing::{get, post},
+};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use key0_auth::{
+    AuthLayer, Identity, Policy, Rejection,
+    axum::{internal_routes, keys_routes, with_problem_fallbacks},
+    domain::Action,
+};
+use serde_json::Value;
+use tower::ServiceExt;
+
+use crate::case_table::{
+    cases::{Placeholders, Served, Target},
+    parts::{self, Parts},
+};
+
+pub(crate) struct InProcess {
+    router: Router,
+    values: Placeholders,
+}
+
+impl InProcess {
+    pub(crate) fn new(parts: &Parts) -> Self {
+        Self { router: router(parts), values: parts.values.clone() }
+    }
+}
+
+impl Target for InProcess {
+    fn placeholder(&self, name: &str) -> Option<String> {
+        self.values.get(name)
+    }
+
+    async fn send(&self, request: Request<Bytes>) -> Response<Bytes> {
+        let response = self.router.clone().oneshot(request.map(Body::from)).await.unwrap();
+        let (parts, body) = response.into_parts();
+        Response::from_parts(parts, body.collect().await.unwrap().to_bytes())
+    }
+}
+
+/// The router behind a socket, until the runtime ends.
+pub(crate) async fn serve(parts: &Parts) -> Served {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = router(parts);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    Served { address, values: parts.values.clone(), lacks: &[], without: &[] }
+}
+
+fn router(parts: &Parts) -> Router {
+    let auth = AuthLayer::new(parts.validator.clone());
+    let sold = Router::new()
+        .route("/api/photos/{id}", get(photo))
+        .route("/api/data/{id}", get(data))
+        .route_layer(auth.clone());
+    let partner = Router::new()
+        .route("/v1/dpp/passports", post(async || Json(parts::passport())))
+        .route_layer(auth.policy(Policy::permission("dpp", Action::Create)));
+    let (issue_token, payments) = (parts.issue_token.clone(), parts.payment_received.clone());
+    let router = Router::new()
+        .route("/health", get(async || Json(parts::health())))
+        .merge(sold)
+        .merge(partner)
+        .merge(internal_routes(parts.internal.clone(), issue_token, payments))
+        .merge(keys_routes(parts.validator.clone(), parts.keys.clone()));
+    with_problem_fallbacks(router, parts.validator.responder())
+}
+
+async fn photo(Path(id): Path<String>, identity: Identity) -> Result<Json<Value>, Rejection> {
+    Policy::resource(&*id).check(&identity)?;
+    Ok(Json(parts::photo(&id, &identity)))
+}
+
+async fn data(Path(id): Path<String>, identity: Identity) -> Result<Json<Value>, Rejection> {
+    Policy::resource(&*id).check(&identity)?;
+    Ok(Json(parts::data(&id, &identity)))
+}

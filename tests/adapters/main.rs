@@ -1,0 +1,30 @@
+//! What goes over the wire: layers, middlewares and routes of both frameworks, the endpoints, the
+//! idempotency keys, and the client.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
+
+mod actix;
+mod axum_routes;
+mod case_table;
+#[cfg(feature = "tower")]
+#[allow(dead_code)]
+#[path = "../support/cases/mod.rs"]
+mod cases;
+mod client;
+mod cors;
+#[cfg(feature = "testing")]
+#[path = "../support/flow.rs"]
+mod flow;
+#[cfg(feature = "tower")]
+#[allow(dead_code)]
+#[path = "../support/http1.rs"]
+mod http1;
+#[allow(dead_code)]
+#[path = "../support/http.rs"]
+mod http_client;
+mod idempotency;
+mod issue_token;
+#[path = "../support/key_store.rs"]
+mod key_store;
+mod keys_api;
+mod payment_received;
+mod tower_layer;

@@ -1,0 +1,4 @@
+//! The helpers that users have for their tests.
+
+mod guarded;
+mod tokens;

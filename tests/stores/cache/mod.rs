@@ -1,0 +1,8 @@
+//! The cache in front of a key store: what it remembers, what it must never remember, and how it
+//! holds up against a crowd and a bad store.
+
+mod bad_store;
+mod crowd;
+mod fence;
+mod remembering;
+mod support;

@@ -1,0 +1,251 @@
+use std::{error::Error, time::Instant};
+
+use key0_auth::store::{KeyRegistry, PostgresOpenError};
+
+use super::*;
+use crate::{postgres_server::PASSWORD, servers::free_port};
+
+async fn refusal(ours: &Ours, parameters: &str) -> PostgresOpenError {
+    let options = ours.options().open_timeout(Duration::from_millis(300));
+    let error = options.open(&ours.url(parameters)).await.expect_err("it is refused");
+    let source = error.source().map(ToString::to_string);
+    assert!(!format!("{error} {error:?} {source:?}").contains(PASSWORD), "{error:?}");
+    error
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_openings_at_once_make_one_schema() {
+    let Some(ours) = Ours::new() else { return };
+    let mut raw = ours.raw().await;
+    for _ in 0..3 {
+        let openings: Vec<_> = (0..10)
+            .map(|_| {
+                let (options, url) = (ours.options().max_connections(3), ours.url(""));
+                tokio::spawn(async move { options.open(&url).await.map(drop) })
+            })
+            .collect();
+        for opening in openings {
+            opening.await.unwrap().unwrap();
+        }
+        run(&mut raw, &format!("DROP SCHEMA {} CASCADE", ours.schema.name)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_opening_waits_for_another_whatever_the_limit_on_statements() {
+    let Some(ours) = Ours::new() else { return };
+    let mut other = ours.raw().await;
+    run(&mut other, "BEGIN").await;
+    sqlx::query("SELECT pg_advisory_xact_lock(1264937264, hashtext($1))")
+        .bind(&ours.schema.name)
+        .execute(&mut other)
+        .await
+        .unwrap();
+    let hasty = "&options=-c%20statement_timeout=100";
+    assert!(matches!(refusal(&ours, hasty).await, PostgresOpenError::TimedOut { .. }));
+    let (options, url) = (ours.options(), ours.url(hasty));
+    let opening = tokio::spawn(async move { options.open(&url).await.map(drop) });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(!opening.is_finished());
+    run(&mut other, "ROLLBACK").await;
+    opening.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_ours_is_refused_and_left_as_it_is() {
+    for theirs in [
+        "CREATE TABLE keys (id integer)",
+        "CREATE TABLE key0_auth (version integer)",
+        "CREATE TABLE key0_auth (marker text, version integer)",
+        "CREATE TABLE key0_auth (marker text, version integer);
+         INSERT INTO key0_auth VALUES ('another', 1)",
+        "CREATE TABLE key0_auth (marker integer, version integer)",
+        "CREATE FUNCTION keys() RETURNS integer LANGUAGE sql AS 'SELECT 1'",
+        "CREATE TYPE keys AS ENUM ('one')",
+    ] {
+        let Some(ours) = Ours::new() else { return };
+        let mut raw = ours.raw().await;
+        run(&mut raw, &format!("CREATE SCHEMA {}; {theirs}", ours.schema.name)).await;
+        let error = refusal(&ours, "").await;
+        assert!(matches!(error, PostgresOpenError::Foreign { .. }), "{theirs}: {error:?}");
+        let tables: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM pg_tables WHERE schemaname = $1")
+                .bind(&ours.schema.name)
+                .fetch_one(&mut raw)
+                .await
+                .unwrap();
+        assert_eq!(tables, i64::from(theirs.contains("TABLE")));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_schema_is_taken_and_a_newer_one_refused() {
+    let Some(ours) = Ours::new() else { return };
+    let mut raw = ours.raw().await;
+    run(&mut raw, &format!("CREATE SCHEMA {}", ours.schema.name)).await;
+    drop(ours.open().await);
+    drop(ours.open().await);
+    run(&mut raw, "UPDATE key0_auth SET version = 99").await;
+    let error = refusal(&ours, "").await;
+    assert!(matches!(error, PostgresOpenError::Newer { found: 99, known: 1, .. }), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_not_be_written_is_refused_and_no_ready_store() {
+    let Some(ours) = Ours::new() else { return };
+    let error = refusal(&ours, "&options=-c%20default_transaction_read_only=on").await;
+    assert!(matches!(error, PostgresOpenError::ReadOnly { .. }), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_no_schema_of_ours_can_have_are_refused() {
+    let Some(ours) = Ours::new() else { return };
+    let long = "x".repeat(64);
+    for name in ["", "1a", "pg_key0", "Key0", "a\"b", "a b", "a;b", &long] {
+        let error = PostgresOptions::new().schema(name).open(&ours.url("")).await;
+        assert!(matches!(error, Err(PostgresOpenError::SchemaName { .. })), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_not_there_is_told_after_a_while() {
+    let url = format!("postgres://key0:{PASSWORD}@127.0.0.1:{}/key0", free_port());
+    let options = PostgresOptions::new().open_timeout(Duration::from_millis(700));
+    let began = Instant::now();
+    let error = options.open(&url).await.expect_err("nobody listens");
+    assert!(matches!(error, PostgresOpenError::Unusable { .. }), "{error:?}");
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(!format!("{error} {error:?} {:?}", error.source()).contains(PASSWORD), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_is_as_safe_as_the_url_asks_for() {
+    let Some(server) = Postgres::start() else { return };
+    let options = PostgresOptions::new().open_timeout(Duration::from_secs(2));
+    let open = async |mode: &str| options.open(&format!("{}?sslmode={mode}", server.url())).await;
+    open("require").await.expect_err("the server speaks no TLS");
+    let Some(certificate) = server.certify() else { return };
+    server.stop();
+    server.start_again();
+    let store = open("require").await.unwrap();
+    let record = payment_key();
+    store.insert(&record, &Actor::host()).await.unwrap();
+    let mut raw = PgConnection::connect(&server.url()).await.unwrap();
+    let bare: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+         WHERE NOT ssl AND backend_type = 'client backend' AND pid <> pg_backend_pid()",
+    )
+    .fetch_one(&mut raw)
+    .await
+    .unwrap();
+    assert_eq!(bare, 0);
+    open("verify-full").await.expect_err("nobody knows the certificate");
+    let known = format!("verify-full&sslrootcert={}", certificate.display());
+    let store = open(&known).await.unwrap();
+    assert_eq!(store.find(&record.digest).await.unwrap(), Some(record));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_shows_where_it_is_and_no_password() {
+    let Some(ours) = Ours::new() else { return };
+    let shown = format!("{:?}", ours.open().await);
+    assert!(shown.contains(&ours.schema.name) && !shown.contains(PASSWORD), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_of_the_application_is_shared_and_left_as_it_is() {
+    let Some(ours) = Ours::new() else { return };
+    let pool = sqlx::postgres::PgPoolOptions::new()
+        .max_connections(4)
+        .connect(&ours.url(""))
+        .await
+        .unwrap();
+    let store = ours.options().with_pool(pool.clone()).await.unwrap();
+    let ear = store_kit::Ear::on(&store);
+    let other = ours.open().await;
+    let records: Vec<_> = (0..40).map(|_| payment_key()).collect();
+    let inserting = records.iter().cloned().map(|record| {
+        let store = store.clone();
+        tokio::spawn(async move { store.insert(&record, &Actor::host()).await.unwrap() })
+    });
+    for inserted in inserting.collect::<Vec<_>>() {
+        inserted.await.unwrap();
+    }
+    for record in &records {
+        assert_eq!(store.find(&record.digest).await.unwrap().as_ref(), Some(record));
+    }
+    let query = key0_auth::store::spi::KeyQuery {
+        kind: key0_auth::apikey::KeyKind::Payment,
+        in_force_at: None,
+        after: None,
+        limit: 100,
+    };
+    assert_eq!(store.list(&query).await.unwrap().keys.len(), 40);
+    store.ping().await.unwrap();
+    let (path, limit): (String, String) = sqlx::query_as(
+        "SELECT current_setting('search_path'), current_setting('statement_timeout')",
+    )
+    .fetch_one(&pool)
+    .await
+    .unwrap();
+    assert_eq!((path.contains(&ours.schema.name), &*limit), (false, "0"));
+    other.revoke(&records[0].id, &Actor::host(), at(1)).await.unwrap().unwrap();
+    eventually("a revocation by another", || ear.heard_of(records[0].digest)).await;
+
+    // Its other users hold all of it: an outage, told in time.
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        held.push(pool.acquire().await.unwrap());
+    }
+    let began = Instant::now();
+    store.find(&records[0].digest).await.expect_err("there is no connection");
+    assert!(began.elapsed() < Duration::from_millis(600), "{:?}", began.elapsed());
+    drop(held);
+    store.find(&records[0].digest).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn times_that_no_clock_can_count_are_bent() {
+    let Some(ours) = Ours::new() else { return };
+    for time in [Duration::ZERO, Duration::MAX] {
+        // An opening within no time at all can't succeed.
+        let options = ours.options().open_timeout(time.max(Duration::from_secs(5)));
+        let options = options.poll_interval(time).write_timeout(Duration::MAX);
+        let store = options.read_timeout(Duration::MAX).open(&ours.url("")).await.unwrap();
+        let record = payment_key();
+        store.insert(&record, &Actor::host()).await.unwrap();
+        let ear = store_kit::Ear::on(&store);
+        let mut raw = ours.raw().await;
+        run(&mut raw, "UPDATE keys SET revoked_at = 7").await;
+        eventually("the revocation", || ear.heard_of(record.digest)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_without_rights_on_the_log_is_refused() {
+    let Some(server) = Postgres::start() else { return };
+    drop(PostgresStore::open(&server.url()).await.unwrap());
+    let mut raw = PgConnection::connect(&server.url()).await.unwrap();
+    run(
+        &mut raw,
+        "CREATE ROLE poor LOGIN;
+         GRANT USAGE ON SCHEMA key0 TO poor;
+         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA key0 TO poor;
+         REVOKE ALL ON key0.key_changes FROM poor",
+    )
+    .await;
+    let options = PostgresOptions::new().open_timeout(Duration::from_secs(1));
+    let error = options.open(&server.url_as("poor")).await.expect_err("it would never hear");
+    assert!(matches!(error, PostgresOpenError::Unusable { .. }), "{error:?}");
+    run(&mut raw, "GRANT SELECT, DELETE ON key0.key_changes TO poor").await;
+    let store = options.open(&server.url_as("poor")).await.unwrap();
+    store.insert(&payment_key(), &Actor::host()).await.unwrap();
+    // Whoever put it on a table of their own would act with the rights of the schema's owner.
+    let theirs = "CREATE TRIGGER theirs AFTER INSERT ON mine
+        FOR EACH ROW EXECUTE FUNCTION key0.log_key_change()";
+    run(&mut raw, "CREATE SCHEMA poor AUTHORIZATION poor; SET ROLE poor; SET search_path = poor")
+        .await;
+    run(&mut raw, "CREATE TABLE mine (digest bytea)").await;
+    let put = raw_sql(theirs).execute(&mut raw).await;
+    put.expect_err("it is for the schema's own tables");
+}
