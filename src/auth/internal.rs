@@ -8,6 +8,8 @@ use super::{
     response::{ProblemBody, Responder},
     source::{bearer_value, trim},
 };
+#[cfg(feature = "jwks")]
+use crate::token::OAuthTokens;
 use crate::{
     AccessTokens, Rejection, RejectionKind,
     domain::{ChallengeId, Clock, Credential, ResourceId, SecretSet, SystemClock, Timestamp},
@@ -41,6 +43,8 @@ const MAX_REMEMBERED: usize = 65_536;
 pub struct InternalAuth {
     shared_secret: Option<SecretSet>,
     signed_jwt: Option<SignedJwt>,
+    #[cfg(feature = "jwks")]
+    oauth: Option<OAuthTokens>,
     anyone: bool,
     header: Box<str>,
     responder: Responder,
@@ -63,6 +67,10 @@ pub enum InternalStrategy {
     SharedSecret,
     /// It holds a system token.
     SignedJwt,
+    /// It holds a token of the operator's identity provider.
+    #[cfg(feature = "jwks")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "jwks")))]
+    OAuth,
     /// Nothing was asked of it.
     None,
 }
@@ -84,6 +92,8 @@ impl InternalAuth {
         InternalAuthBuilder {
             shared_secret: None,
             signed_jwt: None,
+            #[cfg(feature = "jwks")]
+            oauth: None,
             anyone: false,
             header: DEFAULT_HEADER.into(),
             max_lifetime: DEFAULT_MAX_LIFETIME,
@@ -125,10 +135,25 @@ impl InternalAuth {
                 return Ok(InternalCaller(InternalStrategy::SharedSecret));
             }
         }
-        match (&self.signed_jwt, bearer) {
-            (Some(strategy), Some(token)) => strategy.validate(token, self.clock.now()),
-            _ => Err(refused(Refused::Wrong)),
+        let Some(token) = bearer else { return Err(refused(Refused::Wrong)) };
+        let token = Credential::parse(token).map_err(|_| refused(Refused::Wrong))?;
+        let refusal = match &self.signed_jwt {
+            Some(strategy) => match strategy.validate(token, self.clock.now()) {
+                Ok(caller) => return Ok(caller),
+                Err(refusal) => refusal,
+            },
+            None => refused(Refused::Wrong),
+        };
+        #[cfg(feature = "jwks")]
+        if let Some(oauth) = &self.oauth {
+            return match oauth.validate(token, self.clock.now()) {
+                Ok(()) => Ok(InternalCaller(InternalStrategy::OAuth)),
+                // What the other strategy can't decide is no refusal.
+                Err(_) if refusal.kind() == RejectionKind::StoreUnavailable => Err(refusal),
+                Err(reason) => Err(internal(reason)),
+            };
         }
+        Err(refusal)
     }
 
     /// Turns a refusal into its HTTP answer.
@@ -138,16 +163,9 @@ impl InternalAuth {
 }
 
 impl SignedJwt {
-    fn validate(&self, token: &[u8], now: Timestamp) -> Result<InternalCaller, Rejection> {
+    fn validate(&self, token: Credential<'_>, now: Timestamp) -> Result<InternalCaller, Rejection> {
         let rules = SystemRules { audience: &self.audience, max_lifetime: self.max_lifetime };
-        let token = Credential::parse(token).map_err(|_| refused(Refused::Wrong))?;
-        let claims = self.tokens.validate_system(token, &rules, now).map_err(|reason| {
-            match reason.kind() {
-                // Says nothing of the caller.
-                RejectionKind::StoreUnavailable => reason,
-                _ => Rejection::new(RejectionKind::InvalidInternalAuth).cause(reason),
-            }
-        })?;
+        let claims = self.tokens.validate_system(token, &rules, now).map_err(internal)?;
         if let Some(seen) = &self.seen {
             // Remembered for as long as any leeway could let it in again.
             seen.once(claims.challenge_id(), claims.expires_at().plus(MAX_LEEWAY), now)?;
@@ -195,6 +213,14 @@ fn refused(reason: Refused) -> Rejection {
     Rejection::new(RejectionKind::InvalidInternalAuth).cause(reason)
 }
 
+/// The one text for whatever is wrong with a token, unless it can't be decided.
+fn internal(reason: Rejection) -> Rejection {
+    match reason.kind() {
+        RejectionKind::StoreUnavailable => reason,
+        _ => Rejection::new(RejectionKind::InvalidInternalAuth).cause(reason),
+    }
+}
+
 fn single<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result<Option<&'a [u8]>, Rejection> {
     let mut values = values.into_iter();
     let first = values.next();
@@ -207,6 +233,8 @@ fn single<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result<Option<&'a [
 pub struct InternalAuthBuilder {
     shared_secret: Option<SecretSet>,
     signed_jwt: Option<(Arc<AccessTokens>, Box<str>)>,
+    #[cfg(feature = "jwks")]
+    oauth: Option<OAuthTokens>,
     anyone: bool,
     header: Box<str>,
     max_lifetime: Duration,
@@ -229,6 +257,16 @@ impl InternalAuthBuilder {
         audience: impl Into<Box<str>>,
     ) -> Self {
         self.signed_jwt = Some((tokens.into(), audience.into()));
+        self
+    }
+
+    /// Lets in who holds a token of the operator's identity provider. Where its keys can't be had, or
+    /// a token names one that is not known yet, the answer is a 503 with `Retry-After: 1`, and they
+    /// are fetched meanwhile.
+    #[cfg(feature = "jwks")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "jwks")))]
+    pub fn oauth(mut self, tokens: OAuthTokens) -> Self {
+        self.oauth = Some(tokens);
         self
     }
 
@@ -280,6 +318,8 @@ impl InternalAuthBuilder {
     pub fn build(self) -> Result<InternalAuth, ConfigError> {
         let mut faults = Vec::new();
         let some = self.shared_secret.is_some() || self.signed_jwt.is_some();
+        #[cfg(feature = "jwks")]
+        let some = some || self.oauth.is_some();
         if !some && !self.anyone {
             let why = "nobody could call the internal endpoints";
             faults.push(ConfigFault::missing("an internal auth strategy", why));
@@ -312,6 +352,8 @@ impl InternalAuthBuilder {
                 max_lifetime: self.max_lifetime,
                 seen: self.replay_protection.then(Seen::default),
             }),
+            #[cfg(feature = "jwks")]
+            oauth: self.oauth,
             anyone: self.anyone,
             header: self.header,
             responder: match self.body {

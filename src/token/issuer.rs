@@ -114,7 +114,7 @@ impl TokenIssuer {
         self.sign(&payload)
     }
 
-    fn sign(&self, payload: &impl serde::Serialize) -> Result<String, SigningError> {
+    pub(super) fn sign(&self, payload: &impl serde::Serialize) -> Result<String, SigningError> {
         let mut header = Map::new();
         header.insert("alg".into(), self.algorithm.as_str().into());
         if let Some(kid) = &self.kid {

@@ -17,6 +17,8 @@
 //! tokens are taken for each other by what they say or by how they are bent.
 
 mod algorithm;
+#[cfg(feature = "jwks")]
+mod discovery;
 mod ed25519;
 #[cfg(feature = "jwks")]
 mod fetch;
@@ -26,6 +28,8 @@ mod jwks;
 mod jws;
 mod key;
 mod keyset;
+#[cfg(feature = "jwks")]
+mod oauth;
 mod parsed;
 mod pem;
 mod raw;
@@ -45,6 +49,9 @@ pub use issuer::{SigningError, TokenIssuer};
 pub use jwks::JwkSet;
 pub(crate) use jws::CompactJws;
 pub use key::VerifyingKey;
+#[cfg(feature = "jwks")]
+#[cfg_attr(docsrs, doc(cfg(feature = "jwks")))]
+pub use oauth::{OAuthTokens, OAuthTokensBuilder};
 #[cfg(feature = "jwks")]
 #[cfg_attr(docsrs, doc(cfg(feature = "jwks")))]
 pub use remote::RemoteKeys;

@@ -14,6 +14,7 @@ use tokio::{
 
 use super::{
     algorithm::Algorithm,
+    discovery::Issuer,
     fetch::{self, FetchError, Fetcher},
     jwks::JwkSet,
     key::{Outcome, VerifyingKey},
@@ -57,7 +58,7 @@ pub struct RemoteKeys(Arc<Shared>);
 
 struct Shared {
     name: Box<str>,
-    url: reqwest::Url,
+    location: Location,
     fetcher: Fetcher,
     timing: Timing,
     is_started: AtomicBool,
@@ -67,6 +68,11 @@ struct Shared {
     wake: Arc<Notify>,
     /// Changes when a fetch has ended.
     ended: watch::Sender<()>,
+}
+
+enum Location {
+    Set(reqwest::Url),
+    Issuer(Issuer),
 }
 
 #[derive(Debug, Clone)]
@@ -117,11 +123,27 @@ impl RemoteKeys {
         Self::with_timing(name, url, Timing::default())
     }
 
+    /// The keys of this issuer, found by its metadata (RFC 8414, else OpenID Connect Discovery),
+    /// which must name the very same issuer.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it is no URL of `https`, or of `http` on loopback.
+    pub fn of_issuer(name: &str, issuer: &str) -> Result<Self, ConfigFault> {
+        let fault = |reason| ConfigFault::invalid(name, reason);
+        let issuer = Issuer::new(issuer).map_err(fault)?;
+        Self::at(name, Location::Issuer(issuer), Timing::default())
+    }
+
     fn with_timing(name: &str, url: &str, timing: Timing) -> Result<Self, ConfigFault> {
         let url = fetch::address(url).map_err(|reason| ConfigFault::invalid(name, reason))?;
+        Self::at(name, Location::Set(url), timing)
+    }
+
+    fn at(name: &str, location: Location, timing: Timing) -> Result<Self, ConfigFault> {
         Ok(Self(Arc::new(Shared {
             name: name.into(),
-            url,
+            location,
             fetcher: Fetcher::new(name)?,
             timing,
             is_started: AtomicBool::new(false),
@@ -289,7 +311,11 @@ impl RemoteKeys {
     }
 
     async fn fetch_set(&self) -> Result<(Vec<VerifyingKey>, Option<Duration>), FetchError> {
-        let document = self.0.fetcher.get(self.0.url.clone()).await?;
+        let url = match &self.0.location {
+            Location::Set(url) => url.clone(),
+            Location::Issuer(issuer) => issuer.find_keys(&self.0.fetcher).await?,
+        };
+        let document = self.0.fetcher.get(url).await?;
         let set = JwkSet::read(&document.body).map_err(FetchError::Unusable)?;
         Ok((set.into_keys(), document.fresh_for))
     }
@@ -351,4 +377,4 @@ impl fmt::Debug for RemoteKeys {
 }
 
 #[cfg(all(test, feature = "testing"))]
-mod tests;
+pub(super) mod tests;

@@ -170,6 +170,13 @@ impl AccessTokens {
         }
     }
 
+    #[cfg(feature = "jwks")]
+    pub(super) fn start_fetching(&self) {
+        if let Some(keys) = &self.keys.remote {
+            keys.start();
+        }
+    }
+
     /// Waits, for at most 2 seconds, until the key that the token names is known or known to be
     /// nobody's.
     #[cfg(feature = "jwks")]

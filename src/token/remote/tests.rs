@@ -22,24 +22,26 @@ const AT_MOST: Duration = Duration::from_secs(60);
 
 /// How a provider answers.
 #[derive(Debug, Clone)]
-enum Answer {
+pub(in crate::token) enum Answer {
     Set(Vec<(&'static str, &'static str)>),
     Text(&'static str, String),
+    /// By path; any other is not found.
+    Pages(Vec<(String, String)>),
     Hang,
     Drip,
     Endless,
 }
 
 /// An identity provider on loopback.
-struct Provider {
-    url: String,
+pub(in crate::token) struct Provider {
+    pub(in crate::token) url: String,
     answer: Mutex<Answer>,
     asked: AtomicUsize,
     sent: AtomicUsize,
 }
 
 impl Provider {
-    async fn start(answer: Answer) -> Arc<Self> {
+    pub(in crate::token) async fn start(answer: Answer) -> Arc<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let provider = Arc::new(Self {
             url: format!("http://{}/jwks.json", listener.local_addr().unwrap()),
@@ -56,7 +58,7 @@ impl Provider {
         provider
     }
 
-    fn turn(&self, answer: Answer) {
+    pub(in crate::token) fn turn(&self, answer: Answer) {
         *self.answer.lock().unwrap() = answer;
     }
 
@@ -66,9 +68,9 @@ impl Provider {
 
     async fn answer(self: Arc<Self>, mut stream: TcpStream) {
         let mut head = [0; 2_048];
-        if stream.read(&mut head).await.unwrap_or_default() == 0 {
-            return;
-        }
+        let length = stream.read(&mut head).await.unwrap_or_default();
+        let head = String::from_utf8_lossy(&head[..length]).into_owned();
+        let Some(path) = head.split(' ').nth(1) else { return };
         self.asked.fetch_add(1, Ordering::SeqCst);
         let answer = self.answer.lock().unwrap().clone();
         let (head, body) = match answer {
@@ -80,6 +82,10 @@ impl Provider {
                 )
             }
             Answer::Text(head, body) => (head.to_owned(), body),
+            Answer::Pages(pages) => match pages.into_iter().find(|(at, _)| at == path) {
+                Some((_, body)) => ("200 OK".to_owned(), body),
+                None => ("404 Not Found".to_owned(), String::new()),
+            },
             Answer::Hang => return tokio::time::sleep(NEVER).await,
             Answer::Drip => {
                 let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n{").await;
