@@ -12,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::row::Fault;
+use super::{refusal::Refusal, row::Fault};
 use crate::error::{StoreError, StoreErrorKind};
 
 /// How many jobs may wait; beyond that the store is unavailable, and nothing piles up.
@@ -30,6 +30,7 @@ pub(super) struct Lane {
     places: Semaphore,
     turns: Arc<Semaphore>,
     deadline: Duration,
+    refusal: Refusal,
     /// What begins a transaction; none where a session was prepared for its statements.
     preamble: Option<Arc<str>>,
 }
@@ -46,6 +47,7 @@ impl Lane {
             places: Semaphore::new(QUEUE),
             turns: Arc::new(Semaphore::new(turns as usize)),
             deadline,
+            refusal: Refusal::default(),
             preamble: preamble.map(Arc::from),
         }
     }
@@ -73,7 +75,12 @@ impl Lane {
     /// The same, with a transaction of another kind.
     pub(super) async fn lend_after(&self, preamble: Option<Arc<str>>) -> Result<Lent, Fault> {
         let turn = Arc::clone(&self.turns).acquire_owned().await;
-        let mut lent = self.acquire(turn.map_err(StoreError::unavailable)?).await?;
+        let turn = turn.map_err(StoreError::unavailable)?;
+        // Whoever waited behind others for a server that is gone need not ask it again.
+        if let Some(reason) = self.refusal.recent() {
+            return Err(reason.into());
+        }
+        let mut lent = self.acquire(turn).await?;
         if let Some(preamble) = preamble {
             lent.in_transaction = true;
             lent.execute(sqlx::raw_sql(AssertSqlSafe(preamble))).await?;
@@ -86,7 +93,7 @@ impl Lane {
     async fn acquire(&self, turn: OwnedSemaphorePermit) -> Result<Lent, Fault> {
         let (pool, patience) = (self.pool.clone(), self.deadline.max(MAKING));
         let (give, take) = oneshot::channel();
-        tokio::spawn(async move {
+        let acquiring = tokio::spawn(async move {
             let acquired = timeout(patience, pool.acquire()).await;
             let acquired = acquired.unwrap_or(Err(Error::PoolTimedOut));
             if let Err(Ok(lent)) = give.send(acquired.map(|connection| Lent::new(connection, turn)))
@@ -94,7 +101,14 @@ impl Lane {
                 lent.give_back();
             }
         });
-        Ok(take.await.map_err(StoreError::unavailable)??)
+        tokio::select! {
+            biased;
+            lent = take => Ok(lent.map_err(StoreError::unavailable)??),
+            refused = self.refusal.comes(&self.pool) => {
+                acquiring.abort();
+                Err(refused.into())
+            }
+        }
     }
 }
 

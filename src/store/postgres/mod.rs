@@ -12,6 +12,7 @@ mod open;
 mod options;
 mod payments;
 mod prune;
+mod refusal;
 mod registry;
 mod row;
 mod schema;

@@ -40,19 +40,16 @@ struct State {
     /// Whether it has ever answered.
     works: bool,
     backoff: Backoff,
-    /// Until then calls fail at once, since the server could not be reached.
-    resting_until: Option<Instant>,
+    /// Until then calls fail at once, since the server could not be reached, with the reason.
+    resting: Option<(Instant, StoreError)>,
 }
 
 enum Failure {
     Redis(RedisError),
-    Resting,
+    /// What came of the last try.
+    Resting(StoreError),
     TimedOut,
 }
-
-#[derive(Debug, thiserror::Error)]
-#[error("the server could not be reached a moment ago")]
-struct Resting;
 
 impl Link {
     /// Not connected yet: that is done by the first call.
@@ -101,16 +98,19 @@ impl Link {
                 Ok(answer)
             }
             Ok(Err(Failure::Redis(error))) => {
-                if is_fatal(&error) {
-                    self.state().lost(used);
+                let fatal = is_fatal(&error);
+                let error = fault(error);
+                if fatal {
+                    self.state().lost(used, &error);
                 }
-                Err(fault(error))
+                Err(error)
             }
-            Ok(Err(Failure::Resting)) => Err(StoreError::unavailable(Resting)),
+            Ok(Err(Failure::Resting(error))) => Err(error),
             Ok(Err(Failure::TimedOut)) => Err(StoreError::new(StoreErrorKind::TimedOut)),
             Err(_) => {
-                self.state().lost(used);
-                Err(StoreError::new(StoreErrorKind::TimedOut))
+                let error = StoreError::new(StoreErrorKind::TimedOut);
+                self.state().lost(used, &error);
+                Err(error)
             }
         }
     }
@@ -128,8 +128,13 @@ impl Link {
         let connected = connected.map_err(|_elapsed| Failure::TimedOut);
         match connected.and_then(|connected| connected.map_err(Failure::Redis)) {
             Ok(connection) => Ok(self.state().opened(connection)),
+            Err(Failure::Redis(error)) => {
+                let error = fault(error);
+                self.state().failed(&error);
+                Err(Failure::Resting(error))
+            }
             Err(failure) => {
-                self.state().failed();
+                self.state().failed(&StoreError::new(StoreErrorKind::TimedOut));
                 Err(failure)
             }
         }
@@ -173,15 +178,17 @@ impl State {
     fn open(&self) -> Result<Option<(MultiplexedConnection, u64)>, Failure> {
         match &self.connection {
             Some(connection) => Ok(Some((connection.clone(), self.generation))),
-            None if self.is_resting() => Err(Failure::Resting),
-            None => Ok(None),
+            None => match self.resting() {
+                Some(error) => Err(Failure::Resting(error.clone())),
+                None => Ok(None),
+            },
         }
     }
 
     fn opened(&mut self, connection: MultiplexedConnection) -> (MultiplexedConnection, u64) {
         self.generation += 1;
         self.works = false;
-        self.resting_until = None;
+        self.resting = None;
         self.connection = Some(connection.clone());
         (connection, self.generation)
     }
@@ -195,23 +202,23 @@ impl State {
 
     /// This connection failed; none where it was not even made. One that has never answered is no
     /// reason to try at once again: its server may drop them all, or be the wrong one.
-    fn lost(&mut self, generation: Option<u64>) {
+    fn lost(&mut self, generation: Option<u64>, error: &StoreError) {
         if generation.is_some_and(|generation| generation != self.generation) {
             return;
         }
         self.connection = None;
         if generation.is_none() || !self.works {
-            self.failed();
+            self.failed(error);
         }
     }
 
-    fn failed(&mut self) {
-        if self.connection.is_none() && !self.is_resting() {
-            self.resting_until = Some(Instant::now() + self.backoff.pause());
+    fn failed(&mut self, error: &StoreError) {
+        if self.connection.is_none() && self.resting().is_none() {
+            self.resting = Some((Instant::now() + self.backoff.pause(), error.clone()));
         }
     }
 
-    fn is_resting(&self) -> bool {
-        self.resting_until.is_some_and(|until| Instant::now() < until)
+    fn resting(&self) -> Option<&StoreError> {
+        self.resting.as_ref().filter(|(until, _)| Instant::now() < *until).map(|(_, error)| error)
     }
 }

@@ -1,5 +1,6 @@
 use key0_auth::{
     apikey::KeyKind,
+    error::StoreErrorKind,
     store::{
         KeyRegistry, PaymentStore,
         spi::{Change, KeyQuery},
@@ -234,4 +235,30 @@ async fn a_primary_that_comes_back_as_a_standby_answers_nothing() {
         assert_eq!(store.find(&record.digest).await.unwrap().as_ref(), Some(&record));
         assert_eq!(store.history(&record.id, 10).await.unwrap().len(), 1);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_refuses_is_not_waited_for_and_tells_why() {
+    let Some(server) = Postgres::start() else { return };
+    let long = 2 * PATIENCE;
+    let options = PostgresOptions::new().read_timeout(long).write_timeout(long);
+    let store = options.open(&server.url()).await.unwrap();
+    server.stop();
+    let mut calls = tokio::task::JoinSet::new();
+    for i in 0..50 {
+        let store = store.clone();
+        calls.spawn(async move {
+            if i % 2 == 0 {
+                store.find(&new_digest()).await.unwrap_err()
+            } else {
+                let claim = claim(challenge(&i.to_string()), "0x1");
+                store.begin_issuance(&claim, at(0)).await.unwrap_err()
+            }
+        });
+    }
+    for error in calls.join_all().await {
+        assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error:?}");
+    }
+    let why = std::error::Error::source(&store.ping().await.unwrap_err()).unwrap().to_string();
+    assert!(why.contains("refused") || why.contains("No such file"), "{why}");
 }
