@@ -11,7 +11,10 @@ use crate::{
     apikey::{Grant, IssuanceSecrets, KeyRecord, Nonce, PlainKey},
     domain::{Clock, KeyId, SystemClock, Timestamp},
     error::StoreError,
-    store::{Issuance, IssuanceClaim, IssuanceKey, IssuanceState, Lease, PaymentStore},
+    store::{
+        Issuance, IssuanceClaim, IssuanceKey, IssuanceState, Lease, PaymentStore,
+        steady::SteadyClock,
+    },
 };
 
 /// How long the same request gets the same credential again.
@@ -51,6 +54,7 @@ struct Parts {
     hook: Option<Arc<dyn IssuanceHook>>,
     time_to_live: Duration,
     clock: Arc<dyn Clock>,
+    steady: SteadyClock,
 }
 
 impl IssueToken {
@@ -66,6 +70,7 @@ impl IssueToken {
             secrets,
             hook: None,
             time_to_live: Duration::from_secs(60 * 60),
+            steady: SteadyClock::new(Arc::new(SystemClock)),
             clock: Arc::new(SystemClock),
         }))
     }
@@ -87,7 +92,9 @@ impl IssueToken {
     /// Sets where the time comes from; the system's clock by default.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        Arc::make_mut(&mut self.0).clock = clock;
+        let parts = Arc::make_mut(&mut self.0);
+        parts.steady = SteadyClock::new(clock.clone());
+        parts.clock = clock;
         self
     }
 
@@ -103,14 +110,15 @@ impl IssueToken {
     }
 
     /// Removes nonces that no retry needs any more, up to `limit`, and says how many. To be called
-    /// every now and then.
+    /// every now and then. None while the clock is in doubt: it was set by more than two minutes
+    /// within the last hour.
     ///
     /// # Errors
     ///
     /// Fails when the store can't.
     pub async fn forget_old_nonces(&self, limit: u32) -> Result<u32, StoreError> {
-        let before = self.0.clock.now().minus(REPLAY_WINDOW);
-        self.0.payments.forget_nonces(before, limit).await
+        let Some(now) = self.0.steady.believed() else { return Ok(0) };
+        self.0.payments.forget_nonces(now.minus(REPLAY_WINDOW), limit).await
     }
 }
 
@@ -196,7 +204,7 @@ impl Parts {
         issuance: &Issuance,
         now: Timestamp,
     ) -> Result<Progress, Rejection> {
-        if now.since(issuance.issued_at) >= REPLAY_WINDOW {
+        if self.steady.now().since(issuance.issued_at) >= REPLAY_WINDOW {
             return Err(RejectionKind::PaymentAlreadyRedeemed.into());
         }
         let Some(id) = &issuance.key_id else {
@@ -312,7 +320,7 @@ impl Parts {
         let mut record = KeyRecord::new(id, &plain, grant, now);
         let time_to_live = terms.time_to_live.unwrap_or(self.time_to_live);
         record.expires_at = Some(now.plus(time_to_live).to_millis());
-        record.metadata = terms.metadata.unwrap_or_else(|| request.metadata.clone());
+        record.metadata = terms.metadata.unwrap_or_else(|| request.metadata.clone()).into();
         let issuance = Issuance {
             key_id: Some(record.id.clone()),
             digest: record.digest,

@@ -5,6 +5,7 @@ mod digest;
 mod event;
 mod format;
 mod issuer;
+mod metadata;
 mod record;
 
 pub(crate) use bootstrap::BootstrapHolder;
@@ -13,4 +14,5 @@ pub use digest::KeyDigest;
 pub use event::{InvalidKeyAction, KeyAction, KeyEvent};
 pub use format::{KeyFormat, PlainKey};
 pub use issuer::{IssuanceSecrets, Nonce, SecretFingerprint};
+pub use metadata::{InvalidMetadata, Metadata};
 pub use record::{Grant, KeyKind, KeyRecord, KeyState};

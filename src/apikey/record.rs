@@ -1,6 +1,4 @@
-use serde_json::{Map, Value};
-
-use super::{digest::KeyDigest, format::PlainKey};
+use super::{digest::KeyDigest, format::PlainKey, metadata::Metadata};
 use crate::domain::{KeyId, Permissions, PlanId, ResourceId, Role, Timestamp};
 
 /// What is stored of an API key. Its plain text is not part of it.
@@ -18,7 +16,7 @@ pub struct KeyRecord {
     /// A name that the operator gave it.
     pub label: Option<String>,
     /// Whatever the application keeps with it.
-    pub metadata: Map<String, Value>,
+    pub metadata: Metadata,
     /// When it was made.
     pub created_at: Timestamp,
     /// From when on it is expired.
@@ -96,12 +94,27 @@ impl KeyRecord {
             digest,
             grant,
             label: None,
-            metadata: Map::new(),
+            metadata: Metadata::default(),
             created_at: created_at.to_millis(),
             expires_at: None,
             revoked_at: None,
             last_used_at: None,
         }
+    }
+
+    /// About how many bytes it takes, with what the allocator adds.
+    pub(crate) fn bytes(&self) -> usize {
+        const BLOCK: usize = 64;
+        let permissions = match &self.grant {
+            Grant::Integrator { permissions, .. } | Grant::Payment { permissions, .. } => {
+                permissions.iter().flat_map(Permissions::resources).map(|text| text.len() + BLOCK)
+            }
+        };
+        let label = self.label.as_deref().map_or(0, str::len);
+        let texts = [self.metadata.as_json().len(), label, self.display.len()];
+        size_of::<Self>()
+            + texts.map(|text| text + BLOCK).iter().sum::<usize>()
+            + permissions.sum::<usize>()
     }
 
     /// Which kind of key this is.

@@ -190,10 +190,10 @@ impl Identity {
         }
     }
 
-    /// Whatever the application keeps with an API key.
-    pub fn metadata(&self) -> Option<&Map<String, Value>> {
+    /// Whatever the application keeps with an API key, read from its text by every call.
+    pub fn metadata(&self) -> Option<Map<String, Value>> {
         match &self.0 {
-            Proof::Key(record) => Some(&record.metadata),
+            Proof::Key(record) => Some(record.metadata.to_map()),
             _ => None,
         }
     }

@@ -1,4 +1,9 @@
-use std::{fmt, str::FromStr, time::Duration};
+use std::{
+    fmt,
+    str::FromStr,
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
 
 use jiff::civil::DateTime;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -146,6 +151,12 @@ impl<'de> Deserialize<'de> for Timestamp {
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// The present instant.
     fn now(&self) -> Timestamp;
+
+    /// How much time has passed since some instant, by a clock that nobody can set. `None`, which
+    /// is the default, where there is no such clock: then `now` is believed, however it jumps.
+    fn monotonic(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// The clock of the operating system.
@@ -157,6 +168,11 @@ impl Clock for SystemClock {
         let since_epoch =
             std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Timestamp::from_micros(micros(since_epoch))
+    }
+
+    fn monotonic(&self) -> Option<Duration> {
+        static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+        Some(BEGIN.elapsed())
     }
 }
 

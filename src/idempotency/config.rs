@@ -11,7 +11,7 @@ use crate::{
     Identity, Rejection, RejectionKind,
     domain::Clock,
     error::StoreError,
-    store::{IdempotencyStore, LONGEST_WAIT, RequestFingerprint, Slot},
+    store::{IdempotencyStore, LONGEST_WAIT, RequestFingerprint, Slot, steady::SteadyClock},
 };
 
 /// Of whom requests are that nobody judged.
@@ -106,7 +106,9 @@ impl Idempotency {
 
     /// Sets where the time comes from; the system's clock by default.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.settings().clock = clock;
+        let settings = self.settings();
+        settings.steady = SteadyClock::new(clock.clone());
+        settings.clock = clock;
         self
     }
 
@@ -146,13 +148,15 @@ impl Idempotency {
     /// Removes answers whose time is over, up to `limit`, and says how many.
     ///
     /// A hundred go by themselves with every fiftieth answer that is kept. To be called where fewer
-    /// come, and where they must be gone at a certain time.
+    /// come, and where they must be gone at a certain time. None go while the clock is in doubt: it
+    /// was set by more than two minutes within the last hour.
     ///
     /// # Errors
     ///
     /// Fails when the store can't.
     pub async fn purge(&self, limit: u32) -> Result<u32, StoreError> {
-        self.0.store.purge_requests(self.0.clock.now(), limit).await
+        let Some(now) = self.0.steady.believed() else { return Ok(0) };
+        self.0.store.purge_requests(now, limit).await
     }
 
     /// Whether a request is of concern at all: by its method, and by whether it has a key.

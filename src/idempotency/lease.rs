@@ -8,7 +8,7 @@ use tokio::task::AbortHandle;
 
 use super::settings::Settings;
 use crate::{
-    domain::Timestamp,
+    domain::{Clock, Timestamp},
     error::StoreError,
     store::{IdempotencyState, Lease, RequestFingerprint, Slot, StoredResponse},
 };
@@ -30,6 +30,8 @@ pub(super) struct HeldSlot {
     slot: Slot,
     fingerprint: RequestFingerprint,
     now: Timestamp,
+    /// The same by a clock that goes on while the host sleeps.
+    began: Timestamp,
     lease: Lease,
 }
 
@@ -49,9 +51,9 @@ impl HeldSlot {
         slot: Slot,
         fingerprint: RequestFingerprint,
     ) -> Self {
-        let now = settings.clock.now();
+        let (now, began) = (settings.steady.now(), settings.clock.now());
         let lease = Lease::new(now.plus(settings.lease));
-        Self { settings, slot, fingerprint, now, lease }
+        Self { settings, slot, fingerprint, now, began, lease }
     }
 
     /// HeldSlots the slot for the first time.
@@ -62,7 +64,7 @@ impl HeldSlot {
     /// Whether so much of the lease is over that it may end before it is renewed. By the clock and
     /// not by a timer, which stands still while a host sleeps.
     pub(super) fn is_late(&self) -> bool {
-        self.settings.clock.now().since(self.now) > self.settings.patience()
+        self.settings.clock.now().since(self.began) > self.settings.patience()
     }
 
     /// Renews the lease from now on.
@@ -101,7 +103,7 @@ impl HeldSlot {
     }
 
     async fn try_complete(&self, response: &StoredResponse) -> Result<bool, StoreError> {
-        let expires_at = self.settings.clock.now().plus(self.settings.keep_for);
+        let expires_at = self.settings.steady.now().plus(self.settings.keep_for);
         let store = &self.settings.store;
         let completing = store.complete_request(&self.slot, &self.lease, response, expires_at);
         let kept = within(self.settings.store_deadline, completing).await?;
@@ -112,9 +114,10 @@ impl HeldSlot {
     }
 
     fn purge_now_and_then(&self) {
-        let Settings { store, clock, kept, .. } = &*self.settings;
+        let Settings { store, steady, kept, .. } = &*self.settings;
         if (kept.fetch_add(1, Relaxed) + 1).is_multiple_of(PURGE_EVERY) {
-            let (store, now) = (Arc::clone(store), clock.now());
+            let Some(now) = steady.believed() else { return };
+            let store = Arc::clone(store);
             tokio::spawn(async move { store.purge_requests(now, PURGED_AT_ONCE).await });
         }
     }
@@ -132,7 +135,7 @@ impl HeldSlot {
 
     /// HeldSlots the slot, or keeps it claimed, from now on.
     async fn claim(&self) -> Result<IdempotencyState, StoreError> {
-        let now = self.settings.clock.now();
+        let now = self.settings.steady.now();
         let lease = Lease { token: self.lease.token, until: now.plus(self.settings.lease) };
         self.ask(&lease, now).await
     }

@@ -6,7 +6,7 @@ use std::{
 
 use crate::{
     domain::{Clock, SystemClock},
-    store::IdempotencyStore,
+    store::{IdempotencyStore, steady::SteadyClock},
 };
 
 /// What an [`Idempotency`](super::Idempotency) was told.
@@ -14,6 +14,8 @@ use crate::{
 pub(super) struct Settings {
     pub(super) store: Arc<dyn IdempotencyStore>,
     pub(super) clock: Arc<dyn Clock>,
+    /// The same, by which slots become free.
+    pub(super) steady: SteadyClock,
     pub(super) lease: Duration,
     pub(super) keep_for: Duration,
     pub(super) store_deadline: Duration,
@@ -33,6 +35,7 @@ impl Settings {
         Self {
             store,
             clock: Arc::new(SystemClock),
+            steady: SteadyClock::new(Arc::new(SystemClock)),
             lease: Duration::from_secs(30),
             keep_for: Duration::from_secs(24 * 60 * 60),
             store_deadline: Duration::from_secs(2),

@@ -8,7 +8,7 @@ use crate::{
     ApiKeys, MemoryStore, RejectionKind, Validator,
     apikey::BootstrapKeys,
     auth::{Fallback, FallbackError, FallbackGrant, Responder},
-    domain::{Credential, Role, Secret},
+    domain::{Clock, Credential, Role, Secret},
     idempotency::{Begun, Idempotency, IdempotencyKey, IdempotentRequest, Run},
     store::{LONGEST_WAIT, RequestFingerprint, StoredResponse},
     testing::{FakeClock, FaultyStore, Mood, TokenSigner},
@@ -238,4 +238,25 @@ async fn a_fallback_s_subject_is_a_caller_that_every_store_can_keep() {
         let id = of(credential).await;
         assert!(id.len() < 100 && id.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{id}");
     }
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_ahead_doubles_no_effect() {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let (idempotency, clock) = idempotency();
+    let run = start(&idempotency).await;
+    assert!(run.complete(answer(), &Responder::default()).await);
+    let began = clock.now();
+    clock.jump_to(began.plus(2 * DAY));
+    for passed in [Duration::ZERO, Duration::from_secs(59 * 60)] {
+        clock.advance(passed);
+        assert_eq!(idempotency.purge(100).await.unwrap(), 0);
+        assert!(matches!(begin(&idempotency).await, Ok(Begun::Replay(_))), "{passed:?}");
+    }
+    // Whoever set it right again finds everything as it was.
+    clock.jump_to(began.plus(Duration::from_secs(60 * 60)));
+    clock.advance(Duration::from_secs(60 * 60));
+    assert!(matches!(begin(&idempotency).await, Ok(Begun::Replay(_))));
+    clock.advance(DAY);
+    assert_eq!(idempotency.purge(100).await.unwrap(), 1);
 }

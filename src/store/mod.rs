@@ -29,6 +29,7 @@ mod registry;
 pub mod spi;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
+pub(crate) mod steady;
 #[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
 mod stored;
 mod usage;

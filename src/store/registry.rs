@@ -4,7 +4,7 @@ use super::keys::KeyStore;
 use crate::{
     apikey::{KeyDigest, KeyEvent, KeyKind, KeyRecord},
     domain::{Actor, KeyId, Timestamp},
-    error::StoreError,
+    error::{StoreError, StoreErrorKind},
 };
 
 /// A [`KeyStore`] that an operator can manage: list, rotate, clear up.
@@ -92,6 +92,9 @@ pub struct KeyCursor {
 pub struct KeyPage {
     /// The keys, newest first.
     pub keys: Vec<KeyRecord>,
+    /// The places of those whose records this version can't read, newest first. They count for the
+    /// page's length, and stand in none of [`keys`](Self::keys).
+    pub unreadable: Vec<KeyCursor>,
     /// Where the next page begins; `None` on the last one.
     pub next: Option<KeyCursor>,
 }
@@ -105,6 +108,59 @@ pub struct Rotation {
     pub new: KeyDigest,
     /// What may be shown of the new one, as `ak_1a2B…`.
     pub display: String,
+}
+
+/// What stands at one place of a listing.
+#[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
+pub(crate) enum Listed {
+    Key(KeyRecord),
+    Unreadable(KeyCursor),
+}
+
+#[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
+impl Listed {
+    /// A record that was read, or its place. Nothing where that can't be read either: there is no
+    /// id then by which it could be revoked.
+    pub(crate) fn read(
+        record: Result<KeyRecord, StoreError>,
+        place: impl FnOnce() -> Result<KeyCursor, StoreError>,
+    ) -> Result<Option<Self>, StoreError> {
+        match record {
+            Ok(record) => Ok(Some(Self::Key(record))),
+            Err(error) if error.kind() == StoreErrorKind::Corrupt => {
+                let place = place();
+                #[cfg(feature = "tracing")]
+                tracing::error!(
+                    id = place.as_ref().ok().map(|place| place.id.as_str()),
+                    cause = std::error::Error::source(&error).map(tracing::field::display),
+                    "the record of a key can't be read"
+                );
+                Ok(place.ok().map(Self::Unreadable))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) fn place(&self) -> KeyCursor {
+        match self {
+            Self::Key(record) => KeyCursor::of(record),
+            Self::Unreadable(place) => place.clone(),
+        }
+    }
+}
+
+#[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
+impl KeyPage {
+    pub(crate) fn of(listed: Vec<Listed>, next: Option<KeyCursor>) -> Self {
+        let mut page = Self { keys: Vec::new(), unreadable: Vec::new(), next };
+        for listed in listed {
+            match listed {
+                Listed::Key(record) => page.keys.push(record),
+                Listed::Unreadable(place) => page.unreadable.push(place),
+            }
+        }
+        page
+    }
 }
 
 impl KeyCursor {

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use crate::{
-    apikey::Grant,
+    apikey::{Grant, Metadata},
     domain::{Permissions, Timestamp},
     error::StoreError,
 };
@@ -39,6 +39,10 @@ pub(crate) fn json<T: serde::de::DeserializeOwned>(
     column: &'static str,
 ) -> Result<T, StoreError> {
     serde_json::from_str(text).map_err(|_| bad(column))
+}
+
+pub(crate) fn metadata(text: &str) -> Result<Metadata, StoreError> {
+    Metadata::parse(text).map_err(|_| bad("metadata"))
 }
 
 /// The JSON text of a value that has one.

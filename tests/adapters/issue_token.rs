@@ -22,14 +22,14 @@ use key0_auth::{
     RejectionKind::{self, *},
     SqliteStore, Validator,
     api::{
-        Decision, HookError, IssuanceHook, IssuanceRequest, IssueToken, OwnCredential, Reply,
-        Terms, check_media_type,
+        Decision, HookError, IssuanceHook, IssuanceRequest, IssueToken, KeysApi, OwnCredential,
+        Reply, Terms, check_media_type,
     },
     apikey::{IssuanceSecrets, KeyDigest, KeyFormat, KeyRecord},
     auth::{IdentityKind, Responder},
     domain::{Action, Actor, ChallengeId, Clock, Permissions, SecretSet, Timestamp, TxHash},
     store::{
-        PaymentStore, SqliteOptions,
+        KeyRegistry, PaymentStore, SqliteOptions,
         spi::{IssuanceClaim, IssuanceKey, IssuanceState, Lease, RequestFingerprint},
     },
     testing::Mood,
@@ -48,7 +48,7 @@ const SECOND_SECRET: &str = "the second issuance secret of these tests";
 
 /// A store and, where it is one, its file.
 struct Store {
-    keys: Arc<dyn KeyStore>,
+    keys: Arc<dyn KeyRegistry>,
     payments: Arc<dyn PaymentStore>,
     file: Option<(tempfile::TempDir, PathBuf)>,
 }
@@ -498,7 +498,7 @@ async fn further_members_are_kept_up_to_4_kib(store: Store) {
         all.extend_from_slice(changes);
         let token = shop.buy(&body_with(&all)).await;
         let record = shop.cached.find(&KeyDigest::of(&token)).await.unwrap().unwrap();
-        Value::Object(record.metadata)
+        Value::Object(record.metadata.to_map())
     };
     let amount = set("amount", json!({"value": "1.50", "chain": [8453]}));
     let note = set("note", "ein Gruß");
@@ -649,7 +649,7 @@ async fn the_hook_sets_the_terms(store: Store) {
     let first = shop.ask(&body_with(&[set("note", "from Key0")])).await.unwrap();
     let identity = shop.identity(&token_of(&first)).await.unwrap();
     assert_eq!(identity.permissions(), Some(&permissions));
-    assert_eq!(identity.metadata(), Some(&metadata));
+    assert_eq!(identity.metadata(), Some(metadata));
     assert_eq!(identity.expires_at(), Some(START.plus(2 * MINUTE)));
     Policy::permission("dpp", Action::Create).check(&identity).unwrap();
     Policy::permission("dpp", Action::Read).check(&identity).unwrap_err();
@@ -984,6 +984,26 @@ async fn who_comes_back_late_finds_what_the_other_made() {
     let keys = ApiKeys::cached(Arc::new(Cached::new(Arc::new(store), clock.clone())));
     let validator = Validator::builder().api_keys(keys).clock(clock).build().unwrap();
     bearer(&validator, &token_of(&reply)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_ahead_takes_nothing_that_was_sold() {
+    let store = Store::sqlite();
+    let shop = shop(&store);
+    let first = shop.ask(&body()).await.unwrap();
+    let keys = KeysApi::new(store.keys.clone(), ApiKeys::cached(shop.cached.clone()))
+        .clock(shop.clock.clone());
+    shop.clock.jump_to(START.plus(40 * DAY));
+    for passed in [Duration::ZERO, 59 * MINUTE] {
+        shop.clock.advance(passed);
+        assert_eq!(shop.issue.forget_old_nonces(10).await.unwrap(), 0);
+        assert_eq!(keys.purge(10).await.unwrap(), 0);
+        assert_eq!(shop.ask(&body()).await.unwrap(), first, "{passed:?}");
+    }
+    // What goes on steadily for an hour is believed.
+    shop.clock.advance(MINUTE);
+    assert_eq!(shop.issue.forget_old_nonces(10).await.unwrap(), 1);
+    assert_eq!(keys.purge(10).await.unwrap(), 1);
 }
 
 /// A store that tells no cache of its changes: then the endpoint has to.

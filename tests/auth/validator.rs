@@ -127,7 +127,7 @@ struct Said<'a> {
     role: Option<Role>,
     permissions: Option<&'a Permissions>,
     key_id: Option<&'a str>,
-    metadata: Option<&'a Map<String, Value>>,
+    metadata: Option<Map<String, Value>>,
     expires_at: Option<Timestamp>,
     has_claims: bool,
 }
@@ -183,7 +183,7 @@ async fn a_key_is_the_same_from_either_header() {
     metadata.insert("order".into(), json!(42));
     let (plain, id) = flow
         .key(payment("photo-1", "gold", None), |record| {
-            record.metadata = metadata.clone();
+            record.metadata = metadata.clone().into();
             record.expires_at = Some(START.plus(HOUR));
         })
         .await;
@@ -201,7 +201,7 @@ async fn a_key_is_the_same_from_either_header() {
                 role: None,
                 permissions: None,
                 key_id: Some(id.as_str()),
-                metadata: Some(&metadata),
+                metadata: Some(metadata.clone()),
                 expires_at: Some(START.plus(HOUR)),
                 has_claims: false,
             }
@@ -227,7 +227,7 @@ async fn an_integrator_s_permissions_replace_its_role() {
             role: Some(Role::Minter),
             permissions: None,
             key_id: Some(id.as_str()),
-            metadata: Some(&Map::new()),
+            metadata: Some(Map::new()),
             expires_at: None,
             has_claims: false,
         }

@@ -55,7 +55,7 @@ impl NewKey {
         let mut record = KeyRecord::of_digest(id, digest, grant, now);
         record.label = self.label;
         record.expires_at = self.expires_at;
-        record.metadata = self.metadata;
+        record.metadata = self.metadata.into();
         record
     }
 }

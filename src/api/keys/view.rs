@@ -1,9 +1,11 @@
+use std::cmp::Reverse;
+
 use serde::Serialize;
-use serde_json::{Map, Value};
 
 use crate::{
-    apikey::{Grant, KeyEvent, KeyRecord, PlainKey},
+    apikey::{Grant, KeyEvent, KeyRecord, Metadata, PlainKey},
     domain::{KeyId, Permissions, PlanId, ResourceId, Role, Timestamp},
+    store::{KeyCursor, KeyPage},
 };
 
 /// A key as lists show it: nothing of it that is secret.
@@ -23,8 +25,8 @@ pub(super) struct KeyView<'a> {
     plan_id: Option<&'a PlanId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     label: Option<&'a str>,
-    #[serde(skip_serializing_if = "Map::is_empty")]
-    metadata: &'a Map<String, Value>,
+    #[serde(skip_serializing_if = "Metadata::is_empty")]
+    metadata: &'a Metadata,
     created_at: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<Timestamp>,
@@ -40,9 +42,25 @@ pub(super) struct KeyView<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Page<'a> {
-    keys: Vec<KeyView<'a>>,
+    keys: Vec<Listed<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next_cursor: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Listed<'a> {
+    Key(KeyView<'a>),
+    Unreadable(Unreadable<'a>),
+}
+
+/// A key whose record this version can't read. It opens nothing, and can be revoked.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Unreadable<'a> {
+    id: &'a KeyId,
+    created_at: Timestamp,
+    unreadable: bool,
 }
 
 /// A key that was just made, with its plain text, which is shown nowhere else.
@@ -61,8 +79,8 @@ pub(super) struct Shown<'a> {
     created_at: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Map::is_empty")]
-    metadata: &'a Map<String, Value>,
+    #[serde(skip_serializing_if = "Metadata::is_empty")]
+    metadata: &'a Metadata,
 }
 
 impl<'a> KeyView<'a> {
@@ -96,8 +114,22 @@ impl<'a> KeyView<'a> {
 }
 
 impl<'a> Page<'a> {
-    pub(super) fn new(keys: &'a [KeyRecord], next_cursor: Option<String>) -> Self {
-        Self { keys: keys.iter().map(KeyView::new).collect(), next_cursor }
+    pub(super) fn new(page: &'a KeyPage, next_cursor: Option<String>) -> Self {
+        let place = |listed: &Listed<'_>| match listed {
+            Listed::Key(key) => Reverse((key.created_at, key.id.clone())),
+            Listed::Unreadable(key) => Reverse((key.created_at, key.id.clone())),
+        };
+        let mut keys: Vec<_> = page.keys.iter().map(|key| Listed::Key(KeyView::new(key))).collect();
+        let unreadable = |key: &'a KeyCursor| Unreadable {
+            id: &key.id,
+            created_at: key.created_at,
+            unreadable: true,
+        };
+        keys.extend(page.unreadable.iter().map(|key| Listed::Unreadable(unreadable(key))));
+        if !page.unreadable.is_empty() {
+            keys.sort_by_cached_key(place);
+        }
+        Self { keys, next_cursor }
     }
 }
 

@@ -19,6 +19,7 @@ pub struct CachedBuilder {
     pub(super) time_to_live: Duration,
     pub(super) read_deadline: Duration,
     pub(super) max_keys: u64,
+    pub(super) max_bytes: u64,
     pub(super) max_misses: u64,
     pub(super) max_concurrent_reads: usize,
 }
@@ -31,6 +32,7 @@ impl CachedBuilder {
             time_to_live: Duration::from_secs(5),
             read_deadline: Duration::from_millis(500),
             max_keys: 100_000,
+            max_bytes: 96 << 20,
             max_misses: 65_536,
             max_concurrent_reads: 64,
         }
@@ -54,12 +56,20 @@ impl CachedBuilder {
         self
     }
 
-    /// How many keys are remembered at most: 100,000 unless set. One takes about 0.6 KiB, and
-    /// whatever its metadata takes. The memory is made of parts, which fill unevenly: leave some
+    /// How many keys are remembered at most: 100,000 unless set. One takes about 0.8 KiB, and
+    /// whatever its metadata takes as JSON: see [`max_bytes`](Self::max_bytes). The memory is made of parts, which fill unevenly: leave some
     /// room. What is over keeps its place until another key needs it.
     #[must_use]
     pub fn max_keys(mut self, max_keys: u64) -> Self {
         self.max_keys = max_keys;
+        self
+    }
+
+    /// How many bytes the remembered keys take at most, by estimate: 96 MiB unless set. Of keys with
+    /// much metadata fewer than [`max_keys`](Self::max_keys) are remembered.
+    #[must_use]
+    pub fn max_bytes(mut self, max_bytes: u64) -> Self {
+        self.max_bytes = max_bytes;
         self
     }
 

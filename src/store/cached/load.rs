@@ -33,7 +33,7 @@ pub(super) struct Loader {
 impl Loader {
     pub(super) fn new(limits: CachedBuilder) -> Self {
         Self {
-            state: Arc::new(State::new(limits.max_keys, limits.max_misses, limits.time_to_live)),
+            state: Arc::new(State::new(&limits)),
             inner: limits.inner,
             clock: limits.clock,
             under_way: Cache::builder().max_capacity(0).build(),

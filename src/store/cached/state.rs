@@ -4,19 +4,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use quick_cache::sync::Cache;
+use quick_cache::{Weighter, sync::Cache};
 
-use super::fence::Fence;
+use super::{builder::CachedBuilder, fence::Fence};
 use crate::{
     apikey::{KeyDigest, KeyRecord},
     domain::Timestamp,
     store::keys::{Change, ChangeListener},
 };
 
+/// What an entry takes beside its record.
+const ENTRY: u64 = 256;
+
 /// What is remembered, and the fence around it. The inner store tells it of changes.
 pub(super) struct State {
     fence: Fence,
-    pub(super) found: Cache<CacheKey, Kept<Arc<KeyRecord>>>,
+    pub(super) found: Cache<CacheKey, Kept<Arc<KeyRecord>>, Weight>,
     pub(super) unknown: Cache<CacheKey, Kept<()>>,
     time_to_live: Duration,
 }
@@ -37,6 +40,18 @@ pub(super) struct Kept<T> {
     since: Instant,
 }
 
+/// What an entry counts for: its bytes, and no less than its share where all are small.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Weight {
+    least: u64,
+}
+
+impl Weighter<CacheKey, Kept<Arc<KeyRecord>>> for Weight {
+    fn weight(&self, _: &CacheKey, kept: &Kept<Arc<KeyRecord>>) -> u64 {
+        (kept.answer.bytes() as u64 + ENTRY).max(self.least)
+    }
+}
+
 /// While an answer may be given, by the [`Clock`](crate::domain::Clock).
 ///
 /// The time to live is counted by a clock that can't be set as well: an answer must be within
@@ -48,10 +63,15 @@ pub(super) struct Life {
 }
 
 impl State {
-    pub(super) fn new(max_keys: u64, max_misses: u64, time_to_live: Duration) -> Self {
+    pub(super) fn new(limits: &CachedBuilder) -> Self {
+        let CachedBuilder { max_keys, max_bytes, max_misses, time_to_live, .. } = *limits;
+        let items = usize::try_from(max_keys).unwrap_or(usize::MAX);
+        let weight = Weight { least: (max_bytes / max_keys.max(1)).max(1) };
+        // No more than what all keys weigh: none are remembered where none are wanted.
+        let capacity = weight.least.saturating_mul(max_keys).min(max_bytes);
         Self {
             fence: Fence::new(),
-            found: Cache::new(usize::try_from(max_keys).unwrap_or(usize::MAX)),
+            found: Cache::with_weighter(items, capacity, weight),
             unknown: Cache::new(usize::try_from(max_misses).unwrap_or(usize::MAX)),
             time_to_live,
         }
@@ -74,9 +94,9 @@ impl State {
         self.alive(&self.unknown, key, now).map(|()| None)
     }
 
-    fn alive<T: Clone>(
+    fn alive<T: Clone, W: Weighter<CacheKey, Kept<T>> + Clone>(
         &self,
-        cache: &Cache<CacheKey, Kept<T>>,
+        cache: &Cache<CacheKey, Kept<T>, W>,
         key: &CacheKey,
         now: Timestamp,
     ) -> Option<T> {

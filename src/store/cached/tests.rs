@@ -55,6 +55,81 @@ impl KeyStore for Keys {
     }
 }
 
+/// As much as an operator can keep with a key.
+fn worst_metadata() -> crate::apikey::Metadata {
+    let members = (0..680).map(|n| (format!("{n:x}"), serde_json::Value::Null));
+    members.collect::<serde_json::Map<_, _>>().into()
+}
+
+#[tokio::test]
+async fn what_is_remembered_is_bounded_by_its_bytes() {
+    const MAX_BYTES: u64 = 4 << 20;
+    let mut keys = Keys::new(2_000);
+    for key in &mut Arc::get_mut(&mut keys).unwrap().keys {
+        key.metadata = worst_metadata();
+    }
+    let cached = Cached::builder(keys.clone(), Arc::new(SystemClock)).max_bytes(MAX_BYTES);
+    let cached = cached.build().unwrap();
+    for key in &keys.keys {
+        cached.find(&key.digest).await.unwrap().unwrap();
+    }
+    let remembered: Vec<_> =
+        keys.keys.iter().filter_map(|key| cached.recall(&key.digest)).collect();
+    let bytes: usize = remembered.iter().flatten().map(|record| record.bytes()).sum();
+    assert!(bytes as u64 <= MAX_BYTES && remembered.len() > 400, "{bytes}, {}", remembered.len());
+}
+
+/// Prints what the process takes.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: 100,000 keys with the worst metadata"]
+async fn a_hundred_thousand_keys_with_the_worst_metadata_fit_into_256_mib() {
+    #[derive(Debug)]
+    struct Endless;
+
+    #[async_trait]
+    impl KeyStore for Endless {
+        async fn find(&self, digest: &KeyDigest) -> Result<Option<KeyRecord>, StoreError> {
+            let grant = Grant::Integrator { role: crate::domain::Role::Read, permissions: None };
+            let now = Timestamp::from_seconds(0);
+            let mut record = KeyRecord::of_digest(KeyId::generate(), *digest, grant, now);
+            record.metadata = worst_metadata();
+            Ok(Some(record))
+        }
+
+        async fn get(&self, _: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
+            Ok(None)
+        }
+
+        async fn insert(&self, _: &KeyRecord, _: &Actor) -> Result<(), StoreError> {
+            Ok(())
+        }
+
+        async fn revoke(
+            &self,
+            _: &KeyId,
+            _: &Actor,
+            _: Timestamp,
+        ) -> Result<Option<KeyDigest>, StoreError> {
+            Ok(None)
+        }
+
+        async fn ping(&self) -> Result<(), StoreError> {
+            Ok(())
+        }
+    }
+
+    let cached = Cached::new(Arc::new(Endless), Arc::new(SystemClock));
+    for n in 0..100_000_u32 {
+        cached.find_shared(&KeyDigest::of(&n.to_string())).await.unwrap().unwrap();
+    }
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let kib: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    println!("{} MiB", kib / 1024);
+    assert!(kib < 256 * 1024, "{kib}");
+}
+
 impl Keys {
     fn new(count: usize) -> Arc<Self> {
         let grant = Grant::Payment {

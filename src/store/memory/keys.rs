@@ -90,7 +90,7 @@ impl Keys {
         let mut records = places.filter_map(|place| self.records.get(&place.id)).filter(wanted);
         let keys: Vec<_> = records.by_ref().take(query.limit as usize).cloned().collect();
         let next = records.next().and_then(|_| keys.last()).map(KeyCursor::of);
-        KeyPage { keys, next }
+        KeyPage { keys, unreadable: Vec::new(), next }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     store::{
         Change, ChangeListener, Rotation,
         keys::KeyStore,
-        stored::{StoredGrant, instant, instant_if_any, json, parsed, to_json},
+        stored::{StoredGrant, instant, instant_if_any, metadata, parsed},
     },
 };
 
@@ -139,7 +139,7 @@ pub(super) async fn insert(
     .bind(grant.resource_id)
     .bind(grant.plan_id)
     .bind(&record.label)
-    .bind(to_json(&record.metadata)?)
+    .bind(record.metadata.as_json())
     .bind(record.created_at.as_micros())
     .bind(record.expires_at.map(Timestamp::as_micros))
     .bind(record.revoked_at.map(Timestamp::as_micros))
@@ -202,7 +202,7 @@ pub(super) fn record(row: &PgRow) -> Result<KeyRecord, Fault> {
         display: row.try_get(2)?,
         grant: grant.understood(row.try_get(3)?)?,
         label: row.try_get(8)?,
-        metadata: json(row.try_get(9)?, "metadata")?,
+        metadata: metadata(row.try_get(9)?)?,
         created_at: instant(row.try_get(10)?, "created_at")?,
         expires_at: instant_if_any(row.try_get(11)?, "expires_at")?,
         revoked_at: instant_if_any(row.try_get(12)?, "revoked_at")?,

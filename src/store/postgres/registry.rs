@@ -1,5 +1,5 @@
 use async_trait::async_trait;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Row};
 
 use super::{
     PostgresStore,
@@ -12,6 +12,7 @@ use crate::{
     error::StoreError,
     store::{
         Change, KeyCursor, KeyPage, KeyQuery, KeyRegistry, Rotation,
+        registry::Listed,
         stored::{instant, parsed},
     },
 };
@@ -163,10 +164,14 @@ async fn page(tx: &mut PgConnection, query: &KeyQuery) -> Result<KeyPage, Fault>
         .fetch_all(&mut *tx)
         .await?;
     let limit = query.limit as usize;
-    let keys = rows.iter().take(limit).map(keys::record).collect::<Result<Vec<_>, _>>()?;
+    let mut listed = Vec::new();
+    for row in rows.iter().take(limit) {
+        let place = || place(row.try_get(10).map_err(corrupt)?, row.try_get(0).map_err(corrupt)?);
+        listed.extend(Listed::read(keys::record(row).map_err(|Fault(error)| error), place)?);
+    }
     if rows.len() > limit {
-        let next = keys.last().map(KeyCursor::of);
-        return Ok(KeyPage { keys, next });
+        let next = listed.last().map(Listed::place);
+        return Ok(KeyPage::of(listed, next));
     }
     let end: Option<(i64, String)> = sqlx::query_as(END)
         .bind(query.kind.as_str())
@@ -175,9 +180,14 @@ async fn page(tx: &mut PgConnection, query: &KeyQuery) -> Result<KeyPage, Fault>
         .bind(MOST_LOOKED_THROUGH)
         .fetch_optional(tx)
         .await?;
-    let next = end.map(|(created_at, id)| {
-        let created_at = instant(created_at, "created_at")?;
-        Ok::<_, Fault>(KeyCursor { created_at, id: parsed(&id, "id")? })
-    });
-    Ok(KeyPage { keys, next: next.transpose()? })
+    let next = end.map(|(created_at, id)| place(created_at, &id)).transpose()?;
+    Ok(KeyPage::of(listed, next))
+}
+
+fn place(created_at: i64, id: &str) -> Result<KeyCursor, StoreError> {
+    Ok(KeyCursor { created_at: Timestamp::from_micros(created_at), id: parsed(id, "id")? })
+}
+
+fn corrupt(error: sqlx::Error) -> StoreError {
+    Fault::from(error).0
 }

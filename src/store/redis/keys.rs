@@ -15,7 +15,7 @@ use crate::{
     store::{
         Change, ChangeListener, KeyCursor,
         keys::KeyStore,
-        stored::{StoredGrant, bad, to_json},
+        stored::{StoredGrant, bad, metadata},
     },
 };
 
@@ -93,7 +93,7 @@ pub(super) fn add_arguments(
 
     call.arg("id").arg(record.id.as_str()).arg("digest").arg(record.digest.as_bytes());
     call.arg("display").arg(&record.display).arg("kind").arg(record.kind().as_str());
-    call.arg("place").arg(&place).arg("metadata").arg(to_json(&record.metadata)?);
+    call.arg("place").arg(&place).arg("metadata").arg(record.metadata.as_json());
     call.arg("created_at").arg(record.created_at.as_micros());
     for (name, text) in [
         ("role", &grant.role),
@@ -132,7 +132,7 @@ pub(super) fn record(fields: &Fields) -> Result<KeyRecord, StoreError> {
         display: needed(text("display")?, "display")?,
         grant: grant.understood(fields.text("kind")?.unwrap_or_default())?,
         label: text("label")?,
-        metadata: needed(fields.json("metadata")?, "metadata")?,
+        metadata: needed(fields.text("metadata")?.map(metadata).transpose()?, "metadata")?,
         created_at: needed(fields.instant("created_at")?, "created_at")?,
         expires_at: fields.instant("expires_at")?,
         revoked_at: fields.instant("revoked_at")?,

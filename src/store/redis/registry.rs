@@ -8,11 +8,12 @@ use super::{
     scripts,
 };
 use crate::{
-    apikey::{KeyAction, KeyEvent, KeyRecord},
+    apikey::{KeyAction, KeyEvent},
     domain::{Actor, KeyId, Timestamp},
     error::StoreError,
     store::{
         KeyCursor, KeyPage, KeyQuery, KeyRegistry, Rotation,
+        registry::Listed,
         stored::{bad, parsed},
     },
 };
@@ -32,26 +33,26 @@ impl KeyRegistry for RedisStore {
     async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
         let deadline = self.write_deadline();
         let limit = query.limit as usize;
-        let mut page = KeyPage { keys: Vec::new(), next: query.after.clone() };
+        let (mut listed, mut next) = (Vec::new(), query.after.clone());
         let (mut looked_through, mut bytes) = (0, 0);
         while looked_through < MOST_LOOKED_THROUGH && bytes < MOST_BYTES {
             // One more than asked for tells whether another page follows.
-            let wanted = limit + 1 - page.keys.len();
-            let part = self.part(query, page.next.as_ref(), wanted, deadline).await?;
+            let wanted = limit + 1 - listed.len();
+            let part = self.part(query, next.as_ref(), wanted, deadline).await?;
             looked_through += part.looked_through;
             bytes += part.bytes;
-            page.keys.extend(part.keys);
-            page.next = part.next;
-            if page.keys.len() > limit {
-                page.keys.truncate(limit);
-                page.next = page.keys.last().map(KeyCursor::of);
+            listed.extend(part.listed);
+            next = part.next;
+            if listed.len() > limit {
+                listed.truncate(limit);
+                next = listed.last().map(Listed::place);
                 break;
             }
-            if page.next.is_none() {
+            if next.is_none() {
                 break;
             }
         }
-        Ok(page)
+        Ok(KeyPage::of(listed, next))
     }
 
     async fn history(&self, id: &KeyId, limit: u32) -> Result<Vec<KeyEvent>, StoreError> {
@@ -114,7 +115,7 @@ impl KeyRegistry for RedisStore {
 
 /// What one look through the listing has found.
 struct Part {
-    keys: Vec<KeyRecord>,
+    listed: Vec<Listed>,
     /// Where it stopped; `None` where nothing follows.
     next: Option<KeyCursor>,
     looked_through: usize,
@@ -136,15 +137,15 @@ impl RedisStore {
         call.arg(wanted).arg(LOOKED_THROUGH_AT_ONCE).arg(MOST_BYTES);
         let (looked_through, last, found): (usize, String, Vec<Vec<Vec<u8>>>) =
             self.write_until(&call, deadline).await?;
-        Ok(Part {
-            looked_through,
-            bytes: found.iter().flatten().map(Vec::len).sum(),
-            next: if last.is_empty() { None } else { Some(place(&last)?) },
-            keys: found
-                .into_iter()
-                .map(|fields| keys::record(&Fields::new(fields)))
-                .collect::<Result<_, _>>()?,
-        })
+        let bytes = found.iter().flatten().map(Vec::len).sum();
+        let next = if last.is_empty() { None } else { Some(place(&last)?) };
+        let mut listed = Vec::new();
+        for fields in found {
+            let fields = Fields::new(fields);
+            let place = || place(fields.text("place")?.unwrap_or_default());
+            listed.extend(Listed::read(keys::record(&fields), place)?);
+        }
+        Ok(Part { listed, next, looked_through, bytes })
     }
 }
 

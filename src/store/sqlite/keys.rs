@@ -11,7 +11,7 @@ use crate::{
     store::{
         ChangeListener, KeyCursor, Rotation,
         keys::KeyStore,
-        stored::{StoredGrant, instant, instant_if_any, json, parsed, to_json},
+        stored::{StoredGrant, instant, instant_if_any, metadata, parsed},
     },
 };
 
@@ -103,7 +103,7 @@ pub(super) fn insert(
             grant.resource_id,
             grant.plan_id,
             &record.label,
-            to_json(&record.metadata)?,
+            record.metadata.as_json(),
             record.created_at.as_micros(),
             record.expires_at.map(Timestamp::as_micros),
             record.revoked_at.map(Timestamp::as_micros),
@@ -158,7 +158,7 @@ pub(super) fn is_in_force(row: &Row<'_>, now: Timestamp) -> Result<bool, Fault> 
 
 pub(super) fn position(row: &Row<'_>) -> Result<KeyCursor, Fault> {
     let id = parsed(&row.get::<_, String>(0)?, "id")?;
-    Ok(KeyCursor { created_at: instant(row.get(10)?, "created_at")?, id })
+    Ok(KeyCursor { created_at: Timestamp::from_micros(row.get(10)?), id })
 }
 
 pub(super) fn record(row: &Row<'_>) -> Result<KeyRecord, Fault> {
@@ -175,7 +175,7 @@ pub(super) fn record(row: &Row<'_>) -> Result<KeyRecord, Fault> {
         display: row.get(2)?,
         grant,
         label: row.get(8)?,
-        metadata: json(&row.get::<_, String>(9)?, "metadata")?,
+        metadata: metadata(&row.get::<_, String>(9)?)?,
         created_at: instant(row.get(10)?, "created_at")?,
         expires_at: instant_if_any(row.get(11)?, "expires_at")?,
         revoked_at: instant_if_any(row.get(12)?, "revoked_at")?,

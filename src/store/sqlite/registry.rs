@@ -7,7 +7,8 @@ use crate::{
     domain::{Actor, KeyId, Timestamp},
     error::StoreError,
     store::{
-        KeyCursor, KeyPage, KeyQuery, KeyRegistry, Rotation,
+        KeyPage, KeyQuery, KeyRegistry, Rotation,
+        registry::Listed,
         stored::{instant, parsed},
     },
 };
@@ -110,7 +111,8 @@ fn page(conn: &Connection, query: &KeyQuery) -> Result<KeyPage, Fault> {
     }
     let mut statement = conn.prepare_cached(if after.is_some() { OLDER } else { NEWEST })?;
     let mut rows = statement.query(&*parameters)?;
-    let mut page = KeyPage { keys: Vec::new(), next: None };
+    let mut listed: Vec<Listed> = Vec::new();
+    let mut next = None;
     let mut looked_through = 0;
     while let Some(row) = rows.next()? {
         looked_through += 1;
@@ -121,21 +123,22 @@ fn page(conn: &Connection, query: &KeyQuery) -> Result<KeyPage, Fault> {
         };
         if skipped {
             if looked_through == MOST_LOOKED_THROUGH {
-                page.next = Some(keys::position(row)?);
+                next = Some(keys::position(row)?);
             }
             continue;
         }
-        if page.keys.len() == query.limit as usize {
-            page.next = page.keys.last().map(KeyCursor::of);
-            return Ok(page);
+        if listed.len() == query.limit as usize {
+            next = listed.last().map(Listed::place);
+            break;
         }
-        let record = keys::record(row)?;
+        let place = || keys::position(row).map_err(|Fault(error)| error);
+        let found = Listed::read(keys::record(row).map_err(|Fault(error)| error), place)?;
         if looked_through == MOST_LOOKED_THROUGH {
-            page.next = Some(KeyCursor::of(&record));
+            next = found.as_ref().map(Listed::place);
         }
-        page.keys.push(record);
+        listed.extend(found);
     }
-    Ok(page)
+    Ok(KeyPage::of(listed, next))
 }
 
 fn history(conn: &Connection, id: &KeyId, limit: u32) -> Result<Vec<KeyEvent>, Fault> {

@@ -594,7 +594,7 @@ async fn a_page_looks_through_no_more_than_its_bound() {
         query.after = page.next;
     }
     let page = store.list(&query).await.unwrap();
-    assert_eq!(page, KeyPage { keys: vec![record], next: None });
+    assert_eq!(page, KeyPage { keys: vec![record], unreadable: vec![], next: None });
 }
 
 #[tokio::test]
@@ -759,4 +759,47 @@ async fn a_hash_that_an_older_version_kept_without_0x_is_spent() {
         let state = store.begin_issuance(&second, at(0)).await.unwrap();
         assert_eq!(state, IssuanceState::Redeemed, "{hash}");
     }
+}
+
+#[tokio::test]
+async fn a_key_that_can_not_be_read_hides_no_other_and_can_be_revoked() {
+    let (_folder, store, raw) = fresh();
+    let mut records = Vec::new();
+    for seconds in 1..=5 {
+        let record = KeyRecord { created_at: at(seconds), ..key() };
+        store.insert(&record, &Actor::host()).await.unwrap();
+        records.push(record);
+    }
+    records.reverse();
+    raw.execute("UPDATE keys SET metadata = '{' WHERE id = ?1", [records[1].id.as_str()]).unwrap();
+    raw.execute(
+        "UPDATE keys SET created_at = ?1 WHERE id = ?2",
+        (i64::MAX, records[0].id.as_str()),
+    )
+    .unwrap();
+    let keys = crate::ApiKeys::new(Arc::new(store.clone()));
+    let api = crate::api::KeysApi::new(Arc::new(store.clone()), keys);
+    let operator = crate::api::Operator::host();
+    for limit in 1..=6 {
+        let (mut listed, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let query = format!("kind=payment&limit={limit}{cursor}");
+            let page = api.list(&operator, Some(&query)).await.unwrap();
+            let page: serde_json::Value = serde_json::from_slice(&page.body).unwrap();
+            for key in page["keys"].as_array().unwrap() {
+                let id = key["id"].as_str().unwrap().to_owned();
+                listed.push((id, key["unreadable"] == true));
+            }
+            let Some(next) = page["nextCursor"].as_str() else { break };
+            cursor = format!("&cursor={next}");
+        }
+        let expected: Vec<_> =
+            records.iter().enumerate().map(|(i, r)| (r.id.to_string(), i < 2)).collect();
+        assert_eq!(listed, expected, "{limit}");
+    }
+    for record in &records[..2] {
+        api.revoke(&operator, record.id.as_str()).await.unwrap();
+    }
+    let page = api.list(&operator, Some("kind=payment")).await.unwrap();
+    assert!(!String::from_utf8(page.body).unwrap().contains("unreadable"));
 }

@@ -6,7 +6,7 @@ use key0_auth::{
     error::StoreErrorKind,
     store::{
         IdempotencyStore, KeyRegistry, Payment, PaymentStore,
-        spi::{IdempotencyState, IssuanceState, Lease, PaymentOutcome, Slot},
+        spi::{IdempotencyState, IssuanceState, KeyQuery, Lease, PaymentOutcome, Slot},
     },
 };
 
@@ -329,6 +329,13 @@ async fn what_can_not_be_understood_is_an_error_of_its_own_kind() {
         run(&mut raw, &format!("UPDATE keys SET {bad}")).await;
         let kind = store.find(&record.digest).await.unwrap_err().kind();
         assert_eq!(kind, StoreErrorKind::Corrupt, "{bad}");
+        if bad.starts_with("metadata") || bad.starts_with("created_at") {
+            let kind = record.kind();
+            let query = KeyQuery { kind, in_force_at: None, after: None, limit: 10 };
+            let page = store.list(&query).await.unwrap();
+            assert_eq!(page.keys, []);
+            assert_eq!(page.unreadable.iter().map(|key| &key.id).collect::<Vec<_>>(), [&record.id]);
+        }
         run(&mut raw, "DELETE FROM keys; INSERT INTO keys SELECT * FROM kept; DROP TABLE kept")
             .await;
     }

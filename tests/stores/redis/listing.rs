@@ -62,7 +62,8 @@ async fn large_records_make_short_pages() {
     for i in 0..40 {
         let mut record = integrator_key();
         record.created_at = at(-i);
-        record.metadata = json!({"pad": "x".repeat(256 * 1024)}).as_object().unwrap().clone();
+        record.metadata =
+            json!({"pad": "x".repeat(256 * 1024)}).as_object().unwrap().clone().into();
         store.insert(&record, &Actor::host()).await.unwrap();
         inserted.push(record);
     }
@@ -70,4 +71,20 @@ async fn large_records_make_short_pages() {
     assert!(keys == inserted, "another listing");
     println!("10 MiB stand on {pages} pages");
     assert!(pages >= 3, "{pages}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_can_not_be_read_hides_no_other() {
+    let Some(server) = Redis::start(&[]) else { return };
+    let store = open(&server.url("")).await;
+    let (first, second, third) = (add(&store).await, add(&store).await, add(&store).await);
+    let key = format!("key0:key:{}", second.id);
+    let _: i64 = server.cli(&["HSET", &key, "metadata", "{"]);
+    let page = store.list(&query(10)).await.unwrap();
+    assert_eq!(page.keys, [third, first]);
+    assert_eq!(page.unreadable.iter().map(|key| &key.id).collect::<Vec<_>>(), [&second.id]);
+    let page = store.list(&query(2)).await.unwrap();
+    assert_eq!((page.keys.len(), page.unreadable.len(), page.next.is_some()), (1, 1, true));
+    store.revoke(&second.id, &Actor::host(), at(1)).await.unwrap().unwrap();
+    assert_eq!(store.list(&query(10)).await.unwrap().unreadable, []);
 }

@@ -42,7 +42,8 @@ pub async fn every_field_survives(engine: Engine) {
         full.metadata = json!({"a": {"b": [1, -2.5, null, true, "ü\u{0}"]}, "": u64::MAX})
             .as_object()
             .unwrap()
-            .clone();
+            .clone()
+            .into();
         full.created_at = after(-1, 1);
         full.expires_at = Some(after(1, 999_999));
         full.revoked_at = Some(after(2, 3));

@@ -1,0 +1,195 @@
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use crate::domain::{Clock, Timestamp};
+
+/// By how much a clock may differ from what has passed since it was last believed.
+const TOLERANCE: Duration = Duration::from_secs(2 * 60);
+/// For how long a clock that was set must go on steadily until it is believed again.
+const PROBATION: Duration = Duration::from_secs(60 * 60);
+
+/// A [`Clock`] that does not follow another one at once where that is set ahead.
+///
+/// A clock that is wrong for a minute must not make a day's answers or a month's keys go. So its
+/// progress is compared with that of one that nobody can set: see [`Clock::monotonic`]. Where the
+/// two part by more than two minutes, the clock is in doubt until they have agreed for an hour, and
+/// [`now`](Clock::now) is the earlier of what it shows and of what should have come.
+///
+/// Clones are the same.
+#[derive(Clone)]
+pub(crate) struct SteadyClock {
+    clock: Arc<dyn Clock>,
+    state: Arc<Mutex<Option<State>>>,
+}
+
+/// An instant on both clocks.
+#[derive(Clone, Copy)]
+struct Mark {
+    wall: Timestamp,
+    monotonic: Duration,
+}
+
+struct State {
+    believed: Mark,
+    /// Where the clock was first seen after it had been set.
+    doubted: Option<Mark>,
+}
+
+impl SteadyClock {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+        let steady = Self { clock, state: Arc::default() };
+        steady.look();
+        steady
+    }
+
+    /// The present instant; `None` while it is in doubt.
+    pub(crate) fn believed(&self) -> Option<Timestamp> {
+        let (wall, expected) = self.look();
+        expected.is_none().then_some(wall)
+    }
+
+    /// What the clock shows and, where that is in doubt, what it should show.
+    fn look(&self) -> (Timestamp, Option<Timestamp>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let wall = self.clock.now();
+        let Some(monotonic) = self.clock.monotonic() else { return (wall, None) };
+        let now = Mark { wall, monotonic };
+        let State { believed, doubted } =
+            state.get_or_insert(State { believed: now, doubted: None });
+        match *doubted {
+            None if believed.agrees_with(now) => {
+                *believed = now;
+                return (wall, None);
+            }
+            Some(since) if !since.agrees_with(now) => doubt(believed, doubted, now),
+            Some(since) if now.monotonic.saturating_sub(since.monotonic) >= PROBATION => {
+                #[cfg(feature = "tracing")]
+                tracing::warn!("the clock has gone steadily for an hour and is believed again");
+                (*believed, *doubted) = (now, None);
+                return (wall, None);
+            }
+            Some(_) => {}
+            None => doubt(believed, doubted, now),
+        }
+        (wall, Some(believed.expected_at(now.monotonic)))
+    }
+}
+
+fn doubt(believed: &Mark, doubted: &mut Option<Mark>, now: Mark) {
+    *doubted = Some(now);
+    #[cfg(feature = "tracing")]
+    tracing::error!(
+        shown = %now.wall,
+        expected = %believed.expected_at(now.monotonic),
+        "the clock was set, or the machine slept: nothing is purged until the clock has gone \
+         steadily for an hour"
+    );
+    #[cfg(not(feature = "tracing"))]
+    let _ = believed;
+}
+
+impl Mark {
+    fn expected_at(self, monotonic: Duration) -> Timestamp {
+        self.wall.plus(monotonic.saturating_sub(self.monotonic))
+    }
+
+    fn agrees_with(self, now: Self) -> bool {
+        let expected = self.expected_at(now.monotonic);
+        now.wall.since(expected).max(expected.since(now.wall)) <= TOLERANCE
+    }
+}
+
+impl Clock for SteadyClock {
+    fn now(&self) -> Timestamp {
+        let (wall, expected) = self.look();
+        expected.map_or(wall, |expected| expected.min(wall))
+    }
+
+    fn monotonic(&self) -> Option<Duration> {
+        self.clock.monotonic()
+    }
+}
+
+impl fmt::Debug for SteadyClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SteadyClock").field("clock", &self.clock).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
+
+    use super::*;
+
+    /// Microseconds on the wall, and those that have passed.
+    #[derive(Debug, Default)]
+    struct Held(AtomicI64, AtomicI64);
+
+    impl Clock for Held {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_micros(self.0.load(SeqCst))
+        }
+
+        fn monotonic(&self) -> Option<Duration> {
+            Some(Duration::from_micros(self.1.load(SeqCst).unsigned_abs()))
+        }
+    }
+
+    impl Held {
+        fn set(&self, by_minutes: i64) {
+            self.0.fetch_add(by_minutes * 60_000_000, SeqCst);
+        }
+
+        fn pass(&self, minutes: i64) {
+            self.set(minutes);
+            self.1.fetch_add(minutes * 60_000_000, SeqCst);
+        }
+    }
+
+    fn at(minutes: i64) -> Timestamp {
+        Timestamp::from_seconds(minutes * 60)
+    }
+
+    #[test]
+    fn a_clock_that_was_set_is_believed_after_a_steady_hour() {
+        let held = Arc::new(Held::default());
+        let clock = SteadyClock::new(held.clone());
+        held.pass(100_000);
+        held.set(2);
+        assert_eq!(clock.believed(), Some(at(100_002)), "as clocks differ");
+        held.set(3);
+        assert_eq!((clock.believed(), clock.now()), (None, at(100_002)));
+        held.pass(59);
+        assert_eq!((clock.believed(), clock.now()), (None, at(100_061)));
+        held.pass(1);
+        assert_eq!((clock.believed(), clock.now()), (Some(at(100_065)), at(100_065)));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_right_again_has_a_new_hour_before_it() {
+        let held = Arc::new(Held::default());
+        let clock = SteadyClock::new(held.clone());
+        held.set(3_000);
+        assert_eq!((clock.believed(), clock.now()), (None, at(0)));
+        held.pass(30);
+        assert_eq!((clock.believed(), clock.now()), (None, at(30)));
+        held.set(-3_000);
+        assert_eq!((clock.believed(), clock.now()), (None, at(30)));
+        held.pass(59);
+        assert_eq!((clock.believed(), clock.now()), (None, at(89)));
+        held.pass(1);
+        assert_eq!((clock.believed(), clock.now()), (Some(at(90)), at(90)));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_shows_what_it_shows() {
+        let held = Arc::new(Held::default());
+        let clock = SteadyClock::new(held.clone());
+        held.set(-100);
+        assert_eq!((clock.believed(), clock.now()), (None, at(-100)));
+    }
+}
