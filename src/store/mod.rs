@@ -21,6 +21,7 @@ mod lease;
 mod listeners;
 pub(crate) mod memory;
 mod payments;
+mod ping;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 #[cfg(feature = "redis")]
@@ -42,6 +43,7 @@ pub use self::redis::{
 pub use cached::CachedBuilder;
 pub use idempotency::IdempotencyStore;
 pub use payments::{Payment, PaymentStore};
+pub use ping::SharedPing;
 #[cfg(feature = "postgres")]
 #[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
 pub use postgres::{OpenError as PostgresOpenError, PostgresOptions, PostgresUrl};

@@ -113,7 +113,7 @@ pub struct Rotation {
 /// What stands at one place of a listing.
 #[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
 pub(crate) enum Listed {
-    Key(KeyRecord),
+    Key(Box<KeyRecord>),
     Unreadable(KeyCursor),
 }
 
@@ -126,7 +126,7 @@ impl Listed {
         place: impl FnOnce() -> Result<KeyCursor, StoreError>,
     ) -> Result<Option<Self>, StoreError> {
         match record {
-            Ok(record) => Ok(Some(Self::Key(record))),
+            Ok(record) => Ok(Some(Self::Key(Box::new(record)))),
             Err(error) if error.kind() == StoreErrorKind::Corrupt => {
                 let place = place();
                 #[cfg(feature = "tracing")]
@@ -155,7 +155,7 @@ impl KeyPage {
         let mut page = Self { keys: Vec::new(), unreadable: Vec::new(), next };
         for listed in listed {
             match listed {
-                Listed::Key(record) => page.keys.push(record),
+                Listed::Key(record) => page.keys.push(*record),
                 Listed::Unreadable(place) => page.unreadable.push(place),
             }
         }

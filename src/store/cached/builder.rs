@@ -80,7 +80,8 @@ impl CachedBuilder {
         self
     }
 
-    /// How many reads of the inner store run at once: 64 unless set. Further ones wait.
+    /// How many reads of the inner store run at once: 64 unless set, and as many again of keys that
+    /// were found lately. Further ones wait.
     #[must_use]
     pub fn max_concurrent_reads(mut self, max_concurrent_reads: usize) -> Self {
         self.max_concurrent_reads = max_concurrent_reads;

@@ -5,6 +5,7 @@ use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
     builder::CachedBuilder,
+    lately::Lately,
     state::{CacheKey, Life, State},
 };
 use crate::{
@@ -26,6 +27,9 @@ pub(super) struct Loader {
     /// Makes one read of many, and keeps nothing: what was read is in the state by then.
     under_way: Cache<CacheKey, Option<Arc<KeyRecord>>>,
     reads: Semaphore,
+    /// Of what was found lately, so that it never waits behind what nobody knows.
+    reads_of_known: Semaphore,
+    lately: Lately,
     time_to_live: Duration,
     read_deadline: Duration,
 }
@@ -38,6 +42,8 @@ impl Loader {
             clock: limits.clock,
             under_way: Cache::builder().max_capacity(0).build(),
             reads: Semaphore::new(limits.max_concurrent_reads),
+            reads_of_known: Semaphore::new(limits.max_concurrent_reads),
+            lately: Lately::new(),
             time_to_live: limits.time_to_live,
             read_deadline: limits.read_deadline,
         }
@@ -69,12 +75,17 @@ impl Loader {
         if let Some(answer) = self.remembered(&key) {
             return Ok(answer);
         }
+        let known = self.lately.knows(&key.digest);
+        let permits = if known { &self.reads_of_known } else { &self.reads };
         let read = async {
-            let _permit = self.reads.acquire().await.map_err(StoreError::unavailable)?;
+            let _permit = permits.acquire().await.map_err(StoreError::unavailable)?;
             let asked_at = self.clock.now();
             Ok((self.inner.find(&key.digest).await?, Life::new(asked_at, self.time_to_live)))
         };
         let (record, life) = timeout(self.read_deadline, read).await.map_err(|_| timed_out())??;
+        if record.is_some() {
+            self.lately.note(&key.digest);
+        }
         let record = record.map(Arc::new);
         self.state.keep(key, record.as_ref(), life);
         Ok(record)

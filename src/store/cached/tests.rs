@@ -271,3 +271,59 @@ fn a_life_ends_with_the_time_to_live_or_with_the_key() {
         assert!(!life.includes(at(99)));
     }
 }
+
+/// Knows one key, and hangs where it is asked for another.
+#[derive(Debug)]
+struct HangsOnUnknown(KeyRecord);
+
+#[async_trait]
+impl KeyStore for HangsOnUnknown {
+    async fn find(&self, digest: &KeyDigest) -> Result<Option<KeyRecord>, StoreError> {
+        if *digest == self.0.digest {
+            return Ok(Some(self.0.clone()));
+        }
+        std::future::pending().await
+    }
+
+    async fn get(&self, _: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
+        Ok(None)
+    }
+
+    async fn insert(&self, _: &KeyRecord, _: &Actor) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn revoke(
+        &self,
+        _: &KeyId,
+        _: &Actor,
+        _: Timestamp,
+    ) -> Result<Option<KeyDigest>, StoreError> {
+        Ok(None)
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_unknown_keys_holds_up_none_that_was_found_lately() {
+    let key = Keys::new(1).keys[0].clone();
+    let cached = Cached::builder(Arc::new(HangsOnUnknown(key.clone())), Arc::new(SystemClock))
+        .time_to_live(Duration::ZERO)
+        .max_concurrent_reads(2)
+        .build()
+        .unwrap();
+    let cached = Arc::new(cached);
+    cached.find(&key.digest).await.unwrap().unwrap();
+    for n in 0..100 {
+        let cached = Arc::clone(&cached);
+        tokio::spawn(async move { cached.find(&KeyDigest::of(&n.to_string())).await });
+    }
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    for _ in 0..10 {
+        assert_eq!(cached.find(&key.digest).await.unwrap().as_ref(), Some(&key));
+        cached.forget(&key.digest);
+    }
+}

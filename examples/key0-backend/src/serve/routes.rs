@@ -1,7 +1,7 @@
 //! What is served: two protected resources, the internal endpoints, the keys API, the partner API,
 //! health.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     Json, Router,
@@ -10,12 +10,12 @@ use axum::{
     routing::get,
 };
 use key0_auth::{
-    ApiKeys, AuthLayer, Cached, Identity, InternalAuth, InternalAuthLayer, KeyStore, Policy,
-    Rejection, RejectionKind, Validator,
+    ApiKeys, AuthLayer, Cached, Identity, InternalAuth, InternalAuthLayer, Policy, Rejection,
+    RejectionKind, Validator,
     api::{HandlerError, IssueToken, KeysApi, PaymentHandler, PaymentReceived},
     axum as key0_axum,
     domain::{Clock, PlanId, ResourceId, SystemClock},
-    store::{KeyUsage, Payment},
+    store::{KeyUsage, Payment, SharedPing},
 };
 use serde::Serialize;
 
@@ -26,14 +26,12 @@ use crate::{
     partner::Partner,
 };
 
-/// How long `/ready` waits for the store.
-const READY_TIMEOUT: Duration = Duration::from_millis(500);
-
 /// The backend's parts, put together once.
 #[derive(Debug, Clone)]
 pub(crate) struct App {
     validator: Validator,
     keys: Arc<Cached>,
+    ready: SharedPing,
     keys_api: KeysApi,
     key_checks: bool,
     usage: KeyUsage,
@@ -77,6 +75,7 @@ impl App {
         };
         Self {
             validator,
+            ready: SharedPing::new(cached.clone()),
             keys: cached,
             keys_api: KeysApi::new(store.keys, keys.clone()),
             key_checks: config.key_checks,
@@ -137,7 +136,7 @@ impl App {
         Router::new()
             .route("/health", get(health))
             .route("/ready", get(ready))
-            .with_state(self.keys.clone())
+            .with_state(self.ready.clone())
     }
 
     fn api_routes(&self) -> Router {
@@ -191,11 +190,10 @@ async fn health() -> Json<Health> {
     Json(Health { status: "ok", service: "backend" })
 }
 
-async fn ready(State(store): State<Arc<Cached>>) -> Result<Json<Health>, Rejection> {
-    match tokio::time::timeout(READY_TIMEOUT, store.ping()).await {
-        Ok(Ok(())) => Ok(Json(Health { status: "ready", service: "backend" })),
-        Ok(Err(error)) => Err(Rejection::new(RejectionKind::StoreUnavailable).cause(error)),
-        Err(elapsed) => Err(Rejection::new(RejectionKind::StoreUnavailable).cause(elapsed)),
+async fn ready(State(store): State<SharedPing>) -> Result<Json<Health>, Rejection> {
+    match store.ping().await {
+        Ok(()) => Ok(Json(Health { status: "ready", service: "backend" })),
+        Err(error) => Err(Rejection::new(RejectionKind::StoreUnavailable).cause(error)),
     }
 }
 
