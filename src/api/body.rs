@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::task::JoinHandle;
 
+use super::credential;
 use crate::{
     Rejection, RejectionKind,
     domain::{InvalidId, PlanId, json},
@@ -218,11 +219,36 @@ impl Members {
         self.0.is_empty()
     }
 
-    /// Everything that was not taken out.
+    /// Everything that was not taken out, without credentials: they are kept nowhere, whoever sent
+    /// them.
     pub(super) fn rest(mut self) -> Map<String, Value> {
-        // A live credential is kept nowhere, whoever sent it.
-        self.0.remove("accessToken");
+        remove_credentials(&mut self.0);
         self.0
+    }
+}
+
+/// Removes, at any depth, what is called an access token, and texts that look like a credential.
+fn remove_credentials(members: &mut Map<String, Value>) {
+    let is_token = |name: &str| {
+        let letters = name.bytes().filter(u8::is_ascii_alphanumeric);
+        letters.map(|letter| letter.to_ascii_lowercase()).eq(*b"accesstoken")
+    };
+    members.retain(|name, value| !is_token(name) && !credential::shows_in(name) && is_clean(value));
+}
+
+/// Whether a value is no credential, once those within it were removed.
+fn is_clean(value: &mut Value) -> bool {
+    match value {
+        Value::String(text) => !credential::shows_in(text),
+        Value::Array(values) => {
+            values.retain_mut(is_clean);
+            true
+        }
+        Value::Object(members) => {
+            remove_credentials(members);
+            true
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => true,
     }
 }
 

@@ -4,6 +4,7 @@
 //! [`check_media_type`], reads at most [`MAX_BODY_BYTES`], and hands the body over.
 
 mod body;
+mod credential;
 mod issuance;
 mod issue_token;
 mod keys;

@@ -2,7 +2,10 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde_json::json;
-use tokio::{sync::Notify, task::AbortHandle};
+use tokio::{
+    sync::{Notify, Semaphore},
+    task::{AbortHandle, JoinSet},
+};
 
 use super::body::{self, Members, Reply, outage};
 use crate::{
@@ -16,6 +19,12 @@ use crate::{
 const HANDLER_DEADLINE: Duration = Duration::from_secs(30);
 /// How long a payment is held for one run: longer, so that two runs never overlap.
 const LEASE: Duration = Duration::from_secs(60);
+/// How many payments are dealt with at a time.
+const AT_ONCE: usize = 24;
+/// How many of them may be such that failed before.
+const REPEATS_AT_ONCE: usize = 12;
+/// How much of a handler's error is logged.
+const MAX_ERROR_CHARS: usize = 1_000;
 /// How often the worker looks for payments that another instance left behind.
 const LOOK: Duration = Duration::from_secs(1);
 /// The first pause after a failure, doubled with each further one.
@@ -48,7 +57,9 @@ impl Drop for Parts {
 ///
 /// Runs at least once per payment, also after a crash, from the stored record. It may run again
 /// although it succeeded: the payment's `challenge_id` is the key to deduplicate by. A run that
-/// fails, or takes longer than 30 seconds, is repeated with growing pauses of up to five minutes.
+/// fails, or takes longer than 30 seconds, is repeated with growing pauses of up to five minutes; its
+/// error is logged. Up to 24 payments are dealt with at a time, at most 12 of them such that failed
+/// before, so that none that hangs holds up the others.
 #[async_trait]
 pub trait PaymentHandler: fmt::Debug + Send + Sync + 'static {
     /// Deals with a payment.
@@ -81,6 +92,7 @@ impl PaymentReceived {
             clock: clock.clone(),
             wake: wake.clone(),
             handler: Arc::new(handler),
+            repeats: Semaphore::new(REPEATS_AT_ONCE),
         };
         let worker = Some(tokio::spawn(worker.run()).abort_handle());
         Self(Arc::new(Parts { payments, clock, wake, worker }))
@@ -121,49 +133,104 @@ struct Worker {
     clock: Arc<dyn Clock>,
     wake: Arc<Notify>,
     handler: Arc<dyn PaymentHandler>,
+    repeats: Semaphore,
 }
 
 impl Worker {
     async fn run(self) {
+        let worker = Arc::new(self);
+        // Dropped with this task, and ended with it.
+        let mut runs = JoinSet::new();
         loop {
+            while runs.try_join_next().is_some() {}
             // A store that fails is asked again after a pause, like one that has nothing to do.
-            let stepped = self.step().await;
-            #[cfg(feature = "tracing")]
-            if let Err(error) = &stepped {
-                tracing::warn!(%error, "payments wait for the store");
-            }
-            if !matches!(stepped, Ok(true)) {
-                let _ = tokio::time::timeout(LOOK, self.wake.notified()).await;
+            let leased = if runs.len() < AT_ONCE { worker.lease().await } else { Ok(None) };
+            match leased {
+                Ok(Some((leased, lease))) => {
+                    runs.spawn(Arc::clone(&worker).deal_with(leased, lease));
+                }
+                Ok(None) => worker.rest(&mut runs).await,
+                Err(error) => {
+                    worker.waits(&error);
+                    worker.rest(&mut runs).await;
+                }
             }
         }
     }
 
-    /// Deals with one payment. `false` when none is due.
-    async fn step(&self) -> Result<bool, StoreError> {
+    /// Until there may be something to do.
+    async fn rest(&self, runs: &mut JoinSet<()>) {
+        tokio::select! {
+            () = self.wake.notified() => {}
+            () = tokio::time::sleep(LOOK) => {}
+            Some(_) = runs.join_next() => {}
+        }
+    }
+
+    fn waits(&self, _error: &StoreError) {
+        #[cfg(feature = "tracing")]
+        tracing::warn!(error = %_error, "payments wait for the store");
+    }
+
+    async fn lease(&self) -> Result<Option<(LeasedPayment, Lease)>, StoreError> {
         let now = self.clock.now();
         let lease = Lease::new(now.plus(LEASE));
-        let Some(leased) = self.payments.lease_payment(&lease, now).await? else {
-            return Ok(false);
-        };
-        let LeasedPayment { payment, attempts } = leased;
-        if self.succeeds(&payment).await {
-            self.payments.finish_payment(&payment.challenge_id, &lease).await?;
-        } else {
-            #[cfg(feature = "tracing")]
-            tracing::warn!(challenge_id = %payment.challenge_id, attempts, "payment handler failed");
-            let next_attempt = self.clock.now().plus(pause(attempts));
-            self.payments.retry_payment(&payment.challenge_id, &lease, next_attempt).await?;
-        }
-        Ok(true)
+        Ok(self.payments.lease_payment(&lease, now).await?.map(|leased| (leased, lease)))
     }
 
-    async fn succeeds(&self, payment: &Payment) -> bool {
+    /// Deals with one payment. One that has failed before steps back where so many others like it
+    /// run that a new one would have to wait.
+    async fn deal_with(self: Arc<Self>, leased: LeasedPayment, lease: Lease) {
+        let LeasedPayment { payment, attempts } = leased;
+        let id = &payment.challenge_id;
+        let turn = if attempts > 0 { self.repeats.try_acquire().map(Some) } else { Ok(None) };
+        let ended = match turn {
+            Ok(_turn) => match self.handle(&payment).await {
+                Ok(()) => self.payments.finish_payment(id, &lease).await,
+                Err(_error) => {
+                    #[cfg(feature = "tracing")]
+                    tracing::warn!(challenge_id = %id, attempts, error = _error, "payment handler failed");
+                    self.put_off(id, &lease, attempts).await
+                }
+            },
+            Err(_) => self.put_off(id, &lease, attempts).await,
+        };
+        if let Err(error) = ended {
+            self.waits(&error);
+        }
+    }
+
+    async fn put_off(
+        &self,
+        id: &ChallengeId,
+        lease: &Lease,
+        attempts: u32,
+    ) -> Result<bool, StoreError> {
+        let next_attempt = self.clock.now().plus(pause(attempts));
+        self.payments.retry_payment(id, lease, next_attempt).await
+    }
+
+    /// Runs the handler. What it failed with is cut to what a log can bear.
+    async fn handle(&self, payment: &Payment) -> Result<(), String> {
         // On a task of its own, so that a panic in the handler is a failure like any other.
         let (handler, payment) = (self.handler.clone(), payment.clone());
         let run = tokio::spawn(async move {
             tokio::time::timeout(HANDLER_DEADLINE, handler.handle(&payment)).await
         });
-        matches!(run.await, Ok(Ok(Ok(()))))
+        match run.await {
+            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Err(error))) => {
+                let mut text = error.to_string();
+                let mut cause = error.source();
+                while let Some(error) = cause {
+                    text.push_str(&format!(": {error}"));
+                    cause = error.source();
+                }
+                Err(text.escape_debug().take(MAX_ERROR_CHARS).collect())
+            }
+            Ok(Err(_elapsed)) => Err(format!("it took longer than {HANDLER_DEADLINE:?}")),
+            Err(_panicked) => Err("it panicked".to_owned()),
+        }
     }
 }
 

@@ -148,6 +148,16 @@ fn mask(key: &str) -> String {
     format!("{shown}…")
 }
 
+/// Whether a text has the shape of an issued key, whatever its prefix.
+pub(crate) fn looks_issued(text: &str) -> bool {
+    let covered = text.len().checked_sub(CHECKSUM_CHARS).and_then(|at| text.split_at_checked(at));
+    let has_checksum = covered.is_some_and(|(covered, claimed)| {
+        let random = covered.rsplit_once('_').map_or(0, |(_, random)| random.len());
+        random == RANDOM_CHARS && checksum(covered) == claimed.as_bytes()
+    });
+    has_checksum || is_legacy(text)
+}
+
 fn is_legacy(credential: &str) -> bool {
     credential.strip_prefix(LEGACY_PREFIX).is_some_and(|hex| {
         hex.len() == LEGACY_HEX_CHARS && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))

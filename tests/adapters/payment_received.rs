@@ -279,11 +279,18 @@ async fn a_payment_is_kept_once_in_sqlite() {
 }
 
 async fn all_fields_but_the_token(store: Arc<dyn PaymentStore>) {
+    const JWT: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJyIn0.c2lnbmF0dXJl";
+    let key = key0_auth::apikey::KeyFormat::default().generate().unwrap();
+    let key = key.expose();
     let log = Log::new([]);
     let endpoint = PaymentReceived::with_handler(store.clone(), TestClock::new(), log.handler());
     let more = [
         set("accessToken", "a-live-credential"),
+        set("AccessToken", "a-live-credential"),
         set("amount", json!({"value": "1.50", "chain": [8453, null, true, 0.5]})),
+        set("grant", json!([{"access_token": "a-live-credential", "accesstoken": [], "kind": 1}])),
+        set("note", format!("Bearer {JWT}")),
+        set("more", json!(["stays", JWT, {"key": key, "by": {"key": format!("?key={key}")}}])),
         set("tierId", "basic"),
     ];
     assert_received(endpoint.handle(&report_with(&more)).await);
@@ -298,6 +305,8 @@ async fn all_fields_but_the_token(store: Arc<dyn PaymentStore>) {
             "resourceEndpoint": recorded["resourceEndpoint"],
             "explorerUrl": recorded["explorerUrl"],
             "amount": {"value": "1.50", "chain": [8453, null, true, 0.5]},
+            "grant": [{"kind": 1}],
+            "more": ["stays", {"by": {}}],
         })
     );
     assert_eq!(handled.challenge_id, challenge());
@@ -306,6 +315,8 @@ async fn all_fields_but_the_token(store: Arc<dyn PaymentStore>) {
 
     let mut secrets = Secrets::default();
     secrets.add("a-live-credential");
+    secrets.add(JWT);
+    secrets.add(key);
     secrets.assert_not_in("Payment", log.payments());
     secrets.assert_not_in("PaymentReceived", &endpoint);
 }
@@ -486,6 +497,39 @@ async fn one_that_fails_holds_up_no_other() {
     }
     sleep(100 * SECOND).await;
     assert_eq!(log.challenges(), ["c0", "c1", "c2", "c3", "c4", "c0"]);
+}
+
+/// Hangs on the first twenty payments, whenever they come.
+#[derive(Debug)]
+struct HangsOnSome(Arc<Mutex<Vec<String>>>);
+
+#[async_trait]
+impl PaymentHandler for HangsOnSome {
+    async fn handle(&self, payment: &Payment) -> Result<(), HandlerError> {
+        let id = payment.challenge_id.to_string();
+        if id[1..].parse::<usize>().unwrap() < 20 {
+            return std::future::pending().await;
+        }
+        self.0.lock().unwrap().push(id);
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_that_hang_hold_up_no_other() {
+    let handled = Arc::new(Mutex::new(Vec::new()));
+    let handler = HangsOnSome(handled.clone());
+    let endpoint = PaymentReceived::with_handler(memory(), RuntimeClock::new(), handler);
+    for n in 0..20 {
+        assert_received(endpoint.handle(&numbered(n)).await);
+    }
+    // At first, and while they are tried again and again.
+    for n in 20..60 {
+        assert_received(endpoint.handle(&numbered(n)).await);
+        sleep(2 * SECOND).await;
+        assert_eq!(handled.lock().unwrap().last(), Some(&format!("c{n}")));
+        sleep(Duration::from_secs(n as u64)).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
