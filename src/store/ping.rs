@@ -31,7 +31,13 @@ const DEADLINE: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone)]
 pub struct SharedPing {
     store: Arc<dyn KeyStore>,
-    last: Arc<Mutex<Option<(Instant, Result<(), StoreError>)>>>,
+    last: Arc<Mutex<Option<Answer>>>,
+}
+
+#[derive(Debug)]
+struct Answer {
+    at: Instant,
+    answer: Result<(), StoreError>,
 }
 
 impl SharedPing {
@@ -47,14 +53,12 @@ impl SharedPing {
     /// Fails when it did not.
     pub async fn ping(&self) -> Result<(), StoreError> {
         let mut last = self.last.lock().await;
-        if let Some((at, answer)) = &*last
-            && at.elapsed() < SHARED
-        {
-            return answer.clone();
+        if let Some(last) = last.as_ref().filter(|last| last.at.elapsed() < SHARED) {
+            return last.answer.clone();
         }
         let answer = timeout(DEADLINE, self.store.ping()).await;
         let answer = answer.unwrap_or_else(|_| Err(StoreError::new(StoreErrorKind::TimedOut)));
-        *last = Some((Instant::now(), answer.clone()));
+        *last = Some(Answer { at: Instant::now(), answer: answer.clone() });
         answer
     }
 }

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::time::Duration;
+
 use axum::body::Body;
 use http::StatusCode;
 use http_body_util::BodyExt;
