@@ -29,6 +29,14 @@ const CLIENT_CLAIMS: [&str; 5] = ["client_id", "azp", "appid", "cid", "sub"];
 /// - Refused: symmetric algorithms, a `typ` other than `JWT` and `at+jwt`, ID, refresh and logout
 ///   tokens, a `cnf` claim.
 ///
+/// | provider | issuer | what tells its services apart |
+/// |---|---|---|
+/// | Auth0 | `https://TENANT.auth0.com/` (with the slash) | the API's identifier as audience |
+/// | Keycloak | `https://HOST/realms/REALM` | client ids; an audience only where a mapper adds it |
+/// | Entra, v2 tokens | `https://login.microsoftonline.com/TENANT/v2.0` | the API's application id as audience; a role as scope |
+/// | Okta | `https://ORG.okta.com/oauth2/SERVER` | the server's audience; client ids |
+/// | Cognito | `https://cognito-idp.REGION.amazonaws.com/POOL` | client ids, as its tokens have no `aud` |
+///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// use key0_auth::{InternalAuth, token::{OAuthTokens, RemoteKeys}};

@@ -2,6 +2,7 @@
 
 mod exposure;
 mod options;
+mod providers;
 mod secrets;
 mod variables;
 
@@ -13,7 +14,7 @@ use key0_auth::{
     domain::ResourceId,
     error::{ConfigError, ConfigFault},
     store::{PostgresUrl, RedisUrl},
-    token::VerifyingKey,
+    token::{RemoteKeys, VerifyingKey},
 };
 
 use self::{
@@ -24,9 +25,6 @@ use self::{
 pub(crate) use self::{options::ServeOptions, variables::Variables};
 use crate::database::Database;
 
-/// What later versions will understand; asking for it now is a fault, not a wish.
-const NOT_YET: [(&str, &str); 1] = [("KEY0_JWKS_URL", "this version has no JWKS key source")];
-
 /// A configuration that was found right.
 #[derive(Debug)]
 pub(crate) struct Config {
@@ -35,6 +33,8 @@ pub(crate) struct Config {
     pub(crate) internal: Option<SocketAddr>,
     pub(crate) tokens: Arc<AccessTokens>,
     pub(crate) internal_auth: Arc<InternalAuth>,
+    /// The keys of identity providers, to be fetched.
+    pub(crate) remote_keys: Vec<RemoteKeys>,
     pub(crate) issue_token_auth: IssueTokenAuth,
     pub(crate) issuance: IssuanceSecrets,
     pub(crate) bootstrap: BootstrapKeys,
@@ -68,6 +68,7 @@ pub(crate) struct Log {
 struct Strategies {
     shared_secret: bool,
     signed_jwt: bool,
+    oauth: bool,
     none: bool,
 }
 
@@ -97,15 +98,12 @@ impl Config {
     }
 
     fn read(variables: &Variables, faults: &mut Vec<ConfigFault>) -> Option<Self> {
-        for (name, why) in NOT_YET {
-            if variables.is_given(name) {
-                faults.push(invalid(name, why));
-            }
-        }
         let strategies = Strategies::read(variables, faults);
         let secrets = Secrets::read(variables, faults);
-        let tokens = access_tokens(variables, &secrets, faults).map(Arc::new);
-        let internal_auth = internal_auth(variables, &strategies, &secrets, &tokens, faults);
+        let mut remote_keys = Vec::new();
+        let tokens = access_tokens(variables, &secrets, &mut remote_keys, faults).map(Arc::new);
+        let internal_auth =
+            internal_auth(variables, &strategies, &secrets, &tokens, &mut remote_keys, faults);
         let issuance = secrets.issuance(variables, &strategies, faults);
         let issue_token_auth = issue_token_auth(variables, faults);
         let (public, internal) = listeners(variables, faults);
@@ -129,6 +127,7 @@ impl Config {
             internal,
             tokens: tokens?,
             internal_auth: internal_auth?,
+            remote_keys,
             issue_token_auth,
             issuance: issuance?,
             bootstrap,
@@ -152,11 +151,15 @@ impl Strategies {
                 "shared-secret" => strategies.shared_secret = true,
                 "signed-jwt" => strategies.signed_jwt = true,
                 "none" => strategies.none = true,
-                "oauth" => faults.push(invalid(NAME, "this version has no strategy oauth")),
-                _ => faults.push(invalid(NAME, "it takes shared-secret, signed-jwt and none")),
+                "oauth" => strategies.oauth = true,
+                _ => {
+                    let what = "it takes shared-secret, signed-jwt, oauth and none";
+                    faults.push(invalid(NAME, what));
+                }
             }
         }
-        if strategies.none && (strategies.shared_secret || strategies.signed_jwt) {
+        let some = strategies.shared_secret || strategies.signed_jwt || strategies.oauth;
+        if strategies.none && some {
             faults.push(invalid(NAME, "none lets everybody in and goes with no other strategy"));
         }
         strategies
@@ -166,6 +169,7 @@ impl Strategies {
 fn access_tokens(
     variables: &Variables,
     secrets: &Secrets,
+    remote_keys: &mut Vec<RemoteKeys>,
     faults: &mut Vec<ConfigFault>,
 ) -> Option<AccessTokens> {
     let mut builder = AccessTokens::builder();
@@ -182,14 +186,25 @@ fn access_tokens(
             }
         }
     }
+    let jwks = providers::access_token_keys(variables, faults);
+    if let Some(keys) = &jwks {
+        builder = builder.remote_keys(keys.clone());
+        remote_keys.push(keys.clone());
+    }
+    if let Some(issuer) = variables.get("KEY0_ACCESS_TOKEN_ISSUER") {
+        builder = builder.issuer(issuer);
+    }
+    if let Some(audience) = variables.get("KEY0_ACCESS_TOKEN_AUDIENCE") {
+        builder = builder.audience(audience);
+    }
     // Previous secrets alone are a way out of HS256, but no way to start with it.
-    let current = ["KEY0_ACCESS_TOKEN_SECRET", "KEY0_PUBLIC_KEY"];
+    let current = ["KEY0_ACCESS_TOKEN_SECRET", "KEY0_PUBLIC_KEY", "KEY0_JWKS_URL"];
     if !current.iter().any(|name| variables.is_given(name)) {
-        let why = "it verifies access tokens, unless KEY0_PUBLIC_KEY is given";
+        let why = "it verifies access tokens, unless KEY0_PUBLIC_KEY or KEY0_JWKS_URL is given";
         faults.push(missing("KEY0_ACCESS_TOKEN_SECRET", why));
         return None;
     }
-    if secrets.tokens.is_empty() && pem.is_none() {
+    if secrets.tokens.is_empty() && pem.is_none() && jwks.is_none() {
         return None;
     }
     builder.build().map_err(|error| faults.extend(error.into_faults())).ok()
@@ -200,12 +215,18 @@ fn internal_auth(
     strategies: &Strategies,
     secrets: &Secrets,
     tokens: &Option<Arc<AccessTokens>>,
+    remote_keys: &mut Vec<RemoteKeys>,
     faults: &mut Vec<ConfigFault>,
 ) -> Option<Arc<InternalAuth>> {
     const LIFETIME: &str = "INTERNAL_AUTH_MAX_LIFETIME_SECONDS";
     let lifetime = variables.number(LIFETIME, 300, 1..=86_400, faults);
     let audience = audience(variables, faults);
     let mut builder = InternalAuth::builder().max_lifetime(Duration::from_secs(lifetime));
+    if strategies.oauth {
+        let (oauth, keys) = providers::oauth(variables, faults)?;
+        builder = builder.oauth(oauth);
+        remote_keys.push(keys);
+    }
     if strategies.shared_secret {
         match &secrets.internal {
             Some(secrets) => builder = builder.shared_secret(secrets.clone()),

@@ -17,7 +17,7 @@ pub(crate) struct ServeOptions {
     /// Port of a listener for the internal endpoints alone (INTERNAL_PORT)
     #[arg(long, value_name = "PORT")]
     pub(crate) internal_port: Option<String>,
-    /// How Key0 proves itself: shared-secret, signed-jwt, none; comma-separated
+    /// How Key0 proves itself: shared-secret, signed-jwt, oauth, none; comma-separated
     /// (INTERNAL_AUTH_STRATEGY)
     #[arg(long, value_name = "STRATEGIES")]
     pub(crate) internal_auth_strategy: Option<String>,

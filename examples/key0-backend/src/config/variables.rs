@@ -5,7 +5,7 @@ use key0_auth::{domain::Secret, error::ConfigFault};
 use super::ServeOptions;
 
 /// Every variable that has a meaning here, apart from those that name a file with a secret.
-const NAMES: [&str; 26] = [
+const NAMES: [&str; 33] = [
     "API_KEY_TTL_SECONDS",
     "CACHE_TTL_SECONDS",
     "DANGEROUS_ALLOW_PUBLIC",
@@ -18,10 +18,17 @@ const NAMES: [&str; 26] = [
     "INTERNAL_AUTH_SECRET",
     "INTERNAL_AUTH_STRATEGY",
     "INTERNAL_HOST",
+    "INTERNAL_OAUTH_AUDIENCE",
+    "INTERNAL_OAUTH_CLIENT_IDS",
+    "INTERNAL_OAUTH_ISSUER",
+    "INTERNAL_OAUTH_JWKS_URL",
+    "INTERNAL_OAUTH_SCOPE",
     "INTERNAL_PORT",
     "ISSUANCE_PREVIOUS_SECRETS",
     "ISSUANCE_SECRET",
     "ISSUE_TOKEN_AUTH",
+    "KEY0_ACCESS_TOKEN_AUDIENCE",
+    "KEY0_ACCESS_TOKEN_ISSUER",
     "KEY0_ACCESS_TOKEN_PREVIOUS_SECRETS",
     "KEY0_ACCESS_TOKEN_SECRET",
     "KEY0_JWKS_URL",

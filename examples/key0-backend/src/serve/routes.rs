@@ -73,6 +73,9 @@ impl App {
             Ok(validator) => validator,
             Err(_) => unreachable!("there are tokens, keys and sources"),
         };
+        for keys in &config.remote_keys {
+            keys.start();
+        }
         Self {
             validator,
             ready: SharedPing::new(cached.clone()),

@@ -57,7 +57,7 @@ fn key_file(name: &str) -> String {
 }
 
 const TOKEN_MISSING: &str = "KEY0_ACCESS_TOKEN_SECRET is required: it verifies access tokens, \
-    unless KEY0_PUBLIC_KEY is given";
+    unless KEY0_PUBLIC_KEY or KEY0_JWKS_URL is given";
 const INTERNAL_MISSING: &str =
     "INTERNAL_AUTH_SECRET is required: the strategy shared-secret compares with it";
 const ISSUANCE_MISSING: &str =
@@ -326,8 +326,8 @@ fn what_would_silently_come_to_nothing() {
         assert_refused(&file, &[&fault]);
     }
     assert_refused(
-        &Setup::new().set("KEY0_JWKS_URL_FILE", "url"),
-        &["KEY0_JWKS_URL is not valid: this version has no JWKS key source"],
+        &Setup::new().file("url", "ftp://id.example.com").set("KEY0_JWKS_URL_FILE", "url"),
+        &["KEY0_JWKS_URL is not valid: it begins with https://"],
     );
     assert_refused(
         &Setup::new().set("READ_API_KEYS", "hush: a key with spaces in it and of 32 bytes"),
@@ -416,10 +416,7 @@ fn values_that_are_no_text() {
         "LOG_FORMAT",
         "RUST_LOG",
     ] {
-        let mut faults = vec![format!("{name} is not valid: it is not UTF-8")];
-        if name == "KEY0_JWKS_URL" {
-            faults.push(format!("{name} is not valid: this version has no JWKS key source"));
-        }
+        let faults = [format!("{name} is not valid: it is not UTF-8")];
         // Nor is the file's value taken instead.
         let setup = Setup::new().file(".env", "RUST_LOG=info\n").set(name, bytes());
         assert_refused(&setup, &faults.iter().map(String::as_str).collect::<Vec<_>>());
@@ -428,13 +425,52 @@ fn values_that_are_no_text() {
 }
 
 #[test]
+fn identity_providers() {
+    assert_accepted(&Setup::new().set("KEY0_JWKS_URL", "https://id.example.com/jwks.json"));
+    let only = Setup::new().unset(TOKEN).set("KEY0_JWKS_URL", "https://id.example.com/jwks.json");
+    assert_accepted(
+        &only.set("KEY0_ACCESS_TOKEN_ISSUER", "me").set("KEY0_ACCESS_TOKEN_AUDIENCE", "you"),
+    );
+    let oauth = || Setup::new().set("INTERNAL_AUTH_STRATEGY", "shared-secret,signed-jwt,oauth");
+    assert_refused(
+        &oauth(),
+        &["INTERNAL_OAUTH_ISSUER is required: the strategy oauth takes its tokens alone"],
+    );
+    let issuer = || oauth().set("INTERNAL_OAUTH_ISSUER", "https://id.example.com/");
+    assert_refused(
+        &issuer().set("INTERNAL_OAUTH_SCOPE", "issue"),
+        &["INTERNAL_OAUTH_AUDIENCE is required: without it or INTERNAL_OAUTH_CLIENT_IDS every \
+           client of the issuer could call"],
+    );
+    assert_accepted(&issuer().set("INTERNAL_OAUTH_AUDIENCE", "photos"));
+    assert_accepted(&issuer().set("INTERNAL_OAUTH_CLIENT_IDS", "key0, key0-next"));
+    let plain = oauth().set("INTERNAL_OAUTH_ISSUER", "http://id.example.com");
+    let reason = "it begins with https:// (http:// is for loopback alone)";
+    assert_refused(
+        &plain.set("INTERNAL_OAUTH_AUDIENCE", "photos"),
+        &[&format!("INTERNAL_OAUTH_ISSUER is not valid: {reason}")],
+    );
+    // With a URL of its keys, an issuer can be any text.
+    let any = oauth()
+        .set("INTERNAL_OAUTH_ISSUER", "accounts")
+        .set("INTERNAL_OAUTH_JWKS_URL", "https://id.example.com/keys");
+    assert_accepted(&any.set("INTERNAL_OAUTH_AUDIENCE", "photos"));
+}
+
+#[test]
 fn what_this_version_lacks() {
     for (name, value, why) in [
-        ("KEY0_JWKS_URL", "https://issuer.example/jwks", "this version has no JWKS key source"),
-        ("INTERNAL_AUTH_STRATEGY", "oauth", "this version has no strategy oauth"),
-        ("INTERNAL_AUTH_STRATEGY", "shared-secret,oauth", "this version has no strategy oauth"),
-        ("INTERNAL_AUTH_STRATEGY", "mtls", "it takes shared-secret, signed-jwt and none"),
-        ("INTERNAL_AUTH_STRATEGY", "shared-secret,", "it takes shared-secret, signed-jwt and none"),
+        (
+            "KEY0_JWKS_URL",
+            "http://issuer.example/jwks",
+            "it begins with https:// (http:// is for loopback alone)",
+        ),
+        ("INTERNAL_AUTH_STRATEGY", "mtls", "it takes shared-secret, signed-jwt, oauth and none"),
+        (
+            "INTERNAL_AUTH_STRATEGY",
+            "shared-secret,",
+            "it takes shared-secret, signed-jwt, oauth and none",
+        ),
         (
             "INTERNAL_AUTH_STRATEGY",
             "none,shared-secret",
@@ -593,7 +629,6 @@ fn every_fault_at_once() {
         .set("PORT", "x")
         .set("HOST", "y")
         .set("INTERNAL_PORT", "z")
-        .set("KEY0_JWKS_URL", "https://issuer.example/jwks")
         .set("INTERNAL_AUTH_STRATEGY", "shared-secret,magic")
         .set("MASTER_API_KEYS", "hush")
         .set("ISSUE_TOKEN_AUTH", "nobody")
@@ -611,8 +646,7 @@ fn every_fault_at_once() {
             "PORT is not valid: it is a port from 0 to 65535",
             "HOST is not valid: it is an IP address or localhost",
             "INTERNAL_PORT is not valid: it is a port from 0 to 65535",
-            "KEY0_JWKS_URL is not valid: this version has no JWKS key source",
-            "INTERNAL_AUTH_STRATEGY is not valid: it takes shared-secret, signed-jwt and none",
+            "INTERNAL_AUTH_STRATEGY is not valid: it takes shared-secret, signed-jwt, oauth and none",
             "MASTER_API_KEYS (number 1) is too short: 4 bytes, at least 32 are needed",
             "ISSUE_TOKEN_AUTH is not valid: it is internal or body",
             "CACHE_TTL_SECONDS is not valid: it is a number from 1 to 3600",
@@ -793,7 +827,7 @@ fn flags_win_over_the_environment() {
         &Setup::new().argument("--host=example.com").argument("--internal-auth-strategy=magic"),
         &[
             "HOST is not valid: it is an IP address or localhost",
-            "INTERNAL_AUTH_STRATEGY is not valid: it takes shared-secret, signed-jwt and none",
+            "INTERNAL_AUTH_STRATEGY is not valid: it takes shared-secret, signed-jwt, oauth and none",
         ],
     );
 }

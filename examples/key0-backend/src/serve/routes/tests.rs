@@ -28,6 +28,7 @@ async fn app() -> App {
         internal_auth: Arc::new(
             InternalAuth::builder().shared_secret(internal.clone()).build().unwrap(),
         ),
+        remote_keys: Vec::new(),
         issue_token_auth: IssueTokenAuth::Internal,
         issuance: IssuanceSecrets::derived_from(&internal),
         bootstrap: BootstrapKeys::new(),

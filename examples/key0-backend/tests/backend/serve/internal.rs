@@ -1,10 +1,24 @@
 //! The internal endpoints: what they refuse, and where they are served.
 
+use std::{
+    io::{Read, Write},
+    net::TcpListener,
+    time::{Duration, Instant},
+};
+
+use base64::{
+    Engine,
+    prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
+};
+use key0_auth::{
+    domain::{Clock, Secret, SystemClock},
+    token::TokenIssuer,
+};
 use serde_json::{Value, json};
 
 use crate::serve::{
     ISSUE_TOKEN, PAYMENT_RECEIVED, PHOTO, PHOTO_1, access_token, issue, order,
-    process::{INTERNAL_SECRET, Request, Setup},
+    process::{INTERNAL_SECRET, Request, Setup, TOKEN_SECRET},
 };
 
 #[test]
@@ -90,6 +104,99 @@ fn the_fields_of_a_request() {
         let request = Request::new("POST", ISSUE_TOKEN).header("Content-Type", "application/json");
         let refused = request.internal(INTERNAL_SECRET).body(text).send(backend.public);
         refused.assert_problem(400, "invalid_request", "Invalid JSON body");
+    }
+}
+
+const KEYS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/keys");
+
+/// An identity provider on loopback, which tells of itself as OpenID has it, and its address.
+fn identity_provider() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let issuer = format!("http://{}", listener.local_addr().unwrap());
+    let metadata = json!({"issuer": issuer, "jwks_uri": format!("{issuer}/keys")}).to_string();
+    let pem = std::fs::read_to_string(format!("{KEYS}/ed25519-public.pem")).unwrap();
+    let der = BASE64_STANDARD.decode(pem.lines().nth(1).unwrap()).unwrap();
+    let x = BASE64_URL_SAFE_NO_PAD.encode(&der[der.len() - 32..]);
+    let jwk = json!({"kty": "OKP", "crv": "Ed25519", "alg": "Ed25519", "kid": "a", "x": x});
+    let keys = json!({"keys": [{"kty": "AKP", "alg": "ML-DSA-44", "pub": "AA"}, jwk]}).to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut head = [0; 2_048];
+            let length = stream.read(&mut head).unwrap_or_default();
+            let head = String::from_utf8_lossy(&head[..length]);
+            let (status, body) = match head.split(' ').nth(1) {
+                Some("/.well-known/openid-configuration") => ("200 OK", &*metadata),
+                Some("/keys") => ("200 OK", &*keys),
+                _ => ("404 Not Found", ""),
+            };
+            let length = body.len();
+            let _ = write!(
+                stream,
+                "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+            );
+        }
+    });
+    issuer
+}
+
+/// A token of that provider for this audience.
+fn token_of_provider(issuer: &str, audience: &str) -> String {
+    use jsonwebtoken::{Algorithm, EncodingKey, crypto::aws_lc::DEFAULT_PROVIDER};
+
+    let pem = std::fs::read(format!("{KEYS}/ed25519-private.pem")).unwrap();
+    let key = EncodingKey::from_ed_pem(&pem).unwrap();
+    let now = SystemClock.now().as_seconds();
+    let claims = json!({
+        "iss": issuer, "aud": [audience], "azp": "key0", "iat": now, "exp": now + 600,
+    });
+    let part = |part: Value| BASE64_URL_SAFE_NO_PAD.encode(part.to_string());
+    let header = json!({"alg": "EdDSA", "kid": "a", "typ": "at+jwt"});
+    let input = format!("{}.{}", part(header), part(claims));
+    let signer = (DEFAULT_PROVIDER.signer_factory)(&Algorithm::EdDSA, &key).unwrap();
+    let signature = signer.try_sign(input.as_bytes()).unwrap();
+    format!("{input}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
+}
+
+#[test]
+fn a_secret_a_system_token_and_a_provider_s_token_open_on_one_backend() {
+    let issuer = identity_provider();
+    let backend = Setup::new()
+        .set("INTERNAL_AUTH_STRATEGY", "shared-secret,signed-jwt,oauth")
+        .set("INTERNAL_OAUTH_ISSUER", &issuer)
+        .set("INTERNAL_OAUTH_AUDIENCE", "photos")
+        .set("INTERNAL_OAUTH_CLIENT_IDS", "key0")
+        .start();
+    let post = |n: u8| Request::post(ISSUE_TOKEN, &order(n));
+    let secret = Secret::new("the token secret", TOKEN_SECRET).unwrap();
+    let system_token = |audience: &str| {
+        let (now, minute) = (SystemClock.now(), Duration::from_secs(60));
+        TokenIssuer::hs256(&secret).system_token(audience, now, minute).unwrap()
+    };
+    // Until the provider's keys are there, this is a 503 and no refusal.
+    let by_provider = token_of_provider(&issuer, "photos");
+    let ends = Instant::now() + Duration::from_secs(60);
+    loop {
+        match post(1).bearer(&by_provider).send(backend.public).status {
+            200 => break,
+            503 if Instant::now() < ends => std::thread::sleep(Duration::from_millis(20)),
+            other => panic!("{other}"),
+        }
+    }
+    for good in [
+        post(2).internal(INTERNAL_SECRET),
+        post(3).bearer(INTERNAL_SECRET),
+        post(4).bearer(&system_token("backend-service")),
+        post(5).bearer(&by_provider),
+    ] {
+        assert_eq!(good.send(backend.public).status, 200);
+    }
+    for bad in [
+        post(6).bearer(&system_token("photos")),
+        post(7).bearer(&token_of_provider(&issuer, "backend-service")),
+        post(8).bearer(&token_of_provider(&format!("{issuer}/"), "photos")),
+    ] {
+        assert_eq!(bad.send(backend.public).status, 401);
     }
 }
 
