@@ -87,7 +87,7 @@ pub use auth::{
     internal::InternalAuth,
     validator::{Validator, validate_key0_token},
 };
-pub use error::rejection::{Rejection, RejectionKind};
+pub use error::rejection::{Rejection, RejectionKind, Retry};
 pub use policy::Policy;
 #[cfg(feature = "postgres")]
 #[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]

@@ -3,6 +3,7 @@
 use crate::{
     Identity, Rejection, RejectionKind,
     domain::{Action, Role, text::ShortText},
+    error::rejection::Purchase,
 };
 
 /// What a route asks of an [`Identity`]. Nothing is allowed that a policy does not name.
@@ -106,6 +107,28 @@ impl Policy {
     /// [`InsufficientPermissions`](RejectionKind::InsufficientPermissions), which names the
     /// permission where one is missing, and never what others may do.
     pub fn check(&self, identity: &Identity) -> Result<(), Rejection> {
+        self.check_rule(identity).map_err(|rejection| rejection.purchases(self.purchases()))
+    }
+
+    /// What could be bought to satisfy it: any one of these. Nothing where it asks for a role or a
+    /// permission.
+    pub(crate) fn purchases(&self) -> Vec<Purchase> {
+        match &self.0 {
+            Rule::Resource(id) => {
+                vec![Purchase { resource_id: Some(id.as_str().into()), ..Purchase::default() }]
+            }
+            Rule::Plan(id) => {
+                vec![Purchase { plan_id: Some(id.as_str().into()), ..Purchase::default() }]
+            }
+            Rule::Role(_) | Rule::Permission(..) => Vec::new(),
+            Rule::All(policies) => combine(policies.iter().map(Self::purchases)),
+            Rule::Any(policies) => {
+                policies.iter().flat_map(Self::purchases).take(MAX_PURCHASES).collect()
+            }
+        }
+    }
+
+    fn check_rule(&self, identity: &Identity) -> Result<(), Rejection> {
         let denied = || Rejection::from(RejectionKind::InsufficientPermissions);
         let granted = match &self.0 {
             Rule::Resource(id) => identity.opens(id.as_str()),
@@ -124,18 +147,44 @@ impl Policy {
     }
 
     fn check_all(policies: &[Self], identity: &Identity) -> Result<(), Rejection> {
-        policies.iter().try_for_each(|policy| policy.check(identity))
+        policies.iter().try_for_each(|policy| policy.check_rule(identity))
     }
 
     /// Refuses with the first policy's words: what the others ask for is not told.
     fn check_any(policies: &[Self], identity: &Identity) -> Result<(), Rejection> {
         let mut refusal = None;
         for policy in policies {
-            match policy.check(identity) {
+            match policy.check_rule(identity) {
                 Ok(()) => return Ok(()),
                 Err(rejection) => refusal = refusal.or(Some(rejection)),
             }
         }
         Err(refusal.unwrap_or_else(|| RejectionKind::InsufficientPermissions.into()))
     }
+}
+
+/// How many purchases a refusal names at most.
+const MAX_PURCHASES: usize = 16;
+
+/// What satisfies several policies at once, out of what satisfies each.
+pub(crate) fn combine(each: impl Iterator<Item = Vec<Purchase>>) -> Vec<Purchase> {
+    each.reduce(|left, right| {
+        let pairs = left.iter().flat_map(|a| right.iter().filter_map(|b| merge(a, b)));
+        pairs.take(MAX_PURCHASES).collect()
+    })
+    .unwrap_or_default()
+}
+
+/// One purchase that is both, where there is one.
+fn merge(a: &Purchase, b: &Purchase) -> Option<Purchase> {
+    fn same(a: &Option<Box<str>>, b: &Option<Box<str>>) -> Option<Option<Box<str>>> {
+        match (a, b) {
+            (Some(a), Some(b)) if a != b => None,
+            _ => Some(a.clone().or_else(|| b.clone())),
+        }
+    }
+    Some(Purchase {
+        plan_id: same(&a.plan_id, &b.plan_id)?,
+        resource_id: same(&a.resource_id, &b.resource_id)?,
+    })
 }

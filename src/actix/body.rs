@@ -4,14 +4,17 @@ use actix_web::{
     FromRequest, HttpRequest, HttpResponse,
     body::{BodyStream, to_bytes_limited},
     dev::Payload,
-    http::header::{CONTENT_LENGTH, CONTENT_TYPE},
+    http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
     web::Bytes,
 };
 
 use super::refusal::{answer, status};
 use crate::{
     Rejection, RejectionKind,
-    api::{MAX_BODY_BYTES, Reply, broken_off, check_length, check_media_type, empty_or_judged},
+    api::{
+        MAX_BODY_BYTES, Reply, broken_off, check_content_encoding, check_length, check_media_type,
+        empty_or_checked,
+    },
 };
 
 type BodyFuture<T> = Pin<Box<dyn Future<Output = Result<T, Rejection>>>>;
@@ -48,14 +51,16 @@ impl FromRequest for JsonBodyIfAny {
                 Ok(()) => read(payload).await,
                 Err(rejection) => Err(rejection),
             };
-            empty_or_judged(media_type, body).map(Self)
+            empty_or_checked(media_type, body).map(Self)
         })
     }
 }
 
 /// What the head of a request says of its body: the media type, and the length.
 fn announced(request: &HttpRequest) -> (Result<(), Rejection>, Result<(), Rejection>) {
+    let encoding = request.headers().get_all(CONTENT_ENCODING).map(|value| value.as_bytes());
     let media_type = check_media_type(header(request, &CONTENT_TYPE));
+    let media_type = media_type.and_then(|()| check_content_encoding(encoding));
     (media_type, check_length(header(request, &CONTENT_LENGTH)))
 }
 

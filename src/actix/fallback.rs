@@ -1,7 +1,7 @@
 use std::{future::ready, sync::Arc};
 
 use actix_web::{
-    HttpResponse, Route,
+    HttpRequest, HttpResponse, Route,
     http::{
         Method,
         header::{ALLOW, HeaderValue},
@@ -10,11 +10,13 @@ use actix_web::{
 };
 
 use super::refusal::rendered;
-use crate::{RejectionKind, auth::Responder};
+use crate::{Rejection, RejectionKind, auth::Responder};
 
 /// For paths that nothing is at.
 pub(super) fn not_found(responder: Arc<Responder>) -> Route {
-    web::to(move || ready(rendered(RejectionKind::NotFound.into(), &responder)))
+    web::to(move |request: HttpRequest| {
+        ready(rendered(refused(RejectionKind::NotFound, &request), &responder))
+    })
 }
 
 /// For the methods that a path does not have, with those that it has in `Allow`.
@@ -22,12 +24,16 @@ pub(super) fn method_not_allowed(methods: &[Method], responder: Arc<Responder>) 
     let methods: Vec<_> = methods.iter().map(Method::as_str).collect();
     // The names of methods are tokens, so this always is a value.
     let allow = HeaderValue::try_from(methods.join(",")).ok();
-    web::to(move || {
+    web::to(move |request: HttpRequest| {
         let mut response: HttpResponse =
-            rendered(RejectionKind::MethodNotAllowed.into(), &responder);
+            rendered(refused(RejectionKind::MethodNotAllowed, &request), &responder);
         if let Some(allow) = &allow {
             response.headers_mut().insert(ALLOW, allow.clone());
         }
         ready(response)
     })
+}
+
+fn refused(kind: RejectionKind, request: &HttpRequest) -> Rejection {
+    Rejection::new(kind).instance(request.uri().path())
 }

@@ -33,8 +33,11 @@
 //!   that handlers return, too, the innermost middleware decides the form.
 //! - Headers whose names begin with `X-Key0-` are removed from every request that passes.
 //!   `Authorization`, `X-Api-Key` and the internal header stay, marked as sensitive.
-//! - The middlewares change the request's headers. As when actix-web itself changes a request,
-//!   nothing outside may hold a clone of the `HttpRequest` meanwhile.
+//! - The middlewares change the request's headers, which actix-web allows only while nothing outside
+//!   holds a clone of the `HttpRequest`. Where something does, credentials are not marked as
+//!   sensitive, and a request with an `X-Key0-` header is answered 500.
+//! - A rule by path is [`policy_at`](AuthMiddleware::policy_at): what a request says of its path has
+//!   escapes that the router has decoded.
 //!
 //! ```
 //! # #[actix_web::main]

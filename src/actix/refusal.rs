@@ -1,16 +1,19 @@
 use actix_web::{
-    HttpRequest, HttpResponse, ResponseError,
+    HttpMessage, HttpRequest, HttpResponse, ResponseError,
     body::{BoxBody, EitherBody, MessageBody},
+    dev::ServiceRequest,
     http::{
-        StatusCode,
-        header::{HeaderName, HeaderValue},
+        StatusCode, Uri,
+        header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, VARY},
     },
 };
 
 use crate::{
-    Rejection,
+    Identity, Rejection,
     auth::Responder,
-    guard::{BODY_HEADERS, Provisional},
+    guard::{
+        BODY_HEADERS, PRIVATE, Provisional, VARY_BY_CREDENTIAL, is_never_kept, varies_by_credential,
+    },
 };
 
 impl ResponseError for Rejection {
@@ -44,11 +47,58 @@ pub(super) fn rendered(rejection: Rejection, responder: &Responder) -> HttpRespo
     response
 }
 
+/// What a response must be told of the request that it answers.
+#[derive(Clone)]
+pub(super) struct Asked {
+    uri: Uri,
+    credential: Credential,
+}
+
+/// What the answer depends on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Credential {
+    /// It was asked for, and let the request in.
+    Identity,
+    /// It was asked for, and there was none.
+    Optional,
+    /// Not on a credential of a buyer or a partner.
+    Other,
+}
+
+impl Asked {
+    /// For a request whose answer depends on no buyer's credential.
+    pub(super) fn of(request: &ServiceRequest) -> Self {
+        Self { uri: request.uri().clone(), credential: Credential::Other }
+    }
+
+    /// For a request that a guard has let in.
+    pub(super) fn let_in(request: &ServiceRequest) -> Self {
+        let proved = request.extensions().get::<Identity>().is_some();
+        let credential = if proved { Credential::Identity } else { Credential::Optional };
+        Self { credential, ..Self::of(request) }
+    }
+}
+
+/// What a credential has bought is for its holder alone, unless the handler says otherwise.
+fn keep_from_shared_caches(headers: &mut HeaderMap, credential: Credential) {
+    let kept = headers.get_all(CACHE_CONTROL).map(HeaderValue::as_bytes);
+    if credential == Credential::Other || is_never_kept(kept) {
+        return;
+    }
+    if credential == Credential::Identity && !headers.contains_key(CACHE_CONTROL) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static(PRIVATE));
+    }
+    if !varies_by_credential(headers.get_all(VARY).map(HeaderValue::as_bytes)) {
+        headers.append(VARY, HeaderValue::from_static(VARY_BY_CREDENTIAL));
+    }
+}
+
 /// Passes a response from further inside on. A refusal of a handler, which was rendered without
 /// knowing how this middleware does it, is rendered again.
 pub(super) fn pass_on<B: MessageBody>(
     mut response: HttpResponse<B>,
     responder: &Responder,
+    asked: &Asked,
 ) -> HttpResponse<EitherBody<B>> {
     let provisional = response.extensions_mut().remove::<Provisional>().is_some();
     let rejection = response.extensions().get::<Rejection>().filter(|_| provisional).cloned();
@@ -57,9 +107,14 @@ pub(super) fn pass_on<B: MessageBody>(
             for name in BODY_HEADERS {
                 response.headers_mut().remove(name);
             }
+            let rejection = rejection.instance(asked.uri.path());
+            response.extensions_mut().insert(rejection.clone());
             write(response.drop_body(), &rejection, responder).map_into_right_body()
         }
-        None => response.map_into_left_body(),
+        None => {
+            keep_from_shared_caches(response.headers_mut(), asked.credential);
+            response.map_into_left_body()
+        }
     }
 }
 

@@ -1,13 +1,23 @@
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use actix_web::{
     HttpMessage, HttpRequest,
     dev::ServiceRequest,
     http::header::{AUTHORIZATION, HeaderName},
 };
 
-use crate::guard::{HeaderTreatment, IncomingRequest, X_API_KEY};
+use crate::{
+    Rejection, RejectionKind,
+    guard::{HeaderTreatment, IncomingRequest, X_API_KEY},
+};
 
 /// Made once: a text would be parsed again for every request.
 static API_KEY: HeaderName = HeaderName::from_static(X_API_KEY);
+
+/// A middleware outside holds a clone of the request.
+#[derive(Debug, thiserror::Error)]
+#[error("a middleware outside holds an HttpRequest, so its headers can't be changed")]
+struct Held;
 
 impl IncomingRequest for ServiceRequest {
     type Head = HttpRequest;
@@ -18,6 +28,10 @@ impl IncomingRequest for ServiceRequest {
 
     fn method(&self) -> &str {
         self.request().method().as_str()
+    }
+
+    fn path(&self) -> &str {
+        self.uri().path()
     }
 
     fn authorization(&self) -> impl Iterator<Item = &[u8]> {
@@ -32,15 +46,37 @@ impl IncomingRequest for ServiceRequest {
         self.headers().get_all(name).map(|value| value.as_bytes())
     }
 
-    fn treat_headers(&mut self, treatment: impl Fn(&str) -> HeaderTreatment) {
-        self.headers_mut().retain(|name, value| match treatment(name.as_str()) {
-            HeaderTreatment::Keep => true,
-            HeaderTreatment::Hide => {
-                value.set_sensitive(true);
-                true
+    fn treat_headers(
+        &mut self,
+        treatment: impl Fn(&str) -> HeaderTreatment,
+    ) -> Result<(), Rejection> {
+        let (mut hides, mut removes) = (false, false);
+        for name in self.headers().keys() {
+            match treatment(name.as_str()) {
+                HeaderTreatment::Keep => {}
+                HeaderTreatment::Hide => hides = true,
+                HeaderTreatment::Remove => removes = true,
             }
-            HeaderTreatment::Remove => false,
-        });
+        }
+        if !hides && !removes {
+            return Ok(());
+        }
+        // actix-web panics where somebody else holds the request, and tells nobody in advance.
+        let changed = catch_unwind(AssertUnwindSafe(|| {
+            self.headers_mut().retain(|name, value| match treatment(name.as_str()) {
+                HeaderTreatment::Keep => true,
+                HeaderTreatment::Hide => {
+                    value.set_sensitive(true);
+                    true
+                }
+                HeaderTreatment::Remove => false,
+            });
+        }));
+        // Not to be marked as sensitive is no harm; to keep what must go is one.
+        match changed {
+            Err(_) if removes => Err(Rejection::new(RejectionKind::Internal).cause(Held)),
+            _ => Ok(()),
+        }
     }
 
     fn insert<T: Clone + Send + Sync + 'static>(&mut self, proof: T) {

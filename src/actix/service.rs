@@ -6,7 +6,7 @@ use actix_web::{
     dev::{Service, ServiceRequest, ServiceResponse, forward_ready},
 };
 
-use super::refusal;
+use super::refusal::{self, Asked};
 use crate::{
     InternalAuth, Rejection,
     auth::Responder,
@@ -44,8 +44,9 @@ where
         let guard = Arc::clone(&self.guard);
         let lookup = match guard.validate(&mut request) {
             Outcome::Pass => {
+                let asked = Asked::let_in(&request);
                 let answer = self.inner.call(request);
-                return Box::pin(async move { finish(answer.await, guard.responder()) });
+                return Box::pin(async move { finish(answer.await, guard.responder(), asked) });
             }
             Outcome::Refuse(rejection) => {
                 return Box::pin(async move { Ok(refuse(request, rejection, guard.responder())) });
@@ -54,9 +55,12 @@ where
         };
         let inner = Rc::clone(&self.inner);
         Box::pin(async move {
-            let judged = guard.validator().look_up(lookup).await;
-            match guard.admit(&mut request, judged) {
-                Ok(()) => finish(inner.call(request).await, guard.responder()),
+            let validated = guard.validator().look_up(lookup).await;
+            match guard.admit(&mut request, validated) {
+                Ok(()) => {
+                    let asked = Asked::let_in(&request);
+                    finish(inner.call(request).await, guard.responder(), asked)
+                }
                 Err(rejection) => Ok(refuse(request, rejection, guard.responder())),
             }
         })
@@ -90,8 +94,9 @@ where
         let internal = Arc::clone(&self.internal);
         match admit_internal(&internal, &mut request) {
             Ok(()) => {
+                let asked = Asked::of(&request);
                 let answer = self.inner.call(request);
-                Box::pin(async move { finish(answer.await, internal.responder()) })
+                Box::pin(async move { finish(answer.await, internal.responder(), asked) })
             }
             Err(rejection) => {
                 Box::pin(async move { Ok(refuse(request, rejection, internal.responder())) })
@@ -113,17 +118,18 @@ fn refuse<B>(
 fn finish<B: MessageBody + 'static>(
     answer: Result<ServiceResponse<B>, Error>,
     responder: &Responder,
+    asked: Asked,
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
     match answer {
         Ok(response) => {
             let (request, response) = response.into_parts();
-            Ok(ServiceResponse::new(request, refusal::pass_on(response, responder)))
+            Ok(ServiceResponse::new(request, refusal::pass_on(response, responder, &asked)))
         }
         // A middleware in between may fail with a rejection; actix-web renders it outside of us.
         Err(mut error) => {
             let responder = responder.clone();
             error.add_response_mapper(move |response| {
-                refusal::pass_on(response, &responder).map_into_boxed_body()
+                refusal::pass_on(response, &responder, &asked).map_into_boxed_body()
             });
             Err(error)
         }

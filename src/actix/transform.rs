@@ -6,7 +6,7 @@ use std::{
 use actix_web::{
     Error, HttpRequest,
     body::{EitherBody, MessageBody},
-    dev::{Service, ServiceRequest, ServiceResponse, Transform},
+    dev::{ResourceDef, Service, ServiceRequest, ServiceResponse, Transform},
 };
 
 use super::service::{AuthService, InternalAuthService};
@@ -54,13 +54,36 @@ impl AuthMiddleware {
         self
     }
 
+    /// Asks the identity to satisfy this policy on paths of this pattern, in actix-web's own form
+    /// (`/orders/{id}`, `/private/{tail}*`). On other paths it asks for no more than a good
+    /// credential. Called again, all that match.
+    ///
+    /// The pattern is compared as actix-web's router does it: with the whole path, its escapes
+    /// decoded. So `/%70rivate/a` is `/private/a` here, too.
+    ///
+    /// ```
+    /// use key0_auth::{AccessTokens, Policy, Validator, actix::AuthMiddleware};
+    ///
+    /// let tokens = AccessTokens::hs256("a secret that Key0 shares with this backend")?;
+    /// let validator = Validator::builder().access_tokens(tokens).build()?;
+    /// let auth = AuthMiddleware::new(validator).policy_at("/gold/{tail}*", Policy::plan("gold"));
+    /// # let _ = auth;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn policy_at(self, pattern: &str, policy: Policy) -> Self {
+        let pattern = ResourceDef::new(pattern);
+        self.policy_fn(move |request: &HttpRequest| {
+            pattern.is_match(request.match_info().as_str()).then(|| policy.clone())
+        })
+    }
+
     /// Asks the identity to satisfy a policy that depends on the request; `None` asks for no more
     /// than a good credential. Called again, all of them.
     ///
-    /// The path of the request is as the client sent it, and so is what
-    /// [`match_info`](HttpRequest::match_info) holds, but for the escapes that actix-web has
-    /// decoded to find the route. Where the handler has the id anyway, let it call
-    /// [`Policy::check`].
+    /// Never look at [`path`](HttpRequest::path) here: it is as the client sent it, while the
+    /// router decodes escapes before it finds the route. A rule for `/private/` is passed by
+    /// `/%70rivate/a`. By path there is [`policy_at`](Self::policy_at); where the handler has the
+    /// id anyway, let it call [`Policy::check`].
     ///
     /// ```
     /// use actix_web::{HttpRequest, http::Method};
@@ -85,7 +108,8 @@ impl AuthMiddleware {
     }
 
     /// Lets CORS preflights pass, without an [`Identity`](crate::Identity): `OPTIONS` with
-    /// `Origin` and `Access-Control-Request-Method`, whatever credential comes along.
+    /// `Origin` and `Access-Control-Request-Method`, both with a value, and without a body. What
+    /// credential comes along is removed.
     ///
     /// Needed only where what is inside answers them. A CORS middleware outside of this one sees
     /// them first.

@@ -69,6 +69,25 @@ pub fn check_media_type(content_type: Option<&[u8]>) -> Result<(), Rejection> {
     }
 }
 
+/// Checks that a body is not encoded, by the values of `Content-Encoding`.
+///
+/// # Errors
+///
+/// [`UnsupportedMediaType`](RejectionKind::UnsupportedMediaType) for any coding but `identity`.
+pub fn check_content_encoding<'a>(
+    values: impl IntoIterator<Item = &'a [u8]>,
+) -> Result<(), Rejection> {
+    let mut codings = values.into_iter().flat_map(|value| value.split(|byte| *byte == b','));
+    if codings.all(|coding| {
+        let coding = coding.trim_ascii();
+        coding.is_empty() || coding.eq_ignore_ascii_case(b"identity")
+    }) {
+        return Ok(());
+    }
+    Err(Rejection::new(RejectionKind::UnsupportedMediaType)
+        .detail("The request body must not have a Content-Encoding"))
+}
+
 /// The largest metadata that is kept, in bytes of JSON: 4 KiB.
 const MAX_METADATA_BYTES: usize = 4 * 1024;
 /// The deepest metadata that is kept, in levels.
@@ -93,7 +112,7 @@ pub(crate) fn check_length(content_length: Option<&[u8]>) -> Result<(), Rejectio
 
 /// A body that may be left out, and then its media type, too.
 #[cfg(any(feature = "axum", feature = "actix"))]
-pub(crate) fn empty_or_judged<B: AsRef<[u8]>>(
+pub(crate) fn empty_or_checked<B: AsRef<[u8]>>(
     media_type: Result<(), Rejection>,
     read: Result<B, Rejection>,
 ) -> Result<B, Rejection> {
@@ -189,7 +208,8 @@ impl Members {
         read: impl Fn(&str) -> Result<T, InvalidId>,
     ) -> Result<Option<T>, Rejection> {
         let legal = |value: Value| value.as_str().and_then(|text| read(text).ok());
-        match self.0.remove(name).map(legal) {
+        // One that is null counts as absent.
+        match self.take(name).map(legal) {
             None => Ok(None),
             Some(Some(id)) => Ok(Some(id)),
             Some(None) => Err(invalid(format!("{name} must be 1 to 256 visible ASCII characters"))),
@@ -209,9 +229,9 @@ impl Members {
         }
     }
 
-    /// A member of any form.
+    /// A member of any form. One that is `null` counts as absent.
     pub(super) fn take(&mut self, name: &str) -> Option<Value> {
-        self.0.remove(name)
+        self.0.remove(name).filter(|value| !value.is_null())
     }
 
     /// Whether everything was taken out.

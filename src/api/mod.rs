@@ -16,9 +16,9 @@ mod payment_received;
     all(feature = "tower", feature = "idempotency")
 ))]
 pub(crate) use body::broken_off;
-pub use body::{MAX_BODY_BYTES, Reply, check_media_type};
+pub use body::{MAX_BODY_BYTES, Reply, check_content_encoding, check_media_type};
 #[cfg(any(feature = "axum", feature = "actix"))]
-pub(crate) use body::{check_length, empty_or_judged};
+pub(crate) use body::{check_length, empty_or_checked};
 pub use issuance::{Decision, HookError, IssuanceHook, IssuanceRequest, OwnCredential, Terms};
 pub use issue_token::IssueToken;
 pub use keys::{KeysApi, Operator};

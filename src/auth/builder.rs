@@ -4,6 +4,7 @@ use super::{
     api_keys::ApiKeys,
     fallback::Fallback,
     response::{ProblemBody, Responder},
+    seller::Seller,
     source::Source,
     validator::{Parts, Validator},
 };
@@ -27,6 +28,7 @@ pub struct ValidatorBuilder {
     sources: Vec<Source>,
     realm: String,
     body: Option<Arc<dyn ProblemBody>>,
+    seller: Option<Seller>,
     clock: Arc<dyn Clock>,
 }
 
@@ -37,9 +39,10 @@ impl ValidatorBuilder {
             keys: None,
             fallback: None,
             fallback_deadline: DEFAULT_FALLBACK_DEADLINE,
-            sources: vec![Source::Bearer, Source::ApiKeyHeader],
+            sources: vec![Source::Bearer, Source::ApiKeyScheme, Source::ApiKeyHeader],
             realm: "api".to_owned(),
             body: None,
+            seller: None,
             clock: Arc::new(SystemClock),
         }
     }
@@ -70,7 +73,8 @@ impl ValidatorBuilder {
     }
 
     /// Sets where a credential may stand, and what comes first where two places hold the same
-    /// one. By default `Authorization`, then `X-Api-Key`.
+    /// one. By default `Authorization: Bearer`, `Authorization: ApiKey`, then
+    /// `X-Api-Key`.
     pub fn sources(mut self, sources: impl IntoIterator<Item = Source>) -> Self {
         self.sources = sources.into_iter().collect();
         self
@@ -85,6 +89,12 @@ impl ValidatorBuilder {
     /// Gives refusals a body of the application's own form.
     pub fn problem_body(mut self, body: impl ProblemBody) -> Self {
         self.body = Some(Arc::new(body));
+        self
+    }
+
+    /// Names the seller's shop in refusals that a purchase would cure; none by default.
+    pub fn seller(mut self, seller: Seller) -> Self {
+        self.seller = Some(seller);
         self
     }
 
@@ -107,7 +117,7 @@ impl ValidatorBuilder {
             faults.push(ConfigFault::missing("access tokens, API keys or a fallback", why));
         }
         if self.keys.is_none() {
-            self.sources.retain(|source| *source != Source::ApiKeyHeader);
+            self.sources.retain(|source| *source == Source::Bearer);
         }
         if self.sources.is_empty() {
             faults.push(ConfigFault::missing("a source", "no credential could be found"));
@@ -117,7 +127,10 @@ impl ValidatorBuilder {
             Responder::default()
         });
         ConfigError::check(faults)?;
-        let responder = responder.schemes(&self.sources);
+        let mut responder = responder.schemes(&self.sources);
+        if let Some(seller) = self.seller {
+            responder = responder.seller(seller);
+        }
         Ok(Validator::from_parts(Parts {
             tokens: self.tokens,
             keys: self.keys,

@@ -13,6 +13,7 @@ mod fallback;
 pub(crate) mod identity;
 pub(crate) mod internal;
 mod response;
+mod seller;
 mod source;
 pub(crate) mod validator;
 
@@ -21,6 +22,7 @@ pub use fallback::{Fallback, FallbackError, FallbackGrant};
 pub use identity::IdentityKind;
 pub use internal::{InternalAuthBuilder, InternalCaller, InternalStrategy};
 pub use response::{Problem, ProblemBody, Refusal, Responder};
+pub use seller::Seller;
 pub use source::Source;
 pub use validator::{AuthorizationHeader, Given, Optional};
 #[cfg(any(feature = "tower", feature = "actix"))]

@@ -2,8 +2,11 @@ use std::{fmt, sync::Arc};
 
 use serde::Serialize;
 
-use super::source::Source;
-use crate::{Rejection, RejectionKind, error::ConfigFault};
+use super::{
+    seller::{Offer, Seller},
+    source::Source,
+};
+use crate::{Rejection, RejectionKind, Retry, error::ConfigFault};
 
 /// Turns a refusal into its HTTP answer: status, challenge and body. The only place that does.
 #[derive(Debug, Clone)]
@@ -11,6 +14,7 @@ pub struct Responder {
     realm: Box<str>,
     schemes: Vec<&'static str>,
     body: Option<Arc<dyn ProblemBody>>,
+    seller: Option<Seller>,
 }
 
 /// A refusal as an HTTP answer, in the words of no framework.
@@ -39,7 +43,12 @@ pub struct Problem<'a> {
     title: &'static str,
     status: u16,
     detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instance: Option<&'a str>,
     code: &'static str,
+    retry: &'static str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    offers: &'a [Offer<'a>],
     error: &'static str,
     message: &'a str,
 }
@@ -58,6 +67,16 @@ impl<'a> Problem<'a> {
     /// The text for the caller.
     pub fn detail(&self) -> &'a str {
         self.detail
+    }
+
+    /// The path of the request, where it is known.
+    pub fn instance(&self) -> Option<&'a str> {
+        self.instance
+    }
+
+    /// What the caller can do about it: `never`, `after`, `new_credential` or `purchase`.
+    pub fn retry(&self) -> &'static str {
+        self.retry
     }
 
     /// The name of the case, as `token_expired`.
@@ -134,7 +153,10 @@ fn terms(kind: RejectionKind) -> Terms {
         Kind::Internal => ((500, "Internal Server Error"), "internal_error", Silent),
     };
     let retry_after = match kind {
-        Kind::StoreUnavailable | Kind::IssuanceInProgress | Kind::IdempotencyInProgress => Some(1),
+        Kind::StoreUnavailable
+        | Kind::IssuanceInProgress
+        | Kind::IdempotencyInProgress
+        | Kind::Timeout => Some(1),
         _ => None,
     };
     Terms { status, title, code, challenge, retry_after }
@@ -143,7 +165,7 @@ fn terms(kind: RejectionKind) -> Terms {
 impl Default for Responder {
     /// The realm `api`, bearer credentials, problem details as bodies.
     fn default() -> Self {
-        Self { realm: "api".into(), schemes: vec!["Bearer"], body: None }
+        Self { realm: "api".into(), schemes: vec!["Bearer"], body: None, seller: None }
     }
 }
 
@@ -168,24 +190,48 @@ impl Responder {
         self
     }
 
+    /// Names the shop in refusals that a purchase would cure.
+    #[must_use]
+    pub fn seller(mut self, seller: Seller) -> Self {
+        self.seller = Some(seller);
+        self
+    }
+
     pub(super) fn schemes(mut self, sources: &[Source]) -> Self {
-        let scheme = |source: &Source| match source {
-            Source::Bearer => "Bearer",
-            Source::ApiKeyHeader => "ApiKey",
-        };
-        self.schemes = sources.iter().map(scheme).collect();
+        self.schemes.clear();
+        for source in sources {
+            let scheme = match source {
+                Source::Bearer => "Bearer",
+                Source::ApiKeyScheme | Source::ApiKeyHeader => "ApiKey",
+            };
+            if !self.schemes.contains(&scheme) {
+                self.schemes.push(scheme);
+            }
+        }
         self
     }
 
     /// The HTTP answer to a refusal.
     pub fn respond(&self, rejection: &Rejection) -> Refusal {
         let terms = terms(rejection.kind());
+        let retry = rejection.retry();
+        let shop = self.seller.as_ref().filter(|_| retry == Retry::Purchase);
+        let purchases = rejection.known_purchases().unwrap_or_default();
+        let offers = shop.map(|seller| seller.offers(purchases)).unwrap_or_default();
         let problem = Problem {
             r#type: "about:blank",
             title: terms.title,
             status: terms.status,
             detail: rejection.message(),
+            instance: rejection.path(),
             code: terms.code,
+            retry: match retry {
+                Retry::Never => "never",
+                Retry::After => "after",
+                Retry::NewCredential => "new_credential",
+                Retry::Purchase => "purchase",
+            },
+            offers: &offers,
             error: terms.title,
             message: rejection.message(),
         };
@@ -202,6 +248,7 @@ impl Responder {
         if let Some(seconds) = terms.retry_after {
             headers.push(("retry-after", seconds.to_string()));
         }
+        headers.extend(shop.map(|seller| ("link", seller.link())));
         Refusal { status: terms.status, headers, body }
     }
 
@@ -263,7 +310,7 @@ mod tests {
         let refusal = Responder::default().respond(&RejectionKind::InvalidApiKey.into());
         assert_eq!(
             String::from_utf8(refusal.body).expect("utf-8"),
-            r#"{"type":"about:blank","title":"Unauthorized","status":401,"detail":"Invalid API key","code":"invalid_api_key","error":"Unauthorized","message":"Invalid API key"}"#
+            r#"{"type":"about:blank","title":"Unauthorized","status":401,"detail":"Invalid API key","code":"invalid_api_key","retry":"new_credential","error":"Unauthorized","message":"Invalid API key"}"#
         );
         assert_eq!(
             refusal.headers,

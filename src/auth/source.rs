@@ -5,6 +5,8 @@ use crate::{
 
 /// The scheme of bearer tokens (RFC 6750, section 2.1).
 const BEARER: &[u8; 6] = b"Bearer";
+/// The scheme of API keys, which our own challenge names. As long as the other.
+const API_KEY: &[u8; 6] = b"ApiKey";
 
 /// Where a credential can stand in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -13,6 +15,8 @@ pub enum Source {
     /// `Authorization: Bearer …` (RFC 6750, section 2.1): an access token, an API key, or a
     /// credential of the application's own.
     Bearer,
+    /// `Authorization: ApiKey …`: always an API key.
+    ApiKeyScheme,
     /// `X-Api-Key: …`: always an API key.
     ApiKeyHeader,
 }
@@ -34,20 +38,29 @@ impl<'a> Presented<'a> {
         authorization: impl IntoIterator<Item = &'a [u8]>,
         api_key: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Self, Rejection> {
-        let mut bearer = None;
-        if sources.contains(&Source::Bearer) {
-            bearer = single(authorization)?.and_then(bearer_value);
+        let (mut bearer, mut scheme_key) = (None, None);
+        let [by_bearer, by_scheme] =
+            [Source::Bearer, Source::ApiKeyScheme].map(|source| sources.contains(&source));
+        if by_bearer || by_scheme {
+            let header = single(authorization)?;
+            bearer = header.filter(|_| by_bearer).and_then(bearer_value);
+            if bearer.is_none() && by_scheme {
+                scheme_key = header.and_then(|header| scheme_value(header, API_KEY));
+            }
         }
         let mut key = None;
         if sources.contains(&Source::ApiKeyHeader) {
             key = single(api_key)?.map(trim).filter(|value| !value.is_empty());
         }
+        if let (Some(by_scheme), Some(by_header)) = (scheme_key, key)
+            && by_scheme != by_header
+        {
+            return Err(two_credentials());
+        }
+        let key = scheme_key.or(key);
         match (bearer, key) {
             (None, None) => Err(RejectionKind::MissingCredential.into()),
-            (Some(bearer), Some(key)) if bearer != key => {
-                Err(Rejection::new(RejectionKind::MalformedCredential)
-                    .detail("The request carries two different credentials"))
-            }
+            (Some(bearer), Some(key)) if bearer != key => Err(two_credentials()),
             (Some(bearer), None) => Self::bearer(bearer),
             (None, Some(key)) => Self::api_key(key),
             (Some(value), Some(_)) if sources.first() == Some(&Source::Bearer) => {
@@ -78,9 +91,18 @@ impl<'a> Presented<'a> {
 
 /// What stands after `Bearer`, in whatever case. `None` for another scheme, and for nothing.
 pub(super) fn bearer_value(header: &[u8]) -> Option<&[u8]> {
-    let (scheme, value) = trim(header).split_first_chunk::<{ BEARER.len() }>()?;
+    scheme_value(header, BEARER)
+}
+
+fn scheme_value<'a>(header: &'a [u8], wanted: &[u8; 6]) -> Option<&'a [u8]> {
+    let (scheme, value) = trim(header).split_first_chunk::<6>()?;
     let value = trim(value.strip_prefix(b" ")?);
-    (scheme.eq_ignore_ascii_case(BEARER) && !value.is_empty()).then_some(value)
+    (scheme.eq_ignore_ascii_case(wanted) && !value.is_empty()).then_some(value)
+}
+
+fn two_credentials() -> Rejection {
+    Rejection::new(RejectionKind::MalformedCredential)
+        .detail("The request carries two different credentials")
 }
 
 /// The value of a header that must not stand twice.
@@ -106,7 +128,7 @@ pub(super) fn trim(value: &[u8]) -> &[u8] {
 mod tests {
     use super::*;
 
-    const BOTH: [Source; 2] = [Source::Bearer, Source::ApiKeyHeader];
+    const BOTH: [Source; 3] = [Source::Bearer, Source::ApiKeyScheme, Source::ApiKeyHeader];
 
     fn read(authorization: &[&str], api_key: &[&str]) -> Result<String, RejectionKind> {
         read_from(&BOTH, authorization, api_key)
@@ -139,13 +161,23 @@ mod tests {
         assert_eq!(read(&["Bearer   abc  "], &[]).as_deref(), Ok("bearer abc"));
         assert_eq!(read(&[], &["abc"]).as_deref(), Ok("key abc"));
         assert_eq!(read(&["Basic dTpw"], &["abc"]).as_deref(), Ok("key abc"));
+        assert_eq!(read(&["ApiKey abc"], &[]).as_deref(), Ok("key abc"));
+        assert_eq!(read(&["apikey  a.b.c"], &["a.b.c"]).as_deref(), Ok("key a.b.c"));
     }
 
     #[test]
     fn nothing_and_other_schemes_are_missing() {
-        for header in
-            ["", "Bearer", "Bearer ", "bearer   ", "Basic dTpw", "Bearerabc", "Digest a b"]
-        {
+        for header in [
+            "",
+            "Bearer",
+            "Bearer ",
+            "bearer   ",
+            "Basic dTpw",
+            "Bearerabc",
+            "Digest a b",
+            "ApiKey",
+            "ApiKey ",
+        ] {
             assert_eq!(read(&[header], &[]), Err(RejectionKind::MissingCredential), "{header:?}");
         }
         assert_eq!(read(&[], &[""]), Err(RejectionKind::MissingCredential));
@@ -159,6 +191,9 @@ mod tests {
             (&["Bearer a", "Basic b"], &[]),
             (&[], &["a", "a"]),
             (&["Bearer a"], &["b"]),
+            (&["ApiKey a"], &["b"]),
+            (&["ApiKey a", "ApiKey a"], &[]),
+            (&["ApiKey a b"], &[]),
             (&["Bearer a b"], &[]),
             (&["Bearer a, Bearer b"], &[]),
             (&["Bearer a\tb"], &[]),

@@ -1,36 +1,66 @@
 use axum::{body::Body, extract::Request, response::Response};
 use http::{
     HeaderMap, HeaderValue,
-    header::{CONTENT_LENGTH, CONTENT_TYPE},
+    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use crate::{
     Rejection, RejectionKind,
-    api::{MAX_BODY_BYTES, Reply, broken_off, check_length, check_media_type, empty_or_judged},
+    api::{
+        MAX_BODY_BYTES, Reply, broken_off, check_content_encoding, check_length, check_media_type,
+        empty_or_checked,
+    },
+    tower::drain::Rest,
 };
 
 /// The whole body, once its media type and its size are known to be right.
 pub(super) async fn read(request: Request) -> Result<Vec<u8>, Rejection> {
-    check_media_type(media_type(request.headers()))?;
-    collect(request).await
+    match check_media_type(media_type(request.headers()))
+        .and_then(|()| check_encoding(request.headers()))
+    {
+        Ok(()) => collect(request).await,
+        Err(rejection) => refuse(rejection, request).await,
+    }
 }
 
 /// The same where a body may be left out: then its media type may be, too.
 pub(super) async fn read_if_any(request: Request) -> Result<Vec<u8>, Rejection> {
-    let judged = check_media_type(media_type(request.headers()));
-    empty_or_judged(judged, collect(request).await)
+    if let Err(rejection) = check_encoding(request.headers()) {
+        return refuse(rejection, request).await;
+    }
+    let checked = check_media_type(media_type(request.headers()));
+    empty_or_checked(checked, collect(request).await)
 }
 
 fn media_type(headers: &HeaderMap) -> Option<&[u8]> {
     headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes)
 }
 
+fn check_encoding(headers: &HeaderMap) -> Result<(), Rejection> {
+    let values = headers.get_all(CONTENT_ENCODING).into_iter();
+    check_content_encoding(values.map(HeaderValue::as_bytes))
+}
+
+/// Throws the body away first, so that the client sees the refusal. The layer around closes the
+/// connection where that is too much.
+async fn refuse<T>(rejection: Rejection, request: Request) -> Result<T, Rejection> {
+    Rest::of(request).closes().await;
+    Err(rejection)
+}
+
 async fn collect(request: Request) -> Result<Vec<u8>, Rejection> {
-    check_length(request.headers().get(CONTENT_LENGTH).map(HeaderValue::as_bytes))?;
-    match Limited::new(request.into_body(), MAX_BODY_BYTES).collect().await {
-        Ok(body) => Ok(body.to_bytes().into()),
-        Err(error) if error.is::<LengthLimitError>() => Err(RejectionKind::BodyTooLarge.into()),
+    let length = request.headers().get(CONTENT_LENGTH).map(HeaderValue::as_bytes);
+    if let Err(rejection) = check_length(length) {
+        return refuse(rejection, request).await;
+    }
+    let (head, mut body) = request.into_parts();
+    match Limited::new(&mut body, MAX_BODY_BYTES).collect().await {
+        Ok(read) => Ok(read.to_bytes().into()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            let request = Request::from_parts(head, body);
+            refuse(RejectionKind::BodyTooLarge.into(), request).await
+        }
         Err(_) => Err(broken_off()),
     }
 }

@@ -1,9 +1,16 @@
 use std::sync::Arc;
 
-use axum::{Router, handler::Handler};
+use axum::{Router, extract::Request, response::Response};
 
 use super::response::rendered;
-use crate::{RejectionKind, auth::Responder};
+use crate::{
+    Rejection, RejectionKind,
+    auth::Responder,
+    tower::{
+        drain::Rest,
+        refusal::{close, original_uri},
+    },
+};
 
 /// Answers an unknown path with a 404 and a wrong method with a 405 that says in `Allow` what
 /// goes, both with a body in the form of `responder`'s other refusals.
@@ -17,13 +24,20 @@ where
 {
     let responder = Arc::new(responder.clone());
     router
-        .fallback(answer(RejectionKind::NotFound, Arc::clone(&responder)))
-        .method_not_allowed_fallback(answer(RejectionKind::MethodNotAllowed, responder))
+        .fallback({
+            let responder = Arc::clone(&responder);
+            async move |request: Request| answer(RejectionKind::NotFound, responder, request).await
+        })
+        .method_not_allowed_fallback(async move |request: Request| {
+            answer(RejectionKind::MethodNotAllowed, responder, request).await
+        })
 }
 
-fn answer<S: Send + Sync + 'static>(
-    kind: RejectionKind,
-    responder: Arc<Responder>,
-) -> impl Handler<((),), S> {
-    move || async move { rendered(kind.into(), &responder) }
+async fn answer(kind: RejectionKind, responder: Arc<Responder>, request: Request) -> Response {
+    let rejection = Rejection::new(kind).instance(original_uri(&request).path());
+    let mut response = rendered(rejection, &responder);
+    if Rest::of(request).closes().await {
+        close(&mut response);
+    }
+    response
 }

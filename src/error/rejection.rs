@@ -13,7 +13,33 @@ pub struct Rejection {
     detail: Cow<'static, str>,
     scope: Option<Box<str>>,
     source: Option<Arc<dyn Error + Send + Sync>>,
+    instance: Option<Box<str>>,
+    purchases: Option<Arc<[Purchase]>>,
 }
+
+/// What could be bought so that a refused request is let in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Purchase {
+    pub(crate) plan_id: Option<Box<str>>,
+    pub(crate) resource_id: Option<Box<str>>,
+}
+
+/// What the caller of a refused request can do about it: the member `retry` of a refusal's body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Retry {
+    /// `never`: the request is wrong, and stays so.
+    Never,
+    /// `after`: the same request later, when the seconds of `Retry-After` are over.
+    After,
+    /// `new_credential`: with another credential of whoever issued this one.
+    NewCredential,
+    /// `purchase`: buying what the route sells cures it.
+    Purchase,
+}
+
+/// A longer path is not told again, in bytes.
+const MAX_INSTANCE_BYTES: usize = 2 * 1024;
 
 /// The kinds of refusal, one for every row that callers can tell apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -114,7 +140,14 @@ impl RejectionKind {
 impl Rejection {
     /// A rejection of this kind, with the kind's own text.
     pub fn new(kind: RejectionKind) -> Self {
-        Self { kind, detail: Cow::Borrowed(kind.default_detail()), scope: None, source: None }
+        Self {
+            kind,
+            detail: Cow::Borrowed(kind.default_detail()),
+            scope: None,
+            source: None,
+            instance: None,
+            purchases: None,
+        }
     }
 
     /// Replaces the text that the caller is shown.
@@ -138,6 +171,57 @@ impl Rejection {
     pub fn cause(mut self, cause: impl Error + Send + Sync + 'static) -> Self {
         self.source = Some(Arc::new(cause));
         self
+    }
+
+    /// Names the path of the request that is refused, without its query; the member `instance` of
+    /// the body (RFC 9457, section 3.1.5). The layers and middlewares do it.
+    #[must_use]
+    pub fn instance(mut self, path: &str) -> Self {
+        self.instance = (path.len() <= MAX_INSTANCE_BYTES).then(|| path.into());
+        self
+    }
+
+    /// The path of the request, where one is named.
+    pub fn path(&self) -> Option<&str> {
+        self.instance.as_deref()
+    }
+
+    /// Tells what could be bought: any one of these, or nothing where the list is empty.
+    pub(crate) fn purchases(mut self, purchases: impl Into<Arc<[Purchase]>>) -> Self {
+        self.purchases = Some(purchases.into());
+        self
+    }
+
+    /// What could be bought, as far as it is known.
+    pub(crate) fn known_purchases(&self) -> Option<&[Purchase]> {
+        self.purchases.as_deref()
+    }
+
+    /// What the caller can do about it.
+    pub fn retry(&self) -> Retry {
+        use RejectionKind as Kind;
+        match (self.kind, self.known_purchases()) {
+            (
+                Kind::StoreUnavailable
+                | Kind::IssuanceInProgress
+                | Kind::IdempotencyInProgress
+                | Kind::Timeout,
+                _,
+            ) => Retry::After,
+            (Kind::InvalidToken | Kind::InvalidApiKey | Kind::KeyRevoked, _)
+            | (Kind::InvalidInternalAuth, _) => Retry::NewCredential,
+            // Where a role or a permission is asked for, no shop sells it.
+            (Kind::MissingCredential | Kind::TokenExpired | Kind::KeyExpired, Some([]))
+            | (Kind::InsufficientPermissions, None | Some([])) => Retry::NewCredential,
+            (
+                Kind::MissingCredential
+                | Kind::TokenExpired
+                | Kind::KeyExpired
+                | Kind::InsufficientPermissions,
+                _,
+            ) => Retry::Purchase,
+            _ => Retry::Never,
+        }
     }
 
     /// Which kind of refusal this is.

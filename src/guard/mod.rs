@@ -8,5 +8,7 @@ mod validate;
 pub(crate) use request::{HeaderTreatment, IncomingRequest, X_API_KEY};
 #[cfg(feature = "idempotency")]
 pub(crate) use response::RefusalForm;
-pub(crate) use response::{BODY_HEADERS, Provisional};
+pub(crate) use response::{
+    BODY_HEADERS, PRIVATE, Provisional, VARY_BY_CREDENTIAL, is_never_kept, varies_by_credential,
+};
 pub(crate) use validate::{Guard, Outcome, admit_internal};

@@ -1,3 +1,5 @@
+use crate::Rejection;
+
 /// Where an API key may stand.
 pub(crate) const X_API_KEY: &str = "x-api-key";
 /// What Key0's gateway puts before the names of its headers, which are in lower case here.
@@ -24,6 +26,15 @@ pub(super) fn treatment(name: &str, credential: &str) -> HeaderTreatment {
     }
 }
 
+/// The same for a request whose credential nobody looked at.
+pub(super) fn treatment_unseen(name: &str) -> HeaderTreatment {
+    if matches!(name, "authorization" | X_API_KEY | "cookie") {
+        HeaderTreatment::Remove
+    } else {
+        treatment(name, X_API_KEY)
+    }
+}
+
 /// A request on its way to a handler, as an adapter holds it.
 pub(crate) trait IncomingRequest {
     /// What an application's rules see of it.
@@ -33,6 +44,9 @@ pub(crate) trait IncomingRequest {
     fn with_head<T>(&mut self, look: impl FnOnce(&Self::Head) -> T) -> T;
 
     fn method(&self) -> &str;
+
+    /// The path, as the client sent it.
+    fn path(&self) -> &str;
 
     /// The values of its `Authorization` headers, in order.
     fn authorization(&self) -> impl Iterator<Item = &[u8]>;
@@ -44,7 +58,14 @@ pub(crate) trait IncomingRequest {
     fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]>;
 
     /// Treats every header as its name, in lower case, asks for.
-    fn treat_headers(&mut self, treatment: impl Fn(&str) -> HeaderTreatment);
+    ///
+    /// # Errors
+    ///
+    /// Fails where a header can't be removed.
+    fn treat_headers(
+        &mut self,
+        treatment: impl Fn(&str) -> HeaderTreatment,
+    ) -> Result<(), Rejection>;
 
     /// Puts a proof into the extensions, in the place of one that was there.
     fn insert<T: Clone + Send + Sync + 'static>(&mut self, proof: T);

@@ -1,9 +1,10 @@
 use std::{any::type_name, borrow::Cow, fmt, sync::Arc};
 
-use super::request::{IncomingRequest, X_API_KEY, treatment};
+use super::request::{IncomingRequest, X_API_KEY, treatment, treatment_unseen};
 use crate::{
     Identity, InternalAuth, Policy, Rejection, RejectionKind, Validator,
     auth::{InternalCaller, Lookup, Responder, Validation},
+    policy::combine,
 };
 
 /// What a middleware asks of a request, of which an application's rules see an `H`.
@@ -79,13 +80,20 @@ impl<H> Guard<H> {
 
     /// Validates a request, and makes it fit for the handler whatever comes of it.
     pub(crate) fn validate(&self, request: &mut impl IncomingRequest<Head = H>) -> Outcome {
-        let validation = (!self.allow_preflight || !is_preflight(request)).then(|| {
+        let preflight = self.allow_preflight && is_preflight(request);
+        let validation = (!preflight).then(|| {
             match self.validator.read(request.authorization(), request.api_key()) {
                 Ok(presented) => self.validator.validate_now(presented),
                 Err(rejection) => Validation::Decided(Err(rejection)),
             }
         });
-        request.treat_headers(|name| treatment(name, X_API_KEY));
+        let treated = request.treat_headers(|name| match preflight {
+            true => treatment_unseen(name),
+            false => treatment(name, X_API_KEY),
+        });
+        if let Err(rejection) = treated {
+            return Outcome::Refuse(rejection.instance(request.path()));
+        }
         // Whoever put it there validated the request by other rules than ours.
         request.remove::<Identity>();
         // Nobody asks for it where nothing is to be done only once.
@@ -117,9 +125,22 @@ impl<H> Guard<H> {
         request: &mut impl IncomingRequest<Head = H>,
         validated: Result<Identity, Rejection>,
     ) -> Result<(), Rejection> {
-        let identity = validated.map_err(|rejection| self.word(rejection))?;
+        let identity = match validated {
+            Ok(identity) => identity,
+            Err(rejection) => {
+                let policies = self.requirements.iter().filter_map(|asked| asked.of(request));
+                let policies: Vec<_> = policies.map(|policy| policy.purchases()).collect();
+                let rejection = match policies.is_empty() {
+                    true => rejection,
+                    false => rejection.purchases(combine(policies.into_iter())),
+                };
+                return Err(self.word(rejection).instance(request.path()));
+            }
+        };
         for policy in self.requirements.iter().filter_map(|asked| asked.of(request)) {
-            policy.check(&identity).map_err(|rejection| self.word(rejection))?;
+            if let Err(rejection) = policy.check(&identity) {
+                return Err(self.word(rejection).instance(request.path()));
+            }
         }
         request.insert(identity);
         Ok(())
@@ -135,12 +156,16 @@ impl<H> Guard<H> {
 
 /// Lets a request to an internal endpoint in, or says why not.
 pub(crate) fn admit_internal(
-    internal: &InternalAuth,
+    internal: &Arc<InternalAuth>,
     request: &mut impl IncomingRequest,
 ) -> Result<(), Rejection> {
     let secret = internal.header();
     let validated = internal.validate(request.authorization(), request.values(secret));
-    request.treat_headers(|name| treatment(name, secret));
+    let treated = request.treat_headers(|name| treatment(name, secret));
+    let validated = treated.and(validated);
+    #[cfg(feature = "idempotency")]
+    request.insert(super::response::RefusalForm::of_internal(internal));
+    let validated = validated.map_err(|rejection| rejection.instance(request.path()));
     // Takes the place of what an outer middleware may have put there.
     request.insert::<InternalCaller>(validated?);
     Ok(())
@@ -156,11 +181,16 @@ impl<H> Requirement<H> {
     }
 }
 
-/// A CORS preflight as browsers send it (Fetch standard, section 4.8).
+/// A CORS preflight as browsers send it (Fetch standard, section 4.8): it has no body.
 fn is_preflight(request: &impl IncomingRequest) -> bool {
+    let has =
+        |name| request.values(name).next().is_some_and(|value| !value.trim_ascii().is_empty());
+    let has_body = request.values("content-length").any(|length| length.trim_ascii() != b"0")
+        || request.values("transfer-encoding").next().is_some();
     request.method() == "OPTIONS"
-        && request.values("origin").next().is_some()
-        && request.values("access-control-request-method").next().is_some()
+        && has("origin")
+        && has("access-control-request-method")
+        && !has_body
 }
 
 // By hand, since none of them asks anything of `H`.

@@ -14,8 +14,19 @@ use crate::{
     store::{IdempotencyStore, LONGEST_WAIT, RequestFingerprint, Slot, steady::SteadyClock},
 };
 
-/// Of whom requests are that nobody judged.
+/// Of whom requests are whose caller nobody knows.
 const ANYBODY: &str = "anybody";
+/// Of whom requests are that an internal credential let in: of Key0.
+const INTERNAL: &str = "internal";
+
+/// What is known of who sends a request.
+pub(crate) struct Caller<'a> {
+    pub(crate) identity: Option<&'a Identity>,
+    /// An internal credential let it in.
+    pub(crate) internal: bool,
+    /// A middleware has looked for a credential.
+    pub(crate) guarded: bool,
+}
 
 /// How requests with an `Idempotency-Key` are treated: where answers are kept, for how long, and
 /// what is asked of the request. Cheap to clone; a clone with other settings is another one.
@@ -170,49 +181,41 @@ impl Idempotency {
     /// # Errors
     ///
     /// [`InvalidIdempotencyKey`](RejectionKind::InvalidIdempotencyKey) for a key that is missing or
-    /// can't be read, [`MissingCredential`](RejectionKind::MissingCredential) for a caller without
-    /// an identity, unless it [may be anybody](Self::dangerous_allow_anonymous).
+    /// can't be read, [`MissingCredential`](RejectionKind::MissingCredential) for a caller whom
+    /// nobody knows, unless it [may be anybody](Self::dangerous_allow_anonymous), and
+    /// [`Internal`](RejectionKind::Internal) where no middleware has looked for a credential: that
+    /// is the application's fault and not the caller's.
     pub(crate) fn request<'a>(
         &self,
-        identity: Option<&Identity>,
+        caller: &Caller<'_>,
         values: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<IdempotentRequest, Rejection> {
         let key = IdempotencyKey::read(values)?.ok_or_else(|| {
             Rejection::new(RejectionKind::InvalidIdempotencyKey)
                 .detail("This request needs an Idempotency-Key header")
         })?;
-        match identity {
-            Some(identity) => Ok(IdempotentRequest::new(identity.lasting_id(), key)),
-            None if self.0.allow_anonymous => Ok(IdempotentRequest::new(ANYBODY, key)),
-            None => Err(RejectionKind::MissingCredential.into()),
+        match caller {
+            Caller { identity: Some(identity), .. } => {
+                Ok(IdempotentRequest::new(identity.lasting_id(), key))
+            }
+            Caller { internal: true, .. } => Ok(IdempotentRequest::new(INTERNAL, key)),
+            _ if self.0.allow_anonymous => Ok(IdempotentRequest::new(ANYBODY, key)),
+            Caller { guarded: true, .. } => Err(RejectionKind::MissingCredential.into()),
+            Caller { .. } => Err(unguarded()),
         }
     }
 
-    /// The same where it is known whether a middleware has judged the caller: one that is missing is
-    /// the application's fault and not the caller's.
-    #[cfg(any(feature = "tower", feature = "actix"))]
-    pub(crate) fn request_at<'a>(
-        &self,
-        judged: bool,
-        identity: Option<&Identity>,
-        values: impl IntoIterator<Item = &'a [u8]>,
-    ) -> Result<IdempotentRequest, Rejection> {
-        self.request(identity, values).map_err(|rejection| match rejection.kind() {
-            RejectionKind::MissingCredential if !judged => unjudged(),
-            _ => rejection,
-        })
-    }
-
-    /// The fingerprint of a request: over its method, its path with the query, its media type and
-    /// its body.
+    /// The fingerprint of a request: over its method, its path with the query, its media type
+    /// without parameters, and its body.
     pub fn fingerprint(
         method: &str,
         target: &str,
         content_type: Option<&[u8]>,
         body: &[u8],
     ) -> RequestFingerprint {
-        let content_type = content_type.unwrap_or_default();
-        RequestFingerprint::of([method.as_bytes(), target.as_bytes(), content_type, body])
+        let essence = content_type.unwrap_or_default().split(|byte| *byte == b';').next();
+        let essence = essence.unwrap_or_default().trim_ascii().to_ascii_lowercase();
+        RequestFingerprint::of([method.as_bytes(), target.as_bytes(), &essence, body])
     }
 
     /// Whether an answer with this status, which may be a refusal, is an outcome to be told again.
@@ -247,7 +250,7 @@ impl Idempotency {
 struct NotBehind;
 
 #[cfg(any(feature = "tower", feature = "actix"))]
-fn unjudged() -> Rejection {
+fn unguarded() -> Rejection {
     #[cfg(feature = "tracing")]
     tracing::error!("{NotBehind}");
     Rejection::new(RejectionKind::Internal).cause(NotBehind)

@@ -25,8 +25,8 @@
 //!
 //! # What is kept
 //!
-//! Every answer from 200 to 499 but 401 and 403, as rights may change within a day, and 408, 425
-//! and 429, which ask for another try. After one that is not kept the key is free, and the next
+//! Every answer from 200 to 499 but what was refused before anything was done (400, 401, 403, 408,
+//! 413, 415, 422, 425 and 429): the mended request may use the same key. After one that is not kept the key is free, and the next
 //! request runs. Not kept either are an answer that says [`NotKept`], one of a route that [returns
 //! secrets](Idempotency::secret_responses), and a handler's own
 //! [`IdempotencyKeyReused`](crate::RejectionKind::IdempotencyKeyReused).
@@ -69,6 +69,8 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+#[cfg(any(feature = "tower", feature = "actix"))]
+pub(crate) use config::Caller;
 pub use config::Idempotency;
 pub use key::{IdempotencyKey, IdempotentRequest};
 pub use response::NotKept;

@@ -38,8 +38,10 @@ pub(super) fn is_outcome(status: u16, refusal: Option<RejectionKind>) -> bool {
         refusal,
         Some(RejectionKind::IdempotencyKeyReused | RejectionKind::IdempotencyInProgress)
     );
-    // Rights are the caller's of now, and not those of the first request.
-    (200..500).contains(&status) && !matches!(status, 401 | 403 | 408 | 425 | 429) && !of_the_key
+    // Refused before anything was done: the mended request may use the same key. Rights are the
+    // caller's of now, and not those of the first request.
+    let undone = matches!(status, 400 | 401 | 403 | 408 | 413 | 415 | 422 | 425 | 429);
+    (200..500).contains(&status) && !undone && !of_the_key
 }
 
 /// How many bytes of it are kept.

@@ -6,10 +6,15 @@ use std::{
 };
 
 use http::{Request, Response, request::Parts};
+use http_body::Body;
 use pin_project_lite::pin_project;
 use tower::Service;
 
-use super::{body::ResponseBody, refusal};
+use super::{
+    body::ResponseBody,
+    drain::Rest,
+    refusal::{self, Asked},
+};
 use crate::{
     Identity, InternalAuth, Rejection,
     auth::{Lookup, Responder},
@@ -41,7 +46,7 @@ pin_project! {
             waiting: Option<Box<Waiting<S, B>>>,
             guard: Arc<Guard<Parts>>,
         },
-        Answering { #[pin] answer: Answer<S::Future, Guard<Parts>> },
+        Answering { #[pin] answer: Answer<S::Future, Guard<Parts>, B> },
     }
 }
 
@@ -55,13 +60,14 @@ struct Waiting<S, B> {
 impl<S, B> ResponseFuture<S, B>
 where
     S: Service<Request<B>>,
+    B: Body,
 {
-    pub(super) fn inner(future: S::Future, guard: Arc<Guard<Parts>>) -> Self {
-        Self { state: State::Answering { answer: Answer::Inner { future, judge: guard } } }
+    pub(super) fn inner(future: S::Future, guard: Arc<Guard<Parts>>, asked: Asked) -> Self {
+        Self { state: State::Answering { answer: Answer::Inner { future, form: guard, asked } } }
     }
 
-    pub(super) fn refused(rejection: Rejection, guard: Arc<Guard<Parts>>) -> Self {
-        Self { state: State::Answering { answer: Answer::refusal(rejection, guard) } }
+    pub(super) fn refused(rejection: Rejection, guard: &Guard<Parts>, request: Request<B>) -> Self {
+        Self { state: State::Answering { answer: Answer::refusal(rejection, guard, request) } }
     }
 
     pub(super) fn looking_up(
@@ -80,6 +86,7 @@ where
 impl<S, ReqB, ResB> Future for ResponseFuture<S, ReqB>
 where
     S: Service<Request<ReqB>, Response = Response<ResB>>,
+    ReqB: Body,
 {
     type Output = Result<Response<ResponseBody<ResB>>, S::Error>;
 
@@ -89,16 +96,21 @@ where
             let answer = match state.as_mut().project() {
                 StateProjection::Answering { answer } => return answer.poll(cx),
                 StateProjection::LookingUp { lookup, waiting, guard } => {
-                    let judged = ready!(lookup.as_mut().poll(cx));
+                    let validated = ready!(lookup.as_mut().poll(cx));
                     let guard = Arc::clone(guard);
                     match waiting.take() {
                         Some(waiting) => {
                             let Waiting { mut ready, mut request } = *waiting;
-                            match guard.admit(&mut request, judged) {
+                            match guard.admit(&mut request, validated) {
                                 Ok(()) => {
-                                    Answer::Inner { future: ready.call(request), judge: guard }
+                                    let asked = Asked::let_in(&request);
+                                    Answer::Inner {
+                                        future: ready.call(request),
+                                        form: guard,
+                                        asked,
+                                    }
                                 }
-                                Err(rejection) => Answer::refusal(rejection, guard),
+                                Err(rejection) => Answer::refusal(rejection, &*guard, request),
                             }
                         }
                         // It is taken only here, where the state is left.
@@ -113,26 +125,27 @@ where
 
 pin_project! {
     /// The response of an [`InternalAuthService`](super::InternalAuthService), whose inner service
-    /// answers with the future `F`.
-    pub struct InternalResponseFuture<F> {
+    /// answers with the future `F` to a request with the body `B`.
+    pub struct InternalResponseFuture<F, B> {
         #[pin]
-        answer: Answer<F, InternalAuth>,
+        answer: Answer<F, InternalAuth, B>,
     }
 }
 
-impl<F> InternalResponseFuture<F> {
-    pub(super) fn inner(future: F, judge: Arc<InternalAuth>) -> Self {
-        Self { answer: Answer::Inner { future, judge } }
+impl<F, B: Body> InternalResponseFuture<F, B> {
+    pub(super) fn inner(future: F, form: Arc<InternalAuth>, asked: Asked) -> Self {
+        Self { answer: Answer::Inner { future, form, asked } }
     }
 
-    pub(super) fn refused(rejection: Rejection, judge: Arc<InternalAuth>) -> Self {
-        Self { answer: Answer::refusal(rejection, judge) }
+    pub(super) fn refused(rejection: Rejection, form: &InternalAuth, request: Request<B>) -> Self {
+        Self { answer: Answer::refusal(rejection, form, request) }
     }
 }
 
-impl<F, B, E> Future for InternalResponseFuture<F>
+impl<F, ReqB, B, E> Future for InternalResponseFuture<F, ReqB>
 where
     F: Future<Output = Result<Response<B>, E>>,
+    ReqB: Body,
 {
     type Output = Result<Response<ResponseBody<B>>, E>;
 
@@ -142,15 +155,15 @@ where
 }
 
 pin_project! {
-    /// Who answers a request once it is judged.
+    /// Who answers a request once it is validated.
     #[project = AnswerProjection]
-    enum Answer<F, J> {
-        Inner { #[pin] future: F, judge: Arc<J> },
-        Refusal { response: Option<Response<bytes::Bytes>> },
+    enum Answer<F, R, B> {
+        Inner { #[pin] future: F, form: Arc<R>, asked: Asked },
+        Refusal { response: Option<Response<bytes::Bytes>>, rest: Rest<B> },
     }
 }
 
-/// Who judged, and so knows how a refusal is answered.
+/// Who knows how a refusal is answered.
 trait HasResponder {
     fn responder(&self) -> &Responder;
 }
@@ -167,30 +180,37 @@ impl HasResponder for InternalAuth {
     }
 }
 
-impl<F, J: HasResponder> Answer<F, J> {
-    fn refusal(rejection: Rejection, judge: Arc<J>) -> Self {
-        let response = refusal::respond(rejection, judge.responder());
-        Self::Refusal { response: Some(response) }
+impl<F, R: HasResponder, B: Body> Answer<F, R, B> {
+    fn refusal(rejection: Rejection, form: &R, request: Request<B>) -> Self {
+        let response = refusal::respond(rejection, form.responder());
+        Self::Refusal { response: Some(response), rest: Rest::of(request) }
     }
 }
 
-impl<F, J, B, E> Future for Answer<F, J>
+impl<F, R, ReqB, B, E> Future for Answer<F, R, ReqB>
 where
     F: Future<Output = Result<Response<B>, E>>,
-    J: HasResponder,
+    R: HasResponder,
+    ReqB: Body,
 {
     type Output = Result<Response<ResponseBody<B>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
-            AnswerProjection::Inner { future, judge } => {
+            AnswerProjection::Inner { future, form, asked } => {
                 let response = ready!(future.poll(cx))?;
-                Poll::Ready(Ok(refusal::pass_on(response, judge.responder())))
+                Poll::Ready(Ok(refusal::pass_on(response, form.responder(), asked)))
             }
-            AnswerProjection::Refusal { response } => match response.take() {
-                Some(response) => Poll::Ready(Ok(response.map(ResponseBody::refusal))),
-                None => panic!("a response future was polled after it was done"),
-            },
+            AnswerProjection::Refusal { response, rest } => {
+                let close = ready!(rest.poll(cx));
+                let Some(mut response) = response.take() else {
+                    panic!("a response future was polled after it was done");
+                };
+                if close {
+                    refusal::close(&mut response);
+                }
+                Poll::Ready(Ok(response.map(ResponseBody::refusal)))
+            }
         }
     }
 }
@@ -204,7 +224,7 @@ where
     }
 }
 
-impl<F> fmt::Debug for InternalResponseFuture<F> {
+impl<F, B> fmt::Debug for InternalResponseFuture<F, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("InternalResponseFuture").finish_non_exhaustive()
     }

@@ -4,9 +4,10 @@ use std::{
 };
 
 use http::{Request, Response};
+use http_body::Body;
 use tower::{Layer, Service};
 
-use super::{body::ResponseBody, future::InternalResponseFuture};
+use super::{body::ResponseBody, future::InternalResponseFuture, refusal::Asked};
 use crate::{InternalAuth, guard::admit_internal};
 
 /// Lets requests through whose caller an [`InternalAuth`] lets in, and answers all others itself.
@@ -53,10 +54,11 @@ pub struct InternalAuthService<S> {
 impl<S, ReqB, ResB> Service<Request<ReqB>> for InternalAuthService<S>
 where
     S: Service<Request<ReqB>, Response = Response<ResB>>,
+    ReqB: Body,
 {
     type Response = Response<ResponseBody<ResB>>;
     type Error = S::Error;
-    type Future = InternalResponseFuture<S::Future>;
+    type Future = InternalResponseFuture<S::Future, ReqB>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -65,8 +67,11 @@ where
     fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
         let internal = Arc::clone(&self.internal);
         match admit_internal(&internal, &mut request) {
-            Ok(()) => InternalResponseFuture::inner(self.inner.call(request), internal),
-            Err(rejection) => InternalResponseFuture::refused(rejection, internal),
+            Ok(()) => {
+                let asked = Asked::of(&request);
+                InternalResponseFuture::inner(self.inner.call(request), internal, asked)
+            }
+            Err(rejection) => InternalResponseFuture::refused(rejection, &internal, request),
         }
     }
 }

@@ -78,7 +78,8 @@ impl AuthLayer {
     }
 
     /// Lets CORS preflights pass, without an [`Identity`](crate::Identity): `OPTIONS` with
-    /// `Origin` and `Access-Control-Request-Method`, whatever credential comes along.
+    /// `Origin` and `Access-Control-Request-Method`, both with a value, and without a body. What
+    /// credential comes along is removed.
     ///
     /// Needed only where the inner service answers them. A CORS layer outside of this one sees
     /// them first.

@@ -36,10 +36,10 @@
 //!
 //! let tokens = AccessTokens::hs256("a secret that Key0 shares with this backend")?;
 //! let validator = Validator::builder().access_tokens(tokens).build()?;
-//! let handler = service_fn(async |_: Request<()>| {
+//! let handler = service_fn(async |_: Request<String>| {
 //!     Ok::<_, std::convert::Infallible>(Response::new("a photo".to_owned()))
 //! });
-//! let response = AuthLayer::new(validator).layer(handler).oneshot(Request::new(())).await?;
+//! let response = AuthLayer::new(validator).layer(handler).oneshot(Request::new(String::new())).await?;
 //! assert_eq!(response.status(), 401);
 //! let reason = response.extensions().get::<Rejection>().map(Rejection::kind);
 //! assert_eq!(reason, Some(RejectionKind::MissingCredential));
@@ -48,6 +48,7 @@
 //! ```
 
 mod body;
+pub(crate) mod drain;
 mod future;
 #[cfg(feature = "idempotency")]
 pub(crate) mod idempotency;

@@ -1,12 +1,84 @@
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, response::Parts};
-
-use super::body::ResponseBody;
-use crate::{
-    Rejection,
-    auth::Responder,
-    guard::{BODY_HEADERS, Provisional},
+use http::{
+    Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri,
+    header::{CACHE_CONTROL, CONNECTION, VARY},
+    response::Parts,
 };
+
+use super::{body::ResponseBody, drain::has_body};
+use crate::{
+    Identity, Rejection,
+    auth::Responder,
+    guard::{
+        BODY_HEADERS, PRIVATE, Provisional, VARY_BY_CREDENTIAL, is_never_kept, varies_by_credential,
+    },
+};
+
+/// What a response must be told of the request that it answers.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    uri: Uri,
+    has_body: bool,
+    /// Handlers don't read the bodies of such methods.
+    takes_no_body: bool,
+    credential: Credential,
+}
+
+/// What the answer depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Credential {
+    /// It was asked for, and let the request in.
+    Identity,
+    /// It was asked for, and there was none.
+    Optional,
+    /// Not on a credential of a buyer or a partner.
+    Other,
+}
+
+impl Asked {
+    /// For a request whose answer depends on no buyer's credential.
+    pub(crate) fn of<B>(request: &Request<B>) -> Self {
+        Self {
+            uri: original_uri(request).clone(),
+            has_body: has_body(request.version(), request.headers()),
+            takes_no_body: matches!(
+                *request.method(),
+                Method::GET | Method::HEAD | Method::OPTIONS | Method::DELETE
+            ),
+            credential: Credential::Other,
+        }
+    }
+
+    /// For a request that a guard has let in.
+    pub(super) fn let_in<B>(request: &Request<B>) -> Self {
+        let proved = request.extensions().get::<Identity>().is_some();
+        let credential = if proved { Credential::Identity } else { Credential::Optional };
+        Self { credential, ..Self::of(request) }
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        self.uri.path()
+    }
+
+    /// Whether this answer may come from a handler that left the body unread.
+    fn may_be_unread(&self, status: StatusCode) -> bool {
+        self.has_body
+            && (self.takes_no_body
+                || matches!(status.as_u16(), 401 | 403 | 404 | 405 | 408 | 413 | 415 | 429 | 503))
+    }
+}
+
+/// The path and the query as the client sent them. A router in a router of axum's sees less.
+pub(crate) fn original_uri<B>(request: &Request<B>) -> &Uri {
+    original_uri_of(request.uri(), request.extensions())
+}
+
+/// The same for a request in parts.
+pub(crate) fn original_uri_of<'a>(uri: &'a Uri, _extensions: &'a Extensions) -> &'a Uri {
+    #[cfg(feature = "axum")]
+    let uri = _extensions.get().map_or(uri, |axum::extract::OriginalUri(uri)| uri);
+    uri
+}
 
 /// The response to a rejection, which travels in its extensions.
 pub(crate) fn respond(rejection: Rejection, responder: &Responder) -> Response<Bytes> {
@@ -16,23 +88,53 @@ pub(crate) fn respond(rejection: Rejection, responder: &Responder) -> Response<B
     Response::from_parts(parts, body)
 }
 
+/// Tells the client not to use the connection again (RFC 9112, section 9.6).
+pub(crate) fn close<B>(response: &mut Response<B>) {
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+}
+
 /// Passes the inner service's response on. A refusal of a handler, which was rendered without
 /// knowing how this layer does it, is rendered again.
 pub(super) fn pass_on<B>(
     response: Response<B>,
     responder: &Responder,
+    asked: &Asked,
 ) -> Response<ResponseBody<B>> {
     let (mut parts, body) = response.into_parts();
     let provisional = parts.extensions.remove::<Provisional>().is_some();
-    match parts.extensions.get::<Rejection>().filter(|_| provisional).cloned() {
+    let mut response = match parts.extensions.get::<Rejection>().filter(|_| provisional).cloned() {
         Some(rejection) => {
             for name in BODY_HEADERS {
                 parts.headers.remove(name);
             }
+            let rejection = rejection.instance(asked.path());
             let body = write(&mut parts, &rejection, responder);
+            parts.extensions.insert(rejection);
             Response::from_parts(parts, ResponseBody::refusal(body))
         }
-        None => Response::from_parts(parts, ResponseBody::inner(body)),
+        None => {
+            keep_from_shared_caches(&mut parts.headers, asked.credential);
+            Response::from_parts(parts, ResponseBody::inner(body))
+        }
+    };
+    if asked.may_be_unread(response.status()) {
+        close(&mut response);
+    }
+    response
+}
+
+/// What a credential has bought is for its holder alone, unless the handler says otherwise.
+fn keep_from_shared_caches(headers: &mut HeaderMap, credential: Credential) {
+    let kept = headers.get_all(CACHE_CONTROL).into_iter().map(HeaderValue::as_bytes);
+    if credential == Credential::Other || is_never_kept(kept) {
+        return;
+    }
+    if credential == Credential::Identity && !headers.contains_key(CACHE_CONTROL) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static(PRIVATE));
+    }
+    let vary = headers.get_all(VARY).into_iter().map(HeaderValue::as_bytes);
+    if !varies_by_credential(vary) {
+        headers.append(VARY, HeaderValue::from_static(VARY_BY_CREDENTIAL));
     }
 }
 

@@ -2,7 +2,11 @@ use std::mem;
 
 use http::{HeaderMap, HeaderName, Request, header::AUTHORIZATION, request::Parts};
 
-use crate::guard::{HeaderTreatment, IncomingRequest, X_API_KEY};
+use super::refusal::original_uri;
+use crate::{
+    Rejection,
+    guard::{HeaderTreatment, IncomingRequest, X_API_KEY},
+};
 
 /// Made once: a text would be parsed again for every request.
 static API_KEY: HeaderName = HeaderName::from_static(X_API_KEY);
@@ -32,6 +36,10 @@ impl<B> IncomingRequest for Request<B> {
         self.method().as_str()
     }
 
+    fn path(&self) -> &str {
+        original_uri(self).path()
+    }
+
     fn authorization(&self) -> impl Iterator<Item = &[u8]> {
         values(self.headers(), &AUTHORIZATION)
     }
@@ -44,7 +52,10 @@ impl<B> IncomingRequest for Request<B> {
         self.headers().get_all(name).into_iter().map(|value| value.as_bytes())
     }
 
-    fn treat_headers(&mut self, treatment: impl Fn(&str) -> HeaderTreatment) {
+    fn treat_headers(
+        &mut self,
+        treatment: impl Fn(&str) -> HeaderTreatment,
+    ) -> Result<(), Rejection> {
         let mut removed = Vec::new();
         for (name, value) in self.headers_mut() {
             match treatment(name.as_str()) {
@@ -56,6 +67,7 @@ impl<B> IncomingRequest for Request<B> {
         for name in removed {
             self.headers_mut().remove(name);
         }
+        Ok(())
     }
 
     fn insert<T: Clone + Send + Sync + 'static>(&mut self, proof: T) {

@@ -5,9 +5,10 @@ use std::{
 };
 
 use http::{Request, Response, request::Parts};
+use http_body::Body;
 use tower::Service;
 
-use super::{body::ResponseBody, future::ResponseFuture};
+use super::{body::ResponseBody, future::ResponseFuture, refusal::Asked};
 use crate::guard::{Guard, Outcome};
 
 /// The service that an [`AuthLayer`](crate::AuthLayer) makes. Cheap to clone where the inner one
@@ -27,6 +28,7 @@ impl<S> AuthService<S> {
 impl<S, ReqB, ResB> Service<Request<ReqB>> for AuthService<S>
 where
     S: Service<Request<ReqB>, Response = Response<ResB>> + Clone,
+    ReqB: Body,
 {
     type Response = Response<ResponseBody<ResB>>;
     type Error = S::Error;
@@ -39,8 +41,11 @@ where
     fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
         let guard = Arc::clone(&self.guard);
         match guard.validate(&mut request) {
-            Outcome::Pass => ResponseFuture::inner(self.inner.call(request), guard),
-            Outcome::Refuse(rejection) => ResponseFuture::refused(rejection, guard),
+            Outcome::Pass => {
+                let asked = Asked::let_in(&request);
+                ResponseFuture::inner(self.inner.call(request), guard, asked)
+            }
+            Outcome::Refuse(rejection) => ResponseFuture::refused(rejection, &guard, request),
             Outcome::LookUp(lookup) => {
                 // The one that is ready goes along with the request.
                 let spare = self.inner.clone();

@@ -23,7 +23,7 @@ use key0_auth::{
 use std::sync::Arc;
 use tower::ServiceExt;
 
-use crate::key_store;
+use crate::{key_store, pool};
 
 const TOKEN_SECRET: &str = "an-access-token-secret-of-the-tests";
 const MASTER_KEY: &str = "a-master-key-of-the-tests-32-bytes-";
@@ -304,4 +304,193 @@ async fn a_policy_in_a_handler_judges_the_decoded_id() {
         assert_eq!(send(&router, "GET", path, Some(&token)).await.status(), status, "{path}");
     }
     assert_eq!(send(&router, "GET", "/photo-1", Some(MASTER_KEY)).await.status(), 403);
+}
+
+/// Over a real server: a refusal that leaves a body unread says that the connection is closed, and
+/// none is lost.
+#[tokio::test]
+async fn no_request_of_a_kept_connection_is_lost() {
+    let photo = async |axum::extract::Path(id): axum::extract::Path<String>, who: Identity| {
+        Policy::resource(&*id).check(&who).map(|()| id)
+    };
+    let sold = Router::new()
+        .route("/photos/{id}", get(photo).post(photo))
+        .route_layer(AuthLayer::new(validator()));
+    let gold = Router::new()
+        .route("/gold", get(async || "").post(async || ""))
+        .route_layer(AuthLayer::new(validator()).policy(Policy::plan("gold")));
+    let store = Arc::new(key0_auth::MemoryStore::new());
+    let payments =
+        key0_auth::api::PaymentReceived::new(store, Arc::new(key0_auth::domain::SystemClock));
+    let called = Router::new()
+        .route("/paid", key0_auth::axum::dangerous_payment_received(payments))
+        .route_layer(InternalAuthLayer::new(internal()));
+    let app = with_problem_fallbacks(sold.merge(gold).merge(called), validator().responder());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut pool = pool::Pool::new(listener.local_addr().unwrap());
+    tokio::spawn(axum::serve(listener, app).into_future());
+
+    let good = format!("authorization: Bearer {}\r\n", token());
+    let called = format!("x-internal-auth: {INTERNAL_SECRET}\r\n");
+    let text = format!("{called}content-type: text/plain\r\n");
+    let json = format!("{called}content-type: application/json\r\n");
+    let gzip = format!("{json}content-encoding: gzip\r\n");
+    for (line, headers, status, least) in [
+        ("POST /photos/photo-1", "", 401, 0),
+        ("POST /photos/photo-1", "authorization: Bearer a.b.c\r\n", 401, 0),
+        ("POST /gold", &good, 403, 0),
+        ("POST /nowhere", &good, 404, 0),
+        ("PUT /gold", "", 405, 0),
+        ("POST /paid", "", 401, 0),
+        ("POST /paid", &text, 415, 0),
+        ("POST /paid", &gzip, 415, 0),
+        ("POST /paid", &json, 413, 100_000),
+        ("GET /nowhere", "", 404, 0),
+        ("GET /gold", &good, 403, 0),
+    ] {
+        for length in [200, 20_000, 100_000, 1_000_000] {
+            if length < least {
+                continue;
+            }
+            let body = vec![b'x'; length];
+            for number in 0..5 {
+                let head = format!("{line} HTTP/1.1\r\n{headers}");
+                let answer = pool.send(&head, &body).await;
+                let case = format!("{line} {length} {number}");
+                assert_eq!(
+                    answer.unwrap_or_else(|error| panic!("{case}: {error}")),
+                    status,
+                    "{case}"
+                );
+            }
+        }
+    }
+    // What a handler leaves unread.
+    for _ in 0..20 {
+        let head = format!("GET /photos/photo-1 HTTP/1.1\r\n{good}");
+        assert_eq!(pool.send(&head, &[b'x'; 200]).await.unwrap(), 200);
+        let head = format!("POST /photos/photo-2 HTTP/1.1\r\n{good}");
+        assert_eq!(pool.send(&head, &[b'x'; 200]).await.unwrap(), 403);
+    }
+}
+
+#[tokio::test]
+async fn what_a_credential_opens_is_kept_from_shared_caches() {
+    let own =
+        async || ([("cache-control", "max-age=60"), ("vary", "x-api-key, Authorization")], "");
+    let router = Router::new()
+        .route("/plain", get(async || ""))
+        .route("/own", get(own))
+        .route_layer(AuthLayer::new(validator()))
+        .merge(
+            Router::new()
+                .route("/maybe", get(async || ""))
+                .route_layer(AuthLayer::new(validator()).optional()),
+        );
+    let token = token();
+    let header = |response: &Response, name: &str| {
+        let values = response.headers().get_all(name).iter();
+        values.map(|value| value.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    for (path, credential, cache, vary) in [
+        ("/plain", Some(&*token), Some("private"), "Authorization, X-Api-Key"),
+        ("/own", Some(&*token), Some("max-age=60"), "x-api-key, Authorization"),
+        ("/maybe", Some(&*token), Some("private"), "Authorization, X-Api-Key"),
+        ("/maybe", None, None, "Authorization, X-Api-Key"),
+        ("/plain", Some("a.b.c"), Some("no-store"), ""),
+    ] {
+        let response = send(&router, "GET", path, credential).await;
+        let told = header(&response, "cache-control");
+        assert_eq!(told, Vec::from_iter(cache), "{path} {credential:?}");
+        assert_eq!(header(&response, "vary").join("; "), vary, "{path} {credential:?}");
+    }
+}
+
+#[tokio::test]
+async fn refusals_name_their_cure() {
+    let shop = "https://shop.example.com/";
+    let validator = Validator::builder()
+        .access_tokens(AccessTokens::hs256(TOKEN_SECRET).unwrap())
+        .seller(key0_auth::auth::Seller::at(shop).unwrap())
+        .build()
+        .unwrap();
+    let auth = || AuthLayer::new(validator.clone());
+    let photo = async |axum::extract::Path(id): axum::extract::Path<String>, who: Identity| {
+        Policy::resource(&*id).check(&who).map(|()| id)
+    };
+    let policy = Policy::plan("gold").and(Policy::resource("a").or(Policy::resource("b")));
+    let of = |policy: Policy| {
+        Router::new().route("/{id}", get(photo)).route_layer(auth().policy(policy))
+    };
+    let app = Router::new()
+        .route("/photos/{id}", get(photo))
+        .route_layer(auth())
+        .nest("/gold", of(policy))
+        .nest("/staff", of(Policy::role(Role::Master)));
+    let app = with_problem_fallbacks(app, validator.responder());
+    let request = |plan: Option<&str>, resource: Option<&str>| {
+        let mut offer = serde_json::Map::new();
+        for (name, value) in [("planId", plan), ("resourceId", resource)] {
+            if let Some(value) = value {
+                offer.insert(name.to_owned(), value.into());
+            }
+        }
+        let url = "https://shop.example.com/x402/access";
+        let request = serde_json::json!({"method": "POST", "url": url, "body": offer});
+        offer.insert("request".to_owned(), request);
+        serde_json::Value::from(offer)
+    };
+    let both = [request(Some("gold"), Some("a")), request(Some("gold"), Some("b"))];
+    let token = token();
+    for (path, credential, retry, offers) in [
+        (
+            "/photos/photo-2?size=4k",
+            Some(&*token),
+            "purchase",
+            vec![request(None, Some("photo-2"))],
+        ),
+        ("/photos/photo-2", None, "purchase", vec![]),
+        ("/gold/a%20b", None, "purchase", both.to_vec()),
+        ("/gold/a", Some(&token), "purchase", both.to_vec()),
+        ("/gold/a", Some("a.b.c"), "new_credential", vec![]),
+        ("/staff/a", None, "new_credential", vec![]),
+        ("/staff/a", Some(&token), "new_credential", vec![]),
+        ("/nowhere/at/all", None, "never", vec![]),
+    ] {
+        let response = send(&app, "GET", path, credential).await;
+        let link = response.headers().get("link").map(|value| value.to_str().unwrap().to_owned());
+        let wanted = "<https://shop.example.com/discover>; rel=\"payment\"".to_owned();
+        assert_eq!(link, (retry == "purchase").then_some(wanted), "{path} {credential:?}");
+        let body: serde_json::Value = serde_json::from_str(&text(response).await).unwrap();
+        assert_eq!(body["retry"], retry, "{path} {credential:?}");
+        assert_eq!(body["instance"], path.split('?').next().unwrap(), "{path}");
+        let told = body.get("offers").cloned().unwrap_or_else(|| serde_json::json!([]));
+        assert_eq!(told, serde_json::Value::from(offers), "{path} {credential:?}");
+    }
+    for bad in
+        ["", "shop.example.com", "ftp://a", "https://", "https://a b", "https://a>b", "https://a?b"]
+    {
+        assert!(key0_auth::auth::Seller::at(bad).is_err(), "{bad}");
+    }
+}
+
+#[cfg(feature = "idempotency")]
+#[tokio::test]
+async fn key0_s_retries_get_the_first_answer_in_the_same_form() {
+    use key0_auth::{IdempotencyLayer, MemoryStore, idempotency::Idempotency};
+
+    let refuse = async || Err::<&str, _>(Rejection::from(RejectionKind::RequestConflict));
+    let router = Router::new()
+        .route("/", axum::routing::post(refuse))
+        .route_layer(IdempotencyLayer::new(Idempotency::new(Arc::new(MemoryStore::new()))))
+        .route_layer(InternalAuthLayer::new(internal()));
+    for replayed in [false, true] {
+        let request = Request::post("/").header("x-internal-auth", INTERNAL_SECRET);
+        let request = request.header("idempotency-key", "k").body(Body::empty()).unwrap();
+        let response = router.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), 409);
+        assert_eq!(response.headers().contains_key("idempotent-replayed"), replayed);
+        assert_eq!(response.headers()["content-type"], "text/plain");
+        assert_eq!(text(response).await, "request_conflict");
+    }
 }

@@ -1111,11 +1111,11 @@ async fn a_bad_body_is_told_what_is_wrong() {
     }
     for name in ["requestId", "resourceId", "planId", "txHash"] {
         rows.push((body_with(&[(name, None)]), required(name)));
+        rows.push((body_with(&[set(name, Value::Null)]), required(name)));
     }
     rows.push((b"{}".to_vec(), required("requestId")));
     for name in ["requestId", "challengeId", "resourceId", "planId", "tierId", "txHash"] {
         for wrong in [
-            Value::Null,
             json!(1),
             json!(true),
             json!(["a"]),

@@ -27,4 +27,7 @@ mod issue_token;
 mod key_store;
 mod keys_api;
 mod payment_received;
+#[cfg(feature = "tower")]
+#[path = "../support/pool.rs"]
+mod pool;
 mod tower_layer;

@@ -348,7 +348,12 @@ async fn a_report_has_its_fields() {
         let refusal =
             assert_refused(endpoint.handle(&report_with(&[(name, None)])).await, InvalidBody, name);
         assert_eq!(refusal.message(), format!("{name} is required"));
-        for wrong in [Value::Null, json!(1), json!(""), json!("a b"), json!("a".repeat(257))] {
+        let null = endpoint.handle(&report_with(&[set(name, Value::Null)])).await;
+        assert_eq!(
+            assert_refused(null, InvalidBody, name).message(),
+            format!("{name} is required")
+        );
+        for wrong in [json!(1), json!(""), json!("a b"), json!("a".repeat(257))] {
             let result = endpoint.handle(&report_with(&[set(name, wrong)])).await;
             let refusal = assert_refused(result, InvalidBody, name);
             let message = format!("{name} must be 1 to 256 visible ASCII characters");

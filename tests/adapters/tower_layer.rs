@@ -99,19 +99,19 @@ fn payment_key(store: &TestStore, plan: &str) -> PlainKey {
     store.add(Grant::Payment { resource_id, plan_id, permissions: None }, |_| ())
 }
 
-fn request(headers: &[(&str, &str)]) -> Request<()> {
+fn request(headers: &[(&str, &str)]) -> Request<String> {
     let mut request = Request::builder().uri("/photos/1");
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    request.body(()).unwrap()
+    request.body(String::new()).unwrap()
 }
 
-fn bearer(credential: &str) -> Request<()> {
+fn bearer(credential: &str) -> Request<String> {
     request(&[("authorization", &format!("Bearer {credential}"))])
 }
 
-fn preflight() -> Request<()> {
+fn preflight() -> Request<String> {
     let mut request =
         request(&[("origin", "https://shop.example"), ("access-control-request-method", "GET")]);
     *request.method_mut() = Method::OPTIONS;
@@ -119,12 +119,12 @@ fn preflight() -> Request<()> {
 }
 
 /// What the inner service saw, or why it was not asked.
-async fn outcome<L, S, B>(layer: L, request: Request<()>) -> Result<Arc<Seen>, RejectionKind>
+async fn outcome<L, S, B>(layer: L, request: Request<String>) -> Result<Arc<Seen>, RejectionKind>
 where
-    L: Layer<tower::util::ServiceFn<fn(Request<()>) -> Ready<Answer>>, Service = S>,
-    S: Service<Request<()>, Response = Response<B>, Error = Infallible>,
+    L: Layer<tower::util::ServiceFn<fn(Request<String>) -> Ready<Answer>>, Service = S>,
+    S: Service<Request<String>, Response = Response<B>, Error = Infallible>,
 {
-    let inner = service_fn(see as fn(Request<()>) -> Ready<Answer>);
+    let inner = service_fn(see as fn(Request<String>) -> Ready<Answer>);
     let response = layer.layer(inner).oneshot(request).await.unwrap();
     match response.extensions().get::<Rejection>() {
         Some(rejection) => Err(rejection.kind()),
@@ -193,17 +193,17 @@ async fn a_refusal_reads_no_body_and_asks_nobody() {
         (bearer(key.expose()), 403),
         (bearer(store.add_unreachable().expose()), 503),
     ] {
-        let response = service.clone().oneshot(request.map(|()| Untouchable)).await.unwrap();
+        let response = service.clone().oneshot(request.map(|_| Untouchable)).await.unwrap();
         assert_eq!(response.status(), status);
     }
 }
 
 #[tokio::test]
 async fn a_request_body_of_any_kind_reaches_the_inner_service_as_it_was() {
-    let inner = service_fn(async |request: Request<Vec<u8>>| -> Answer<Full<Bytes>> {
-        Ok(Response::new(Full::from(request.into_body())))
+    let inner = service_fn(async |request: Request<Full<Bytes>>| -> Answer<Full<Bytes>> {
+        Ok(Response::new(request.into_body()))
     });
-    let request = bearer(&token("basic")).map(|()| b"as it was".to_vec());
+    let request = bearer(&token("basic")).map(|_| Full::from("as it was"));
     let response = layer().layer(inner).oneshot(request).await.unwrap();
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "as it was");
 }
@@ -212,7 +212,7 @@ async fn a_request_body_of_any_kind_reaches_the_inner_service_as_it_was() {
 async fn a_response_body_of_any_kind_comes_out_as_it_was() {
     let trailers = HeaderMap::from_iter([("x-sum".parse().unwrap(), "1".parse().unwrap())]);
     let sent = trailers.clone();
-    let inner = service_fn(move |_: Request<()>| {
+    let inner = service_fn(move |_: Request<String>| {
         let trailers = sent.clone();
         let body = Full::new(Bytes::from("inner")).with_trailers(async { Some(Ok(trailers)) });
         ready(Ok::<_, Infallible>(Response::new(body)))
@@ -222,7 +222,7 @@ async fn a_response_body_of_any_kind_comes_out_as_it_was() {
     assert_eq!(collected.trailers(), Some(&trailers));
     assert_eq!(collected.to_bytes(), "inner");
 
-    let inner = service_fn(async |_: Request<()>| -> Answer<Empty<Bytes>> {
+    let inner = service_fn(async |_: Request<String>| -> Answer<Empty<Bytes>> {
         Ok(Response::new(Empty::new()))
     });
     let response = layer().layer(inner).oneshot(bearer(&token("basic"))).await.unwrap();
@@ -251,7 +251,7 @@ async fn a_refusal_is_a_whole_response() {
 
 #[tokio::test]
 async fn an_error_of_the_inner_service_stays_its_own() {
-    let inner = service_fn(async |_: Request<()>| Err::<Response<String>, _>("inner error"));
+    let inner = service_fn(async |_: Request<String>| Err::<Response<String>, _>("inner error"));
     let service = layer().layer(inner);
     let told = service.clone().oneshot(bearer(&token("basic"))).await.unwrap_err();
     assert_eq!(told, "inner error");
@@ -269,7 +269,7 @@ impl Clone for Strict {
     }
 }
 
-impl Service<Request<()>> for Strict {
+impl Service<Request<String>> for Strict {
     type Response = Response<String>;
     type Error = Infallible;
     type Future = Ready<Answer>;
@@ -279,7 +279,7 @@ impl Service<Request<()>> for Strict {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<()>) -> Self::Future {
+    fn call(&mut self, request: Request<String>) -> Self::Future {
         assert!(std::mem::take(&mut self.ready), "called without being ready");
         see(request)
     }
@@ -313,7 +313,7 @@ async fn a_token_is_judged_at_once_and_a_key_when_the_store_answers() {
     let key = payment_key(&store, "basic");
     let calls = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let counted = calls.clone();
-    let inner = service_fn(move |request: Request<()>| {
+    let inner = service_fn(move |request: Request<String>| {
         counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         see(request)
     });
@@ -416,7 +416,7 @@ async fn gateway_headers_never_get_through() {
     let bearer_token = format!("Bearer {}", token("basic"));
     let store = store();
     let key = payment_key(&store, "basic");
-    let with = |headers: &[(&str, &str)], mut request: Request<()>| {
+    let with = |headers: &[(&str, &str)], mut request: Request<String>| {
         for (name, value) in headers.iter().chain(&[
             ("X-Key0-Internal-Token", "forged"),
             ("x-key0-tx-hash", "0x1"),
@@ -473,7 +473,7 @@ async fn optional_lets_nobody_in_with_a_bad_credential() {
     let gold_only_here = layer.clone().policy_fn(|parts: &Parts| {
         parts.uri.path().starts_with("/photos/").then(|| Policy::plan("gold"))
     });
-    let elsewhere = Request::builder().uri("/open").body(()).unwrap();
+    let elsewhere = Request::builder().uri("/open").body(String::new()).unwrap();
     for (layer, request, wanted) in [
         (&layer, request(&[]), Ok(None)),
         (&layer, request(&[("authorization", "Basic dTpw")]), Ok(None)),
@@ -511,6 +511,23 @@ async fn only_a_preflight_is_a_preflight() {
 
     let missing = Err(RejectionKind::MissingCredential);
     assert_eq!(kind(outcome(layer(), preflight()).await), missing);
+    let mut empty_origin = preflight();
+    empty_origin.headers_mut().insert("origin", HeaderValue::from_static(""));
+    let mut empty_method = preflight();
+    empty_method
+        .headers_mut()
+        .insert("access-control-request-method", HeaderValue::from_static(" "));
+    let mut with_body = preflight();
+    with_body.headers_mut().insert("content-length", HeaderValue::from_static("1"));
+    for request in [empty_origin, empty_method, with_body] {
+        assert_eq!(kind(outcome(layer().allow_preflight(), request).await), missing);
+    }
+    let mut with_key = preflight();
+    with_key.headers_mut().insert("x-api-key", HeaderValue::from_static("a key"));
+    with_key.headers_mut().insert("authorization", HeaderValue::from_static("Bearer a"));
+    let seen = outcome(layer().allow_preflight(), with_key).await.unwrap();
+    assert!(!seen.headers.contains_key("x-api-key"), "no credential reaches the handler");
+    assert!(!seen.headers.contains_key("authorization"), "no credential reaches the handler");
     let layer = layer().policy(Policy::plan("gold")).allow_preflight();
     for (request, wanted) in [
         (preflight(), Ok(None)),
@@ -559,13 +576,13 @@ async fn a_request_that_a_policy_looked_at_arrives_whole() {
         Policy::resource(head.uri.path().trim_start_matches("/photos/"))
     });
     let arrived = Arc::new(Mutex::new(None));
-    let inner = service_fn(|request: Request<&'static str>| {
+    let inner = service_fn(|request: Request<String>| {
         *arrived.lock().unwrap() = Some(request);
         ready(Answer::Ok(Response::new(String::new())))
     });
     // One that is judged at once, and one that waits for the store.
     for credential in [token("gold"), payment_key(&store, "gold").expose().to_owned()] {
-        let mut request = bearer(&credential).map(|()| "the body");
+        let mut request = bearer(&credential).map(|_| "the body".to_owned());
         *request.method_mut() = Method::PUT;
         *request.version_mut() = Version::HTTP_2;
         *request.uri_mut() = "/photos/photo-1?size=4k".parse().unwrap();
@@ -575,7 +592,7 @@ async fn a_request_that_a_policy_looked_at_arrives_whole() {
 
         layer.layer(inner).oneshot(request).await.unwrap();
         let (head, body) = arrived.lock().unwrap().take().unwrap().into_parts();
-        assert_eq!((head.method, head.version, body), (Method::PUT, Version::HTTP_2, "the body"));
+        assert_eq!((head.method, head.version, &*body), (Method::PUT, Version::HTTP_2, "the body"));
         assert_eq!(head.uri, "/photos/photo-1?size=4k");
         assert_eq!(head.headers, headers);
         assert_eq!(head.extensions.get(), Some(&7_u8));
@@ -622,7 +639,7 @@ async fn the_innermost_layer_s_identity_is_the_handler_s() {
 async fn an_identity_that_was_there_before_is_gone() {
     let seen = outcome(layer(), bearer(&token("gold"))).await.unwrap();
     let stale = || seen.identity.clone().unwrap();
-    let with = |mut request: Request<()>| {
+    let with = |mut request: Request<String>| {
         request.extensions_mut().insert(stale());
         request
     };
@@ -655,7 +672,7 @@ async fn an_internal_caller_is_judged_before_the_body_is_read() {
         &[("x-key0-secret", "wrong")],
         &[("x-key0-secret", INTERNAL_SECRET), ("x-key0-secret", INTERNAL_SECRET)],
     ] {
-        let request = request(headers).map(|()| Untouchable);
+        let request = request(headers).map(|_| Untouchable);
         let response = service.clone().oneshot(request).await.unwrap();
         assert_eq!(response.status(), 401);
         assert_eq!(response.headers()["www-authenticate"], "Bearer realm=\"internal\"");
@@ -735,7 +752,7 @@ async fn debug_shows_no_secret() {
     let store = store();
     let key = payment_key(&store, "basic");
     let layer = AuthLayer::new(validator(&store)).policy_fn(|_: &Parts| Policy::plan("gold"));
-    let mut service = layer.layer(service_fn(see::<()>));
+    let mut service = layer.layer(service_fn(see::<String>));
     let future = service.call(bearer(key.expose()));
     let text = format!("{layer:?} {service:?} {future:?} {internal:?}");
     for secret in [TOKEN_SECRET, MASTER_KEY, INTERNAL_SECRET, key.expose()] {

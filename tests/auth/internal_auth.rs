@@ -68,7 +68,7 @@ fn assert_refused(
     assert_eq!(answer.status, 401, "{row}");
     assert_eq!(
         String::from_utf8(answer.body).unwrap(),
-        r#"{"type":"about:blank","title":"Unauthorized","status":401,"detail":"Internal authentication failed","code":"invalid_internal_auth","error":"Unauthorized","message":"Internal authentication failed"}"#,
+        r#"{"type":"about:blank","title":"Unauthorized","status":401,"detail":"Internal authentication failed","code":"invalid_internal_auth","retry":"new_credential","error":"Unauthorized","message":"Internal authentication failed"}"#,
         "{row}"
     );
     assert_eq!(

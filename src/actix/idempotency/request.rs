@@ -2,15 +2,16 @@ use actix_web::{
     HttpMessage,
     body::{BodyStream, to_bytes_limited},
     dev::{Payload, ServiceRequest},
-    http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue},
+    http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue},
     web::Bytes,
 };
 
 use crate::{
     Identity, Rejection, RejectionKind,
-    api::{broken_off, check_media_type},
+    api::{broken_off, check_content_encoding, check_media_type},
+    auth::InternalCaller,
     guard::RefusalForm,
-    idempotency::{Begun, Idempotency, IdempotencyKey},
+    idempotency::{Begun, Caller, Idempotency, IdempotencyKey},
 };
 
 /// The values of the key's header, in order.
@@ -18,7 +19,7 @@ pub(super) fn keys(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     headers.get_all(IdempotencyKey::HEADER).map(HeaderValue::as_bytes)
 }
 
-/// Judges a request in the order that callers rely on: media type, size, key, and what is known of
+/// Validates a request in the order that callers rely on: media type, size, key, and what is known of
 /// the key. The body is the request's again then.
 pub(super) async fn begin(
     idempotency: &Idempotency,
@@ -29,12 +30,20 @@ pub(super) async fn begin(
     let length = header(CONTENT_LENGTH).map(<[u8]>::to_vec);
     if idempotency.takes_json_alone() {
         check_media_type(media_type.as_deref())?;
+        let encoding = request.headers().get_all(CONTENT_ENCODING);
+        check_content_encoding(encoding.map(HeaderValue::as_bytes))?;
     }
     let body = collect(request.take_payload(), length, idempotency.body_limit()).await?;
 
-    let identity = request.extensions().get::<Identity>().cloned();
-    let judged = identity.is_some() || request.extensions().get::<RefusalForm>().is_some();
-    let of_caller = idempotency.request_at(judged, identity.as_ref(), keys(request.headers()))?;
+    let of_caller = {
+        let extensions = request.extensions();
+        let caller = Caller {
+            identity: extensions.get::<Identity>(),
+            internal: extensions.get::<InternalCaller>().is_some(),
+            guarded: extensions.get::<RefusalForm>().is_some(),
+        };
+        idempotency.request(&caller, keys(request.headers()))?
+    };
     let target = request.uri().path_and_query().map_or("", |target| target.as_str());
     let method = request.method().as_str();
     let fingerprint = Idempotency::fingerprint(method, target, media_type.as_deref(), &body);

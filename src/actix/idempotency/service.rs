@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     Rejection, RejectionKind,
-    actix::refusal,
+    actix::refusal::{self, Asked},
     guard::RefusalForm,
     idempotency::{Begun, Idempotency, NotKept, REPLAYED, Run},
     store::StoredResponse,
@@ -72,9 +72,10 @@ where
         Err(rejection) => return Ok(request.into_response(rejection.error_response())),
     };
     let form = request.extensions().get::<RefusalForm>().cloned();
+    let asked = Asked::of(&request);
     let work = async move {
         let handling = inner.call(request);
-        carry_out(idempotency, run, form, handling).await
+        carry_out(idempotency, run, form, asked, handling).await
     };
     #[cfg(feature = "tracing")]
     let work = tracing::Instrument::in_current_span(work);
@@ -94,6 +95,7 @@ async fn carry_out<B: MessageBody + 'static>(
     idempotency: Idempotency,
     run: Run,
     form: Option<RefusalForm>,
+    asked: Asked,
     handling: impl Future<Output = Answer<B>>,
 ) -> Answer<BoxBody> {
     let responder = form.as_ref().map(RefusalForm::responder);
@@ -113,7 +115,9 @@ async fn carry_out<B: MessageBody + 'static>(
             };
             // In its last form already, as that is what a retry must get.
             let response = match responder {
-                Some(responder) => refusal::pass_on(response, responder).map_into_boxed_body(),
+                Some(responder) => {
+                    refusal::pass_on(response, responder, &asked).map_into_boxed_body()
+                }
                 None => response,
             };
             if !is_kept(&idempotency, &response) {

@@ -1,4 +1,4 @@
-use std::pin::pin;
+use std::pin::Pin;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, header, request::Parts};
@@ -6,9 +6,11 @@ use http_body::Body;
 
 use crate::{
     Identity, Rejection, RejectionKind,
-    api::{broken_off, check_media_type},
+    api::{broken_off, check_content_encoding, check_media_type},
+    auth::InternalCaller,
     guard::RefusalForm,
-    idempotency::{Begun, Idempotency, IdempotencyKey},
+    idempotency::{Begun, Caller, Idempotency, IdempotencyKey},
+    tower::{drain::Rest, refusal::original_uri_of},
 };
 
 /// The values of the key's header, in order.
@@ -16,7 +18,7 @@ pub(super) fn keys(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     headers.get_all(IdempotencyKey::HEADER).into_iter().map(HeaderValue::as_bytes)
 }
 
-/// Judges a request in the order that callers rely on: media type, size, key, and what is known of
+/// Validates a request in the order that callers rely on: media type, size, key, and what is known of
 /// the key. Hands the body back.
 pub(super) async fn begin<B: Body>(
     idempotency: &Idempotency,
@@ -24,35 +26,44 @@ pub(super) async fn begin<B: Body>(
     body: B,
 ) -> Result<(Begun, Bytes), Rejection> {
     let media_type = parts.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-    if idempotency.takes_json_alone() {
-        check_media_type(media_type)?;
+    let encoding = parts.headers.get_all(header::CONTENT_ENCODING).into_iter();
+    if idempotency.takes_json_alone()
+        && let Err(rejection) = check_media_type(media_type)
+            .and_then(|()| check_content_encoding(encoding.map(HeaderValue::as_bytes)))
+    {
+        // The layer around closes the connection where this is too much to read.
+        Rest::of_parts(parts.version, &parts.headers, body).closes().await;
+        return Err(rejection);
     }
-    let body = collect(body, idempotency.body_limit()).await?;
-    let identity = parts.extensions.get::<Identity>();
-    let judged = identity.is_some() || parts.extensions.get::<RefusalForm>().is_some();
-    let request = idempotency.request_at(judged, identity, keys(&parts.headers))?;
-    let fingerprint =
-        Idempotency::fingerprint(parts.method.as_str(), target(parts), media_type, &body);
+    let mut body = Box::pin(body);
+    let body = match collect(body.as_mut(), idempotency.body_limit()).await {
+        Ok(body) => body,
+        Err(rejection) => {
+            Rest::of_parts(parts.version, &parts.headers, body).closes().await;
+            return Err(rejection);
+        }
+    };
+    let caller = Caller {
+        identity: parts.extensions.get::<Identity>(),
+        internal: parts.extensions.get::<InternalCaller>().is_some(),
+        guarded: parts.extensions.get::<RefusalForm>().is_some(),
+    };
+    let request = idempotency.request(&caller, keys(&parts.headers))?;
+    let target = original_uri_of(&parts.uri, &parts.extensions)
+        .path_and_query()
+        .map_or("", http::uri::PathAndQuery::as_str);
+    let fingerprint = Idempotency::fingerprint(parts.method.as_str(), target, media_type, &body);
     let begun = idempotency.begin(&request, fingerprint).await?;
     parts.extensions.insert(request);
     Ok((begun, body))
 }
 
-/// The path and the query as the client sent them. A router in a router of axum's sees less.
-fn target(parts: &Parts) -> &str {
-    let uri = &parts.uri;
-    #[cfg(feature = "axum")]
-    let uri = parts.extensions.get().map_or(uri, |axum::extract::OriginalUri(uri)| uri);
-    uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str)
-}
-
-async fn collect<B: Body>(body: B, limit: usize) -> Result<Bytes, Rejection> {
+async fn collect<B: Body>(mut body: Pin<&mut B>, limit: usize) -> Result<Bytes, Rejection> {
     let too_large = || Rejection::from(RejectionKind::BodyTooLarge);
     let mut collected = BytesMut::new();
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large());
     }
-    let mut body = pin!(body);
     while let Some(frame) = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
         let Ok(mut data) = frame.map_err(|_| broken_off())?.into_data() else { continue };
         if data.remaining() > limit - collected.len() {

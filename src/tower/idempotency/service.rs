@@ -21,7 +21,10 @@ use crate::{
     guard::{Provisional, RefusalForm},
     idempotency::{Begun, Idempotency, NotKept, REPLAYED, Run},
     store::StoredResponse,
-    tower::{ResponseBody, refusal},
+    tower::{
+        ResponseBody,
+        refusal::{self, Asked},
+    },
 };
 
 /// The service that an [`IdempotencyLayer`](crate::IdempotencyLayer) makes.
@@ -84,6 +87,7 @@ where
     ResB::Data: From<Bytes> + Send,
     ResB::Error: Send,
 {
+    let asked = Asked::of(&request);
     let (mut parts, body) = request.into_parts();
     let (run, body) = match begin(&idempotency, &mut parts, body).await {
         Ok((Begun::Start(run), body)) => (run, body),
@@ -92,7 +96,7 @@ where
     };
     let form = parts.extensions.get::<RefusalForm>().cloned();
     let handling = ready.call(Request::from_parts(parts, ReqB::from(body)));
-    let work = carry_out(idempotency, run, form, handling);
+    let work = carry_out(idempotency, run, form, asked, handling);
     #[cfg(feature = "tracing")]
     let work = tracing::Instrument::in_current_span(work);
     // A client that hangs up does not stop it: its retry is to find the answer.
@@ -111,6 +115,7 @@ async fn carry_out<F, B, E>(
     idempotency: Idempotency,
     run: Run,
     form: Option<RefusalForm>,
+    asked: Asked,
     handling: F,
 ) -> Answer<B, E>
 where
@@ -125,7 +130,7 @@ where
             let response = handling.await?;
             // In its last form already, as that is what a retry must get.
             let response = match responder {
-                Some(responder) => refusal::pass_on(response, responder),
+                Some(responder) => refusal::pass_on(response, responder, &asked),
                 None => response.map(ResponseBody::inner),
             };
             let refusal = response.extensions().get::<Rejection>().map(Rejection::kind);

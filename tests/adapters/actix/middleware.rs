@@ -27,7 +27,7 @@ use key0_auth::{
 
 use crate::actix::{
     INTERNAL_SECRET, MASTER_KEY, TOKEN_SECRET, auth, bearer, identity, internal, kind, outcome,
-    payment_key, preflight, request, store, token, validator,
+    payment_key, preflight, request, see, store, token, validator,
 };
 
 #[actix_web::test]
@@ -430,5 +430,104 @@ async fn around_an_app_a_scope_or_a_resource_it_refuses_first() {
     for path in ["/", "/nowhere"] {
         let request = TestRequest::with_uri(path).to_request();
         assert_eq!(call_service(&all, request).await.status(), 401, "{path}");
+    }
+}
+
+#[actix_web::test]
+async fn a_policy_by_path_is_asked_for_the_path_that_the_router_sees() {
+    let auth = auth().policy_at("/private/{tail}*", Policy::plan("gold"));
+    let app = App::new()
+        .service(web::resource("/private/{id}").route(web::get().to(see).wrap(auth.clone())))
+        .service(web::resource("/open/{id}").route(web::get().to(see).wrap(auth)));
+    let app = init_service(app).await;
+    let token = token("basic");
+    for (path, status) in [
+        ("/private/a", 403),
+        ("/%70rivate/a", 403),
+        ("/private/%2570", 403),
+        ("/open/a", 200),
+        ("/open/%70rivate", 200),
+    ] {
+        let request = bearer(&token).uri(path).to_request();
+        assert_eq!(call_service(&app, request).await.status(), status, "{path}");
+    }
+}
+
+/// actix-web lets nobody change a request that somebody else holds.
+#[actix_web::test]
+async fn a_request_that_is_held_outside_is_answered() {
+    let app =
+        App::new().service(web::resource("/{id}").route(web::get().to(see).wrap(auth()).wrap(
+            from_fn(async |request: ServiceRequest, next: Next<_>| {
+                let held = request.request().clone();
+                let answer = next.call(request).await;
+                drop(held);
+                answer
+            }),
+        )));
+    let app = init_service(app).await;
+    let good = || bearer(&token("basic")).uri("/a");
+    assert_eq!(call_service(&app, good().to_request()).await.status(), 200);
+    assert_eq!(call_service(&app, TestRequest::with_uri("/a").to_request()).await.status(), 401);
+    // It can't be taken off, and must not get through.
+    let forged = good().append_header(("x-key0-payer", "0x1")).to_request();
+    assert_eq!(call_service(&app, forged).await.status(), 500);
+}
+
+#[actix_web::test]
+async fn what_a_credential_opens_is_kept_from_shared_caches() {
+    let own = async || {
+        let vary = ("vary", "x-api-key, Authorization");
+        HttpResponse::Ok()
+            .insert_header(("cache-control", "max-age=60"))
+            .insert_header(vary)
+            .finish()
+    };
+    let app = App::new()
+        .route("/plain", web::get().to(async || "").wrap(auth()))
+        .route("/own", web::get().to(own).wrap(auth()))
+        .route("/maybe", web::get().to(async || "").wrap(auth().optional()));
+    let app = init_service(app).await;
+    let token = token("basic");
+    for (path, credential, cache, vary) in [
+        ("/plain", Some(&*token), Some("private"), Some("Authorization, X-Api-Key")),
+        ("/own", Some(&*token), Some("max-age=60"), Some("x-api-key, Authorization")),
+        ("/maybe", Some(&*token), Some("private"), Some("Authorization, X-Api-Key")),
+        ("/maybe", None, None, Some("Authorization, X-Api-Key")),
+        ("/plain", Some("a.b.c"), Some("no-store"), None),
+    ] {
+        let request = credential.map_or_else(TestRequest::default, bearer).uri(path);
+        let answer = call_service(&app, request.to_request()).await;
+        let told = |name| {
+            let values: Vec<_> = answer.headers().get_all(name).collect();
+            assert!(values.len() < 2, "{path}");
+            values.first().map(|value| value.to_str().unwrap())
+        };
+        assert_eq!((told("cache-control"), told("vary")), (cache, vary), "{path} {credential:?}");
+    }
+}
+
+#[cfg(feature = "idempotency")]
+#[actix_web::test]
+async fn key0_s_retries_get_the_first_answer_in_the_same_form() {
+    use key0_auth::{
+        MemoryStore, Rejection, actix::IdempotencyMiddleware, idempotency::Idempotency,
+    };
+
+    let secret = SecretSet::new(Secret::new("internal", INTERNAL_SECRET).unwrap());
+    let internal = InternalAuth::builder().shared_secret(secret).problem_body(crate::actix::Code);
+    let internal = InternalAuthMiddleware::new(internal.build().unwrap());
+    let idempotency = IdempotencyMiddleware::new(Idempotency::new(Arc::new(MemoryStore::new())));
+    let refuse = async || Err::<&str, _>(Rejection::from(RejectionKind::RequestConflict));
+    let route = web::post().to(refuse).wrap(idempotency).wrap(internal);
+    let app = init_service(App::new().default_service(route)).await;
+    for replayed in [false, true] {
+        let request = bearer(INTERNAL_SECRET).method(Method::POST);
+        let request = request.append_header(("idempotency-key", "k")).to_request();
+        let answer = call_service(&app, request).await;
+        assert_eq!(answer.status(), 409);
+        assert_eq!(answer.headers().contains_key("idempotent-replayed"), replayed);
+        assert_eq!(answer.headers().get("content-type").unwrap(), "text/plain");
+        assert_eq!(actix_web::test::read_body(answer).await, "request_conflict");
     }
 }

@@ -34,6 +34,18 @@ const TOKEN_SECRET: &str = "an-access-token-secret-of-the-tests";
 const MASTER_KEY: &str = "a-master-key-of-the-tests-32-bytes-";
 const INTERNAL_SECRET: &str = "an-internal-secret-of-the-tests-32-";
 
+/// The code of a problem in a form of the application's own.
+#[cfg(feature = "idempotency")]
+#[derive(Debug)]
+struct Code;
+
+#[cfg(feature = "idempotency")]
+impl key0_auth::auth::ProblemBody for Code {
+    fn render(&self, problem: &key0_auth::auth::Problem<'_>) -> (String, Vec<u8>) {
+        ("text/plain".into(), problem.code().into())
+    }
+}
+
 fn store() -> Arc<TestStore> {
     Arc::new(TestStore::new())
 }

@@ -33,7 +33,8 @@ async fn a_refusal_is_a_whole_response() {
     assert_eq!(answer.headers().get("cache-control").unwrap(), "no-store");
     let challenges: Vec<_> = answer.headers().get_all("www-authenticate").collect();
     assert_eq!(challenges, ["Bearer realm=\"api\"", "ApiKey realm=\"api\""]);
-    let expected = Responder::default().respond(&RejectionKind::MissingCredential.into());
+    let refused = Rejection::new(RejectionKind::MissingCredential).instance("/photos/1");
+    let expected = Responder::default().respond(&refused);
     assert_eq!(text(answer).await.into_bytes(), expected.body);
 }
 

@@ -20,7 +20,7 @@ use key0_auth::{
 };
 
 use crate::actix::{key_store::TestStore, payment_key};
-use crate::http1;
+use crate::{http1, pool};
 
 /// Counts how often it is looked into.
 #[derive(Debug)]
@@ -92,4 +92,46 @@ async fn all_workers_share_one_cache() {
     handle.stop(true).await;
     assert!(workers.lock().unwrap().len() > 1, "one worker did it all");
     assert_eq!(store.finds.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn no_request_of_a_kept_connection_is_lost() {
+    let store = Arc::new(TestStore::new());
+    let key = payment_key(&store, "basic");
+    let validator = crate::actix::validator(&store);
+    let server = HttpServer::new(move || {
+        let auth = AuthMiddleware::new(validator.clone());
+        let gold = auth.clone().policy(key0_auth::Policy::plan("gold"));
+        let gold = Routes::new().post("/gold", async || "").each(|route| route.wrap(gold.clone()));
+        let basic = Routes::new().get("/basic", async || "").each(|route| route.wrap(auth.clone()));
+        App::new().configure(gold.merge(basic).with_problem_fallbacks(validator.responder()))
+    })
+    .workers(1)
+    .disable_signals()
+    .bind("127.0.0.1:0")
+    .unwrap();
+    let mut pool = pool::Pool::new(server.addrs()[0]);
+    let server = server.run();
+    let handle = server.handle();
+    tokio::spawn(server);
+    let good = format!("x-api-key: {}\r\n", key.expose());
+    for (line, headers, status) in [
+        ("POST /gold", "", 401),
+        ("POST /gold", &*good, 403),
+        ("POST /nowhere", "", 404),
+        ("PUT /gold", "", 405),
+        ("GET /basic", "", 401),
+        ("GET /basic", &good, 200),
+    ] {
+        for length in [200, 20_000, 100_000, 1_000_000] {
+            for number in 0..5 {
+                let head = format!("{line} HTTP/1.1\r\n{headers}");
+                let answer = pool.send(&head, &vec![b'x'; length]).await;
+                let case = format!("{line} {length} {number}");
+                let told = answer.unwrap_or_else(|error| panic!("{case}: {error}"));
+                assert_eq!(told, status, "{case}");
+            }
+        }
+    }
+    handle.stop(false).await;
 }

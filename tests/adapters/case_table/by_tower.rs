@@ -47,10 +47,11 @@ impl InProcess {
             ["keys"] => "GET,HEAD,POST,DELETE",
             ["keys", _] => "GET,HEAD,DELETE",
             ["keys", _, "rotate"] => "POST",
-            _ => return self.refuse(RejectionKind::NotFound.into()),
+            _ => return self.refuse(Rejection::new(RejectionKind::NotFound).instance(&path)),
         };
         if !allow.split(',').any(|allowed| request.method() == allowed) {
-            let mut response = self.refuse(RejectionKind::MethodNotAllowed.into());
+            let mut response =
+                self.refuse(Rejection::new(RejectionKind::MethodNotAllowed).instance(&path));
             response.headers_mut().insert("allow", allow.parse().unwrap());
             return response;
         }
@@ -60,36 +61,40 @@ impl InProcess {
             "api" => {
                 let of_path = |head: &Head| Policy::resource(id(head.uri.path()));
                 let show = if segments[1] == "photos" { parts::photo } else { parts::data };
-                let handler = service_fn(|request: Request<Bytes>| {
+                let handler = service_fn(|request: Request<Full<Bytes>>| {
                     let identity = request.extensions().get::<Identity>().unwrap();
                     ready(whole(json(&show(&id(request.uri().path()), identity))))
                 });
-                collect(auth.policy_fn(of_path).layer(handler).oneshot(request).await).await
+                collect(auth.policy_fn(of_path).layer(handler).oneshot(streamed(request)).await)
+                    .await
             }
             "keys" => {
                 let handler = service_fn(|request| async move {
+                    let request = in_one(request);
                     whole(match self.manage(&request).await {
                         Ok(reply) => answer(reply.status, reply.headers, reply.body),
-                        Err(rejection) => self.refuse(rejection),
+                        Err(rejection) => self.refuse(rejection.instance(request.uri().path())),
                     })
                 });
                 let auth = auth.policy(KeysApi::policy()).wording(KeysApi::wording);
-                collect(auth.layer(handler).oneshot(request).await).await
+                collect(auth.layer(handler).oneshot(streamed(request)).await).await
             }
             "v1" => {
-                let handler = service_fn(async |_: Request<Bytes>| whole(json(&parts::passport())));
+                let handler =
+                    service_fn(async |_: Request<Full<Bytes>>| whole(json(&parts::passport())));
                 let auth = auth.policy(Policy::permission("dpp", Action::Create));
-                collect(auth.layer(handler).oneshot(request).await).await
+                collect(auth.layer(handler).oneshot(streamed(request)).await).await
             }
             _ => {
                 let handler = service_fn(|request| async move {
+                    let request = in_one(request);
                     whole(match self.receive(&request).await {
                         Ok(reply) => answer(reply.status, reply.headers, reply.body),
-                        Err(rejection) => self.refuse(rejection),
+                        Err(rejection) => self.refuse(rejection.instance(request.uri().path())),
                     })
                 });
                 let auth = InternalAuthLayer::new(internal.clone());
-                collect(auth.layer(handler).oneshot(request).await).await
+                collect(auth.layer(handler).oneshot(streamed(request)).await).await
             }
         }
     }
@@ -120,6 +125,19 @@ impl InProcess {
         let refusal = self.0.validator.responder().respond(&rejection);
         answer(refusal.status, refusal.headers, refusal.body)
     }
+}
+
+/// A request as the layers take it, which can do without its body.
+fn streamed(mut request: Request<Bytes>) -> Request<Full<Bytes>> {
+    let body = request.body().clone();
+    request.extensions_mut().insert(body);
+    request.map(Full::new)
+}
+
+/// The same request as it was.
+fn in_one(mut request: Request<Full<Bytes>>) -> Request<Bytes> {
+    let body = request.extensions_mut().remove::<Bytes>().unwrap();
+    request.map(|_| body)
 }
 
 type Answer<B> = Result<Response<B>, Infallible>;

@@ -104,6 +104,9 @@ async fn another_request_under_the_key_is_refused(stage: Stage) {
         assert_eq!(answer.header("retry-after"), None);
     }
     assert!(app.send(first().header("x-other", "header")).await.is_replayed());
+    let same = "Application/JSON ; charset=utf-8";
+    let same = first().without("content-type").header("content-type", same);
+    assert!(app.send(same).await.is_replayed(), "parameters of the media type don't count");
     assert_eq!(stage.shop.orders(), 1);
 }
 
@@ -118,6 +121,8 @@ async fn the_order_of_judgement(stage: Stage) {
     sent = sent.by(ALICE);
     assert_eq!(app.send(sent.clone()).await.code(), "unsupported_media_type");
     sent = sent.without("content-type").header("content-type", "application/json; charset=utf-8");
+    let encoded = sent.clone().header("content-encoding", "gzip");
+    assert_eq!(app.send(encoded).await.code(), "unsupported_media_type");
     assert_eq!(app.send(sent.clone()).await.code(), "body_too_large");
     sent = sent.body("{\"a\":1}");
     assert_eq!(app.send(sent.clone()).await.status, 400);

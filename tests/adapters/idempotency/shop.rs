@@ -126,7 +126,7 @@ impl Shop {
                 let of = of.map(|of| (of.caller().to_owned(), of.key().to_owned()));
                 answered.chunks = vec![Bytes::from(format!("{of:?}"))];
             }
-            "malformed" => return Says::Refuses(RejectionKind::MalformedCredential.into()),
+            "conflicts" => return Says::Refuses(RejectionKind::RequestConflict.into()),
             "forbidden" => {
                 return Says::Refuses(RejectionKind::InsufficientPermissions.into());
             }

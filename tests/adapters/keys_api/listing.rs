@@ -83,3 +83,15 @@ async fn the_default_page_has_a_hundred_keys() {
     other.assert_refused(400, "invalid_request", "cursor is not one of this listing");
     assert_eq!(office.call("HEAD", "/keys").await.status, 200);
 }
+
+#[tokio::test]
+async fn an_empty_value_and_an_unknown_parameter_count_as_absent() {
+    let office = Office::on_memory();
+    office.reader().await;
+    for query in
+        ["limit=", "cursor=&kind=", "colour=red", "status=&limit=1&&colour=red&colour=blue"]
+    {
+        let page = office.call("GET", &format!("/keys?{query}")).await.json();
+        assert_eq!(page["keys"].as_array().unwrap().len(), 1, "{query}");
+    }
+}

@@ -163,14 +163,16 @@ pub(crate) async fn failures_of(table: Vec<Case>, target: &impl Target) -> Vec<S
         }
         ran += 1;
         let fill = |text: &str| values.fill(text, target);
-        let response = target.send(case.request(fill)).await;
+        let request = case.request(fill);
+        let path = request.uri().path().to_owned();
+        let response = target.send(request).await;
         if target.without().iter().any(|prefix| case.path.starts_with(prefix)) {
             if response.status() != StatusCode::NOT_FOUND {
                 failures.push(format!("{}: {}, not 404", case.name, response.status()));
             }
             continue;
         }
-        for wrong in case.compare(&response) {
+        for wrong in case.compare(&response, &path) {
             failures.push(format!("{}: {wrong}", case.name));
         }
     }
@@ -262,7 +264,7 @@ impl Case {
         request
     }
 
-    fn compare(&self, response: &Response<Bytes>) -> Vec<String> {
+    fn compare(&self, response: &Response<Bytes>, path: &str) -> Vec<String> {
         let mut wrong = Vec::new();
         let mut expect = |what: &str, seen: String, wanted: String| {
             if seen != wanted {
@@ -271,7 +273,7 @@ impl Case {
         };
         let expected = &self.expect;
         expect("status", response.status().as_str().into(), expected.status.to_string());
-        for (name, wanted) in self.expected_headers() {
+        for (name, wanted) in self.expected_headers(path) {
             let seen: Vec<_> = response.headers().get_all(&name).iter().collect();
             let seen: Vec<_> = seen.iter().map(|value| value.to_str().unwrap()).collect();
             expect(&name, format!("{seen:?}"), format!("{wanted:?}"));
@@ -280,7 +282,7 @@ impl Case {
         if self.method == "HEAD" {
             expect("body", body, String::new());
         } else if let Some(problem) = &expected.problem {
-            expect("body", body, problem.text(expected.status));
+            expect("body", body, problem.text(expected.status, path));
         } else if let Some(json) = &expected.json {
             let seen: Value = serde_json::from_str(&body).unwrap_or(Value::String(body));
             expect("body", seen.to_string(), json.to_string());
@@ -288,12 +290,12 @@ impl Case {
         wrong
     }
 
-    fn expected_headers(&self) -> BTreeMap<String, Vec<String>> {
+    fn expected_headers(&self, path: &str) -> BTreeMap<String, Vec<String>> {
         let mut headers: BTreeMap<String, Vec<String>> =
             JUDGED.into_iter().map(|name| (name.to_owned(), Vec::new())).collect();
         let expected = &self.expect;
         if let Some(problem) = &expected.problem {
-            let length = problem.text(expected.status).len().to_string();
+            let length = problem.text(expected.status, path).len().to_string();
             headers.insert("content-type".into(), vec!["application/problem+json".into()]);
             headers.insert("cache-control".into(), vec!["no-store".into()]);
             headers.insert("content-length".into(), vec![length]);
@@ -308,7 +310,7 @@ impl Case {
 }
 
 impl Problem {
-    fn text(&self, status: u16) -> String {
+    fn text(&self, status: u16, path: &str) -> String {
         let title = match status {
             413 => "Content Too Large",
             422 => "Unprocessable Content",
@@ -316,8 +318,22 @@ impl Problem {
         };
         let Self { code, detail } = self;
         let detail = Value::from(&**detail);
+        let retry = match &**code {
+            "store_unavailable" | "request_timeout" => "after",
+            "invalid_token" | "invalid_api_key" | "key_revoked" | "invalid_internal_auth" => {
+                "new_credential"
+            }
+            "missing_credential" | "token_expired" | "key_expired" | "insufficient_permissions" => {
+                if path.starts_with("/api/") {
+                    "purchase"
+                } else {
+                    "new_credential"
+                }
+            }
+            _ => "never",
+        };
         format!(
-            r#"{{"type":"about:blank","title":"{title}","status":{status},"detail":{detail},"code":"{code}","error":"{title}","message":{detail}}}"#
+            r#"{{"type":"about:blank","title":"{title}","status":{status},"detail":{detail},"instance":"{path}","code":"{code}","retry":"{retry}","error":"{title}","message":{detail}}}"#
         )
     }
 }

@@ -11,7 +11,11 @@ use crate::call::{Answer, Call};
 const ANY_TEXT: &str = "<text>";
 const ANY_TIME: &str = "<time>";
 /// The members of a refusal, and no others.
-const MEMBERS: [&str; 7] = ["type", "title", "status", "detail", "code", "error", "message"];
+const MEMBERS: [&str; 10] = [
+    "type", "title", "status", "detail", "instance", "code", "retry", "offers", "error", "message",
+];
+/// What a caller can do about a refusal.
+const RETRIES: [&str; 4] = ["never", "after", "new_credential", "purchase"];
 /// What stands in texts that were meant for a log.
 const INTERNALS: [&str; 22] = [
     "panicked",
@@ -158,6 +162,9 @@ impl Judge<'_> {
             if members.get(name) != members.get(twin) {
                 faults.push(format!("the member {name} is not what {twin} is"));
             }
+        }
+        if members.contains_key("retry") && !RETRIES.contains(&text("retry")) {
+            faults.push(format!("the member retry is none of {}", RETRIES.join(", ")));
         }
         if members.get("status").and_then(Value::as_u64) != Some(expected.status.into()) {
             faults.push("the member status is not the status".to_owned());

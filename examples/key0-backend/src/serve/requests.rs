@@ -13,11 +13,14 @@ use std::{
 
 use axum::{
     BoxError, Router,
-    body::{Bytes, HttpBody},
+    body::{Body, Bytes, HttpBody, to_bytes},
     response::{IntoResponse, Response},
     routing::future::RouteFuture,
 };
-use http::{HeaderName, HeaderValue, Method, Request, Uri};
+use http::{
+    HeaderName, HeaderValue, Method, Request, Uri,
+    header::{CONNECTION, EXPECT},
+};
 use key0_auth::{Rejection, RejectionKind, domain::MIN_SECRET_BYTES};
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
@@ -44,14 +47,34 @@ struct Nowhere;
 impl RequestService {
     /// Takes the place of the router's fallback, so that the log knows of paths that lead nowhere.
     pub(crate) fn new(routes: Router) -> Self {
-        let nowhere = async || {
-            let mut response = Rejection::from(RejectionKind::NotFound).into_response();
+        let nowhere = async |request: Request<Body>| {
+            let rejection = Rejection::new(RejectionKind::NotFound).instance(request.uri().path());
+            let mut response = rejection.into_response();
             response.extensions_mut().insert(Nowhere);
+            if !is_read_off(request).await {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             response
         };
         // With its state, the router makes its services now and not for every request.
         Self { routes: routes.fallback(nowhere).with_state(()), ids: RequestIds::default() }
     }
+}
+
+/// The most of an unread body that is read and thrown away, and for how long.
+const READ_OFF: (usize, Duration) = (2 * 1024 * 1024, Duration::from_secs(1));
+
+/// Throws the body of a refused request away, so that its client sees the refusal and not a reset.
+/// `false` where that is too much; then the connection must be closed.
+async fn is_read_off(request: Request<Body>) -> bool {
+    let (bytes, time) = READ_OFF;
+    // Who waits for "100 Continue" has not sent it yet.
+    let waits = request.headers().contains_key(EXPECT);
+    if request.body().is_end_stream() {
+        return true;
+    }
+    let reading = to_bytes(request.into_body(), bytes);
+    !waits && matches!(tokio::time::timeout(time, reading).await, Ok(Ok(_)))
 }
 
 impl<B> Service<Request<B>> for RequestService
@@ -75,7 +98,9 @@ where
             method: request.method().clone(),
             uri: request.uri().clone(),
         });
-        Answer { inner: self.routes.call(request), limit: None, seen: Some(Seen { id, logged }) }
+        let uri = request.uri().clone();
+        let seen = Some(Seen { id, logged });
+        Answer { inner: self.routes.call(request), limit: None, uri, seen }
     }
 }
 
@@ -91,6 +116,7 @@ pin_project! {
         inner: RouteFuture<Infallible>,
         // Most answers are there at once; for them no timer is set.
         limit: Option<Pin<Box<Sleep>>>,
+        uri: Uri,
         seen: Option<Seen>,
     }
 }
@@ -105,10 +131,14 @@ impl Future for Answer {
             Ok(Poll::Pending) => {
                 let limit = || Box::pin(tokio::time::sleep(REQUEST_TIMEOUT));
                 ready!(this.limit.get_or_insert_with(limit).as_mut().poll(cx));
-                Rejection::from(RejectionKind::Timeout).into_response()
+                let rejection = Rejection::new(RejectionKind::Timeout);
+                rejection.instance(this.uri.path()).into_response()
             }
             // The panic's own words are in the log, by the panic hook; the caller gets none of them.
-            Err(_) => Rejection::from(RejectionKind::Internal).into_response(),
+            Err(_) => {
+                let rejection = Rejection::new(RejectionKind::Internal);
+                rejection.instance(this.uri.path()).into_response()
+            }
         };
         match this.seen.take() {
             Some(seen) => Poll::Ready(Ok(seen.finish(response))),

@@ -196,7 +196,10 @@ async fn health() -> Json<Health> {
 async fn ready(State(store): State<SharedPing>) -> Result<Json<Health>, Rejection> {
     match store.ping().await {
         Ok(()) => Ok(Json(Health { status: "ready", service: "backend" })),
-        Err(error) => Err(Rejection::new(RejectionKind::StoreUnavailable).cause(error)),
+        Err(error) => {
+            let rejection = Rejection::new(RejectionKind::StoreUnavailable).instance("/ready");
+            Err(rejection.cause(error))
+        }
     }
 }
 

@@ -74,10 +74,10 @@ fn the_fields_of_a_request() {
     for name in ["requestId", "resourceId", "planId", "txHash"] {
         let mut without = order(1);
         without.as_object_mut().unwrap().remove(name);
+        cases.push((without.clone(), format!("{name} is required")));
+        without[name] = json!(null);
         cases.push((without, format!("{name} is required")));
-        for value in
-            [json!(""), json!(7), json!(null), json!("a b"), json!("é"), json!("x".repeat(257))]
-        {
+        for value in [json!(""), json!(7), json!("a b"), json!("é"), json!("x".repeat(257))] {
             let mut bad = order(1);
             bad[name] = value;
             cases.push((bad, illegal(name)));
