@@ -48,6 +48,8 @@ pub use ping::SharedPing;
 #[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
 pub use postgres::{OpenError as PostgresOpenError, PostgresOptions, PostgresUrl};
 pub use registry::KeyRegistry;
+// Which of them are in use depends on the engines.
+#[allow(unused_imports)]
 pub(crate) use spi::{
     Change, ChangeListener, IdempotencyState, Issuance, IssuanceClaim, IssuanceKey, IssuanceState,
     KeyCursor, KeyPage, KeyQuery, LONGEST_WAIT, Lease, LeaseToken, LeasedPayment, PaymentOutcome,
