@@ -13,6 +13,8 @@ const CHECKSUM_CHARS: usize = 6;
 /// The prefix and the length of keys that were imported from older services.
 const LEGACY_PREFIX: &str = "ak_";
 const LEGACY_HEX_CHARS: usize = 32;
+/// The shortest key of another service, in characters.
+const SHORTEST_FOREIGN: usize = 20;
 /// The largest multiple of 62 that a byte can hold; bytes from here on are thrown away, so that
 /// every character is equally likely.
 const UNBIASED: u8 = 248;
@@ -24,6 +26,7 @@ const UNBIASED: u8 = 248;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyFormat {
     prefix: Box<str>,
+    foreign: bool,
 }
 
 /// The plain text of a key, on its only way out.
@@ -35,7 +38,7 @@ pub struct PlainKey(SecretString);
 impl Default for KeyFormat {
     /// Keys that begin with `ak_`.
     fn default() -> Self {
-        Self { prefix: "ak".into() }
+        Self { prefix: "ak".into(), foreign: false }
     }
 }
 
@@ -52,11 +55,32 @@ impl KeyFormat {
             && !prefix.ends_with('_')
             && prefix.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
         if legal {
-            Ok(Self { prefix: prefix.into() })
+            Ok(Self { prefix: prefix.into(), foreign: false })
         } else {
             let reason = "it is 1 to 16 of a-z, 0-9 and _, from a letter on, not ending in _";
             Err(ConfigFault::invalid("the API key prefix", reason))
         }
+    }
+
+    /// Takes keys of another service too, of whatever shape, that were imported: a credential of at
+    /// least 20 characters that has no shape of ours is looked up by its digest, before any fallback
+    /// is asked. Each such credential costs a lookup, also where nobody knows it.
+    #[must_use]
+    pub fn allow_foreign(mut self) -> Self {
+        self.foreign = true;
+        self
+    }
+
+    /// Whether keys of another service are taken.
+    pub fn allows_foreign(&self) -> bool {
+        self.foreign
+    }
+
+    /// Whether this can be a key of another service that was imported.
+    pub(crate) fn can_be_foreign(&self, credential: &str) -> bool {
+        self.foreign
+            && credential.len() >= SHORTEST_FOREIGN
+            && credential.bytes().all(|byte| byte.is_ascii_graphic())
     }
 
     /// Whether a bearer value claims to be an API key of this shape.
@@ -95,7 +119,7 @@ impl KeyFormat {
 
     /// The key that this text is, where it has a known shape: for keys that were issued elsewhere.
     pub fn recognise(&self, text: &str) -> Option<PlainKey> {
-        self.is_well_formed(text).then(|| PlainKey(text.into()))
+        (self.is_well_formed(text) || self.can_be_foreign(text)).then(|| PlainKey(text.into()))
     }
 
     fn assemble(&self, random: &str) -> PlainKey {
@@ -141,9 +165,10 @@ impl fmt::Debug for PlainKey {
     }
 }
 
-/// The prefix and four characters of a key of the known shapes.
+/// The prefix and four characters of a key of the known shapes, four characters of any other.
 fn mask(key: &str) -> String {
-    let secret_from = key.rfind('_').map_or(0, |at| at + 1);
+    let prefix = key.rfind('_').filter(|_| looks_issued(key));
+    let secret_from = prefix.map_or(0, |at| at + 1);
     let shown = key.get(..secret_from + 4).unwrap_or("");
     format!("{shown}…")
 }
@@ -225,6 +250,20 @@ mod tests {
         assert!(!format.is_well_formed("ak_0123456789abcdef0123456789abcde"));
         assert!(format.is_claimed_by("shop_x") && !format.is_well_formed("shop_x"));
         assert!(!format.is_claimed_by("shopx"));
+    }
+
+    #[test]
+    fn keys_of_another_service_are_taken_where_that_is_allowed() {
+        let theirs = "sk_live_51H8xyz_QmFzZTY0";
+        let strict = KeyFormat::default();
+        assert!(strict.recognise(theirs).is_none() && !strict.can_be_foreign(theirs));
+        let open = KeyFormat::default().allow_foreign();
+        let key = open.recognise(theirs).expect("it may be theirs");
+        assert_eq!((key.masked().as_str(), key.expose()), ("sk_l…", theirs));
+        for bad in ["sk_live_51H8xyz_Qmf", "sk live 51H8xyz QmFzZTY0", "sk_live_51H8xyz_QmFzZTYé"]
+        {
+            assert!(open.recognise(bad).is_none(), "{bad}");
+        }
     }
 
     #[test]

@@ -80,7 +80,7 @@ impl ApiKeys {
 
     /// The digest to look up. A mistyped key is refused here, without any lookup.
     pub(super) fn digest(&self, key: Credential<'_>) -> Result<KeyDigest, Rejection> {
-        if self.format.is_well_formed(key.expose()) {
+        if self.format.is_well_formed(key.expose()) || self.format.can_be_foreign(key.expose()) {
             Ok(KeyDigest::of(key.expose()))
         } else {
             Err(RejectionKind::InvalidApiKey.into())
@@ -130,5 +130,65 @@ impl ApiKeys {
             KeyState::Revoked => Err(RejectionKind::KeyRevoked.into()),
             KeyState::Expired => Err(RejectionKind::KeyExpired.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        MemoryStore, Validator,
+        apikey::Grant,
+        auth::{Fallback, FallbackError, FallbackGrant, IdentityKind},
+        domain::{Actor, KeyId, Role},
+    };
+
+    const THEIRS: &str = "sk_live_51H8xyz_QmFzZTY0";
+
+    /// Knows whatever it is asked for.
+    #[derive(Debug)]
+    struct KnowsAll;
+
+    #[async_trait::async_trait]
+    impl Fallback for KnowsAll {
+        async fn validate(
+            &self,
+            _: Credential<'_>,
+        ) -> Result<Option<FallbackGrant>, FallbackError> {
+            Ok(Some(FallbackGrant::new("somebody")))
+        }
+    }
+
+    async fn kind(format: KeyFormat, bearer: &str) -> Result<IdentityKind, RejectionKind> {
+        let store = Arc::new(MemoryStore::new());
+        let grant = Grant::Integrator { role: Role::Read, permissions: None };
+        let now = Timestamp::from_seconds(0);
+        let record = KeyRecord::of_digest(KeyId::generate(), KeyDigest::of(THEIRS), grant, now);
+        store.insert(&record, &Actor::host()).await.expect("it is new");
+        let validator = Validator::builder()
+            .api_keys(ApiKeys::new(store).format(format))
+            .fallback(KnowsAll)
+            .build()
+            .expect("it is complete");
+        let header = format!("Bearer {bearer}");
+        let ask = async || {
+            let validated = validator.validate([header.as_bytes()], []).await;
+            validated.map(|identity| identity.kind()).map_err(|rejection| rejection.kind())
+        };
+        // At first by a lookup, then from what is remembered.
+        let (first, again) = (ask().await, ask().await);
+        assert_eq!(first, again);
+        first
+    }
+
+    #[tokio::test]
+    async fn an_imported_key_of_foreign_shape_opens_where_that_is_allowed() {
+        let open = KeyFormat::default().allow_foreign();
+        assert_eq!(kind(open.clone(), THEIRS).await, Ok(IdentityKind::IntegratorKey));
+        // What nobody imported may be the application's own.
+        let unknown = "sk_live_51H8xyz_bm9ib2R5";
+        assert_eq!(kind(open.clone(), unknown).await, Ok(IdentityKind::Fallback));
+        assert_eq!(kind(open, "short").await, Ok(IdentityKind::Fallback));
+        assert_eq!(kind(KeyFormat::default(), THEIRS).await, Ok(IdentityKind::Fallback));
     }
 }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     AccessTokens, Rejection, RejectionKind,
-    apikey::KeyDigest,
+    apikey::{KeyDigest, KeyRecord},
     domain::{Clock, Credential, SystemClock},
     token::CompactJws,
 };
@@ -66,6 +66,11 @@ pub(crate) struct Lookup(Question);
 #[derive(Debug)]
 enum Question {
     Key(KeyDigest),
+    /// A key that was imported from another service, or a credential of the application's own.
+    Imported {
+        digest: KeyDigest,
+        credential: SecretString,
+    },
     /// A token that a key may have signed which is not at hand.
     #[cfg(feature = "jwks")]
     Token(SecretString),
@@ -144,6 +149,14 @@ impl Validator {
                 let record = keys.look_up(&digest, || self.0.clock.now()).await?;
                 Ok(Identity::from_record(record))
             }
+            (Question::Imported { digest, credential }, Some(keys), _) => {
+                let checked = keys.look_up(&digest, || self.0.clock.now()).await;
+                let credential = Credential::try_from(credential.expose_secret())?;
+                match self.known_or_foreign(credential, checked) {
+                    Validation::Decided(result) => result,
+                    Validation::Pending(lookup) => Box::pin(self.look_up(lookup)).await,
+                }
+            }
             #[cfg(feature = "jwks")]
             (Question::Token(credential), ..) => {
                 self.look_up_token(Credential::try_from(credential.expose_secret())?).await
@@ -159,7 +172,9 @@ impl Validator {
                 }
             }
             // A lookup of another validator, which had what this one lacks.
-            (Question::Key(_), None, _) => Err(RejectionKind::InvalidApiKey.into()),
+            (Question::Key(_) | Question::Imported { .. }, None, _) => {
+                Err(RejectionKind::InvalidApiKey.into())
+            }
             (Question::Fallback { unknown, .. }, _, None) => Err(unknown),
         }
     }
@@ -177,7 +192,31 @@ impl Validator {
             Some(keys) if keys.key_format().is_claimed_by(bearer.expose()) => {
                 self.validate_key(keys, bearer)
             }
+            Some(keys) if keys.key_format().can_be_foreign(bearer.expose()) => {
+                let digest = KeyDigest::of(bearer.expose());
+                match keys.recall(&digest, || self.0.clock.now()) {
+                    Some(checked) => self.known_or_foreign(bearer, checked),
+                    None => {
+                        let credential = SecretString::from(bearer.expose());
+                        Validation::Pending(Lookup(Question::Imported { digest, credential }))
+                    }
+                }
+            }
             _ => self.validate_foreign(bearer, RejectionKind::InvalidToken.into()),
+        }
+    }
+
+    /// What was said of a key of another service; one that nobody imported may be the fallback's.
+    fn known_or_foreign(
+        &self,
+        bearer: Credential<'_>,
+        checked: Result<Arc<KeyRecord>, Rejection>,
+    ) -> Validation {
+        match checked {
+            Err(rejection) if rejection.kind() == RejectionKind::InvalidApiKey => {
+                self.validate_foreign(bearer, RejectionKind::InvalidToken.into())
+            }
+            checked => Validation::Decided(checked.map(Identity::from_record)),
         }
     }
 

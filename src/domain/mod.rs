@@ -16,4 +16,5 @@ pub use credential::{Credential, MAX_CREDENTIAL_BYTES};
 pub use ids::{Actor, ChallengeId, InvalidId, KeyId, PlanId, RequestId, ResourceId, TxHash};
 pub use permission::{Action, InvalidPermissions, Permissions, Role};
 pub use secret::{MIN_SECRET_BYTES, Secret, SecretSet, check_secrets_differ};
+pub use text::disturbs;
 pub use time::{Clock, InvalidTimestamp, SystemClock, Timestamp};

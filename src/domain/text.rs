@@ -6,9 +6,50 @@ use std::{
 };
 
 use arrayvec::ArrayString;
+use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
 /// The longest text that is kept in its place, in bytes: `0x` and 64 digits, as a hash on a chain.
 const MAX_SHORT_BYTES: usize = 66;
+
+/// Whether a character moves, turns or breaks the text around it where it is shown, or does not show
+/// itself: Unicode's controls, format characters and separators of lines, and what has its property
+/// `Default_Ignorable_Code_Point`.
+///
+/// ```
+/// use key0_auth::domain::disturbs;
+///
+/// assert!("key\u{202e}yek".chars().any(disturbs));
+/// assert!(!"Zoë's key, 鍵".chars().any(disturbs));
+/// ```
+pub fn disturbs(character: char) -> bool {
+    use GeneralCategory as Category;
+    let moves = matches!(
+        character.general_category(),
+        Category::Control
+            | Category::Format
+            | Category::LineSeparator
+            | Category::ParagraphSeparator
+    );
+    moves || is_ignorable(character)
+}
+
+/// The characters of `Default_Ignorable_Code_Point` that are letters, marks or not yet assigned, as
+/// Unicode defines it: `Other_Default_Ignorable_Code_Point` and `Variation_Selector`.
+fn is_ignorable(character: char) -> bool {
+    matches!(
+        character,
+        '\u{34f}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{2065}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fff8}'
+            | '\u{e0000}'..='\u{e0fff}'
+    )
+}
 
 /// A text that needs no memory of its own where it is as short as ids are. Cheap to clone.
 #[derive(Clone)]
@@ -90,6 +131,19 @@ mod tests {
             assert_eq!(short.as_str(), text);
             assert_eq!(short.clone(), short);
             assert_eq!(matches!(short, ShortText::Short(_)), length <= "0x".len() + 64, "{length}");
+        }
+    }
+
+    #[test]
+    fn what_turns_or_hides_text_is_known() {
+        for bad in "\0\n\u{7f}\u{85}\u{ad}\u{34f}\u{61c}\u{115f}\u{1160}\u{17b4}\u{180e}\u{200b}\u{200d}\
+                    \u{200e}\u{200f}\u{2028}\u{2029}\u{202a}\u{202e}\u{2060}\u{2066}\u{2069}\u{206f}\
+                    \u{3164}\u{fe0f}\u{feff}\u{ffa0}\u{fff9}\u{e0001}\u{e0041}\u{e01ef}".chars() {
+            assert!(disturbs(bad), "{bad:?}");
+        }
+        for good in "aZ9 ~-é\u{301}ß\u{a0}\u{3000}Жعش鍵한ก\u{e01}\u{93e}\u{1f511}".chars()
+        {
+            assert!(!disturbs(good), "{good:?}");
         }
     }
 

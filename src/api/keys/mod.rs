@@ -113,7 +113,8 @@ impl KeysApi {
     /// Takes over a key that was issued elsewhere. The body is that of [`create`](Self::create)
     /// with one member more: `key`, the plain text of a key in one of the known shapes, or
     /// `digest`, its SHA-256 in hexadecimal. The answer shows no key. A digest does not tell the
-    /// shape: a key of another one is never accepted.
+    /// shape: unless the [`KeyFormat`](crate::apikey::KeyFormat) allows foreign ones, the answer has
+    /// a `warning` that a key of another shape will not open.
     ///
     /// # Errors
     ///
@@ -122,11 +123,13 @@ impl KeysApi {
     pub async fn import(&self, operator: &Operator, body: &[u8]) -> Result<Reply, Rejection> {
         let parts = &self.0;
         let mut members = Members::parse(body)?;
-        let (digest, display) = new_key::imported(&mut members, parts.keys.key_format())?;
+        let format = parts.keys.key_format();
+        let (digest, display) = new_key::imported(&mut members, format)?;
+        let by_digest = display == "…";
         parts.check_no_bootstrap(&digest)?;
         let wanted = NewKey::read(members, operator, parts.clock.now())?;
         let record = parts.add(wanted, digest, display, operator.actor()).await?;
-        Ok(Reply::json(201, &Shown::new(&record, None)))
+        Ok(Reply::json(201, &Shown::imported(&record, by_digest, format)))
     }
 
     /// `GET /keys`: a page of keys, newest first. `query` is the query of the URL, as it was sent.

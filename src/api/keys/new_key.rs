@@ -5,7 +5,7 @@ use crate::{
     Rejection,
     api::body::{Members, can_be_kept, invalid},
     apikey::{Grant, KeyDigest, KeyFormat, KeyRecord},
-    domain::{KeyId, Permissions, Role, Timestamp},
+    domain::{KeyId, Permissions, Role, Timestamp, disturbs},
 };
 
 /// The longest label, in characters.
@@ -75,13 +75,6 @@ fn label(value: Value) -> Result<String, Rejection> {
         return Err(invalid("label must not hold control characters"));
     }
     Ok(label)
-}
-
-/// Whether a character moves, breaks or turns the text around it where it is shown: the controls,
-/// the line separators, and what overrides the direction of writing.
-fn disturbs(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
 }
 
 fn permissions(value: Value) -> Result<Permissions, Rejection> {

@@ -3,7 +3,7 @@ use std::cmp::Reverse;
 use serde::Serialize;
 
 use crate::{
-    apikey::{Grant, KeyEvent, KeyRecord, Metadata, PlainKey},
+    apikey::{Grant, KeyEvent, KeyFormat, KeyRecord, Metadata, PlainKey},
     domain::{KeyId, Permissions, PlanId, ResourceId, Role, Timestamp},
     store::{KeyCursor, KeyPage},
 };
@@ -81,6 +81,8 @@ pub(super) struct Shown<'a> {
     expires_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Metadata::is_empty")]
     metadata: &'a Metadata,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<&'static str>,
 }
 
 impl<'a> KeyView<'a> {
@@ -145,7 +147,16 @@ impl<'a> Shown<'a> {
             created_at: record.created_at,
             expires_at: record.expires_at,
             metadata: &record.metadata,
+            warning: None,
         }
+    }
+
+    /// A key that was issued elsewhere. Of a digest nobody can tell the shape.
+    pub(super) fn imported(record: &'a KeyRecord, by_digest: bool, format: &KeyFormat) -> Self {
+        let warning = "only a key of a shape of ours opens anything here: keys of foreign shape are \
+                       not allowed";
+        let warning = (by_digest && !format.allows_foreign()).then_some(warning);
+        Self { warning, ..Self::new(record, None) }
     }
 }
 

@@ -1,7 +1,7 @@
 use std::{fs, io::Read, path::Path};
 
 use key0_auth::api::{KeysApi, Operator};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::{KeysError, options::RoleName, print::member, value};
@@ -14,8 +14,15 @@ const AT_ONCE: usize = 64;
 pub(super) struct Line {
     /// Counted from 1.
     pub(super) number: usize,
-    /// The id of the key, or why it was refused.
-    pub(super) outcome: Result<String, String>,
+    /// The key, or why it was refused.
+    pub(super) outcome: Result<Accepted, String>,
+}
+
+/// A key that was taken over.
+pub(super) struct Accepted {
+    pub(super) id: String,
+    /// What the operator should know of it.
+    pub(super) warning: Option<String>,
 }
 
 /// Takes over the key of every line, whatever becomes of the others. Lines that are empty or begin
@@ -68,10 +75,13 @@ fn read(file: &Path) -> std::io::Result<Vec<u8>> {
     Ok(text)
 }
 
-async fn import(api: &KeysApi, operator: &Operator, body: &[u8]) -> Result<String, String> {
+async fn import(api: &KeysApi, operator: &Operator, body: &[u8]) -> Result<Accepted, String> {
     match api.import(operator, body).await {
-        Ok(reply) => match value(&reply).map(|key| member(&key, "id")) {
-            Ok(id) => Ok(id),
+        Ok(reply) => match value(&reply) {
+            Ok(key) => {
+                let warning = key.get("warning").and_then(Value::as_str).map(str::to_owned);
+                Ok(Accepted { id: member(&key, "id"), warning })
+            }
             Err(error) => Err(Chain(&error).to_string()),
         },
         Err(rejection) => Err(KeysError::from(rejection).to_string()),

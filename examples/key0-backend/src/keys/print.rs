@@ -1,9 +1,9 @@
 use std::io::{self, Write};
 
-use key0_auth::domain::{Clock, SystemClock};
+use key0_auth::domain::{Clock, SystemClock, disturbs};
 use serde_json::{Value, json};
 
-use super::import::Line;
+use super::import::{Accepted, Line};
 
 /// The columns of a list: their heads, and the members that they show.
 const COLUMNS: [(&str, &str); 7] = [
@@ -87,7 +87,8 @@ pub(super) fn imported(lines: &[Line], json: bool) -> io::Result<()> {
     let refused = lines.len() - accepted;
     if json {
         let lines = lines.iter().map(|Line { number, outcome }| match outcome {
-            Ok(id) => json!({ "line": number, "id": id }),
+            Ok(Accepted { id, warning: None }) => json!({ "line": number, "id": id }),
+            Ok(Accepted { id, warning }) => json!({ "line": number, "id": id, "warning": warning }),
             Err(why) => json!({ "line": number, "error": why }),
         });
         let lines: Vec<_> = lines.collect();
@@ -95,7 +96,10 @@ pub(super) fn imported(lines: &[Line], json: bool) -> io::Result<()> {
         return line(&all.to_string());
     }
     let lines = lines.iter().map(|Line { number, outcome }| match outcome {
-        Ok(id) => format!("line {number}: accepted as {id}\n"),
+        Ok(Accepted { id, warning: None }) => format!("line {number}: accepted as {id}\n"),
+        Ok(Accepted { id, warning: Some(warning) }) => {
+            format!("line {number}: accepted as {id}; {warning}\n")
+        }
         Err(why) => format!("line {number}: refused: {why}\n"),
     });
     line(&format!("{}{accepted} accepted, {refused} refused", lines.collect::<String>()))
@@ -122,12 +126,8 @@ pub(super) fn member(value: &Value, name: &str) -> String {
 /// A text that can't steer the terminal it is shown on: Key0's callers choose what is kept with
 /// their keys.
 fn harmless(text: &str) -> String {
-    let steers = |character: char| {
-        character.is_control()
-            || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
     let shown = text.chars().map(|character| match character {
-        _ if steers(character) => character.escape_unicode().to_string(),
+        _ if disturbs(character) => character.escape_unicode().to_string(),
         _ => character.to_string(),
     });
     shown.collect()
