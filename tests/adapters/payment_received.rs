@@ -567,14 +567,17 @@ async fn the_worker_outlives_an_outage() {
 async fn what_was_not_handled_is_handled_after_a_restart() {
     let clock = TestClock::new();
     let (folder, store) = sqlite();
+    let store = SpyPayments::over(store);
     let before = Log::new([Run::Fail, Run::Hang]);
-    let endpoint = PaymentReceived::with_handler(store, clock.clone(), before.handler());
-    for n in 0..3 {
-        assert_received(endpoint.handle(&numbered(n)).await);
-    }
+    let endpoint = PaymentReceived::with_handler(store.clone(), clock.clone(), before.handler());
     // The first has failed, the second is under way, the third was never begun.
-    before.one_begins().await;
-    before.one_begins().await;
+    for n in 0..2 {
+        assert_received(endpoint.handle(&numbered(n)).await);
+        before.one_begins().await;
+    }
+    until("the first is put off", async || store.answered("retry_payment") == 1).await;
+    store.set_for("lease_payment", Mood::Fails);
+    assert_received(endpoint.handle(&numbered(2)).await);
     drop(endpoint);
 
     let store = SpyPayments::over(open(&folder));
@@ -652,10 +655,12 @@ async fn a_lost_lease_ends_nothing(stores: [Arc<dyn PaymentStore>; 2]) {
     let first = Log::new([Run::WaitAndFail]);
     let second = Log::new([Run::Wait]);
     let [one, other] = stores;
-    let endpoint = PaymentReceived::with_handler(one, clock.clone(), first.handler());
+    let one = SpyPayments::over(one);
+    let endpoint = PaymentReceived::with_handler(one.clone(), clock.clone(), first.handler());
     assert_received(endpoint.handle(&report()).await);
     first.one_begins().await;
     // This instance stalls; its lease runs out, and the other one takes over.
+    one.set_for("lease_payment", Mood::Fails);
     clock.advance(60 * SECOND);
     let store = SpyPayments::over(other);
     let _other = PaymentReceived::with_handler(store.clone(), clock.clone(), second.handler());
