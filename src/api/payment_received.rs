@@ -1,4 +1,4 @@
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use async_trait::async_trait;
 use serde_json::json;
@@ -160,11 +160,15 @@ impl Worker {
 
     /// Until there may be something to do.
     async fn rest(&self, runs: &mut JoinSet<()>) {
-        tokio::select! {
-            () = self.wake.notified() => {}
-            () = tokio::time::sleep(LOOK) => {}
-            Some(_) = runs.join_next() => {}
-        }
+        let mut woken = pin!(self.wake.notified());
+        let either = poll_fn(|context| {
+            let ended = matches!(runs.poll_join_next(context), Poll::Ready(Some(_)));
+            if ended || woken.as_mut().poll(context).is_ready() {
+                return Poll::Ready(());
+            }
+            Poll::Pending
+        });
+        let _ = tokio::time::timeout(LOOK, either).await;
     }
 
     fn waits(&self, _error: &StoreError) {
