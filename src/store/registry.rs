@@ -4,7 +4,7 @@ use super::keys::KeyStore;
 use crate::{
     apikey::{KeyDigest, KeyEvent, KeyKind, KeyRecord},
     domain::{Actor, KeyId, Timestamp},
-    error::{StoreError, StoreErrorKind},
+    error::StoreError,
 };
 
 /// A [`KeyStore`] that an operator can manage: list, rotate, clear up.
@@ -127,7 +127,7 @@ impl Listed {
     ) -> Result<Option<Self>, StoreError> {
         match record {
             Ok(record) => Ok(Some(Self::Key(Box::new(record)))),
-            Err(error) if error.kind() == StoreErrorKind::Corrupt => {
+            Err(error) if error.kind() == crate::error::StoreErrorKind::Corrupt => {
                 let place = place();
                 #[cfg(feature = "tracing")]
                 tracing::error!(
