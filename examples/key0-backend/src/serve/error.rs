@@ -11,6 +11,8 @@ pub(crate) enum StartError {
     Partner(#[from] OpenError),
     #[error("can't listen on {address}")]
     Listen { address: SocketAddr, source: io::Error },
+    #[error("the thread that writes the log did not start")]
+    Log(#[source] io::Error),
     #[error("the runtime did not start")]
     Runtime(#[source] io::Error),
     #[error("can't listen for signals")]
@@ -22,7 +24,7 @@ impl StartError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Database(_) | Self::Partner(_) | Self::Listen { .. } => 2,
-            Self::Runtime(_) | Self::Signal(_) => 1,
+            Self::Log(_) | Self::Runtime(_) | Self::Signal(_) => 1,
         }
     }
 }

@@ -177,7 +177,7 @@ impl Logged {
         let method = &self.method;
         let status = response.status().as_u16();
         let request_id = id.to_str().unwrap_or_default();
-        let micros = self.started.elapsed().as_micros();
+        let micros = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         match response.extensions().get::<Rejection>() {
             Some(rejection) if status >= 500 => {
                 let cause = Chain(rejection).to_string();

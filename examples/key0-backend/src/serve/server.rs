@@ -31,7 +31,7 @@ const BREATH: Duration = Duration::from_millis(100);
 
 /// Serves until the signal to stop, then drains.
 pub(crate) fn serve(config: Config) -> Result<(), StartError> {
-    logging::start(&config.log);
+    let _logging = logging::start(&config.log).map_err(StartError::Log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

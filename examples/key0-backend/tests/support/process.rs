@@ -12,7 +12,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, mpsc},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -137,13 +137,21 @@ impl Setup {
         self.start_by(Some("serve"), "\nstore ")
     }
 
+    /// Starts `serve` with a log that nobody reads before [`Backend::read_log`].
+    pub(crate) fn start_unread(&self) -> Backend {
+        self.wait_for(Backend::watch(self.spawn(Some("serve")), &self.folder, true), "\nstore ")
+    }
+
     /// Starts an example and waits until it listens.
     pub(crate) fn start_example(&self) -> Backend {
         self.start_by(None, "listening on")
     }
 
     fn start_by(&self, subcommand: Option<&str>, ready: &str) -> Backend {
-        let mut backend = Backend::watch(self.spawn(subcommand), &self.folder);
+        self.wait_for(Backend::watch(self.spawn(subcommand), &self.folder, false), ready)
+    }
+
+    fn wait_for(&self, mut backend: Backend, ready: &str) -> Backend {
         let deadline = Instant::now() + PATIENCE;
         while !(backend.stdout().contains(ready) && backend.stdout().ends_with('\n')) {
             let ended = backend.child.try_wait().unwrap();
@@ -175,7 +183,7 @@ impl Setup {
     }
 
     fn run_by(&self, subcommand: Option<&str>) -> Ended {
-        let mut backend = Backend::watch(self.spawn(subcommand), &self.folder);
+        let mut backend = Backend::watch(self.spawn(subcommand), &self.folder, false);
         backend.wait();
         backend.end()
     }
@@ -193,14 +201,14 @@ pub(crate) struct Backend {
 }
 
 impl Backend {
-    fn watch(mut child: Child, folder: &Arc<TempDir>) -> Self {
+    fn watch(mut child: Child, folder: &Arc<TempDir>, unread: bool) -> Self {
         let stdout: ChildStdout = child.stdout.take().unwrap();
         let stderr: ChildStderr = child.stderr.take().unwrap();
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         Self {
             child,
-            stdout: Collected::from(stdout),
-            stderr: Collected::from(stderr),
+            stdout: Collected::from(stdout, false),
+            stderr: Collected::from(stderr, unread),
             _folder: Arc::clone(folder),
             public: nowhere,
             internal: None,
@@ -215,6 +223,11 @@ impl Backend {
     /// What it has logged so far.
     pub(crate) fn stderr(&self) -> String {
         self.stderr.text()
+    }
+
+    /// Begins to read a log that was left unread.
+    pub(crate) fn read_log(&mut self) {
+        self.stderr.begin = None;
     }
 
     /// Waits until a text stands so often in the log.
@@ -234,8 +247,14 @@ impl Backend {
 
     /// SIGTERM.
     pub(crate) fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// A signal by its name.
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let sent = Command::new("kill").args([format!("-{name}"), pid]).status();
+        assert!(sent.unwrap().success());
     }
 
     /// Waits until it has ended by itself.
@@ -252,6 +271,7 @@ impl Backend {
 
     /// What is left of it. No secret is in what it has printed.
     pub(crate) fn end(mut self) -> Ended {
+        self.read_log();
         let code = self.child.wait().unwrap().code();
         let ended = Ended { code, stdout: self.stdout.whole(), stderr: self.stderr.whole() };
         for output in [&ended.stdout, &ended.stderr] {
@@ -284,19 +304,23 @@ pub(crate) struct Ended {
 struct Collected {
     bytes: Arc<Mutex<Vec<u8>>>,
     reader: Option<JoinHandle<()>>,
+    /// Keeps the reader from beginning.
+    begin: Option<mpsc::Sender<()>>,
 }
 
 impl Collected {
-    fn from(mut pipe: impl Read + Send + 'static) -> Self {
+    fn from(mut pipe: impl Read + Send + 'static, unread: bool) -> Self {
+        let (begin, began) = mpsc::channel();
         let bytes = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&bytes);
         let reader = thread::spawn(move || {
             let mut chunk = [0; 64 * 1024];
+            let _ = began.recv();
             while let Ok(length @ 1..) = pipe.read(&mut chunk) {
                 sink.lock().unwrap().extend_from_slice(&chunk[..length]);
             }
         });
-        Self { bytes, reader: Some(reader) }
+        Self { bytes, reader: Some(reader), begin: unread.then_some(begin) }
     }
 
     fn text(&self) -> String {

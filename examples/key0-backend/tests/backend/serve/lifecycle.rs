@@ -10,7 +10,7 @@ use std::{
 
 use crate::serve::{
     PHOTO, PHOTO_1, access_token, issue,
-    process::{Request, Setup, connect, read_answer},
+    process::{Backend, Request, Setup, connect, read_answer},
 };
 
 #[test]
@@ -113,8 +113,9 @@ fn an_outage_of_the_store_looks_like_nothing_else() {
     send(Request::get("/health")).0.assert_ok(r#"{"status":"ok","service":"backend"}"#);
     let mistyped = send(Request::get(PHOTO).bearer("ak_mistyped")).0;
     mistyped.assert_problem(401, "invalid_api_key", "Invalid API key");
-    let logged = backend.kill().stderr;
-    assert!(logged.contains("request failed") && logged.contains("not a database"), "{logged}");
+    backend.wait_for_log("request failed", 1);
+    backend.wait_for_log("not a database", 1);
+    backend.kill();
 }
 
 /// Another process writes and does not come to an end.
@@ -138,6 +139,34 @@ fn a_store_that_is_held_by_another_is_an_outage_for_writes_alone() {
     });
     other.execute_batch("ROLLBACK").unwrap();
     assert_eq!(issue(2).send(backend.public).status, 200);
+}
+
+/// A collector of logs that reads nothing holds up nobody: what finds no room is dropped, and said
+/// once there is room again.
+#[test]
+fn a_log_that_nobody_empties_holds_up_no_request() {
+    let setup = Setup::new().set("DATABASE_URL", "memory://").set("LOG_FORMAT", "json");
+    let mut backend = setup.start_unread();
+    let flood = |backend: &Backend| {
+        let request = Request::get(PHOTO).header("connection", "keep-alive");
+        let batch = request.header("X-Request-Id", &"x".repeat(128)).bytes().repeat(100);
+        let mut stream = connect(backend.public).unwrap();
+        for _ in 0..100 {
+            stream.write_all(&batch).unwrap();
+            for _ in 0..100 {
+                assert_eq!(read_answer(&mut stream, false).unwrap().status, 401);
+            }
+        }
+    };
+    flood(&backend);
+    backend.read_log();
+    backend.wait_for_log("log lines were dropped", 1);
+    assert_eq!(Request::get(PHOTO).send(backend.public).status, 401);
+
+    let mut backend = setup.start_unread();
+    flood(&backend);
+    backend.terminate();
+    assert_eq!(backend.wait().code(), Some(0));
 }
 
 /// A collector of logs that dies takes nobody along.
