@@ -4,6 +4,7 @@ mod exposure;
 mod options;
 mod providers;
 mod secrets;
+mod serving;
 mod variables;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -22,7 +23,11 @@ use self::{
     secrets::Secrets,
     variables::{invalid, missing},
 };
-pub(crate) use self::{options::ServeOptions, variables::Variables};
+pub(crate) use self::{
+    options::ServeOptions,
+    serving::{AccessLog, Proxies, Serving},
+    variables::Variables,
+};
 use crate::database::Database;
 
 /// A configuration that was found right.
@@ -44,6 +49,7 @@ pub(crate) struct Config {
     pub(crate) key_ttl: Duration,
     pub(crate) cache_ttl: Duration,
     pub(crate) log: Log,
+    pub(crate) serving: Serving,
     /// What the operator must be told loudly.
     pub(crate) warnings: Vec<String>,
 }
@@ -121,6 +127,7 @@ impl Config {
             .fold(BootstrapKeys::new(), |keys, (role, secret)| keys.key(role, secret));
         let database = database(variables, faults);
         let log = log(variables, faults);
+        let serving = Serving::read(variables, faults);
         // From here on nothing is judged any more: whatever is missing has its fault.
         Some(Self {
             public: public?,
@@ -136,6 +143,7 @@ impl Config {
             key_ttl: Duration::from_secs(key_ttl),
             cache_ttl: Duration::from_secs(cache_ttl),
             log,
+            serving,
             warnings,
         })
     }

@@ -5,7 +5,8 @@ use key0_auth::{domain::Secret, error::ConfigFault};
 use super::ServeOptions;
 
 /// Every variable that has a meaning here, apart from those that name a file with a secret.
-const NAMES: [&str; 33] = [
+const NAMES: [&str; 37] = [
+    "ACCESS_LOG",
     "API_KEY_TTL_SECONDS",
     "CACHE_TTL_SECONDS",
     "DANGEROUS_ALLOW_PUBLIC",
@@ -37,8 +38,11 @@ const NAMES: [&str; 33] = [
     "MASTER_API_KEYS",
     "MINTER_API_KEYS",
     "PORT",
+    "READY_IGNORES_STORE",
     "READ_API_KEYS",
     "RUST_LOG",
+    "SHUTDOWN_DELAY_SECONDS",
+    "TRUSTED_PROXIES",
 ];
 
 /// Stand for `$` and `\$` while a file is read: expanding them would silently make another secret

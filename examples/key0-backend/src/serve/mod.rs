@@ -1,7 +1,10 @@
 //! `key0-backend serve`: the routes, what stands around them, and the work beside them.
 
+mod connections;
 mod error;
+mod files;
 mod housekeeping;
+mod rarely;
 mod request_id;
 mod requests;
 mod routes;

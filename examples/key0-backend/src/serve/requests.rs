@@ -26,7 +26,7 @@ use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 use tower::Service;
 
-use super::request_id::RequestIds;
+use super::{connections::Connections, request_id::RequestIds};
 use crate::logging::Chain;
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -38,6 +38,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) struct RequestService {
     routes: Router,
     ids: RequestIds,
+    connections: Option<Connections>,
 }
 
 /// Marks the answer to a path that leads nowhere.
@@ -57,7 +58,13 @@ impl RequestService {
             response
         };
         // With its state, the router makes its services now and not for every request.
-        Self { routes: routes.fallback(nowhere).with_state(()), ids: RequestIds::default() }
+        let routes = routes.fallback(nowhere).with_state(());
+        Self { routes, ids: RequestIds::default(), connections: None }
+    }
+
+    /// Tells clients to close their connections where these are many.
+    pub(crate) fn over(self, connections: Connections) -> Self {
+        Self { connections: Some(connections), ..self }
     }
 }
 
@@ -99,7 +106,8 @@ where
             uri: request.uri().clone(),
         });
         let uri = request.uri().clone();
-        let seen = Some(Seen { id, logged });
+        let closes = self.connections.as_ref().is_some_and(Connections::are_many);
+        let seen = Some(Seen { id, logged, closes });
         Answer { inner: self.routes.call(request), limit: None, uri, seen }
     }
 }
@@ -151,6 +159,8 @@ impl Future for Answer {
 struct Seen {
     id: HeaderValue,
     logged: Option<Logged>,
+    /// Whether the connection is needed for others.
+    closes: bool,
 }
 
 /// What the log says of a request, where there is a log.
@@ -165,7 +175,11 @@ impl Seen {
         if let Some(logged) = &self.logged {
             logged.log(&self.id, &response);
         }
-        response.headers_mut().insert(REQUEST_ID, self.id);
+        let headers = response.headers_mut();
+        headers.insert(REQUEST_ID, self.id);
+        if self.closes {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         response
     }
 }

@@ -1,31 +1,38 @@
 //! Listening, limits on connections, draining.
 
-use std::{io, io::Write, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, io::Write, net::SocketAddr, time::Duration};
 
 use hyper::server::conn::http1;
 use hyper_util::{rt::TokioIo, server::graceful::GracefulShutdown, service::TowerToHyperService};
 use tokio::{
-    net::{TcpListener, TcpSocket},
-    sync::{Semaphore, watch},
+    net::{TcpListener, TcpSocket, TcpStream},
+    sync::watch,
     task::JoinSet,
 };
 
 use super::{
-    error::StartError, requests::RequestService, routes::App, socket::Socket,
+    connections::{Activity, Connections},
+    error::StartError,
+    files::Capacity,
+    rarely::Rarely,
+    requests::RequestService,
+    routes::App,
+    socket::Socket,
     timer::ConnectionTimer,
 };
-use crate::{config::Config, logging};
+use crate::{
+    config::Config,
+    logging::{self, Chain},
+};
 
-/// How long a client may take to send the head of a request, and how long a connection may idle.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// The most that the head of a request may be, in bytes.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
-/// The most connections at a time on one listener, so that agents can't keep Key0 out.
-const MAX_CONNECTIONS: usize = 4_096;
 /// How many connections may wait to be taken.
 const BACKLOG: u32 = 1_024;
 /// How long requests may go on after the signal to stop.
 const DRAIN: Duration = Duration::from_secs(10);
+/// How long a client may take then to send what is missing of a head.
+const DRAIN_HEADS: Duration = Duration::from_secs(2);
 /// How long to wait when the system gives no more connections, as when it is out of files.
 const BREATH: Duration = Duration::from_millis(100);
 
@@ -60,10 +67,14 @@ async fn run(config: Config) -> Result<(), StartError> {
         }
     });
     let mut listeners = JoinSet::new();
+    let capacity = Capacity::raise();
+    let proxies = &config.serving.proxies;
     let routes = if internal.is_some() { app.public() } else { app.everything() };
-    listeners.spawn(accept(public, routes, stop.clone()));
+    let connections = Connections::new("public", capacity.public, proxies.clone());
+    listeners.spawn(accept(public, routes, connections, stop.clone()));
     if let Some(internal) = internal {
-        listeners.spawn(accept(internal, app.internal(), stop));
+        let connections = Connections::new("internal", capacity.internal, proxies.clone());
+        listeners.spawn(accept(internal, app.internal(), connections, stop));
     }
     listeners.join_all().await;
     rounds.abort();
@@ -102,42 +113,70 @@ impl Bound {
 }
 
 /// Takes connections until the signal to stop, then waits for the open ones.
-async fn accept(listener: TcpListener, routes: RequestService, mut stop: watch::Receiver<bool>) {
+async fn accept(
+    listener: TcpListener,
+    routes: RequestService,
+    connections: Connections,
+    mut stop: watch::Receiver<bool>,
+) {
     let graceful = GracefulShutdown::new();
-    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let routes = routes.over(connections.clone());
+    let troubles = Rarely::default();
     loop {
-        let permit = tokio::select! {
-            permit = connections.clone().acquire_owned() => permit,
-            _ = stop.wait_for(|stop| *stop) => break,
-        };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stop.wait_for(|stop| *stop) => break,
         };
-        let (Ok(permit), Ok((stream, _))) = (permit, accepted) else {
-            tokio::time::sleep(BREATH).await;
-            continue;
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                if let Some(times) = troubles.happened(1) {
+                    let error = Chain(&error).to_string();
+                    tracing::warn!(error, times, "the system gives no more connections");
+                }
+                tokio::time::sleep(BREATH).await;
+                continue;
+            }
         };
-        let connection = graceful.watch(connection(Socket::new(stream), routes.clone()));
-        tokio::spawn(async move {
-            // A client that breaks off, or sends what is not HTTP, is its own business.
-            let _ = connection.await;
-            drop(permit);
+        connections.start(peer.ip(), |activity, place| {
+            let timeout = connections.head_timeout();
+            let connection = connection(stream, activity, timeout, routes.clone());
+            let connection = graceful.watch(connection);
+            let task = tokio::spawn(async move {
+                // A client that breaks off, or sends what is not HTTP, is its own business.
+                let _ = connection.await;
+                drop(place);
+            });
+            task.abort_handle()
         });
     }
     drop(listener);
-    if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
+    let heads = async {
+        tokio::time::sleep(DRAIN_HEADS).await;
+        connections.close_waiting();
+        std::future::pending().await
+    };
+    let drained = async {
+        tokio::select! {
+            () = graceful.shutdown() => {}
+            () = heads => {}
+        }
+    };
+    if tokio::time::timeout(DRAIN, drained).await.is_err() {
         tracing::warn!("some requests were cut off after {DRAIN:?}");
     }
 }
 
 fn connection(
-    socket: Socket,
+    stream: TcpStream,
+    activity: Activity,
+    head_timeout: Duration,
     routes: RequestService,
 ) -> http1::Connection<TokioIo<Socket>, TowerToHyperService<RequestService>> {
+    let socket = Socket::new(stream, activity.clone());
     http1::Builder::new()
-        .timer(ConnectionTimer::default())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .timer(ConnectionTimer::new(activity))
+        .header_read_timeout(head_timeout)
         .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(TokioIo::new(socket), TowerToHyperService::new(routes))
 }

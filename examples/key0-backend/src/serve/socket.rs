@@ -14,6 +14,8 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
+use super::connections::Activity;
+
 /// How long a client may leave its answer unread.
 const STALL: Duration = Duration::from_secs(15);
 /// How long the rest of a refused request is taken in and thrown away. Closing at once would
@@ -24,6 +26,7 @@ const MAX_DISCARDED: usize = 1024 * 1024;
 
 pub(crate) struct Socket {
     stream: TcpStream,
+    activity: Activity,
     stalled: Option<Pin<Box<Sleep>>>,
     closing: Option<Closing>,
 }
@@ -34,10 +37,10 @@ struct Closing {
 }
 
 impl Socket {
-    pub(crate) fn new(stream: TcpStream) -> Self {
+    pub(crate) fn new(stream: TcpStream, activity: Activity) -> Self {
         // Small answers go out at once.
         let _ = stream.set_nodelay(true);
-        Self { stream, stalled: None, closing: None }
+        Self { stream, activity, stalled: None, closing: None }
     }
 
     /// An error when writing has made no progress for too long.
@@ -46,6 +49,7 @@ impl Socket {
         cx: &mut Context<'_>,
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
+        self.activity.is_unsent(written.is_pending());
         if written.is_ready() {
             self.stalled = None;
             return written;
@@ -94,12 +98,15 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { stream, closing, .. } = &mut *self;
+        let Self { stream, activity, closing, .. } = &mut *self;
         if closing.is_none() {
             ready!(Pin::new(&mut *stream).poll_shutdown(cx))?;
         }
-        let closing = closing
-            .get_or_insert_with(|| Closing { linger: Box::pin(sleep(LINGER)), discarded: 0 });
+        let closing = closing.get_or_insert_with(|| {
+            let linger = Box::pin(sleep(LINGER));
+            activity.is_over();
+            Closing { linger, discarded: 0 }
+        });
         while closing.discarded < MAX_DISCARDED {
             let mut bytes = [0; 8 * 1024];
             let mut buffer = ReadBuf::new(&mut bytes);

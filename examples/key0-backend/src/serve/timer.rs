@@ -16,15 +16,27 @@ use std::{
 use hyper::rt::Timer;
 use tokio::time::{self, Sleep};
 
+use super::connections::Activity;
+
 /// Makes the sleeps of one connection, for one task, which must wait for one at a time: of two, one
-/// may never end. HTTP/1 of hyper has one at a time, HTTP/2 may have more.
-#[derive(Clone, Default)]
-pub(crate) struct ConnectionTimer(Arc<Mutex<Option<Pin<Box<Sleep>>>>>);
+/// may never end. HTTP/1 of hyper has one at a time, HTTP/2 may have more. While there is one, the
+/// connection waits for the head of a request.
+#[derive(Clone)]
+pub(crate) struct ConnectionTimer {
+    alarm: Arc<Mutex<Option<Pin<Box<Sleep>>>>>,
+    activity: Activity,
+}
 
 /// A sleep until this time.
 struct Until {
     time: time::Instant,
-    alarm: ConnectionTimer,
+    timer: ConnectionTimer,
+}
+
+impl ConnectionTimer {
+    pub(crate) fn new(activity: Activity) -> Self {
+        Self { alarm: Arc::default(), activity }
+    }
 }
 
 impl Timer for ConnectionTimer {
@@ -33,7 +45,8 @@ impl Timer for ConnectionTimer {
     }
 
     fn sleep_until(&self, time: Instant) -> Pin<Box<dyn hyper::rt::Sleep>> {
-        Box::pin(Until { time: time.into(), alarm: self.clone() })
+        self.activity.waits();
+        Box::pin(Until { time: time.into(), timer: self.clone() })
     }
 
     fn now(&self) -> Instant {
@@ -45,7 +58,7 @@ impl Future for Until {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut alarm = self.alarm.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut alarm = self.timer.alarm.lock().unwrap_or_else(PoisonError::into_inner);
         let alarm = alarm.get_or_insert_with(|| Box::pin(time::sleep_until(self.time)));
         if alarm.deadline() > self.time {
             alarm.as_mut().reset(self.time);
@@ -61,6 +74,12 @@ impl Future for Until {
 }
 
 impl hyper::rt::Sleep for Until {}
+
+impl Drop for Until {
+    fn drop(&mut self) {
+        self.timer.activity.goes_on();
+    }
+}
 
 impl fmt::Debug for ConnectionTimer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -83,7 +102,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn each_sleep_takes_its_own_time() {
-        let timer = ConnectionTimer::default();
+        let timer = ConnectionTimer::new(Activity::new());
         for seconds in [15, 15, 1, 20, 0] {
             assert_eq!(taken(timer.sleep(seconds * SECOND)).await, seconds * SECOND);
         }
@@ -91,7 +110,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_alarm_of_a_request_before_cuts_none_off() {
-        let timer = ConnectionTimer::default();
+        let timer = ConnectionTimer::new(Activity::new());
         for _ in 0..100 {
             let head = time::timeout(10 * SECOND, timer.sleep(15 * SECOND)).await;
             assert!(head.is_err(), "a head that came in time was late");
@@ -101,7 +120,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_sleep_may_end_before_the_one_that_was_dropped() {
-        let timer = ConnectionTimer::default();
+        let timer = ConnectionTimer::new(Activity::new());
         assert!(time::timeout(SECOND, timer.sleep(100 * SECOND)).await.is_err());
         assert_eq!(taken(timer.sleep(2 * SECOND)).await, 2 * SECOND);
     }

@@ -39,6 +39,8 @@ pub(crate) struct Setup {
     variables: BTreeMap<String, OsString>,
     arguments: Vec<String>,
     program: PathBuf,
+    /// The soft and the hard limit on open files.
+    files: Option<(u32, u32)>,
 }
 
 impl Setup {
@@ -53,7 +55,8 @@ impl Setup {
     pub(crate) fn bare() -> Self {
         let folder = Arc::new(TempDir::new().unwrap());
         let program = PathBuf::from(env!("CARGO_BIN_EXE_key0-backend"));
-        let setup = Self { folder, variables: BTreeMap::new(), arguments: Vec::new(), program };
+        let (variables, arguments) = (BTreeMap::new(), Vec::new());
+        let setup = Self { folder, variables, arguments, program, files: None };
         setup.set("PORT", "0")
     }
 
@@ -84,6 +87,12 @@ impl Setup {
 
     pub(crate) fn unset(mut self, name: &str) -> Self {
         self.variables.remove(name);
+        self
+    }
+
+    /// Limits the files that the process may open.
+    pub(crate) fn files_at_most(mut self, soft: u32, hard: u32) -> Self {
+        self.files = Some((soft, hard));
         self
     }
 
@@ -118,7 +127,16 @@ impl Setup {
     }
 
     fn spawn(&self, subcommand: Option<&str>) -> Child {
-        Command::new(&self.program)
+        let mut command = match self.files {
+            None => Command::new(&self.program),
+            Some((soft, hard)) => {
+                let script = format!("ulimit -Sn {soft}; ulimit -Hn {hard}; exec \"$0\" \"$@\"");
+                let mut shell = Command::new("/bin/sh");
+                shell.arg("-c").arg(script).arg(&self.program);
+                shell
+            }
+        };
+        command
             .args(subcommand)
             .args(&self.arguments)
             .env_clear()

@@ -37,6 +37,7 @@ async fn app() -> App {
         key_ttl: Duration::from_secs(3_600),
         cache_ttl: Duration::from_secs(5),
         log: Log { json: false, filter: String::new() },
+        serving: Default::default(),
         warnings: Vec::new(),
     };
     App::open(&config).await.unwrap()

@@ -101,7 +101,15 @@ fn an_outage_of_the_store_looks_like_nothing_else() {
         file.write_all(&vec![0x5a; usize::try_from(length).unwrap()]).unwrap();
     }
     let unavailable = "The credential store can't be reached";
-    let (ready, _) = send(Request::get("/ready"));
+    let deadline = Instant::now() + Duration::from_secs(30);
+    // An answer is shared for a second.
+    let ready = loop {
+        let ready = Request::get("/ready").send(backend.public);
+        if ready.status != 200 || Instant::now() > deadline {
+            break ready;
+        }
+        thread::sleep(Duration::from_millis(50));
+    };
     ready.assert_problem(503, "store_unavailable", unavailable);
     let (refused, took) = send(Request::get(PHOTO).bearer(&key));
     refused.assert_problem(503, "store_unavailable", unavailable);

@@ -196,3 +196,42 @@ fn a_body_that_ends_early_is_not_acted_on() {
     let answer = Request::post(ISSUE_TOKEN, &other).internal(INTERNAL_SECRET).send(backend.public);
     assert_eq!(answer.status, 200, "{answer:?}");
 }
+
+/// However many connections one client holds open, others are served, and Key0 on its own listener.
+#[test]
+fn idle_connections_keep_nobody_out() {
+    let setup = Setup::new().set("INTERNAL_PORT", "0").files_at_most(64, 256);
+    let backend = setup.start();
+    let listeners = [backend.public, backend.internal.unwrap()];
+    let kept = Request::get("/health").header("connection", "keep-alive");
+    let mut idle = Vec::new();
+    for address in listeners {
+        let answer = kept.send(address);
+        assert_eq!((answer.status, answer.header("connection")), (200, None));
+        for n in 0..400 {
+            // Some without a byte, some with half a head, some after a whole request.
+            let mut stream = connect(address).unwrap();
+            let bytes = kept.bytes();
+            let sent = [0, 10, bytes.len()][n % 3];
+            // It may be over already.
+            if stream.write_all(&bytes[..sent]).is_ok() && sent == bytes.len() {
+                let _ = read_answer(&mut stream, false);
+            }
+            idle.push(stream);
+        }
+    }
+    for n in 0..50 {
+        for address in listeners {
+            let answer = kept.send(address);
+            assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+        }
+        Request::get(PHOTO)
+            .bearer(&access_token("photo-1", 0))
+            .send(listeners[0])
+            .assert_ok(PHOTO_1);
+        assert_eq!(issue(n).send(listeners[1]).status, 200);
+    }
+    backend.wait_for_log("idle connections were closed for others", 2);
+    // Not for each of them.
+    assert_eq!(backend.kill().stderr.matches("idle connections were closed").count(), 2);
+}
