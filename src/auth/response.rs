@@ -162,6 +162,25 @@ fn terms(kind: RejectionKind) -> Terms {
     Terms { status, title, code, challenge, retry_after }
 }
 
+impl RejectionKind {
+    /// The status code of its answer.
+    pub fn status(self) -> u16 {
+        terms(self).status
+    }
+
+    /// The name of the case in its answer, as `token_expired`.
+    pub fn code(self) -> &'static str {
+        terms(self).code
+    }
+}
+
+/// The code.
+impl fmt::Display for RejectionKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
 impl Default for Responder {
     /// The realm `api`, bearer credentials, problem details as bodies.
     fn default() -> Self {

@@ -6,7 +6,10 @@ use std::{
     future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::Poll,
     time::Duration,
 };
@@ -75,6 +78,7 @@ pub(crate) fn kept(time: Duration) -> Duration {
 #[derive(Debug)]
 pub(crate) struct Feed {
     _task: Task,
+    hears: Arc<AtomicBool>,
 }
 
 /// A task that ends when this is dropped.
@@ -94,9 +98,9 @@ impl Feed {
             let left = deadline.saturating_duration_since(Instant::now());
             let error = match within(OPENING.min(left), source.open()).await {
                 Ok(listening) => {
-                    return Ok(Self {
-                        _task: Task::spawn(run(source, listening, listeners, pace)),
-                    });
+                    let hears = Arc::new(AtomicBool::new(true));
+                    let task = run(source, listening, listeners, pace, Arc::clone(&hears));
+                    return Ok(Self { _task: Task::spawn(task), hears });
                 }
                 Err(error) => error,
             };
@@ -106,6 +110,11 @@ impl Feed {
             }
             sleep(pause).await;
         }
+    }
+
+    /// Whether it listens at the moment.
+    pub(crate) fn hears(&self) -> bool {
+        self.hears.load(Ordering::Relaxed)
     }
 }
 
@@ -126,6 +135,7 @@ async fn run<S: Source>(
     mut listening: S::Listening,
     listeners: Arc<Listeners>,
     pace: Pace,
+    hears: Arc<AtomicBool>,
 ) {
     let (mut backoff, mut outage) = (Backoff::default(), Outage::default());
     let mut lost = false;
@@ -139,6 +149,7 @@ async fn run<S: Source>(
             outage = Outage::default();
         }
         outage.report(&error);
+        hears.store(false, Ordering::Relaxed);
         drop(listening);
         listening = loop {
             sleep(backoff.pause()).await;
@@ -148,6 +159,7 @@ async fn run<S: Source>(
             }
         };
         outage.report_end();
+        hears.store(true, Ordering::Relaxed);
         lost = true;
     }
 }

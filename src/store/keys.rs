@@ -67,6 +67,12 @@ pub trait KeyStore: fmt::Debug + Send + Sync + 'static {
         Ok(())
     }
 
+    /// Whether changes that other processes make are heard at the moment. Where not, caches hold for
+    /// their time to live. Stores without other processes, or without such news, say `true`.
+    fn hears_changes(&self) -> bool {
+        true
+    }
+
     /// Asks to be told of every change to a key that this store makes or sees, by whichever
     /// process. A store without such news does nothing: caches then hold for their time to live.
     fn subscribe(&self, listener: Weak<dyn ChangeListener>) {

@@ -154,6 +154,10 @@ impl KeyStore for Cached {
         self.loader.inner.close().await
     }
 
+    fn hears_changes(&self) -> bool {
+        self.loader.inner.hears_changes()
+    }
+
     fn subscribe(&self, listener: Weak<dyn ChangeListener>) {
         self.loader.inner.subscribe(listener);
     }

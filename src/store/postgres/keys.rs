@@ -114,6 +114,10 @@ impl KeyStore for PostgresStore {
         .await
     }
 
+    fn hears_changes(&self) -> bool {
+        self.shared.feed.hears()
+    }
+
     fn subscribe(&self, listener: Weak<dyn ChangeListener>) {
         self.shared.listeners.add(listener);
     }

@@ -75,7 +75,7 @@ struct Shared {
     /// Begins a transaction whose statements all see the same state.
     snapshot: Arc<str>,
     listeners: Arc<Listeners>,
-    _feed: Feed,
+    feed: Feed,
     _pruning: Task,
 }
 

@@ -310,7 +310,7 @@ impl<'a> Opening<'a> {
             _pruning: prune::start(Arc::clone(&writes)),
             writes,
             listeners,
-            _feed: feed,
+            feed,
         };
         Ok(PostgresStore { shared: Arc::new(shared) })
     }

@@ -66,6 +66,10 @@ impl KeyStore for RedisStore {
         self.probe().await
     }
 
+    fn hears_changes(&self) -> bool {
+        self.shared.feed.hears()
+    }
+
     fn subscribe(&self, listener: Weak<dyn ChangeListener>) {
         self.shared.listeners.add(listener);
     }

@@ -123,7 +123,7 @@ struct Shared {
     write_timeout: Duration,
     listeners: Arc<Listeners>,
     /// Ends when it is dropped.
-    _feed: Feed,
+    feed: Feed,
 }
 
 /// What a server says of how it keeps what it has acknowledged. `None` where it does not tell.

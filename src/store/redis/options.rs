@@ -136,7 +136,7 @@ impl RedisOptions {
             read_timeout: self.read_timeout,
             write_timeout: self.write_timeout,
             listeners,
-            _feed: feed,
+            feed,
             shown: address.shown,
             prefix: address.prefix,
         };
