@@ -25,6 +25,7 @@ pub(crate) enum Database {
 }
 
 /// One store under all of its traits.
+#[derive(Debug, Clone)]
 pub(crate) struct Opened {
     pub(crate) keys: Arc<dyn KeyRegistry>,
     pub(crate) payments: Arc<dyn PaymentStore>,

@@ -44,13 +44,13 @@ fn main() -> ExitCode {
 /// Loads the configuration, then runs the server on it.
 fn start(
     options: config::ServeOptions,
-    serve: fn(config::Config) -> Result<(), serve::StartError>,
+    serve: fn(config::Config, config::ServeOptions) -> Result<(), serve::StartError>,
 ) -> ExitCode {
     let config = match config::Config::load(&options) {
         Ok(config) => config,
         Err(error) => return refuse(&error),
     };
-    match serve(config) {
+    match serve(config, options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", logging::Chain(&error));

@@ -63,7 +63,7 @@ pub(crate) enum IssueTokenAuth {
 }
 
 /// How and what is logged.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Log {
     pub(crate) json: bool,
     pub(crate) filter: String,
@@ -89,6 +89,26 @@ impl Config {
             Some(config) => Ok(config),
             None => unreachable!("a configuration without a fault is whole"),
         }
+    }
+
+    /// The variables in which another configuration differs and that count at the start alone.
+    pub(crate) fn fixed_differences(&self, other: &Self) -> Vec<&'static str> {
+        let (mine, others) = (&self.serving, &other.serving);
+        let database = |config: &Self| config.database.to_string();
+        [
+            ("HOST or PORT", self.public == other.public),
+            ("INTERNAL_HOST or INTERNAL_PORT", self.internal == other.internal),
+            ("DATABASE_URL", database(self) == database(other)),
+            ("CACHE_TTL_SECONDS", self.cache_ttl == other.cache_ttl),
+            ("LOG_FORMAT or RUST_LOG", self.log == other.log),
+            ("TRUSTED_PROXIES", mine.proxies == others.proxies),
+            ("ACCESS_LOG", mine.access_log == others.access_log),
+            ("READY_IGNORES_STORE", mine.ready_ignores_store == others.ready_ignores_store),
+            ("SHUTDOWN_DELAY_SECONDS", mine.shutdown_delay == others.shutdown_delay),
+        ]
+        .into_iter()
+        .filter_map(|(name, same)| (!same).then_some(name))
+        .collect()
     }
 
     /// Reads no more than where keys are kept.

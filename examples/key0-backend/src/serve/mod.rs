@@ -1,14 +1,18 @@
 //! `key0-backend serve`: the routes, what stands around them, and the work beside them.
 
+mod access_log;
 mod connections;
 mod error;
 mod files;
 mod housekeeping;
 mod rarely;
+mod ready;
+mod reload;
 mod request_id;
 mod requests;
 mod routes;
 mod server;
+mod signals;
 mod socket;
 mod timer;
 

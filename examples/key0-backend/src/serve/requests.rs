@@ -5,83 +5,87 @@
 
 use std::{
     convert::Infallible,
+    net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use axum::{
     BoxError, Router,
-    body::{Body, Bytes, HttpBody, to_bytes},
+    body::{Bytes, HttpBody},
     response::{IntoResponse, Response},
     routing::future::RouteFuture,
 };
 use http::{
-    HeaderName, HeaderValue, Method, Request, Uri,
-    header::{CONNECTION, EXPECT},
+    HeaderName, HeaderValue, Request, Uri, Version,
+    header::{CONNECTION, HOST},
 };
-use key0_auth::{Rejection, RejectionKind, domain::MIN_SECRET_BYTES};
+use key0_auth::{Rejection, RejectionKind};
 use pin_project_lite::pin_project;
-use tokio::time::Sleep;
+use tokio::{sync::watch, time::Sleep};
 use tower::Service;
 
-use super::{connections::Connections, request_id::RequestIds};
-use crate::logging::Chain;
+use super::{
+    access_log::{NoteRoute, Record},
+    connections::Connections,
+    ready::Ready,
+    request_id::RequestIds,
+};
+use crate::config::Serving;
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// How long a request may take as a whole.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest path that is told as the one that was meant.
+const MAX_MEANT: usize = 256;
 
 /// A router with all that is around it.
 #[derive(Debug, Clone)]
 pub(crate) struct RequestService {
     routes: Router,
+    /// The newest routes. They may take the place of those above between two requests.
+    latest: watch::Receiver<Router>,
+    newer: Arc<watch::Sender<Router>>,
     ids: RequestIds,
-    connections: Option<Connections>,
+    listener: Option<Arc<Listener>>,
+    peer: Option<IpAddr>,
 }
 
-/// Marks the answer to a path that leads nowhere.
-#[derive(Debug, Clone, Copy)]
-struct Nowhere;
+/// What the requests of one listener have in common.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    pub(crate) name: &'static str,
+    pub(crate) connections: Connections,
+    pub(crate) serving: Serving,
+    pub(crate) ready: Ready,
+}
 
 impl RequestService {
-    /// Takes the place of the router's fallback, so that the log knows of paths that lead nowhere.
     pub(crate) fn new(routes: Router) -> Self {
-        let nowhere = async |request: Request<Body>| {
-            let rejection = Rejection::new(RejectionKind::NotFound).instance(request.uri().path());
-            let mut response = rejection.into_response();
-            response.extensions_mut().insert(Nowhere);
-            if !is_read_off(request).await {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            response
-        };
         // With its state, the router makes its services now and not for every request.
-        let routes = routes.fallback(nowhere).with_state(());
-        Self { routes, ids: RequestIds::default(), connections: None }
+        let routes = routes.layer(NoteRoute).with_state(());
+        let (newer, latest) = watch::channel(routes.clone());
+        let (newer, ids) = (Arc::new(newer), RequestIds::default());
+        Self { routes, latest, newer, ids, listener: None, peer: None }
     }
 
-    /// Tells clients to close their connections where these are many.
-    pub(crate) fn over(self, connections: Connections) -> Self {
-        Self { connections: Some(connections), ..self }
+    /// Answers requests from now on, over connections that are open too, as another service does.
+    pub(crate) fn replace(&self, by: &Self) {
+        drop(self.newer.send_replace(by.routes.clone()));
     }
-}
 
-/// The most of an unread body that is read and thrown away, and for how long.
-const READ_OFF: (usize, Duration) = (2 * 1024 * 1024, Duration::from_secs(1));
-
-/// Throws the body of a refused request away, so that its client sees the refusal and not a reset.
-/// `false` where that is too much; then the connection must be closed.
-async fn is_read_off(request: Request<Body>) -> bool {
-    let (bytes, time) = READ_OFF;
-    // Who waits for "100 Continue" has not sent it yet.
-    let waits = request.headers().contains_key(EXPECT);
-    if request.body().is_end_stream() {
-        return true;
+    /// The same for the requests of a listener.
+    pub(crate) fn of(self, listener: Arc<Listener>) -> Self {
+        Self { listener: Some(listener), ..self }
     }
-    let reading = to_bytes(request.into_body(), bytes);
-    !waits && matches!(tokio::time::timeout(time, reading).await, Ok(Ok(_)))
+
+    /// The same for the requests of one peer.
+    pub(crate) fn from(&self, peer: IpAddr) -> Self {
+        Self { peer: Some(peer), ..self.clone() }
+    }
 }
 
 impl<B> Service<Request<B>> for RequestService
@@ -97,31 +101,75 @@ where
         Service::<Request<B>>::poll_ready(&mut self.routes, cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Answer {
+    fn call(&mut self, mut request: Request<B>) -> Answer {
+        if self.latest.has_changed().unwrap_or(false) {
+            self.routes = self.latest.borrow_and_update().clone();
+        }
         let id = request.headers().get(REQUEST_ID).filter(|sent| is_sane(sent)).cloned();
         let id = id.unwrap_or_else(|| self.ids.next());
-        let logged = tracing::enabled!(tracing::Level::ERROR).then(|| Logged {
-            started: Instant::now(),
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-        });
+        let listener = self.listener.clone();
+        let record = listener
+            .as_ref()
+            .filter(|_| tracing::enabled!(tracing::Level::ERROR))
+            .map(|listener| Record::begin(&mut request, self.peer, &listener.serving.proxies));
         let uri = request.uri().clone();
-        let closes = self.connections.as_ref().is_some_and(Connections::are_many);
-        let seen = Some(Seen { id, logged, closes });
-        Answer { inner: self.routes.call(request), limit: None, uri, seen }
+        let seen = Some(Seen { id, record, listener });
+        match unfit(&request) {
+            None => {
+                let inner = Some(self.routes.call(request));
+                Answer { inner, refused: None, limit: None, uri, seen }
+            }
+            Some(rejection) => {
+                let mut refused = rejection.instance(uri.path()).into_response();
+                if !request.body().is_end_stream() {
+                    refused.headers_mut().insert(CONNECTION, CLOSE);
+                }
+                Answer { inner: None, refused: Some(refused), limit: None, uri, seen }
+            }
+        }
     }
 }
 
-/// The caller's own id is taken where it is harmless.
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
+/// Why a request can't be for any route.
+fn unfit<B>(request: &Request<B>) -> Option<Rejection> {
+    // RFC 9112, section 3.2.
+    let one_host = request.headers().get_all(HOST).iter().count() == 1;
+    if request.version() == Version::HTTP_11 && !one_host {
+        let rejection = Rejection::new(RejectionKind::InvalidBody);
+        return Some(rejection.detail("A request needs exactly one Host header"));
+    }
+    let path = request.uri().path();
+    if !path.contains("//") {
+        return None;
+    }
+    let rejection = Rejection::new(RejectionKind::NotFound);
+    if path.len() > MAX_MEANT {
+        return Some(rejection);
+    }
+    let parts: Vec<_> = path.split('/').filter(|part| !part.is_empty()).collect();
+    let meant = parts.join("/");
+    Some(rejection.detail(format!("A part of this path is empty; /{meant} may be meant")))
+}
+
+/// The caller's own id is taken where it is harmless: the log and the answer show it, so what looks
+/// like a credential is none.
 fn is_sane(id: &HeaderValue) -> bool {
-    (1..=128).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+    let bytes = id.as_bytes();
+    (1..=128).contains(&bytes.len())
+        && bytes.iter().all(u8::is_ascii_graphic)
+        && !bytes.starts_with(b"ak_")
+        && !bytes.starts_with(b"eyJ")
 }
 
 pin_project! {
     /// The answer of an [`RequestService`].
     pub(crate) struct Answer {
         #[pin]
-        inner: RouteFuture<Infallible>,
+        inner: Option<RouteFuture<Infallible>>,
+        // What needs no route.
+        refused: Option<Response>,
         // Most answers are there at once; for them no timer is set.
         limit: Option<Pin<Box<Sleep>>>,
         uri: Uri,
@@ -134,7 +182,13 @@ impl Future for Answer {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let response = match catch_unwind(AssertUnwindSafe(|| this.inner.poll(cx))) {
+        let refused = this.refused.take();
+        let answered = || match (refused, this.inner.as_pin_mut()) {
+            (None, Some(inner)) => inner.poll(cx),
+            (Some(refused), _) => Poll::Ready(Ok(refused)),
+            (None, None) => panic!("a response future was polled after it was done"),
+        };
+        let response = match catch_unwind(AssertUnwindSafe(answered)) {
             Ok(Poll::Ready(Ok(response))) => response,
             Ok(Poll::Pending) => {
                 let limit = || Box::pin(tokio::time::sleep(REQUEST_TIMEOUT));
@@ -158,63 +212,25 @@ impl Future for Answer {
 /// What is kept of a request for its answer.
 struct Seen {
     id: HeaderValue,
-    logged: Option<Logged>,
-    /// Whether the connection is needed for others.
-    closes: bool,
-}
-
-/// What the log says of a request, where there is a log.
-struct Logged {
-    started: Instant,
-    method: Method,
-    uri: Uri,
+    record: Option<Record>,
+    listener: Option<Arc<Listener>>,
 }
 
 impl Seen {
     fn finish(self, mut response: Response) -> Response {
-        if let Some(logged) = &self.logged {
-            logged.log(&self.id, &response);
+        if let Some(listener) = self.listener {
+            let kind = response.extensions().get::<Rejection>().map(Rejection::kind);
+            if kind == Some(RejectionKind::StoreUnavailable) {
+                listener.ready.store_failed();
+            }
+            if let Some(record) = self.record {
+                record.end(&self.id, listener.name, listener.serving.access_log, &response);
+            }
+            if listener.connections.are_many() {
+                response.headers_mut().insert(CONNECTION, CLOSE);
+            }
         }
-        let headers = response.headers_mut();
-        headers.insert(REQUEST_ID, self.id);
-        if self.closes {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        }
+        response.headers_mut().insert(REQUEST_ID, self.id);
         response
     }
-}
-
-impl Logged {
-    fn log(&self, id: &HeaderValue, response: &Response) {
-        let leads_somewhere = response.extensions().get::<Nowhere>().is_none();
-        let path = told(self.uri.path(), leads_somewhere);
-        let method = &self.method;
-        let status = response.status().as_u16();
-        let request_id = id.to_str().unwrap_or_default();
-        let micros = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        match response.extensions().get::<Rejection>() {
-            Some(rejection) if status >= 500 => {
-                let cause = Chain(rejection).to_string();
-                tracing::error!(%method, path, status, micros, request_id, cause, "request failed");
-            }
-            Some(rejection) => {
-                let cause = Chain(rejection).to_string();
-                tracing::info!(%method, path, status, micros, request_id, cause, "request refused");
-            }
-            None => tracing::info!(%method, path, status, micros, request_id, "request"),
-        }
-    }
-}
-
-/// The path for the log. Whoever takes a credential for an id must not find it there: every
-/// credential is longer than what is shown of a part, and of a path that leads nowhere, which may
-/// be one with slashes in it, the first part alone is shown.
-fn told(path: &str, leads_somewhere: bool) -> String {
-    let told = |part: &str| part.len() < MIN_SECRET_BYTES || uuid::Uuid::try_parse(part).is_ok();
-    let mut parts = path.split('/').map(|part| if told(part) { part } else { "…" });
-    if leads_somewhere {
-        return parts.collect::<Vec<_>>().join("/");
-    }
-    let first = [parts.next(), parts.next()].into_iter().flatten().collect::<Vec<_>>().join("/");
-    if parts.next().is_some() { first + "/…" } else { first }
 }

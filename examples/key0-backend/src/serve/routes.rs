@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::{Path, State, rejection::PathRejection},
+    extract::{Path, rejection::PathRejection},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -15,11 +15,16 @@ use key0_auth::{
     api::{HandlerError, IssueToken, KeysApi, PaymentHandler, PaymentReceived},
     axum as key0_axum,
     domain::{Clock, PlanId, ResourceId, SystemClock},
-    store::{KeyUsage, Payment, SharedPing},
+    store::{KeyUsage, Payment},
 };
 use serde::Serialize;
 
-use super::{error::StartError, housekeeping::Housekeeping, requests::RequestService};
+use super::{
+    error::StartError,
+    housekeeping::Housekeeping,
+    ready::{Ready, ready},
+    requests::RequestService,
+};
 use crate::{
     config::{Config, IssueTokenAuth},
     database::Opened,
@@ -29,18 +34,53 @@ use crate::{
 /// The backend's parts, put together once.
 #[derive(Debug, Clone)]
 pub(crate) struct App {
-    validator: Validator,
+    guards: Guards,
     keys: Arc<Cached>,
-    ready: SharedPing,
+    ready: Ready,
+    usage: KeyUsage,
+    payment_received: PaymentReceived,
+    partner: Partner,
+    store: Opened,
+}
+
+/// What depends on secrets and on keys of the configuration.
+#[derive(Debug, Clone)]
+struct Guards {
+    validator: Validator,
     keys_api: KeysApi,
     key_checks: bool,
-    usage: KeyUsage,
     issue_token: IssueToken,
-    payment_received: PaymentReceived,
     internal_auth: Arc<InternalAuth>,
     issue_token_auth: IssueTokenAuth,
-    partner: Partner,
-    warnings: Vec<String>,
+}
+
+impl Guards {
+    fn new(config: &Config, store: &Opened, cached: &Arc<Cached>, usage: &KeyUsage) -> Self {
+        let keys = ApiKeys::cached(cached.clone())
+            .usage(usage.clone())
+            .bootstrap(config.bootstrap.clone());
+        let keys = Arc::new(keys);
+        let validator = Validator::builder()
+            .access_tokens(config.tokens.clone())
+            .api_keys(keys.clone())
+            .build();
+        let validator = match validator {
+            Ok(validator) => validator,
+            Err(_) => unreachable!("there are tokens, keys and sources"),
+        };
+        for keys in &config.remote_keys {
+            keys.start();
+        }
+        Self {
+            validator,
+            keys_api: KeysApi::new(store.keys.clone(), keys.clone()),
+            key_checks: config.key_checks,
+            issue_token: IssueToken::new(store.payments.clone(), keys, config.issuance.clone())
+                .time_to_live(config.key_ttl),
+            internal_auth: config.internal_auth.clone(),
+            issue_token_auth: config.issue_token_auth,
+        }
+    }
 }
 
 impl App {
@@ -61,41 +101,42 @@ impl App {
             Err(_) => unreachable!("the time to live was checked when it was read"),
         };
         let usage = KeyUsage::new(store.keys.clone());
-        let keys = ApiKeys::cached(cached.clone())
-            .usage(usage.clone())
-            .bootstrap(config.bootstrap.clone());
-        let keys = Arc::new(keys);
-        let validator = Validator::builder()
-            .access_tokens(config.tokens.clone())
-            .api_keys(keys.clone())
-            .build();
-        let validator = match validator {
-            Ok(validator) => validator,
-            Err(_) => unreachable!("there are tokens, keys and sources"),
-        };
-        for keys in &config.remote_keys {
-            keys.start();
-        }
+        let guards = Guards::new(config, &store, &cached, &usage);
         Self {
-            validator,
-            ready: SharedPing::new(cached.clone()),
+            guards,
+            ready: Ready::new(
+                cached.clone(),
+                store.requests.clone(),
+                clock.clone(),
+                config.serving.ready_ignores_store,
+                config.cache_ttl,
+            ),
             keys: cached,
-            keys_api: KeysApi::new(store.keys, keys.clone()),
-            key_checks: config.key_checks,
             usage,
-            issue_token: IssueToken::new(store.payments.clone(), keys, config.issuance.clone())
-                .time_to_live(config.key_ttl),
-            payment_received: PaymentReceived::with_handler(store.payments, clock, LogPayment),
-            internal_auth: config.internal_auth.clone(),
-            issue_token_auth: config.issue_token_auth,
+            payment_received: PaymentReceived::with_handler(
+                store.payments.clone(),
+                clock,
+                LogPayment,
+            ),
             partner,
-            warnings: store.warnings,
+            store,
         }
+    }
+
+    /// The same store and work, behind the secrets and keys of another configuration.
+    pub(crate) fn with(&self, config: &Config) -> Self {
+        let guards = Guards::new(config, &self.store, &self.keys, &self.usage);
+        Self { guards, ..self.clone() }
     }
 
     /// What the operator should know of the store.
     pub(crate) fn warnings(&self) -> &[String] {
-        &self.warnings
+        &self.store.warnings
+    }
+
+    /// Whether requests can be answered.
+    pub(crate) fn ready(&self) -> &Ready {
+        &self.ready
     }
 
     /// All routes, for one listener.
@@ -117,8 +158,8 @@ impl App {
     /// What is to be done besides answering requests.
     pub(crate) fn housekeeping(&self) -> Housekeeping {
         Housekeeping::new(
-            self.issue_token.clone(),
-            self.keys_api.clone(),
+            self.guards.issue_token.clone(),
+            self.guards.keys_api.clone(),
             self.usage.clone(),
             self.partner.idempotency().clone(),
             self.keys.clone(),
@@ -131,12 +172,13 @@ impl App {
     }
 
     fn open_routes(&self) -> Router {
-        let validator = self.key_checks.then_some(&self.validator);
+        let validator = self.guards.key_checks.then_some(&self.guards.validator);
         self.health().merge(self.api_routes()).merge(self.partner.routes(validator))
     }
 
     fn health(&self) -> Router {
         Router::new()
+            .route("/", get(index))
             .route("/health", get(health))
             .route("/ready", get(ready))
             .with_state(self.ready.clone())
@@ -146,17 +188,18 @@ impl App {
         Router::new()
             .route("/api/photos/{id}", get(photo))
             .route("/api/data/{id}", get(data))
-            .route_layer(AuthLayer::new(self.validator.clone()))
+            .route("/api/{id}", get(data))
+            .route_layer(AuthLayer::new(self.guards.validator.clone()))
     }
 
     fn internal_routes(&self) -> Router {
-        let (auth, payments) = (self.internal_auth.clone(), self.payment_received.clone());
-        match self.issue_token_auth {
+        let (auth, payments) = (self.guards.internal_auth.clone(), self.payment_received.clone());
+        match self.guards.issue_token_auth {
             IssueTokenAuth::Internal => {
-                key0_axum::internal_routes(auth, self.issue_token.clone(), payments)
+                key0_axum::internal_routes(auth, self.guards.issue_token.clone(), payments)
             }
             IssueTokenAuth::Body => {
-                let issue_token = key0_axum::dangerous_issue_token(self.issue_token.clone());
+                let issue_token = key0_axum::dangerous_issue_token(self.guards.issue_token.clone());
                 Router::new()
                     .route(
                         "/internal/payment-received",
@@ -169,9 +212,9 @@ impl App {
     }
 
     fn keys_routes(&self) -> Router {
-        let keys = self.keys_api.clone();
-        if self.key_checks {
-            key0_axum::keys_routes(self.validator.clone(), keys)
+        let keys = self.guards.keys_api.clone();
+        if self.guards.key_checks {
+            key0_axum::keys_routes(self.guards.validator.clone(), keys)
         } else {
             key0_axum::dangerous_keys_routes(keys)
         }
@@ -179,7 +222,10 @@ impl App {
 
     /// What every route has: an answer to unknown paths and wrong methods, and what is outside.
     fn finish(&self, routes: Router) -> RequestService {
-        RequestService::new(key0_axum::with_problem_fallbacks(routes, self.validator.responder()))
+        RequestService::new(key0_axum::with_problem_fallbacks(
+            routes,
+            self.guards.validator.responder(),
+        ))
     }
 }
 
@@ -189,18 +235,24 @@ struct Health {
     service: &'static str,
 }
 
-async fn health() -> Json<Health> {
-    Json(Health { status: "ok", service: "backend" })
+/// What is served here, and who may ask for it.
+async fn index() -> Json<serde_json::Value> {
+    Json(serde_json::json!({
+        "name": env!("CARGO_PKG_NAME"),
+        "version": env!("CARGO_PKG_VERSION"),
+        "routes": {
+            "/api": ["access_token", "payment_key"],
+            "/v1": ["integrator_key", "bootstrap_key"],
+            "/keys": ["master key"],
+            "/internal": ["internal"],
+            "/health": [],
+            "/ready": [],
+        },
+    }))
 }
 
-async fn ready(State(store): State<SharedPing>) -> Result<Json<Health>, Rejection> {
-    match store.ping().await {
-        Ok(()) => Ok(Json(Health { status: "ready", service: "backend" })),
-        Err(error) => {
-            let rejection = Rejection::new(RejectionKind::StoreUnavailable).instance("/ready");
-            Err(rejection.cause(error))
-        }
-    }
+async fn health() -> Json<Health> {
+    Json(Health { status: "ok", service: "backend" })
 }
 
 /// The id in a path, which may be escaped bytes that are no text.
@@ -231,11 +283,27 @@ async fn photo(path: ResourcePath, identity: Identity) -> Result<Response, Rejec
         id: &id,
         tier_id: identity.plan_id(),
         plan_id: identity.plan_id(),
-        url: format!("https://cdn.example.com/photos/{id}.jpg"),
+        url: format!("https://cdn.example.com/photos/{}.jpg", encoded(&id)),
         title: format!("Photo {id}"),
         resolution: "4K",
     };
     Ok(Json(photo).into_response())
+}
+
+/// An id as a part of a URL's path: all but unreserved characters are escaped (RFC 3986, section 2).
+fn encoded(id: &str) -> String {
+    id.bytes().fold(String::with_capacity(id.len()), |mut encoded, byte| {
+        match byte {
+            b'-' | b'.' | b'_' | b'~' => encoded.push(char::from(byte)),
+            byte if byte.is_ascii_alphanumeric() => encoded.push(char::from(byte)),
+            byte => {
+                let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or('0');
+                let digits = [digit(byte >> 4), digit(byte & 15)].map(|c| c.to_ascii_uppercase());
+                encoded.extend(['%'].into_iter().chain(digits));
+            }
+        }
+        encoded
+    })
 }
 
 #[derive(Serialize)]

@@ -1,6 +1,6 @@
 //! Listening, limits on connections, draining.
 
-use std::{io, io::Write, net::SocketAddr, time::Duration};
+use std::{io, io::Write, net::SocketAddr, sync::Arc, time::Duration};
 
 use hyper::server::conn::http1;
 use hyper_util::{rt::TokioIo, server::graceful::GracefulShutdown, service::TowerToHyperService};
@@ -15,13 +15,15 @@ use super::{
     error::StartError,
     files::Capacity,
     rarely::Rarely,
-    requests::RequestService,
+    reload::Reload,
+    requests::{Listener, RequestService},
     routes::App,
+    signals,
     socket::Socket,
     timer::ConnectionTimer,
 };
 use crate::{
-    config::Config,
+    config::{Config, ServeOptions},
     logging::{self, Chain},
 };
 
@@ -37,22 +39,30 @@ const DRAIN_HEADS: Duration = Duration::from_secs(2);
 const BREATH: Duration = Duration::from_millis(100);
 
 /// Serves until the signal to stop, then drains.
-pub(crate) fn serve(config: Config) -> Result<(), StartError> {
+pub(crate) fn serve(config: Config, options: ServeOptions) -> Result<(), StartError> {
     let _logging = logging::start(&config.log).map_err(StartError::Log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(StartError::Runtime)?;
-    runtime.block_on(run(config))
+    runtime.block_on(run(config, options))
 }
 
-async fn run(config: Config) -> Result<(), StartError> {
+async fn run(config: Config, options: ServeOptions) -> Result<(), StartError> {
+    let capacity = Capacity::raise();
     // A port in use must leave no database behind, and nobody may connect before all is well: so
     // the addresses are taken first, and listened on last.
     let public = Bound::to(config.public)?;
     let internal = config.internal.map(Bound::to).transpose()?;
     let app = App::open(&config).await?;
-    let stop = stop_signal().map_err(StartError::Signal)?;
+    let routes = if internal.is_some() { app.public() } else { app.everything() };
+    let internal_routes = internal.is_some().then(|| app.internal());
+    let config = Arc::new(config);
+    let (serving, ready) = (&config.serving, app.ready());
+    let services = (routes.clone(), internal_routes.clone());
+    let reload = Reload::new(options, config.clone(), app.clone(), services.0, services.1);
+    let stop = signals::listen(ready.clone(), serving.shutdown_delay, move || reload.now())
+        .map_err(StartError::Signal)?;
     let public = public.listen()?;
     let internal = internal.map(Bound::listen).transpose()?;
     announce(&config, app.warnings(), &public, internal.as_ref());
@@ -67,14 +77,16 @@ async fn run(config: Config) -> Result<(), StartError> {
         }
     });
     let mut listeners = JoinSet::new();
-    let capacity = Capacity::raise();
-    let proxies = &config.serving.proxies;
-    let routes = if internal.is_some() { app.public() } else { app.everything() };
-    let connections = Connections::new("public", capacity.public, proxies.clone());
-    listeners.spawn(accept(public, routes, connections, stop.clone()));
-    if let Some(internal) = internal {
-        let connections = Connections::new("internal", capacity.internal, proxies.clone());
-        listeners.spawn(accept(internal, app.internal(), connections, stop));
+    let listener = |name, limit| {
+        let connections = Connections::new(name, limit, serving.proxies.clone());
+        let (serving, ready) = (serving.clone(), ready.clone());
+        Arc::new(Listener { name, connections, serving, ready })
+    };
+    let of = listener("public", capacity.public);
+    listeners.spawn(accept(public, routes, of, stop.clone()));
+    if let Some((internal, routes)) = internal.zip(internal_routes) {
+        let of = listener("internal", capacity.internal);
+        listeners.spawn(accept(internal, routes, of, stop));
     }
     listeners.join_all().await;
     rounds.abort();
@@ -116,11 +128,12 @@ impl Bound {
 async fn accept(
     listener: TcpListener,
     routes: RequestService,
-    connections: Connections,
+    of: Arc<Listener>,
     mut stop: watch::Receiver<bool>,
 ) {
     let graceful = GracefulShutdown::new();
-    let routes = routes.over(connections.clone());
+    let connections = of.connections.clone();
+    let routes = routes.of(of);
     let troubles = Rarely::default();
     loop {
         let accepted = tokio::select! {
@@ -140,7 +153,7 @@ async fn accept(
         };
         connections.start(peer.ip(), |activity, place| {
             let timeout = connections.head_timeout();
-            let connection = connection(stream, activity, timeout, routes.clone());
+            let connection = connection(stream, activity, timeout, routes.from(peer.ip()));
             let connection = graceful.watch(connection);
             let task = tokio::spawn(async move {
                 // A client that breaks off, or sends what is not HTTP, is its own business.
@@ -181,26 +194,6 @@ fn connection(
         .serve_connection(TokioIo::new(socket), TowerToHyperService::new(routes))
 }
 
-/// Becomes true at SIGTERM or Ctrl-C.
-fn stop_signal() -> io::Result<watch::Receiver<bool>> {
-    let (sender, receiver) = watch::channel(false);
-    #[cfg(unix)]
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    tokio::spawn(async move {
-        #[cfg(unix)]
-        let terminate = terminate.recv();
-        #[cfg(not(unix))]
-        let terminate = std::future::pending::<()>();
-        tokio::select! {
-            _ = terminate => {}
-            _ = tokio::signal::ctrl_c() => {}
-        }
-        tracing::info!("stopping: no new connections, open requests have {DRAIN:?}");
-        let _ = sender.send(true);
-    });
-    Ok(receiver)
-}
-
 /// Says what is served where, and loudly what is open.
 fn announce(
     config: &Config,
@@ -217,7 +210,7 @@ fn announce(
     ];
     lines.extend(internal.map(|internal| format!("internal on     {}", address(internal))));
     lines.extend([
-        "protected       /api/photos/{id}  /api/data/{id}".to_owned(),
+        "protected       /api/photos/{id}  /api/data/{id}  /api/{id}".to_owned(),
         "internal paths  /internal/issue-token  /internal/payment-received".to_owned(),
         "operator paths  /keys".to_owned(),
         "partner paths   /v1/dpp  /v1/imports  /v1/loyalty (the chain is simulated)".to_owned(),
@@ -228,6 +221,13 @@ fn announce(
     // In one piece, for whoever waits for it; and the server runs on where nobody reads it.
     let text = lines.join("\n") + "\n";
     let _ = io::stdout().write_all(text.as_bytes());
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        public = address(public),
+        internal = internal.map(address),
+        store = %config.database,
+        "started"
+    );
     for warning in warnings() {
         tracing::warn!("{warning}");
     }

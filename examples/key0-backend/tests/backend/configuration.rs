@@ -246,12 +246,12 @@ fn the_env_file() {
     let setup = Setup::bare().file(".env", &text);
     let backend = assert_accepted(&setup);
     assert_eq!(Request::get("/health").send(backend.public).status, 200);
-    backend.wait_for_log("/health", 1);
+    backend.wait_for_log("started", 1);
     assert!(backend.kill().stderr.starts_with('{'));
     // The environment wins over the file, a flag over both.
     let pretty = setup.clone().set("LOG_FORMAT", "pretty").start();
     assert_eq!(Request::get("/health").send(pretty.public).status, 200);
-    pretty.wait_for_log("/health", 1);
+    pretty.wait_for_log("started", 1);
     assert!(!pretty.kill().stderr.starts_with('{'));
     assert_refused(
         &setup.clone().set("LOG_FORMAT", "pretty").argument("--log-format").argument("xml"),

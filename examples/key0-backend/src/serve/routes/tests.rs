@@ -44,8 +44,11 @@ async fn app() -> App {
 }
 
 async fn get(router: &RequestService, path: &str) -> (StatusCode, String, String) {
-    let request =
-        http::Request::get(path).header("x-request-id", "mine").body(Body::empty()).unwrap();
+    let request = http::Request::get(path)
+        .header("host", "localhost")
+        .header("x-request-id", "mine")
+        .body(Body::empty())
+        .unwrap();
     let (parts, body) = router.clone().oneshot(request).await.unwrap().into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     let id = parts.headers[REQUEST_ID].to_str().unwrap().to_owned();

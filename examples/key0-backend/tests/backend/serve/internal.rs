@@ -269,6 +269,7 @@ fn with_a_port_of_its_own_the_inside_is_served_there_only() {
         let health = Request::get("/health").send(address);
         health.assert_ok(r#"{"status":"ok","service":"backend"}"#);
         let ready = Request::get("/ready").send(address);
-        ready.assert_ok(r#"{"status":"ready","service":"backend"}"#);
+        let checks = r#"{"store":"ok","writes":"ok","feed":"ok"}"#;
+        ready.assert_ok(&format!(r#"{{"status":"ready","checks":{checks}}}"#));
     }
 }

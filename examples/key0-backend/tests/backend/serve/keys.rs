@@ -228,7 +228,11 @@ fn a_secret_is_shown_once_and_nowhere_else() {
     let database = setup.database();
     for suffix in ["", "-wal", "-shm"] {
         let file = format!("{}{suffix}", database.display());
-        shown.push(("database", fs::read(file).unwrap()));
+        let bytes = fs::read(file).unwrap();
+        // What was in it may be where it is to stay.
+        if suffix != "-wal" || !bytes.is_empty() {
+            shown.push(("database", bytes));
+        }
     }
     // Nor one of any other shape, with a slash in it.
     assert_eq!(with(Request::new("DELETE", &format!("/keys/{MASTER}"))).status, 404);

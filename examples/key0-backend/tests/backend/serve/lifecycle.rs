@@ -8,10 +8,29 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::json;
+
 use crate::serve::{
     PHOTO, PHOTO_1, access_token, issue,
-    process::{Backend, Request, Setup, connect, read_answer},
+    process::{
+        Answer, Backend, INTERNAL_SECRET, Request, Setup, TOKEN_SECRET, connect, read_answer,
+    },
 };
+
+const READY: &str = r#"{"status":"ready","checks":{"store":"ok","writes":"ok","feed":"ok"}}"#;
+
+/// Asks until the answer is as wanted.
+fn until(ask: impl Fn() -> Answer, wanted: impl Fn(&Answer) -> bool) -> Answer {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let answer = ask();
+        if wanted(&answer) {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "{answer:?}");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
 
 #[test]
 fn what_is_printed_at_the_start() {
@@ -21,7 +40,7 @@ fn what_is_printed_at_the_start() {
         "key0-backend {}\n\
          listening on    http://{}\n\
          internal on     http://{}\n\
-         protected       /api/photos/{{id}}  /api/data/{{id}}\n\
+         protected       /api/photos/{{id}}  /api/data/{{id}}  /api/{{id}}\n\
          internal paths  /internal/issue-token  /internal/payment-received\n\
          operator paths  /keys\n\
          partner paths   /v1/dpp  /v1/imports  /v1/loyalty (the chain is simulated)\n\
@@ -83,6 +102,79 @@ fn a_request_that_never_ends_does_not_hold_up_the_end() {
     assert!(backend.end().stderr.contains("cut off"));
 }
 
+/// Half a head is no request, and nobody waits for the rest of it.
+#[test]
+fn half_a_head_does_not_hold_up_the_end() {
+    let mut backend = Setup::new().start();
+    let mut half = connect(backend.public).unwrap();
+    half.write_all(b"GET /health HTTP/1.1\r\nHost: lo").unwrap();
+    assert_eq!(Request::get("/health").send(backend.public).status, 200);
+    backend.terminate();
+    assert_eq!(backend.wait().code(), Some(0));
+    assert!(!backend.end().stderr.contains("cut off"));
+}
+
+#[test]
+fn a_delayed_end_is_announced_and_a_second_signal_does_not_wait_for_it() {
+    let mut backend = Setup::new().set("SHUTDOWN_DELAY_SECONDS", "300").start();
+    let ready = || Request::get("/ready").send(backend.public);
+    ready().assert_ok(READY);
+    backend.terminate();
+    let draining = until(ready, |ready| ready.status == 503);
+    assert_eq!(draining.member("status"), "draining");
+    Request::get(PHOTO).bearer(&access_token("photo-1", 0)).send(backend.public).assert_ok(PHOTO_1);
+    backend.signal("INT");
+    assert_eq!(backend.wait().code(), Some(130));
+}
+
+/// Secrets and bootstrap keys that changed take hold at SIGHUP, over connections that are open too.
+#[test]
+fn a_hang_up_reads_the_configuration_again() {
+    const NEW: &str = "hush: another internal secret of these tests";
+    const KEY: &str = "hush-a-master-key-of-these-tests-32-bytes";
+    let file = |internal: &str, more: &str| {
+        format!(
+            "KEY0_ACCESS_TOKEN_SECRET=\"{TOKEN_SECRET}\"\nINTERNAL_AUTH_SECRET=\"{internal}\"\n{more}\n"
+        )
+    };
+    let setup = Setup::bare().file(".env", file(INTERNAL_SECRET, ""));
+    let backend = setup.start();
+    let mut kept = connect(backend.public).unwrap();
+    let mut sends = |secret: &str| {
+        let request = Request::post("/internal/issue-token", &crate::serve::order(1));
+        let request = request.internal(secret).header("connection", "keep-alive");
+        kept.write_all(&request.bytes()).unwrap();
+        read_answer(&mut kept, false).unwrap()
+    };
+    let keys = || Request::get("/keys").header("X-Api-Key", KEY).send(backend.public).status;
+    let issued = sends(INTERNAL_SECRET);
+    assert_eq!((issued.status, keys()), (200, 401));
+
+    let previous = format!("INTERNAL_AUTH_PREVIOUS_SECRETS=\"{INTERNAL_SECRET}\"");
+    let more = format!("{previous}\nMASTER_API_KEYS={KEY}\nPORT=1");
+    setup.clone().file(".env", file(NEW, &more));
+    backend.signal("HUP");
+    backend.wait_for_log("counts from now on", 1);
+    for secret in [NEW, INTERNAL_SECRET] {
+        assert_eq!(sends(secret).member("token"), issued.member("token"));
+    }
+    assert_eq!(keys(), 200);
+
+    // A faulty one changes nothing.
+    setup.clone().file(".env", file("short", ""));
+    backend.signal("HUP");
+    backend.wait_for_log("the one before goes on", 1);
+    assert_eq!((sends(NEW).status, keys()), (200, 200));
+
+    setup.clone().file(".env", file(NEW, ""));
+    backend.signal("HUP");
+    backend.wait_for_log("counts from now on", 2);
+    assert_eq!(keys(), 401);
+    let revoked = Request::post("/internal/issue-token", &crate::serve::order(2));
+    assert_eq!(revoked.internal(INTERNAL_SECRET).send(backend.public).status, 401);
+    backend.kill();
+}
+
 #[test]
 fn an_outage_of_the_store_looks_like_nothing_else() {
     let setup = Setup::new();
@@ -93,7 +185,7 @@ fn an_outage_of_the_store_looks_like_nothing_else() {
         (answer, began.elapsed())
     };
     let key = issue(1).send(backend.public).member("token");
-    send(Request::get("/ready")).0.assert_ok(r#"{"status":"ready","service":"backend"}"#);
+    send(Request::get("/ready")).0.assert_ok(READY);
     // Written over in place: a mapped file must not become shorter.
     for name in setup.files() {
         let length = fs::metadata(setup.path(&name)).unwrap().len();
@@ -101,16 +193,11 @@ fn an_outage_of_the_store_looks_like_nothing_else() {
         file.write_all(&vec![0x5a; usize::try_from(length).unwrap()]).unwrap();
     }
     let unavailable = "The credential store can't be reached";
-    let deadline = Instant::now() + Duration::from_secs(30);
     // An answer is shared for a second.
-    let ready = loop {
-        let ready = Request::get("/ready").send(backend.public);
-        if ready.status != 200 || Instant::now() > deadline {
-            break ready;
-        }
-        thread::sleep(Duration::from_millis(50));
-    };
-    ready.assert_problem(503, "store_unavailable", unavailable);
+    let ready = until(|| Request::get("/ready").send(backend.public), |ready| ready.status != 200);
+    assert_eq!(ready.status, 503);
+    assert_eq!(ready.member("status"), "unavailable");
+    assert_eq!(ready.json()["checks"]["store"], "failed");
     let (refused, took) = send(Request::get(PHOTO).bearer(&key));
     refused.assert_problem(503, "store_unavailable", unavailable);
     assert!(took < Duration::from_millis(600), "{took:?}");
@@ -123,7 +210,10 @@ fn an_outage_of_the_store_looks_like_nothing_else() {
     mistyped.assert_problem(401, "invalid_api_key", "Invalid API key");
     backend.wait_for_log("request failed", 1);
     backend.wait_for_log("not a database", 1);
-    backend.kill();
+    // Once, however many requests found it so.
+    backend.wait_for_log("revocations made elsewhere take up to 5 s to arrive", 1);
+    let logged = backend.kill().stderr;
+    assert_eq!(logged.matches("revocations made elsewhere").count(), 1, "{logged}");
 }
 
 /// Another process writes and does not come to an end.
@@ -138,15 +228,24 @@ fn a_store_that_is_held_by_another_is_an_outage_for_writes_alone() {
         let refused = scope.spawn(|| issue(2).send(backend.public));
         while !refused.is_finished() {
             Request::get(PHOTO).bearer(&key).send(backend.public).assert_ok(PHOTO_1);
-            assert_eq!(Request::get("/ready").send(backend.public).status, 200);
+            let ready = Request::get("/ready").send(backend.public).json();
+            assert_eq!(ready["checks"]["store"], "ok");
             thread::sleep(Duration::from_millis(50));
         }
         let refused = refused.join().unwrap();
         let detail = "The credential store can't be reached";
         refused.assert_problem(503, "store_unavailable", detail);
     });
+    let not_ready =
+        until(|| Request::get("/ready").send(backend.public), |ready| ready.status == 503);
+    assert_eq!(
+        not_ready.json()["checks"],
+        json!({"store": "ok", "writes": "failed", "feed": "ok"})
+    );
     other.execute_batch("ROLLBACK").unwrap();
     assert_eq!(issue(2).send(backend.public).status, 200);
+    until(|| Request::get("/ready").send(backend.public), |ready| ready.status == 200);
+    backend.wait_for_log("the store works again", 1);
 }
 
 /// A collector of logs that reads nothing holds up nobody: what finds no room is dropped, and said

@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use serde_json::{Value, json};
+
 use crate::serve::{
     ISSUE_TOKEN, PHOTO, PHOTO_1, access_token, issue, order,
     process::{INTERNAL_SECRET, Request, Setup, connect, read_answer},
@@ -24,7 +26,7 @@ fn the_first_fault_in_order_is_told() {
 
     let nothing_here = "Nothing is found at this path";
     let too_large = "The request body is too large";
-    for path in ["/", "/internal", "/internal/issue-token/", "/internal/ISSUE-TOKEN", "/api/photos"]
+    for path in ["/nowhere", "/internal", "/internal/issue-token/", "/internal/ISSUE-TOKEN", "/api"]
     {
         send(Request::new("PUT", path).body(oversized())).assert_problem(
             404,
@@ -155,7 +157,7 @@ fn head_is_answered_like_get() {
 
 #[test]
 fn every_answer_has_a_request_id() {
-    let backend = Setup::new().start();
+    let backend = Setup::new().set("RUST_LOG", "key0_backend=debug").start();
     let good = access_token("photo-1", 0);
     let requests = || {
         [
@@ -221,4 +223,114 @@ fn a_refused_upload_still_gets_its_answer() {
             assert_eq!(read_answer(&mut stream, false).unwrap().status, status);
         }
     }
+}
+
+/// One line for each request, with what an incident needs and nothing that a client could spoil it
+/// with.
+#[test]
+fn what_the_log_says_of_a_request() {
+    let setup = Setup::new().set("LOG_FORMAT", "json").set("TRUSTED_PROXIES", "127.0.0.0/8");
+    let backend = setup.start();
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    Request::get("/api/photos/photo-2")
+        .bearer(&access_token("photo-1", 0))
+        .header("X-Request-Id", "mine-1")
+        .header("X-Forwarded-For", "6.6.6.6, 198.51.100.7")
+        .header("traceparent", trace)
+        .send(backend.public);
+    // A method may be as long as a head, and hold a key; so may a path.
+    let key = "hush_1234567890abcdef1234567890abcdef";
+    for method in [key, &"M".repeat(60_000)] {
+        let odd = Request::new(method, "/health").header("X-Request-Id", "odd");
+        assert_eq!(odd.send(backend.public).status, 405);
+    }
+    let hex = Request::get("/keys/0123456789abcdef0123456789abcdef");
+    hex.header("X-Request-Id", "ak_0123456789abcdef").send(backend.public);
+    assert_eq!(Request::get("/nowhere/at/all").send(backend.public).status, 404);
+    backend.wait_for_log("/nowhere", 1);
+    let logged = backend.kill().stderr;
+    let lines: Vec<Value> =
+        logged.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(logged.lines().all(|line| line.len() < 2_000), "{logged}");
+    assert!(!logged.contains("0123456789abcdef") && !logged.contains("ak_"), "{logged}");
+    assert_eq!(lines.iter().filter(|line| line["message"] == "started").count(), 1);
+    let refused = lines.iter().find(|line| line["request_id"] == "mine-1").unwrap();
+    let expected = json!({
+        "message": "request refused",
+        "level": "INFO",
+        "method": "GET",
+        "route": "/api/photos/{id}",
+        "path": "/api/photos/photo-2",
+        "status": 403,
+        "code": "insufficient_permissions",
+        "wanted": "photo-2",
+        "client_ip": "198.51.100.7",
+        "listener": "public",
+        "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+    });
+    for (name, value) in expected.as_object().unwrap() {
+        assert_eq!(refused[name], *value, "{name} in {refused}");
+    }
+    assert!(refused["micros"].is_u64() && refused["retry"].is_string(), "{refused}");
+    let others = lines.iter().filter(|line| line["method"] == "other");
+    assert_eq!(others.count(), 0, "probes are for debugging: {logged}");
+}
+
+#[test]
+fn what_the_access_log_is_asked_for() {
+    let lines = |which: &str| {
+        let backend = Setup::new().set("ACCESS_LOG", which).start();
+        assert_eq!(issue(1).send(backend.public).status, 200);
+        assert_eq!(Request::get(PHOTO).send(backend.public).status, 401);
+        backend.terminate();
+        let mut backend = backend;
+        backend.wait();
+        let logged = backend.end().stderr;
+        (logged.matches("status=200").count(), logged.matches("status=401").count())
+    };
+    assert_eq!([lines("all"), lines("refused"), lines("off")], [(1, 1), (0, 1), (0, 0)]);
+}
+
+/// RFC 9112, section 3.2: a request without exactly one Host is answered with 400.
+#[test]
+fn a_request_names_one_host() {
+    let backend = Setup::new().start();
+    let detail = "A request needs exactly one Host header";
+    for hosts in ["", "Host: a\r\nHost: a\r\n", "Host: a\r\nHost: b\r\n"] {
+        let mut stream = connect(backend.public).unwrap();
+        write!(stream, "GET /health HTTP/1.1\r\n{hosts}\r\n").unwrap();
+        let refused = read_answer(&mut stream, false).unwrap();
+        assert_eq!((refused.status, &*refused.member("code")), (400, "invalid_request"));
+        assert_eq!(refused.member("detail"), detail);
+    }
+    let mut stream = connect(backend.public).unwrap();
+    stream.write_all(b"GET /health HTTP/1.1\r\nHost:\r\n\r\n").unwrap();
+    assert_eq!(read_answer(&mut stream, false).unwrap().status, 200);
+}
+
+#[test]
+fn a_path_with_an_empty_part_is_told_which_one_may_be_meant() {
+    let backend = Setup::new().start();
+    for (path, meant) in [("//health", "/health"), ("/api//photos///photo-1", PHOTO)] {
+        let refused = Request::get(path).bearer(&access_token("photo-1", 0)).send(backend.public);
+        assert_eq!((refused.status, &*refused.member("code")), (404, "not_found"));
+        let detail = format!("A part of this path is empty; {meant} may be meant");
+        assert_eq!(refused.member("detail"), detail);
+    }
+}
+
+/// An id in a URL that is printed is escaped, and what a shop tells its buyers opens.
+#[test]
+fn ids_in_urls_and_the_short_path() {
+    let backend = Setup::new().start();
+    let odd = "a/b?c#d\"%";
+    let photo = Request::get("/api/photos/a%2Fb%3Fc%23d%22%25").bearer(&access_token(odd, 0));
+    let photo = photo.send(backend.public);
+    assert_eq!((photo.status, photo.member("id")), (200, odd.to_owned()));
+    let url = "https://cdn.example.com/photos/a%2Fb%3Fc%23d%22%25.jpg";
+    assert_eq!(photo.member("url"), url);
+    let data = Request::get("/api/photo-1").bearer(&access_token("photo-1", 0));
+    assert_eq!(data.send(backend.public).member("resourceId"), "photo-1");
+    let index = Request::get("/").send(backend.public);
+    assert_eq!((index.status, index.member("name")), (200, "key0-backend".to_owned()));
 }

@@ -1,0 +1,271 @@
+//! One line in the log for each request. Whatever of it a client chose is bounded and escaped.
+
+use std::{
+    borrow::Cow,
+    error::Error,
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use axum::{extract::MatchedPath, response::Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use key0_auth::{Rejection, Retry, domain::MIN_SECRET_BYTES};
+use tower::{Layer, Service};
+use uuid::Uuid;
+
+use crate::{
+    config::{AccessLog, Proxies},
+    logging::Chain,
+};
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// What the log says of a request, kept until its answer is there.
+pub(crate) struct Record {
+    started: Instant,
+    method: &'static str,
+    uri: Uri,
+    client: Option<IpAddr>,
+    trace_id: Option<String>,
+    route: Route,
+}
+
+impl Record {
+    /// Notes what is known of a request before it is answered. `peer` is who sent it.
+    pub(crate) fn begin<B>(
+        request: &mut Request<B>,
+        peer: Option<IpAddr>,
+        proxies: &Proxies,
+    ) -> Self {
+        let route = Route::default();
+        request.extensions_mut().insert(route.clone());
+        let headers = request.headers();
+        let forwarded = headers.get_all(FORWARDED_FOR);
+        let forwarded: Vec<_> =
+            forwarded.iter().map(|value| value.to_str().unwrap_or_default()).collect();
+        Self {
+            started: Instant::now(),
+            method: registered(request.method()),
+            uri: request.uri().clone(),
+            client: peer.map(|peer| proxies.client(peer, forwarded.into_iter())),
+            trace_id: trace_id(headers),
+            route,
+        }
+    }
+
+    /// Writes the line, where there is to be one.
+    pub(crate) fn end(
+        self,
+        request_id: &HeaderValue,
+        listener: &'static str,
+        which: AccessLog,
+        response: &Response,
+    ) {
+        let status = response.status().as_u16();
+        let wanted = match which {
+            AccessLog::All => true,
+            AccessLog::Refused => status >= 400,
+            AccessLog::Off => status == 500,
+        };
+        if !wanted {
+            return;
+        }
+        let rejection = response.extensions().get::<Rejection>();
+        let method = self.method;
+        let route = self.route.0.get().map(MatchedPath::as_str);
+        let path = told(self.uri.path(), route.is_some());
+        let path = clean(&path);
+        let path = path.as_ref();
+        let code = rejection.map(|rejection| rejection.kind().code());
+        let retry = rejection.map(|rejection| retry(rejection.retry()));
+        let scope = rejection.and_then(Rejection::missing_scope).map(clean);
+        let scope = scope.as_deref();
+        let resource = route.is_some_and(|route| route.starts_with("/api/"));
+        let wanted = path.rsplit('/').next().filter(|_| status == 403 && resource);
+        let micros = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let request_id = request_id.to_str().unwrap_or_default();
+        let client_ip = self.client.map(tracing::field::display);
+        let trace_id = self.trace_id.as_deref();
+        let detail = rejection.map(|rejection| clean(rejection.message()).into_owned());
+        let error = rejection.and_then(Error::source).map(|cause| Chain(cause).to_string());
+        let error = error.as_deref().map(clean);
+        let (detail, error) = (detail.as_deref(), error.as_deref());
+        macro_rules! line {
+            ($level:ident, $text:literal) => {
+                tracing::$level!(
+                    method, route, path, status, code, retry, micros, request_id, client_ip,
+                    listener, wanted, scope, trace_id, detail, error, $text
+                )
+            };
+        }
+        match rejection {
+            _ if matches!(route, Some("/health" | "/ready")) => line!(debug, "probe"),
+            Some(_) if status >= 500 => line!(error, "request failed"),
+            Some(_) => line!(info, "request refused"),
+            None => line!(info, "request"),
+        }
+    }
+}
+
+/// The template of the route that a request came to; nothing where it came to none.
+#[derive(Debug, Clone, Default)]
+struct Route(Arc<OnceLock<MatchedPath>>);
+
+/// Notes the template of each route for the log.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NoteRoute;
+
+/// The service of [`NoteRoute`].
+#[derive(Debug, Clone)]
+pub(crate) struct RouteNoted<S>(S);
+
+impl<S> Layer<S> for NoteRoute {
+    type Service = RouteNoted<S>;
+
+    fn layer(&self, inner: S) -> RouteNoted<S> {
+        RouteNoted(inner)
+    }
+}
+
+impl<S: Service<Request<B>>, B> Service<Request<B>> for RouteNoted<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> S::Future {
+        let extensions = request.extensions();
+        if let (Some(route), Some(path)) =
+            (extensions.get::<Route>(), extensions.get::<MatchedPath>())
+        {
+            let _ = route.0.set(path.clone());
+        }
+        self.0.call(request)
+    }
+}
+
+/// A method that HTTP knows; others may be as long as a head, and hold anything.
+fn registered(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        Method::CONNECT => "CONNECT",
+        Method::TRACE => "TRACE",
+        _ => "other",
+    }
+}
+
+fn retry(retry: Retry) -> &'static str {
+    match retry {
+        Retry::After => "after",
+        Retry::NewCredential => "new_credential",
+        Retry::Purchase => "purchase",
+        _ => "never",
+    }
+}
+
+/// The trace that a request is part of (W3C Trace Context, section 3.2).
+fn trace_id(headers: &HeaderMap) -> Option<String> {
+    let mut parts = headers.get(TRACEPARENT)?.to_str().ok()?.split('-');
+    let (version, id, parent) = (parts.next()?, parts.next()?, parts.next()?);
+    let hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let lengths = (version.len(), id.len(), parent.len()) == (2, 32, 16);
+    let zero = id.bytes().all(|byte| byte == b'0');
+    (lengths && hex(version) && hex(id) && hex(parent) && !zero).then(|| id.to_owned())
+}
+
+/// The path for the log. Whoever takes a credential for an id must not find it there: every
+/// credential is longer than what is shown of a part, and of a path that leads nowhere, which may
+/// be one with slashes in it, the first part alone is shown. Only ids that are made here are told
+/// whatever their length.
+fn told(path: &str, leads_somewhere: bool) -> String {
+    let told = |part: &str| part.len() < MIN_SECRET_BYTES || is_own_id(part);
+    let mut parts = path.split('/').map(|part| if told(part) { part } else { "…" });
+    if leads_somewhere {
+        return parts.collect::<Vec<_>>().join("/");
+    }
+    let first = [parts.next(), parts.next()].into_iter().flatten().collect::<Vec<_>>().join("/");
+    if parts.next().is_some() { first + "/…" } else { first }
+}
+
+/// A UUID of version 7 with its hyphens.
+fn is_own_id(part: &str) -> bool {
+    let is_hyphenated = part.len() == uuid::fmt::Hyphenated::LENGTH;
+    is_hyphenated && Uuid::try_parse(part).is_ok_and(|id| id.get_version_num() == 7)
+}
+
+/// A text whose characters are all visible ASCII, spaces, or our own ellipsis; others are escaped.
+fn clean(text: &str) -> Cow<'_, str> {
+    let is_clean = |char: char| matches!(char, ' '..='~' | '…');
+    if text.chars().all(is_clean) {
+        return Cow::Borrowed(text);
+    }
+    let escaped = text.chars().fold(String::with_capacity(text.len()), |mut escaped, char| {
+        if is_clean(char) {
+            escaped.push(char);
+        } else {
+            escaped.extend(char.escape_unicode());
+        }
+        escaped
+    });
+    Cow::Owned(escaped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_ids_of_our_own_are_told_whatever_their_length() {
+        let own = "01a22919-069a-7507-bc5c-d4c013fee99f";
+        assert_eq!(told(&format!("/keys/{own}"), true), format!("/keys/{own}"));
+        for key in [
+            "01a22919069a7507bc5cd4c013fee99f",
+            "550e8400-e29b-41d4-a716-446655440000",
+            "{01a22919-069a-7507-bc5c-d4c013fee99f}",
+            "0123456789abcdef0123456789abcdef",
+        ] {
+            assert_eq!(told(&format!("/keys/{key}"), true), "/keys/…");
+            assert_eq!(told(&format!("/{key}/x"), false), "/…/…");
+        }
+        assert_eq!(told("/a/b/c", false), "/a/…");
+    }
+
+    #[test]
+    fn what_could_change_the_log_is_escaped() {
+        assert_eq!(clean("/a/…"), "/a/…");
+        assert_eq!(clean("a\n\u{1b}[31m\u{202e}é"), r"a\u{a}\u{1b}[31m\u{202e}\u{e9}");
+    }
+
+    #[test]
+    fn a_trace_id_is_read_where_it_is_one() {
+        let of = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(TRACEPARENT, HeaderValue::from_static(value));
+            trace_id(&headers)
+        };
+        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        let whole = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert_eq!(of(whole).as_deref(), Some(id));
+        for bad in [
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e473-00f067aa0ba902b7-01",
+            "hush-a-key",
+            "",
+        ] {
+            assert_eq!(of(bad), None, "{bad}");
+        }
+    }
+}

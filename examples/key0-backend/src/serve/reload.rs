@@ -1,0 +1,59 @@
+//! Reading the configuration again while requests go on.
+
+use std::sync::Arc;
+
+use key0_auth::error::ConfigError;
+
+use super::{requests::RequestService, routes::App};
+use crate::config::{Config, ServeOptions};
+
+/// What is served by which listener, and from which configuration.
+pub(crate) struct Reload {
+    options: ServeOptions,
+    began_with: Arc<Config>,
+    app: App,
+    public: RequestService,
+    internal: Option<RequestService>,
+}
+
+impl Reload {
+    pub(crate) fn new(
+        options: ServeOptions,
+        began_with: Arc<Config>,
+        app: App,
+        public: RequestService,
+        internal: Option<RequestService>,
+    ) -> Self {
+        Self { options, began_with, app, public, internal }
+    }
+
+    /// Takes the secrets, keys and guards of the configuration as it is now. Requests that have
+    /// begun go on with those before; a faulty configuration changes nothing.
+    pub(crate) fn now(&self) {
+        let config = match Config::load(&self.options) {
+            Ok(config) => config,
+            Err(error) => return keep(&error),
+        };
+        for name in self.began_with.fixed_differences(&config) {
+            tracing::warn!(name, "it changed, and counts from the next start on");
+        }
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        let app = self.app.with(&config);
+        match &self.internal {
+            Some(internal) => {
+                self.public.replace(&app.public());
+                internal.replace(&app.internal());
+            }
+            None => self.public.replace(&app.everything()),
+        }
+        tracing::info!("the configuration was read again, and counts from now on");
+    }
+}
+
+fn keep(error: &ConfigError) {
+    for fault in error.faults() {
+        tracing::error!(fault = %fault, "the configuration is faulty; the one before goes on");
+    }
+}
