@@ -8,7 +8,7 @@ mod common;
 
 use actix_web::{App, HttpServer, web::Path};
 use key0_auth::{
-    AccessTokens, Identity, Policy, Rejection, Validator,
+    AccessTokens, Identity, Validator,
     actix::{AuthMiddleware, Routes},
 };
 
@@ -21,8 +21,8 @@ async fn main() -> common::Outcome {
     let auth = AuthMiddleware::new(validator.clone());
 
     let server = HttpServer::new(move || {
-        let optional = auth.clone().optional();
-        let sold = Routes::new().get("/photos/{id}", photo).each(|route| route.wrap(auth.clone()));
+        let (sold, optional) = (auth.clone().sold("id"), auth.clone().optional());
+        let sold = Routes::new().get("/photos/{id}", photo).each(|route| route.wrap(sold.clone()));
         let open = Routes::new().get("/photos", photos).each(|route| route.wrap(optional.clone()));
         // An unknown path is a 404 and a wrong method a 405, whoever asks.
         App::new().configure(sold.merge(open).with_problem_fallbacks(validator.responder()))
@@ -35,11 +35,9 @@ async fn main() -> common::Outcome {
     Ok(server.run().await?)
 }
 
-/// Whoever gets here has a good credential. Whether it is one for this photo is asked here, where
-/// the id is at hand.
-async fn photo(id: Path<String>, identity: Identity) -> Result<String, Rejection> {
-    Policy::resource(id.as_str()).check(&identity)?;
-    Ok(format!("photo {id}"))
+/// Whoever gets here has bought this photo.
+async fn photo(id: Path<String>) -> String {
+    format!("photo {id}")
 }
 
 /// Behind an optional middleware there may be nobody; a bad credential is refused all the same.

@@ -88,7 +88,7 @@ pub use auth::{
     validator::{Validator, validate_key0_token},
 };
 pub use error::rejection::{Rejection, RejectionKind, Retry};
-pub use policy::Policy;
+pub use policy::{Policy, Sold};
 #[cfg(feature = "postgres")]
 #[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
 pub use store::postgres::PostgresStore;

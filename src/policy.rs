@@ -1,5 +1,7 @@
 //! What an identity must be allowed to do.
 
+use std::borrow::Cow;
+
 use crate::{
     Identity, Rejection, RejectionKind,
     domain::{Action, Role, text::ShortText},
@@ -160,6 +162,52 @@ impl Policy {
             }
         }
         Err(refusal.unwrap_or_else(|| RejectionKind::InsufficientPermissions.into()))
+    }
+}
+
+/// What a path names that is sold: text and numbers, or a type of the application's own, for the
+/// extractor `Bought` of the modules `axum` and `actix`.
+///
+/// ```
+/// use std::borrow::Cow;
+/// use key0_auth::Sold;
+/// use serde::Deserialize;
+///
+/// /// The parameters of `/albums/{album}/photos/{number}`, sold by the album.
+/// #[derive(Deserialize)]
+/// struct AlbumPhoto {
+///     album: String,
+///     number: u32,
+/// }
+///
+/// impl Sold for AlbumPhoto {
+///     fn resource_id(&self) -> Cow<'_, str> {
+///         Cow::Borrowed(&self.album)
+///     }
+/// }
+/// # let photo = AlbumPhoto { album: "a".to_owned(), number: 1 };
+/// # assert_eq!((photo.resource_id().as_ref(), photo.number), ("a", 1));
+/// ```
+pub trait Sold {
+    /// The id under which it is sold.
+    fn resource_id(&self) -> Cow<'_, str>;
+}
+
+impl Sold for String {
+    fn resource_id(&self) -> Cow<'_, str> {
+        Cow::Borrowed(self)
+    }
+}
+
+impl Sold for u32 {
+    fn resource_id(&self) -> Cow<'_, str> {
+        Cow::Owned(self.to_string())
+    }
+}
+
+impl Sold for u64 {
+    fn resource_id(&self) -> Cow<'_, str> {
+        Cow::Owned(self.to_string())
     }
 }
 

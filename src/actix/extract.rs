@@ -16,7 +16,7 @@ impl FromRequest for Identity {
     /// Without one the route is behind no such middleware, or behind an optional one: a fault of the
     /// program, so [`Internal`](RejectionKind::Internal), whatever the request carries.
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(judged(request, "AuthMiddleware"))
+        ready(validated(request, "AuthMiddleware"))
     }
 }
 
@@ -31,7 +31,7 @@ impl FromRequest for Claims {
     /// [`InsufficientPermissions`](RejectionKind::InsufficientPermissions) for any other kind of
     /// credential, and [`Internal`](RejectionKind::Internal) without an [`Identity`].
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let claims = judged(request, "AuthMiddleware").and_then(|identity: Identity| {
+        let claims = validated(request, "AuthMiddleware").and_then(|identity: Identity| {
             identity.claims().cloned().ok_or_else(|| RejectionKind::InsufficientPermissions.into())
         });
         ready(claims)
@@ -49,7 +49,7 @@ impl FromRequest for InternalCaller {
     /// Without one the route is behind no such middleware: a fault of the program, so
     /// [`Internal`](RejectionKind::Internal), whatever the request carries.
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(judged(request, "InternalAuthMiddleware"))
+        ready(validated(request, "InternalAuthMiddleware"))
     }
 }
 
@@ -62,7 +62,7 @@ struct NotBehind {
     middleware: &'static str,
 }
 
-fn judged<T>(request: &HttpRequest, middleware: &'static str) -> Result<T, Rejection>
+pub(super) fn validated<T>(request: &HttpRequest, middleware: &'static str) -> Result<T, Rejection>
 where
     T: Clone + 'static,
 {

@@ -1,8 +1,10 @@
 //! For actix-web: middlewares, extractors, refusals as responses, and routes whose 404 and 405 are
 //! in the form of the other refusals.
 //!
-//! [`Identity`](crate::Identity), `Option<Identity>`, [`Claims`](crate::domain::Claims) and
-//! [`InternalCaller`](crate::auth::InternalCaller) are extractors. A
+//! [`AuthMiddleware::sold`] guards routes by a parameter of their path, so that no handler holds a
+//! check that could be left out. [`Identity`](crate::Identity), `Option<Identity>`,
+//! [`Claims`](crate::domain::Claims), [`InternalCaller`](crate::auth::InternalCaller) and [`Bought`]
+//! are extractors. A
 //! [`Rejection`](crate::Rejection) is a response and an error, so that a handler can use `?` on
 //! [`Policy::check`](crate::Policy::check); the middleware around gives it its own form.
 //!
@@ -44,15 +46,14 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use actix_web::{App, http::Method, test, web::Path};
 //! use key0_auth::actix::{AuthMiddleware, Routes};
-//! use key0_auth::{AccessTokens, Identity, Policy, Rejection, Validator};
+//! use key0_auth::{AccessTokens, Validator};
 //!
-//! async fn photo(id: Path<String>, identity: Identity) -> Result<String, Rejection> {
-//!     Policy::resource(id.as_str()).check(&identity)?;
-//!     Ok(format!("photo {id}"))
+//! async fn photo(id: Path<String>) -> String {
+//!     format!("photo {id}")
 //! }
 //! let tokens = AccessTokens::hs256("a secret that Key0 shares with this backend")?;
 //! let validator = Validator::builder().access_tokens(tokens).build()?;
-//! let auth = AuthMiddleware::new(validator.clone());
+//! let auth = AuthMiddleware::new(validator.clone()).sold("id");
 //! let routes = Routes::new().get("/photos/{id}", photo).each(|route| route.wrap(auth.clone()));
 //! let app = App::new().configure(routes.with_problem_fallbacks(validator.responder()));
 //! let app = test::init_service(app).await;
@@ -77,6 +78,7 @@ mod refusal;
 mod request;
 mod routes;
 mod service;
+mod sold;
 mod transform;
 
 #[cfg(feature = "idempotency")]
@@ -86,4 +88,5 @@ pub use internal::{dangerous_issue_token, dangerous_payment_received, internal_r
 pub use keys::{dangerous_keys_routes, keys_routes};
 pub use routes::Routes;
 pub use service::{AuthService, InternalAuthService};
+pub use sold::Bought;
 pub use transform::{AuthMiddleware, InternalAuthMiddleware};

@@ -8,7 +8,7 @@ use actix_web::{
 
 use crate::{
     Rejection, RejectionKind,
-    guard::{HeaderTreatment, IncomingRequest, X_API_KEY},
+    guard::{HeaderTreatment, IncomingRequest, PathParameter, X_API_KEY},
 };
 
 /// Made once: a text would be parsed again for every request.
@@ -32,6 +32,20 @@ impl IncomingRequest for ServiceRequest {
 
     fn path(&self) -> &str {
         self.uri().path()
+    }
+
+    fn path_parameter(&mut self, name: &str) -> PathParameter {
+        // Decodes each parameter just as `web::Path` does.
+        let texts = self.match_info().load::<Vec<String>>().unwrap_or_default();
+        let all = self.match_info().iter().zip(texts);
+        let named = all.filter(|((known, _), _)| *known == name).map(|(_, text)| text);
+        match PathParameter::one_of(named) {
+            // What actix-web puts in the place of escaped bytes that are no text.
+            PathParameter::Text(text) if text.contains(char::REPLACEMENT_CHARACTER) => {
+                PathParameter::NoText
+            }
+            parameter => parameter,
+        }
     }
 
     fn authorization(&self) -> impl Iterator<Item = &[u8]> {

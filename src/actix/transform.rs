@@ -10,7 +10,7 @@ use actix_web::{
 };
 
 use super::service::{AuthService, InternalAuthService};
-use crate::{InternalAuth, Policy, RejectionKind, Validator, guard::Guard};
+use crate::{InternalAuth, Policy, RejectionKind, Validator, domain::Action, guard::Guard};
 
 /// Lets requests through whose credential a [`Validator`] finds good, and answers all others
 /// itself. See the [module](crate::actix) for what exactly passes.
@@ -75,6 +75,52 @@ impl AuthMiddleware {
         self.policy_fn(move |request: &HttpRequest| {
             pattern.is_match(request.match_info().as_str()).then(|| policy.clone())
         })
+    }
+
+    /// Asks for a credential that was bought for the resource that a path parameter names, decoded
+    /// as [`web::Path`](actix_web::web::Path) does it, or for every resource.
+    ///
+    /// The middleware must be around routes that have the parameter, as
+    /// [`Routes::each`](super::Routes::each) puts it there. A route without it answers 500 and says
+    /// so in the log; [`assert_sold`](crate::testing::assert_sold) finds it.
+    ///
+    /// ```
+    /// use actix_web::web::Path;
+    /// use key0_auth::{AccessTokens, Validator, actix::{AuthMiddleware, Routes}};
+    ///
+    /// // Whoever gets here has bought this photo.
+    /// async fn photo(id: Path<String>) -> String {
+    ///     format!("photo {id}")
+    /// }
+    /// let tokens = AccessTokens::hs256("a secret that Key0 shares with this backend")?;
+    /// let validator = Validator::builder().access_tokens(tokens).build()?;
+    /// let sold = AuthMiddleware::new(validator).sold("id");
+    /// let routes = Routes::new().get("/photos/{id}", photo).each(|route| route.wrap(sold.clone()));
+    /// # let _ = routes;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn sold(self, parameter: &str) -> Self {
+        self.path_policy(parameter, |id| Policy::resource(id))
+    }
+
+    /// Asks the identity to satisfy a policy that depends on a path parameter, decoded as
+    /// [`web::Path`](actix_web::web::Path) does it. Else as [`sold`](Self::sold).
+    pub fn path_policy<F>(mut self, parameter: &str, policy: F) -> Self
+    where
+        F: Fn(&str) -> Policy + Send + Sync + 'static,
+    {
+        self.guard().require_by_path(parameter, policy);
+        self
+    }
+
+    /// Asks for a credential that was bought with this plan: [`Policy::plan`].
+    pub fn plan(self, id: impl AsRef<str>) -> Self {
+        self.policy(Policy::plan(id))
+    }
+
+    /// Asks for a key that may do this to resources of this kind: [`Policy::permission`].
+    pub fn permission(self, resource: impl Into<Box<str>>, action: Action) -> Self {
+        self.policy(Policy::permission(resource, action))
     }
 
     /// Asks the identity to satisfy a policy that depends on the request; `None` asks for no more

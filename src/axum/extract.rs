@@ -15,7 +15,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Identity {
     /// Without one the route is behind no such layer, or behind an optional one: a fault of the
     /// program, so [`Internal`](RejectionKind::Internal), whatever the request carries.
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
-        judged(parts, "AuthLayer")
+        validated(parts, "AuthLayer")
     }
 }
 
@@ -39,7 +39,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Claims {
     /// [`InsufficientPermissions`](RejectionKind::InsufficientPermissions) for any other kind of
     /// credential, and [`Internal`](RejectionKind::Internal) without an [`Identity`].
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
-        let identity: Identity = judged(parts, "AuthLayer")?;
+        let identity: Identity = validated(parts, "AuthLayer")?;
         identity.claims().cloned().ok_or_else(|| RejectionKind::InsufficientPermissions.into())
     }
 }
@@ -54,7 +54,7 @@ impl<S: Send + Sync> FromRequestParts<S> for InternalCaller {
     /// Without one the route is behind no such layer: a fault of the program, so
     /// [`Internal`](RejectionKind::Internal), whatever the request carries.
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
-        judged(parts, "InternalAuthLayer")
+        validated(parts, "InternalAuthLayer")
     }
 }
 
@@ -65,7 +65,7 @@ struct NotBehind {
     layer: &'static str,
 }
 
-fn judged<T>(parts: &Parts, layer: &'static str) -> Result<T, Rejection>
+pub(super) fn validated<T>(parts: &Parts, layer: &'static str) -> Result<T, Rejection>
 where
     T: Clone + Send + Sync + 'static,
 {

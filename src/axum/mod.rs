@@ -1,8 +1,10 @@
 //! For axum routers: extractors, refusals as responses, and 404 and 405 in the form of the other
 //! refusals.
 //!
-//! [`Identity`](crate::Identity), `Option<Identity>`, [`Claims`](crate::domain::Claims) and
-//! [`InternalCaller`](crate::auth::InternalCaller) are extractors. A
+//! [`AuthLayer::sold`](crate::AuthLayer::sold) guards routes by a parameter of their path, so that
+//! no handler holds a check that could be left out. [`Identity`](crate::Identity),
+//! `Option<Identity>`, [`Claims`](crate::domain::Claims),
+//! [`InternalCaller`](crate::auth::InternalCaller) and [`Bought`] are extractors. A
 //! [`Rejection`](crate::Rejection) is a response, so that a handler can use `?` on
 //! [`Policy::check`](crate::Policy::check); the layer around it gives it its own form.
 //!
@@ -18,18 +20,17 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use axum::{Router, body::Body, extract::{Path, Request}, routing::get};
 //! use key0_auth::axum::with_problem_fallbacks;
-//! use key0_auth::{AccessTokens, AuthLayer, Identity, Policy, Rejection, Validator};
+//! use key0_auth::{AccessTokens, AuthLayer, Validator};
 //! use tower::ServiceExt;
 //!
-//! async fn photo(Path(id): Path<String>, identity: Identity) -> Result<String, Rejection> {
-//!     Policy::resource(&*id).check(&identity)?;
-//!     Ok(format!("photo {id}"))
+//! async fn photo(Path(id): Path<String>) -> String {
+//!     format!("photo {id}")
 //! }
 //! let tokens = AccessTokens::hs256("a secret that Key0 shares with this backend")?;
 //! let validator = Validator::builder().access_tokens(tokens).build()?;
 //! let router: Router = Router::new()
 //!     .route("/photos/{id}", get(photo))
-//!     .route_layer(AuthLayer::new(validator.clone()));
+//!     .route_layer(AuthLayer::new(validator.clone()).sold("id"));
 //! let router = with_problem_fallbacks(router, validator.responder());
 //! for (method, path, status) in
 //!     [("GET", "/", 404), ("PUT", "/photos/1", 405), ("GET", "/photos/1", 401)]
@@ -47,7 +48,9 @@ mod fallback;
 mod keys;
 mod response;
 mod routes;
+mod sold;
 
 pub use fallback::with_problem_fallbacks;
 pub use keys::{dangerous_keys_routes, keys_routes};
 pub use routes::{dangerous_issue_token, dangerous_payment_received, internal_routes};
+pub use sold::Bought;

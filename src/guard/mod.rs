@@ -1,11 +1,14 @@
 //! What every adapter does with a request around its handler, in the words of no framework:
 //! validate it, clean its headers, hand its proof on. Two adapters that share this can't disagree.
 
+mod fault;
 mod request;
+mod requirement;
 mod response;
 mod validate;
 
-pub(crate) use request::{HeaderTreatment, IncomingRequest, X_API_KEY};
+pub(crate) use fault::fault;
+pub(crate) use request::{HeaderTreatment, IncomingRequest, PathParameter, X_API_KEY};
 #[cfg(feature = "idempotency")]
 pub(crate) use response::RefusalForm;
 pub(crate) use response::{

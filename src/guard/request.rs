@@ -35,6 +35,29 @@ pub(super) fn treatment_unseen(name: &str) -> HeaderTreatment {
     }
 }
 
+/// What the router found in a path under one name.
+#[cfg_attr(not(any(feature = "axum", feature = "actix")), allow(dead_code))]
+pub(crate) enum PathParameter {
+    Text(String),
+    /// Its escapes are no UTF-8.
+    NoText,
+    Missing,
+    /// Two routers, one in the other, use the same name.
+    Repeated,
+}
+
+#[cfg(any(feature = "axum", feature = "actix"))]
+impl PathParameter {
+    /// Out of all that have its name.
+    pub(crate) fn one_of(mut named: impl Iterator<Item = String>) -> Self {
+        match (named.next(), named.next()) {
+            (Some(text), None) => Self::Text(text),
+            (Some(_), Some(_)) => Self::Repeated,
+            (None, _) => Self::Missing,
+        }
+    }
+}
+
 /// A request on its way to a handler, as an adapter holds it.
 pub(crate) trait IncomingRequest {
     /// What an application's rules see of it.
@@ -47,6 +70,9 @@ pub(crate) trait IncomingRequest {
 
     /// The path, as the client sent it.
     fn path(&self) -> &str;
+
+    /// A parameter of the route, decoded as the handler's own extractor does it.
+    fn path_parameter(&mut self, name: &str) -> PathParameter;
 
     /// The values of its `Authorization` headers, in order.
     fn authorization(&self) -> impl Iterator<Item = &[u8]>;

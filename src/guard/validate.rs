@@ -1,6 +1,9 @@
-use std::{any::type_name, borrow::Cow, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
-use super::request::{IncomingRequest, X_API_KEY, treatment, treatment_unseen};
+use super::{
+    request::{IncomingRequest, X_API_KEY, treatment, treatment_unseen},
+    requirement::Requirement,
+};
 use crate::{
     Identity, InternalAuth, Policy, Rejection, RejectionKind, Validator,
     auth::{InternalCaller, Lookup, Responder, Validation},
@@ -16,12 +19,6 @@ pub(crate) struct Guard<H> {
     wording: Option<Arc<Wording>>,
 }
 
-enum Requirement<H> {
-    Fixed(Policy),
-    OfRequest(Arc<PolicyOf<H>>),
-}
-
-type PolicyOf<H> = dyn Fn(&H) -> Option<Policy> + Send + Sync;
 type Wording = dyn Fn(RejectionKind) -> Option<&'static str> + Send + Sync;
 
 /// What can be said of a request without waiting.
@@ -61,6 +58,15 @@ impl<H> Guard<H> {
     {
         let policy = Arc::new(move |head: &H| policy(head).into());
         self.requirements.push(Requirement::OfRequest(policy));
+    }
+
+    #[cfg(any(feature = "axum", feature = "actix"))]
+    pub(crate) fn require_by_path<F>(&mut self, parameter: &str, policy: F)
+    where
+        F: Fn(&str) -> Policy + Send + Sync + 'static,
+    {
+        let policy = Arc::new(policy);
+        self.requirements.push(Requirement::OfPath { parameter: parameter.into(), policy });
     }
 
     pub(crate) fn word_with<F>(&mut self, wording: F)
@@ -129,7 +135,8 @@ impl<H> Guard<H> {
             Ok(identity) => identity,
             Err(rejection) => {
                 let policies = self.requirements.iter().filter_map(|asked| asked.of(request));
-                let policies: Vec<_> = policies.map(|policy| policy.purchases()).collect();
+                let policies: Vec<_> =
+                    policies.flatten().map(|policy| policy.purchases()).collect();
                 let rejection = match policies.is_empty() {
                     true => rejection,
                     false => rejection.purchases(combine(policies.into_iter())),
@@ -138,7 +145,7 @@ impl<H> Guard<H> {
             }
         };
         for policy in self.requirements.iter().filter_map(|asked| asked.of(request)) {
-            if let Err(rejection) = policy.check(&identity) {
+            if let Err(rejection) = policy.and_then(|policy| policy.check(&identity)) {
                 return Err(self.word(rejection).instance(request.path()));
             }
         }
@@ -171,16 +178,6 @@ pub(crate) fn admit_internal(
     Ok(())
 }
 
-impl<H> Requirement<H> {
-    /// The policy that applies to a request.
-    fn of(&self, request: &mut impl IncomingRequest<Head = H>) -> Option<Cow<'_, Policy>> {
-        match self {
-            Self::Fixed(policy) => Some(Cow::Borrowed(policy)),
-            Self::OfRequest(policy_of) => request.with_head(|head| policy_of(head)).map(Cow::Owned),
-        }
-    }
-}
-
 /// A CORS preflight as browsers send it (Fetch standard, section 4.8): it has no body.
 fn is_preflight(request: &impl IncomingRequest) -> bool {
     let has =
@@ -193,7 +190,7 @@ fn is_preflight(request: &impl IncomingRequest) -> bool {
         && !has_body
 }
 
-// By hand, since none of them asks anything of `H`.
+// By hand, since neither asks anything of `H`.
 
 impl<H> Clone for Guard<H> {
     fn clone(&self) -> Self {
@@ -207,15 +204,6 @@ impl<H> Clone for Guard<H> {
     }
 }
 
-impl<H> Clone for Requirement<H> {
-    fn clone(&self) -> Self {
-        match self {
-            Self::Fixed(policy) => Self::Fixed(policy.clone()),
-            Self::OfRequest(policy_of) => Self::OfRequest(Arc::clone(policy_of)),
-        }
-    }
-}
-
 impl<H> fmt::Debug for Guard<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Guard")
@@ -224,17 +212,5 @@ impl<H> fmt::Debug for Guard<H> {
             .field("allow_preflight", &self.allow_preflight)
             .field("requirements", &self.requirements)
             .finish_non_exhaustive()
-    }
-}
-
-impl<H> fmt::Debug for Requirement<H> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Fixed(policy) => policy.fmt(f),
-            Self::OfRequest(_) => {
-                let head = type_name::<H>();
-                write!(f, "Fn(&{})", head.rsplit("::").next().unwrap_or(head))
-            }
-        }
     }
 }

@@ -4,7 +4,7 @@ use http::request::Parts;
 use tower::Layer;
 
 use super::service::AuthService;
-use crate::{Policy, RejectionKind, Validator, guard::Guard};
+use crate::{Policy, RejectionKind, Validator, domain::Action, guard::Guard};
 
 /// Lets requests through whose credential a [`Validator`] finds good, and answers all others
 /// itself. See the [module](crate::tower) for what exactly passes.
@@ -48,12 +48,21 @@ impl AuthLayer {
         self
     }
 
+    /// Asks for a credential that was bought with this plan: [`Policy::plan`].
+    pub fn plan(self, id: impl AsRef<str>) -> Self {
+        self.policy(Policy::plan(id))
+    }
+
+    /// Asks for a key that may do this to resources of this kind: [`Policy::permission`].
+    pub fn permission(self, resource: impl Into<Box<str>>, action: Action) -> Self {
+        self.policy(Policy::permission(resource, action))
+    }
+
     /// Asks the identity to satisfy a policy that depends on the request; `None` asks for no more
     /// than a good credential. Called again, all of them.
     ///
     /// The path of the request is as the client sent it. A rule that takes an id out of it must
-    /// decode it just as the router does; where the handler has the id anyway, let it call
-    /// [`Policy::check`].
+    /// decode it just as the router does: on routes of axum, `sold` and `path_policy` do.
     ///
     /// ```
     /// use http::{Method, request::Parts};
@@ -98,7 +107,7 @@ impl AuthLayer {
         self
     }
 
-    fn guard(&mut self) -> &mut Guard<Parts> {
+    pub(crate) fn guard(&mut self) -> &mut Guard<Parts> {
         Arc::make_mut(&mut self.guard)
     }
 }

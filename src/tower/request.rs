@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, Request, header::AUTHORIZATION, request::Parts
 use super::refusal::original_uri;
 use crate::{
     Rejection,
-    guard::{HeaderTreatment, IncomingRequest, X_API_KEY},
+    guard::{HeaderTreatment, IncomingRequest, PathParameter, X_API_KEY},
 };
 
 /// Made once: a text would be parsed again for every request.
@@ -38,6 +38,30 @@ impl<B> IncomingRequest for Request<B> {
 
     fn path(&self) -> &str {
         original_uri(self).path()
+    }
+
+    #[cfg(feature = "axum")]
+    fn path_parameter(&mut self, name: &str) -> PathParameter {
+        use axum::extract::{
+            FromRequestParts, RawPathParams, rejection::RawPathParamsRejection as Unreadable,
+        };
+        let (mut head, ()) = Request::new(()).into_parts();
+        mem::swap(self.extensions_mut(), &mut head.extensions);
+        let read = ready_now(RawPathParams::from_request_parts(&mut head, &()));
+        mem::swap(self.extensions_mut(), &mut head.extensions);
+        match read {
+            Some(Ok(all)) => {
+                let named = all.iter().filter(|(known, _)| *known == name);
+                PathParameter::one_of(named.map(|(_, text)| text.to_owned()))
+            }
+            Some(Err(Unreadable::InvalidUtf8InPathParam(_))) => PathParameter::NoText,
+            _ => PathParameter::Missing,
+        }
+    }
+
+    #[cfg(not(feature = "axum"))]
+    fn path_parameter(&mut self, _: &str) -> PathParameter {
+        PathParameter::Missing
     }
 
     fn authorization(&self) -> impl Iterator<Item = &[u8]> {
@@ -85,4 +109,14 @@ fn swap_head<B>(request: &mut Request<B>, head: &mut Parts) {
     mem::swap(request.version_mut(), &mut head.version);
     mem::swap(request.headers_mut(), &mut head.headers);
     mem::swap(request.extensions_mut(), &mut head.extensions);
+}
+
+/// What a future gives that has nothing to wait for.
+#[cfg(feature = "axum")]
+fn ready_now<F: Future>(future: F) -> Option<F::Output> {
+    use std::task::{Context, Poll, Waker};
+    match std::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
 }

@@ -27,6 +27,7 @@ mod issue_token;
 mod key_store;
 mod keys_api;
 mod payment_received;
+mod sold;
 #[cfg(feature = "tower")]
 #[path = "../support/pool.rs"]
 mod pool;
