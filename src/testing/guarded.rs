@@ -1,6 +1,6 @@
 use std::fmt;
 
-use serde_json::Value;
+use crate::{Rejection, RejectionKind};
 
 /// What a client sends that has not bought anything: a name for it, and its headers.
 const BAD: [(&str, &[(&str, &str)]); 9] = [
@@ -19,7 +19,7 @@ const UNSIGNED: &str = "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJyIiwianRpIjoiYyIsI
 const UNKNOWN: &str = "ak_0123456789abcdef0123456789abcdef";
 const UNKNOWN_BEARER: &str = "Bearer ak_0123456789abcdef0123456789abcdef";
 
-/// A request without a body, as [`assert_guarded_by`] sends it.
+/// A request without a body, as [`assert_guarded_by`] and [`assert_sold_by`] send it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Probe {
@@ -28,11 +28,12 @@ pub struct Probe {
     /// The path.
     pub path: String,
     /// Names in lower case, and values.
-    pub headers: Vec<(&'static str, &'static str)>,
+    pub headers: Vec<(&'static str, String)>,
 }
 
 /// The answer to a [`Probe`].
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ProbeAnswer {
     /// The status code.
     pub status: u16,
@@ -40,16 +41,19 @@ pub struct ProbeAnswer {
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
+    /// The kind of the [`Rejection`] in the response's extensions, for an application that is
+    /// called in this process: `Some(None)` where there is none.
+    pub rejection: Option<Option<RejectionKind>>,
 }
 
 /// Proves that no route was left open by accident, in whatever framework: `send` gets a request
 /// and brings the answer.
 ///
 /// Each of `routes`, a method and a path, must refuse a request without a credential, and requests
-/// with bad ones, by a 401 in the form of this crate: a problem with a code, `no-store` and a
-/// challenge. Each of `open` must answer without a credential, neither by a refusal nor by a
-/// failure. What stands between braces in a path is filled in, so that the patterns of a router
-/// will do.
+/// with bad ones, by a 401 with a challenge and `no-store` and, where the application runs in this
+/// process, with the [`Rejection`] in the response's extensions. The body may be of any form. Each
+/// of `open` must answer without a credential, neither by a refusal nor by a failure. What stands
+/// between braces in a path is filled in, so that the patterns of a router will do.
 ///
 /// # Panics
 ///
@@ -88,14 +92,15 @@ pub async fn assert_guarded_by(
     let mut faults = Vec::new();
     for (method, path) in routes {
         for (sent, headers) in BAD {
-            let answer = send(Probe::new(method, path, headers)).await;
-            if let Some(fault) = answer.is_no_refusal(method) {
+            let headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned()));
+            let answer = send(Probe::new(method, path, headers.collect())).await;
+            if let Some(fault) = answer.is_no_refusal(401) {
                 faults.push(format!("{method} {path} {sent}: {fault}"));
             }
         }
     }
     for (method, path) in open {
-        let answer = send(Probe::new(method, path, &[])).await;
+        let answer = send(Probe::new(method, path, Vec::new())).await;
         if matches!(answer.status, 401 | 403 | 404 | 405 | 500..) {
             faults.push(format!("{method} {path} should be open, and is answered {answer}"));
         }
@@ -103,55 +108,134 @@ pub async fn assert_guarded_by(
     assert!(faults.is_empty(), "routes are not guarded as they should be:\n{}", faults.join("\n"));
 }
 
+/// Proves that what a credential was bought for is asked on every route, in whatever framework:
+/// `send` gets a request and brings the answer.
+///
+/// `credential` makes a good access token or key, sent as a bearer, that was bought for a resource.
+/// What stands between braces in the paths of `routes` is filled in with `x`. Each route must let
+/// the credential for `x` in, and refuse one that was bought for another resource: by a 403 with a
+/// challenge and `no-store` and, where the application runs in this process, with the
+/// [`Rejection`] in the response's extensions.
+///
+/// # Panics
+///
+/// Panics where a route is not as it should be, and says all that is wrong.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// use key0_auth::{Policy, Validator, testing::{self, ProbeAnswer, TokenSigner}};
+///
+/// let signer = TokenSigner::new();
+/// let tokens = signer.access_tokens();
+/// let validator = Validator::builder().access_tokens(tokens).build().expect("tokens");
+/// testing::assert_sold_by(
+///     // Here an application of any framework is called.
+///     async |probe| {
+///         let sent = probe.headers.iter().map(|(_, value)| value.as_bytes());
+///         let judged = validator.validate(sent, []).await;
+///         let id = probe.path.trim_start_matches("/photos/");
+///         match judged.and_then(|identity| Policy::resource(id).check(&identity)) {
+///             Ok(()) => ProbeAnswer::new(200, "a photo"),
+///             Err(rejection) => validator.responder().respond(&rejection).into(),
+///         }
+///     },
+///     |resource| signer.token().resource(resource).sign(),
+///     &[("GET", "/photos/{id}")],
+/// )
+/// .await;
+/// # }
+/// ```
+pub async fn assert_sold_by(
+    send: impl AsyncFn(Probe) -> ProbeAnswer,
+    credential: impl Fn(&str) -> String,
+    routes: &[(&str, &str)],
+) {
+    assert!(!routes.is_empty(), "no route is listed: nothing would be proved");
+    let mut faults = Vec::new();
+    for (method, path) in routes {
+        let sent_for = |resource| {
+            let bearer = format!("Bearer {}", credential(resource));
+            send(Probe::new(method, path, vec![("authorization", bearer)]))
+        };
+        let answer = sent_for(FILLED_IN).await;
+        if matches!(answer.status, 401 | 403 | 500..) {
+            let fault = format!("should let in who has bought `{FILLED_IN}`, and answered");
+            faults.push(format!("{method} {path} {fault} {answer}"));
+        }
+        if let Some(fault) = sent_for(ANOTHER).await.is_no_refusal(403) {
+            let sent = "with a credential for another resource";
+            faults.push(format!("{method} {path} {sent}: {fault}"));
+        }
+    }
+    assert!(faults.is_empty(), "routes are not sold as they should be:\n{}", faults.join("\n"));
+}
+
+/// What stands in a path for a parameter.
+const FILLED_IN: &str = "x";
+const ANOTHER: &str = "another-resource";
+
 impl Probe {
-    fn new(method: &str, pattern: &str, headers: &[(&'static str, &'static str)]) -> Self {
-        Self { method: method.to_owned(), path: filled_in(pattern), headers: headers.to_vec() }
+    fn new(method: &str, pattern: &str, headers: Vec<(&'static str, String)>) -> Self {
+        Self { method: method.to_owned(), path: filled_in(pattern), headers }
     }
 }
 
-/// The path of a pattern: `x` wherever something stands between braces.
+/// The path of a pattern, with all filled in that stands between braces.
 fn filled_in(pattern: &str) -> String {
     let mut parts = pattern.split('{');
     let first = parts.next().unwrap_or_default();
     let rest = parts.map(|part| match part.split_once('}') {
-        Some((_, after)) => format!("x{after}"),
+        Some((_, after)) => format!("{FILLED_IN}{after}"),
         None => panic!("{pattern} has a brace that is not closed"),
     });
     std::iter::once(first.to_owned()).chain(rest).collect()
 }
 
 impl ProbeAnswer {
-    /// An answer without headers.
+    /// An answer without headers, from an application that is called over the wire.
     pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, headers: Vec::new(), body: body.into() }
+        Self { status, headers: Vec::new(), body: body.into(), rejection: None }
     }
 
-    fn header(&self, name: &str) -> Option<&str> {
+    /// Adds a header.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Says that the application was called in this process, and what its response's extensions
+    /// held.
+    #[must_use]
+    pub fn in_process(mut self, rejection: Option<&Rejection>) -> Self {
+        self.rejection = Some(rejection.map(Rejection::kind));
+        self
+    }
+
+    fn find(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
         values.next().map(|(_, value)| value.as_str())
     }
 
-    /// What keeps it from being a 401 of this crate.
-    fn is_no_refusal(&self, method: &str) -> Option<String> {
-        if self.status != 401 {
-            return Some(format!("answered {self}, not 401"));
+    /// What keeps it from being a refusal of this crate with this status.
+    fn is_no_refusal(&self, status: u16) -> Option<String> {
+        if self.status != status {
+            return Some(format!("answered {self}, not {status}"));
         }
-        if self.header("www-authenticate").is_none() {
-            return Some("the 401 has no challenge".to_owned());
+        if self.find("www-authenticate").is_none() {
+            return Some(format!("the {status} has no challenge"));
         }
-        if self.header("cache-control") != Some("no-store") {
-            return Some("the 401 may be kept by caches".to_owned());
+        if self.find("cache-control") != Some("no-store") {
+            return Some(format!("the {status} may be kept by caches"));
         }
-        if self.header("content-type") != Some("application/problem+json") {
-            return Some("the 401 is no application/problem+json".to_owned());
+        match self.rejection {
+            Some(None) => Some(format!("the {status} is none of this crate")),
+            Some(Some(kind)) if kind.status() != status => {
+                Some(format!("the {status} is another refusal's, {}", kind.code()))
+            }
+            _ => None,
         }
-        if method == "HEAD" {
-            return None;
-        }
-        let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
-        let has_code = body.get("code").is_some_and(Value::is_string);
-        (!has_code || body.get("status") != Some(&401.into()))
-            .then(|| "the body of the 401 is no problem of this crate".to_owned())
     }
 }
 
@@ -166,6 +250,6 @@ impl From<crate::auth::Refusal> for ProbeAnswer {
     fn from(refusal: crate::auth::Refusal) -> Self {
         let headers = refusal.headers.into_iter();
         let headers = headers.map(|(name, value)| (name.to_owned(), value)).collect();
-        Self { status: refusal.status, headers, body: refusal.body }
+        Self { headers, ..Self::new(refusal.status, refusal.body) }
     }
 }

@@ -41,6 +41,8 @@
 
 mod clock;
 mod guarded;
+#[cfg(feature = "actix")]
+mod guarded_actix;
 #[cfg(feature = "tower")]
 mod guarded_tower;
 mod identity;
@@ -48,10 +50,13 @@ mod signer;
 mod store;
 
 pub use clock::FakeClock;
-pub use guarded::{Probe, ProbeAnswer, assert_guarded_by};
+pub use guarded::{Probe, ProbeAnswer, assert_guarded_by, assert_sold_by};
+#[cfg(feature = "actix")]
+#[cfg_attr(docsrs, doc(cfg(feature = "actix")))]
+pub use guarded_actix::{assert_actix_guarded, assert_actix_sold};
 #[cfg(feature = "tower")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
-pub use guarded_tower::assert_guarded;
+pub use guarded_tower::{assert_guarded, assert_sold};
 pub use identity::{buyer, operator, partner};
 pub use signer::{TestToken, TokenSigner};
 pub use store::{FaultyStore, Mood};

@@ -27,8 +27,8 @@ mod issue_token;
 mod key_store;
 mod keys_api;
 mod payment_received;
-mod sold;
 #[cfg(feature = "tower")]
 #[path = "../support/pool.rs"]
 mod pool;
+mod sold;
 mod tower_layer;

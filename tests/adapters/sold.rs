@@ -140,9 +140,8 @@ async fn a_parameter_that_the_route_lacks_is_a_fault() {
     }
     // Of two parameters with one name nobody can tell which is meant.
     let sold = AuthMiddleware::new(validator()).sold("id");
-    let app = App::new().service(
-        web::scope("/albums/{id}").route("/photos/{id}", web::get().to(photo).wrap(sold)),
-    );
+    let app = App::new()
+        .service(web::scope("/albums/{id}").route("/photos/{id}", web::get().to(photo).wrap(sold)));
     let app = init_service(app).await;
     let bearer = (AUTHORIZATION, format!("Bearer {all}"));
     let request = TestRequest::with_uri("/albums/a/photos/b").insert_header(bearer).to_request();

@@ -1,17 +1,19 @@
 //! The proof that no route was left open: it must fail for every way to leave one open.
 
-use key0_auth::testing::{Probe, ProbeAnswer, assert_guarded_by};
-
-const BODY: &str = r#"{"status":401,"code":"missing_credential"}"#;
+use key0_auth::{
+    RejectionKind,
+    testing::{Probe, ProbeAnswer, assert_guarded_by, assert_sold_by},
+};
 
 fn refusal() -> ProbeAnswer {
-    let headers = [
-        ("Content-Type", "application/problem+json"),
-        ("Cache-Control", "no-store"),
-        ("WWW-Authenticate", "Bearer realm=\"api\""),
-    ];
-    let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-    ProbeAnswer { status: 401, headers, body: BODY.into() }
+    refused(401, RejectionKind::MissingCredential)
+}
+
+fn refused(status: u16, kind: RejectionKind) -> ProbeAnswer {
+    ProbeAnswer::new(status, "in a form of its own")
+        .header("Cache-Control", "no-store")
+        .header("WWW-Authenticate", "Bearer realm=\"api\"")
+        .in_process(Some(&kind.into()))
 }
 
 /// Judges an application that answers so; what is said of it, where it does not pass.
@@ -65,7 +67,7 @@ fn what_is_open_is_named() {
     for status in [403, 404, 405, 500, 503] {
         fails(
             move |probe| match &*probe.path {
-                "/a" => ProbeAnswer { status, ..refusal() },
+                "/a" => refused(status, RejectionKind::MissingCredential),
                 _ => guarded(&probe),
             },
             &format!("GET /a without a credential: answered {status}"),
@@ -94,7 +96,8 @@ fn every_bad_credential_is_tried() {
     ] {
         fails(
             move |probe| {
-                let sent = |(known, sent): &(&str, &str)| *known == name && sent.starts_with(value);
+                let sent =
+                    |(known, sent): &(&str, String)| *known == name && sent.starts_with(value);
                 match probe.headers.iter().any(sent) {
                     true => ProbeAnswer::new(200, ""),
                     false => guarded(&probe),
@@ -108,7 +111,7 @@ fn every_bad_credential_is_tried() {
         (("x-internal-auth", ""), "with an empty internal secret"),
     ] {
         fails(
-            move |probe| match probe.headers.contains(&empty) {
+            move |probe| match probe.headers.contains(&(empty.0, empty.1.to_owned())) {
                 true => ProbeAnswer::new(200, ""),
                 false => guarded(&probe),
             },
@@ -117,12 +120,12 @@ fn every_bad_credential_is_tried() {
     }
 }
 
+/// The body may be of any form; what makes it a refusal of this crate may not.
 #[test]
-fn a_refusal_of_another_form_is_none() {
+fn a_refusal_of_another_kind_is_none() {
     for (missing, told) in [
-        ("WWW-Authenticate", "has no challenge"),
-        ("Cache-Control", "may be kept by caches"),
-        ("Content-Type", "is no application/problem+json"),
+        ("WWW-Authenticate", "the 401 has no challenge"),
+        ("Cache-Control", "the 401 may be kept by caches"),
     ] {
         fails(
             move |probe| {
@@ -133,14 +136,74 @@ fn a_refusal_of_another_form_is_none() {
             told,
         );
     }
-    for body in ["", "{}", r#"{"status":401}"#, r#"{"status":403,"code":"x"}"#] {
+    for (rejection, told) in [
+        (None, "the 401 is none of this crate"),
+        (Some(RejectionKind::NotFound), "the 401 is another refusal's, not_found"),
+    ] {
         fails(
             move |probe| match guarded(&probe) {
-                answer if answer.status == 401 => ProbeAnswer { body: body.into(), ..answer },
+                answer if answer.status == 401 => {
+                    answer.in_process(rejection.map(Into::into).as_ref())
+                }
                 answer => answer,
             },
-            "is no problem of this crate",
+            told,
         );
+    }
+    // Over the wire nobody can tell.
+    let by_wire = |probe: Probe| {
+        let mut answer = guarded(&probe);
+        answer.rejection = None;
+        answer
+    };
+    assert_eq!(judged(by_wire, &[("GET", "/a")], &[]), Ok(()));
+}
+
+/// Judges whether an application that answers so sells its one route.
+fn sells(answer: fn(&str) -> ProbeAnswer) -> Result<(), String> {
+    let judging = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(assert_sold_by(
+            async |probe| {
+                assert_eq!((&*probe.method, &*probe.path), ("GET", "/photos/x/x"));
+                answer(probe.headers[0].1.strip_prefix("Bearer for ").unwrap())
+            },
+            |resource| format!("for {resource}"),
+            &[("GET", "/photos/{id}/{number}")],
+        ));
+    });
+    judging.join().map_err(|panic| *panic.downcast::<String>().unwrap())
+}
+
+#[test]
+fn a_route_that_asks_for_no_resource_is_named() {
+    const DENIED: RejectionKind = RejectionKind::InsufficientPermissions;
+    assert_eq!(
+        sells(|resource| match resource {
+            "x" => ProbeAnswer::new(404, "no photo here"),
+            _ => refused(403, DENIED),
+        }),
+        Ok(())
+    );
+    let cases: [(fn(&str) -> ProbeAnswer, &str); 4] = [
+        (
+            |_| ProbeAnswer::new(200, "a photo"),
+            "GET /photos/{id}/{number} with a credential for another resource: \
+             answered 200 \"a photo\", not 403",
+        ),
+        (|_| refused(403, DENIED), "should let in who has bought `x`, and answered 403"),
+        (|_| refused(500, RejectionKind::Internal), "should let in who has bought `x`"),
+        (
+            |resource| match resource {
+                "x" => ProbeAnswer::new(200, "a photo"),
+                _ => refused(403, DENIED).in_process(None),
+            },
+            "the 403 is none of this crate",
+        ),
+    ];
+    for (answer, told) in cases {
+        let said = sells(answer).expect_err(told);
+        assert!(said.contains(told), "{told}: {said}");
     }
 }
 
@@ -212,69 +275,126 @@ mod in_axum {
     }
 }
 
-#[cfg(feature = "actix")]
-mod in_actix {
-    use actix_web::{
-        App, HttpResponse,
-        body::to_bytes,
-        http::Method,
-        test::{TestRequest, call_service, init_service},
-        web,
-    };
+/// Of an application with refusals in a form of its own, too.
+#[cfg(all(feature = "axum", feature = "actix"))]
+mod sold {
+    use actix_web::{App, web::Path as ActixPath};
+    use axum::{Router, extract::Path, routing::get};
     use key0_auth::{
-        Validator,
-        actix::AuthMiddleware,
-        testing::{ProbeAnswer, TokenSigner, assert_guarded_by},
+        AuthLayer, Validator,
+        actix::{AuthMiddleware, Routes},
+        auth::{Problem, ProblemBody},
+        testing::{
+            TokenSigner, assert_actix_guarded, assert_actix_sold, assert_guarded, assert_sold,
+        },
     };
 
-    #[actix_web::test]
-    async fn an_application_is_proved() {
-        prove(true).await;
+    const ROUTES: &[(&str, &str)] = &[("GET", "/photos/{id}"), ("GET", "/films/{id}")];
+
+    #[derive(Debug)]
+    struct Code;
+
+    impl ProblemBody for Code {
+        fn render(&self, problem: &Problem<'_>) -> (String, Vec<u8>) {
+            ("text/plain".into(), problem.code().into())
+        }
+    }
+
+    fn validator(own_form: bool) -> Validator {
+        let validator = Validator::builder().access_tokens(TokenSigner::new().access_tokens());
+        let validator = if own_form { validator.problem_body(Code) } else { validator };
+        validator.build().unwrap()
+    }
+
+    fn credential(resource: &str) -> String {
+        TokenSigner::new().token().resource(resource).sign()
+    }
+
+    /// Photos are sold; films as the layer says.
+    fn by_axum(validator: Validator, films: impl FnOnce(AuthLayer) -> AuthLayer) -> Router {
+        let answer = async |Path(id): Path<String>| id;
+        let auth = AuthLayer::new(validator);
+        let films =
+            Router::new().route("/films/{id}", get(answer)).route_layer(films(auth.clone()));
+        Router::new().route("/photos/{id}", get(answer)).route_layer(auth.sold("id")).merge(films)
+    }
+
+    fn by_actix(films: impl Fn(AuthMiddleware) -> AuthMiddleware, validator: &Validator) -> Routes {
+        let answer = async |id: ActixPath<String>| id.into_inner();
+        let auth = AuthMiddleware::new(validator.clone());
+        let (sold, films) = (auth.clone().sold("id"), films(auth));
+        let photos = Routes::new().get("/photos/{id}", answer);
+        let films = Routes::new().get("/films/{id}", answer).each(|film| film.wrap(films.clone()));
+        photos.each(|photo| photo.wrap(sold.clone())).merge(films)
     }
 
     #[actix_web::test]
-    #[should_panic(expected = "GET /photos/{id} with an unknown key: answered 200")]
-    async fn a_scope_without_its_middleware_is_found() {
-        prove(false).await;
+    async fn routes_that_are_sold_pass() {
+        for own_form in [false, true] {
+            let validator = validator(own_form);
+            let app = by_axum(validator.clone(), |auth| auth.sold("id"));
+            assert_guarded(app.clone(), ROUTES, &[]).await;
+            assert_sold(app, credential, ROUTES).await;
+            for sold in [false, true] {
+                let routes = by_actix(|auth| auth.sold("id"), &validator);
+                let routes = routes.with_problem_fallbacks(validator.responder());
+                let app = App::new().configure(routes);
+                match sold {
+                    false => assert_actix_guarded(app, ROUTES, &[]).await,
+                    true => assert_actix_sold(app, credential, ROUTES).await,
+                }
+            }
+        }
     }
 
-    async fn prove(guarded: bool) {
-        let tokens = TokenSigner::new().access_tokens();
-        let validator = Validator::builder().access_tokens(tokens).build().unwrap();
-        let photo = web::get().to(async || HttpResponse::Ok().body("a photo"));
-        let photos = web::resource("/photos/{id}").route(photo);
-        let app = App::new().route("/health", web::get().to(HttpResponse::Ok));
-        macro_rules! judge {
-            ($app:expr) => {{
-                let app = init_service($app).await;
-                assert_guarded_by(
-                    async |probe| {
-                        let method = Method::from_bytes(probe.method.as_bytes()).unwrap();
-                        let request = TestRequest::with_uri(&probe.path).method(method);
-                        let headers = probe.headers.into_iter();
-                        let request = headers.fold(request, TestRequest::append_header);
-                        let response = call_service(&app, request.to_request()).await;
-                        let text = |value: &actix_web::http::header::HeaderValue| {
-                            value.to_str().unwrap().to_owned()
-                        };
-                        let headers = response.headers().iter();
-                        let headers = headers.map(|(name, value)| (name.to_string(), text(value)));
-                        ProbeAnswer {
-                            status: response.status().as_u16(),
-                            headers: headers.collect(),
-                            body: to_bytes(response.into_body()).await.unwrap().to_vec(),
-                        }
-                    },
-                    &[("GET", "/photos/{id}")],
-                    &[("GET", "/health")],
-                )
-                .await;
-            }};
-        }
-        if guarded {
-            judge!(app.service(photos.wrap(AuthMiddleware::new(validator))));
-        } else {
-            judge!(app.service(photos));
-        }
+    async fn judge_axum(own_form: bool) {
+        assert_sold(by_axum(validator(own_form), |auth| auth), credential, ROUTES).await;
+    }
+
+    async fn judge_actix(own_form: bool) {
+        let validator = validator(own_form);
+        let routes = by_actix(|auth| auth, &validator);
+        let app = App::new().configure(routes.with_problem_fallbacks(validator.responder()));
+        assert_actix_sold(app, credential, ROUTES).await;
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "GET /films/{id} with a credential for another resource: answered")]
+    async fn a_route_that_is_not_sold_is_named() {
+        judge_axum(false).await;
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "GET /films/{id} with a credential for another resource: answered")]
+    async fn a_route_that_is_not_sold_is_named_whatever_the_form() {
+        judge_axum(true).await;
+    }
+
+    #[actix_web::test]
+    #[should_panic(expected = "GET /films/{id} with a credential for another resource: answered")]
+    async fn an_actix_route_that_is_not_sold_is_named() {
+        judge_actix(false).await;
+    }
+
+    #[actix_web::test]
+    #[should_panic(expected = "GET /films/{id} with a credential for another resource: answered")]
+    async fn an_actix_route_that_is_not_sold_is_named_whatever_the_form() {
+        judge_actix(true).await;
+    }
+
+    /// Its guard asks for a parameter that it has not.
+    #[tokio::test]
+    #[should_panic(expected = "GET /films/{id} should let in who has bought `x`, and answered 500")]
+    async fn a_route_without_the_parameter_is_named() {
+        let app = by_axum(validator(false), |auth| auth.sold("film"));
+        assert_sold(app, credential, ROUTES).await;
+    }
+
+    #[actix_web::test]
+    #[should_panic(expected = "GET /films/{id} with an unknown key: answered 200")]
+    async fn an_actix_route_without_its_middleware_is_named() {
+        let answer = async || "a film";
+        let app = App::new().route("/films/{id}", actix_web::web::get().to(answer));
+        assert_actix_guarded(app, &[("GET", "/films/{id}")], &[]).await;
     }
 }
