@@ -2,7 +2,12 @@ use std::future::{Ready, ready};
 
 use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload};
 
-use crate::{Identity, Rejection, RejectionKind, auth::InternalCaller, domain::Claims};
+use crate::{
+    Identity, Rejection, RejectionKind,
+    auth::InternalCaller,
+    domain::Claims,
+    guard::{self, Anonymous, NotBehind},
+};
 
 impl FromRequest for Identity {
     type Error = Rejection;
@@ -13,10 +18,11 @@ impl FromRequest for Identity {
     ///
     /// # Errors
     ///
-    /// Without one the route is behind no such middleware, or behind an optional one: a fault of the
-    /// program, so [`Internal`](RejectionKind::Internal), whatever the request carries.
+    /// [`MissingCredential`](RejectionKind::MissingCredential) behind an optional middleware where
+    /// the request carries no credential. Behind no middleware at all it is a fault of the program,
+    /// so [`Internal`](RejectionKind::Internal), whatever the request carries; the log says so.
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(validated(request, "AuthMiddleware"))
+        ready(identity(request))
     }
 }
 
@@ -29,9 +35,9 @@ impl FromRequest for Claims {
     /// # Errors
     ///
     /// [`InsufficientPermissions`](RejectionKind::InsufficientPermissions) for any other kind of
-    /// credential, and [`Internal`](RejectionKind::Internal) without an [`Identity`].
+    /// credential; without an [`Identity`] as that fails.
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let claims = validated(request, "AuthMiddleware").and_then(|identity: Identity| {
+        let claims = identity(request).and_then(|identity| {
             identity.claims().cloned().ok_or_else(|| RejectionKind::InsufficientPermissions.into())
         });
         ready(claims)
@@ -53,31 +59,23 @@ impl FromRequest for InternalCaller {
     }
 }
 
-/// A handler asks for a proof that no middleware has made.
-#[derive(Debug, thiserror::Error)]
-#[error("{method} {route} is not behind an {middleware} that requires a credential")]
-struct NotBehind {
-    method: String,
-    route: String,
-    middleware: &'static str,
-}
-
 pub(super) fn validated<T>(request: &HttpRequest, middleware: &'static str) -> Result<T, Rejection>
 where
     T: Clone + 'static,
 {
     request.extensions().get::<T>().cloned().ok_or_else(|| {
-        let method = request.method().to_string();
-        let route = request.match_pattern().unwrap_or_else(|| "a route".to_owned());
-        Rejection::new(RejectionKind::Internal).cause(NotBehind { method, route, middleware })
+        let route = request.match_pattern();
+        // Logged when it becomes a response: an `Option<Identity>` finds nothing wrong with it.
+        let method = request.method().as_str();
+        guard::fault(NotBehind::new(method, route.as_deref(), middleware))
     })
 }
 
-/// Logs the fault when it becomes a response: an `Option<Identity>` finds nothing wrong with it.
-#[cfg(feature = "tracing")]
-pub(super) fn log_fault(rejection: &Rejection) {
-    let cause = std::error::Error::source(rejection);
-    if let Some(fault) = cause.and_then(|cause| cause.downcast_ref::<NotBehind>()) {
-        tracing::error!("{fault}");
+/// The identity, where a middleware was there to ask for it.
+pub(super) fn identity(request: &HttpRequest) -> Result<Identity, Rejection> {
+    let anonymous = request.extensions().get::<Anonymous>().is_some();
+    if anonymous && request.extensions().get::<Identity>().is_none() {
+        return Err(RejectionKind::MissingCredential.into());
     }
+    validated(request, "AuthMiddleware")
 }

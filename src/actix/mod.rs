@@ -20,7 +20,9 @@
 //!
 //! Everything else, before any of the body is read and without a call to the handler. A refusal is
 //! a response, not an error, so that CORS and loggers outside still see it. It holds the typed
-//! [`Rejection`](crate::Rejection) in its extensions.
+//! [`Rejection`](crate::Rejection) in its extensions. Every response to a caller who is known, also
+//! a good one, holds the [`Caller`](crate::auth::Caller). The log tells of refusals under the target
+//! `key0_auth::refusal`: at error level with the cause of a 5xx, else at debug level.
 //!
 //! # What to mind
 //!

@@ -3,16 +3,17 @@ use actix_web::{
     body::{BoxBody, EitherBody, MessageBody},
     dev::ServiceRequest,
     http::{
-        StatusCode, Uri,
+        Method, StatusCode, Uri,
         header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, VARY},
     },
 };
 
 use crate::{
     Identity, Rejection,
-    auth::Responder,
+    auth::{Caller, Responder},
     guard::{
-        BODY_HEADERS, PRIVATE, Provisional, VARY_BY_CREDENTIAL, is_never_kept, varies_by_credential,
+        BODY_HEADERS, NotBehind, PRIVATE, Provisional, VARY_BY_CREDENTIAL, is_never_kept, report,
+        varies_by_credential,
     },
 };
 
@@ -24,8 +25,9 @@ impl ResponseError for Rejection {
     /// The refusal with the default realm and body. Behind one of our middlewares it takes that
     /// middleware's form on the way out.
     fn error_response(&self) -> HttpResponse {
-        #[cfg(feature = "tracing")]
-        super::extract::log_fault(self);
+        if let Some(fault) = NotBehind::of(self) {
+            fault.log();
+        }
         let mut response = rendered(self.clone(), &Responder::default());
         response.extensions_mut().insert(Provisional);
         response
@@ -52,6 +54,8 @@ pub(super) fn rendered(rejection: Rejection, responder: &Responder) -> HttpRespo
 pub(super) struct Asked {
     uri: Uri,
     credential: Credential,
+    method: Method,
+    caller: Option<Caller>,
 }
 
 /// What the answer depends on.
@@ -68,14 +72,28 @@ enum Credential {
 impl Asked {
     /// For a request whose answer depends on no buyer's credential.
     pub(super) fn of(request: &ServiceRequest) -> Self {
-        Self { uri: request.uri().clone(), credential: Credential::Other }
+        Self {
+            uri: request.uri().clone(),
+            credential: Credential::Other,
+            method: request.method().clone(),
+            caller: None,
+        }
+    }
+
+    /// For a request whose caller has proved itself by a `P`.
+    pub(super) fn let_in_by<P: Clone + Into<Caller> + 'static>(request: &ServiceRequest) -> Self {
+        let caller = request.extensions().get::<P>().cloned().map(Into::into);
+        Self { caller, ..Self::of(request) }
     }
 
     /// For a request that a guard has let in.
     pub(super) fn let_in(request: &ServiceRequest) -> Self {
-        let proved = request.extensions().get::<Identity>().is_some();
-        let credential = if proved { Credential::Identity } else { Credential::Optional };
-        Self { credential, ..Self::of(request) }
+        let asked = Self::let_in_by::<Identity>(request);
+        let credential = match asked.caller {
+            Some(_) => Credential::Identity,
+            None => Credential::Optional,
+        };
+        Self { credential, ..asked }
     }
 }
 
@@ -99,7 +117,14 @@ pub(super) fn pass_on<B: MessageBody>(
     mut response: HttpResponse<B>,
     responder: &Responder,
     asked: &Asked,
+    route: impl FnOnce() -> Option<String>,
 ) -> HttpResponse<EitherBody<B>> {
+    // The innermost middleware's caller is the one whom the handler saw.
+    if let Some(caller) = &asked.caller
+        && response.extensions().get::<Caller>().is_none()
+    {
+        response.extensions_mut().insert(caller.clone());
+    }
     let provisional = response.extensions_mut().remove::<Provisional>().is_some();
     let rejection = response.extensions().get::<Rejection>().filter(|_| provisional).cloned();
     match rejection {
@@ -107,6 +132,7 @@ pub(super) fn pass_on<B: MessageBody>(
             for name in BODY_HEADERS {
                 response.headers_mut().remove(name);
             }
+            report(&rejection, asked.caller.as_ref(), asked.method.as_str(), route);
             let rejection = rejection.instance(asked.uri.path());
             response.extensions_mut().insert(rejection.clone());
             write(response.drop_body(), &rejection, responder).map_into_right_body()

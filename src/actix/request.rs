@@ -34,6 +34,10 @@ impl IncomingRequest for ServiceRequest {
         self.uri().path()
     }
 
+    fn route(&self) -> Option<String> {
+        self.match_pattern()
+    }
+
     fn path_parameter(&mut self, name: &str) -> PathParameter {
         // Decodes each parameter just as `web::Path` does.
         let texts = self.match_info().load::<Vec<String>>().unwrap_or_default();

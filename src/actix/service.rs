@@ -8,9 +8,9 @@ use actix_web::{
 
 use super::refusal::{self, Asked};
 use crate::{
-    InternalAuth, Rejection,
-    auth::Responder,
-    guard::{Guard, Outcome, admit_internal},
+    InternalAuth,
+    auth::{InternalCaller, Responder},
+    guard::{Guard, Outcome, Refused, admit_internal},
 };
 
 /// A response on its way. Boxed, as every route's is by actix-web itself.
@@ -48,8 +48,8 @@ where
                 let answer = self.inner.call(request);
                 return Box::pin(async move { finish(answer.await, guard.responder(), asked) });
             }
-            Outcome::Refuse(rejection) => {
-                return Box::pin(async move { Ok(refuse(request, rejection, guard.responder())) });
+            Outcome::Refuse(refused) => {
+                return Box::pin(async move { Ok(refuse(request, refused, guard.responder())) });
             }
             Outcome::LookUp(lookup) => lookup,
         };
@@ -61,7 +61,7 @@ where
                     let asked = Asked::let_in(&request);
                     finish(inner.call(request).await, guard.responder(), asked)
                 }
-                Err(rejection) => Ok(refuse(request, rejection, guard.responder())),
+                Err(refused) => Ok(refuse(request, refused, guard.responder())),
             }
         })
     }
@@ -94,12 +94,12 @@ where
         let internal = Arc::clone(&self.internal);
         match admit_internal(&internal, &mut request) {
             Ok(()) => {
-                let asked = Asked::of(&request);
+                let asked = Asked::let_in_by::<InternalCaller>(&request);
                 let answer = self.inner.call(request);
                 Box::pin(async move { finish(answer.await, internal.responder(), asked) })
             }
-            Err(rejection) => {
-                Box::pin(async move { Ok(refuse(request, rejection, internal.responder())) })
+            Err(refused) => {
+                Box::pin(async move { Ok(refuse(request, refused, internal.responder())) })
             }
         }
     }
@@ -108,10 +108,14 @@ where
 /// A refusal is a response and no error, so that what is outside still sees it.
 fn refuse<B>(
     request: ServiceRequest,
-    rejection: Rejection,
+    refused: Refused,
     responder: &Responder,
 ) -> ServiceResponse<EitherBody<B>> {
-    request.into_response(refusal::rendered(rejection, responder)).map_into_right_body()
+    let mut response = refusal::rendered(refused.rejection, responder);
+    if let Some(caller) = refused.caller {
+        response.extensions_mut().insert(caller);
+    }
+    request.into_response(response).map_into_right_body()
 }
 
 /// What comes from further inside, with a refusal in the middleware's own form.
@@ -123,13 +127,15 @@ fn finish<B: MessageBody + 'static>(
     match answer {
         Ok(response) => {
             let (request, response) = response.into_parts();
-            Ok(ServiceResponse::new(request, refusal::pass_on(response, responder, &asked)))
+            let route = || request.match_pattern();
+            let response = refusal::pass_on(response, responder, &asked, route);
+            Ok(ServiceResponse::new(request, response))
         }
         // A middleware in between may fail with a rejection; actix-web renders it outside of us.
         Err(mut error) => {
             let responder = responder.clone();
             error.add_response_mapper(move |response| {
-                refusal::pass_on(response, &responder, &asked).map_into_boxed_body()
+                refusal::pass_on(response, &responder, &asked, || None).map_into_boxed_body()
             });
             Err(error)
         }

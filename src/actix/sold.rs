@@ -3,8 +3,8 @@ use std::future::{Ready, ready};
 use actix_web::{FromRequest, HttpRequest, dev::Payload, web::Path};
 use serde::de::DeserializeOwned;
 
-use super::extract::validated;
-use crate::{Identity, Policy, Rejection, RejectionKind, Sold};
+use super::extract::identity;
+use crate::{Policy, Rejection, RejectionKind, Sold};
 
 /// A [`Path`] whose resource the caller has bought, for handlers behind an
 /// [`AuthMiddleware`](super::AuthMiddleware) that does not ask for it by
@@ -33,14 +33,14 @@ impl<T: DeserializeOwned + Sold + 'static> FromRequest for Bought<Path<T>> {
     ///
     /// [`InsufficientPermissions`](RejectionKind::InsufficientPermissions) where the caller has not
     /// bought it, [`NotFound`](RejectionKind::NotFound) for parameters that are not of this type,
-    /// and as [`Identity`] fails.
+    /// and as [`Identity`](crate::Identity) fails.
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(bought(request).map(|parameters: T| Self(Path::from(parameters))))
     }
 }
 
 fn bought<T: DeserializeOwned + Sold>(request: &HttpRequest) -> Result<T, Rejection> {
-    let identity: Identity = validated(request, "AuthMiddleware")?;
+    let identity = identity(request)?;
     let not_found = || Rejection::new(RejectionKind::NotFound);
     let parameters: T =
         request.match_info().load().map_err(|error| not_found().cause(Mismatch(error)))?;

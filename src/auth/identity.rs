@@ -83,6 +83,14 @@ impl Identity {
         }
     }
 
+    /// What may be shown of an issued key, as `ak_1a2B…`.
+    pub fn display(&self) -> Option<&str> {
+        match &self.0 {
+            Proof::Key(record) => Some(&record.display),
+            Proof::Token(_) | Proof::Bootstrap(_) | Proof::Fallback(_) => None,
+        }
+    }
+
     /// Who it is, for rows and scopes of the application's own: the same over restarts and for
     /// every credential of one purchase or one key, and another one for everybody else. Not to be
     /// shown: for a bootstrap key it is made of the key, whose place in the list may change.

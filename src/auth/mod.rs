@@ -9,6 +9,7 @@
 
 pub(crate) mod api_keys;
 mod builder;
+mod caller;
 mod fallback;
 pub(crate) mod identity;
 pub(crate) mod internal;
@@ -18,6 +19,7 @@ mod source;
 pub(crate) mod validator;
 
 pub use builder::ValidatorBuilder;
+pub use caller::Caller;
 pub use fallback::{Fallback, FallbackError, FallbackGrant};
 pub use identity::IdentityKind;
 pub use internal::{InternalAuthBuilder, InternalCaller, InternalStrategy};

@@ -324,6 +324,53 @@ mod tests {
         matching.map(|(_, value)| value.as_str()).collect()
     }
 
+    /// The table on the page of `RejectionKind` is whole and true.
+    #[test]
+    fn the_table_of_kinds_is_right() {
+        const KINDS: [RejectionKind; 27] = [
+            RejectionKind::MissingCredential,
+            RejectionKind::MalformedCredential,
+            RejectionKind::InvalidToken,
+            RejectionKind::TokenExpired,
+            RejectionKind::InvalidApiKey,
+            RejectionKind::KeyRevoked,
+            RejectionKind::KeyExpired,
+            RejectionKind::InsufficientPermissions,
+            RejectionKind::InvalidInternalAuth,
+            RejectionKind::StoreUnavailable,
+            RejectionKind::InvalidBody,
+            RejectionKind::BodyTooLarge,
+            RejectionKind::UnsupportedMediaType,
+            RejectionKind::NotFound,
+            RejectionKind::MethodNotAllowed,
+            RejectionKind::RequestConflict,
+            RejectionKind::PaymentAlreadyRedeemed,
+            RejectionKind::CredentialRevoked,
+            RejectionKind::NotForSale,
+            RejectionKind::IssuanceInProgress,
+            RejectionKind::KeyNotRotatable,
+            RejectionKind::InvalidIdempotencyKey,
+            RejectionKind::IdempotencyKeyReused,
+            RejectionKind::IdempotencyInProgress,
+            RejectionKind::IdempotencyResponseNotKept,
+            RejectionKind::Timeout,
+            RejectionKind::Internal,
+        ];
+        let source = include_str!("../error/rejection.rs");
+        let (before, variants) = source.split_once("pub enum RejectionKind {").expect("an enum");
+        let variants = variants.split_once("\n}").expect("its end").0.lines();
+        let variants = variants.filter(|line| line.starts_with("    ") && line.ends_with(','));
+        let names: Vec<_> = variants.map(|line| line.trim().trim_end_matches(',')).collect();
+        assert_eq!(names, KINDS.map(|kind| format!("{kind:?}")));
+        let rows: Vec<_> = before.lines().filter(|line| line.starts_with("/// | [`")).collect();
+        let row = |kind: RejectionKind| {
+            let (status, code) = (kind.status(), kind.code());
+            format!("/// | [`{kind:?}`](Self::{kind:?}) | {status} | `{code}` |")
+        };
+        assert_eq!(rows, KINDS.map(row));
+        assert_eq!(RejectionKind::KeyRevoked.to_string(), "key_revoked");
+    }
+
     #[test]
     fn the_body_is_the_contract_s() {
         let refusal = Responder::default().respond(&RejectionKind::InvalidApiKey.into());

@@ -1,9 +1,15 @@
 use std::convert::Infallible;
 
+use axum::extract::MatchedPath;
 use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
 use http::request::Parts;
 
-use crate::{Identity, Rejection, RejectionKind, auth::InternalCaller, domain::Claims};
+use crate::{
+    Identity, Rejection, RejectionKind,
+    auth::InternalCaller,
+    domain::Claims,
+    guard::{self, Anonymous, NotBehind},
+};
 
 impl<S: Send + Sync> FromRequestParts<S> for Identity {
     type Rejection = Rejection;
@@ -12,10 +18,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Identity {
     ///
     /// # Errors
     ///
-    /// Without one the route is behind no such layer, or behind an optional one: a fault of the
-    /// program, so [`Internal`](RejectionKind::Internal), whatever the request carries.
+    /// [`MissingCredential`](RejectionKind::MissingCredential) behind an
+    /// [optional](crate::AuthLayer::optional) layer where the request carries no credential. Behind
+    /// no layer at all it is a fault of the program, so [`Internal`](RejectionKind::Internal),
+    /// whatever the request carries; the log says so.
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
-        validated(parts, "AuthLayer")
+        identity(parts)
     }
 }
 
@@ -37,10 +45,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Claims {
     /// # Errors
     ///
     /// [`InsufficientPermissions`](RejectionKind::InsufficientPermissions) for any other kind of
-    /// credential, and [`Internal`](RejectionKind::Internal) without an [`Identity`].
+    /// credential; without an [`Identity`] as that fails.
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
-        let identity: Identity = validated(parts, "AuthLayer")?;
-        identity.claims().cloned().ok_or_else(|| RejectionKind::InsufficientPermissions.into())
+        identity(parts)?
+            .claims()
+            .cloned()
+            .ok_or_else(|| RejectionKind::InsufficientPermissions.into())
     }
 }
 
@@ -58,25 +68,24 @@ impl<S: Send + Sync> FromRequestParts<S> for InternalCaller {
     }
 }
 
-/// A handler asks for a proof that no layer has made.
-#[derive(Debug, thiserror::Error)]
-#[error("the route is not behind an {layer} that requires a credential")]
-struct NotBehind {
-    layer: &'static str,
-}
-
 pub(super) fn validated<T>(parts: &Parts, layer: &'static str) -> Result<T, Rejection>
 where
     T: Clone + Send + Sync + 'static,
 {
     parts.extensions.get::<T>().cloned().ok_or_else(|| {
-        let fault = NotBehind { layer };
-        #[cfg(feature = "tracing")]
-        {
-            let route = parts.extensions.get::<axum::extract::MatchedPath>();
-            let route = route.map(axum::extract::MatchedPath::as_str);
-            tracing::error!(method = %parts.method, route, "{fault}");
-        }
-        Rejection::new(RejectionKind::Internal).cause(fault)
+        let route = parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str);
+        let fault = NotBehind::new(parts.method.as_str(), route, layer);
+        fault.log();
+        guard::fault(fault)
     })
+}
+
+/// The identity, where a layer was there to ask for it.
+pub(super) fn identity(parts: &Parts) -> Result<Identity, Rejection> {
+    match parts.extensions.get::<Anonymous>() {
+        Some(Anonymous) if parts.extensions.get::<Identity>().is_none() => {
+            Err(RejectionKind::MissingCredential.into())
+        }
+        _ => validated(parts, "AuthLayer"),
+    }
 }

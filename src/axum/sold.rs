@@ -3,8 +3,8 @@ use axum_core::extract::FromRequestParts;
 use http::request::Parts;
 use serde::de::DeserializeOwned;
 
-use super::extract::validated;
-use crate::{AuthLayer, Identity, Policy, Rejection, RejectionKind, Sold, guard};
+use super::extract::identity;
+use crate::{AuthLayer, Policy, Rejection, RejectionKind, Sold, guard};
 
 impl AuthLayer {
     /// Asks for a credential that was bought for the resource that a path parameter names, decoded
@@ -92,9 +92,9 @@ where
     ///
     /// [`InsufficientPermissions`](RejectionKind::InsufficientPermissions) where the caller has not
     /// bought it, [`NotFound`](RejectionKind::NotFound) for parameters that are not of this type,
-    /// and as [`Identity`] fails.
+    /// and as [`Identity`](crate::Identity) fails.
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Rejection> {
-        let identity: Identity = validated(parts, "AuthLayer")?;
+        let identity = identity(parts)?;
         let path = Path::<T>::from_request_parts(parts, state).await;
         let Path(parameters) = path.map_err(|error| match error.status().is_server_error() {
             true => guard::fault(error),

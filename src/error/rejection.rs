@@ -42,6 +42,38 @@ pub enum Retry {
 const MAX_INSTANCE_BYTES: usize = 2 * 1024;
 
 /// The kinds of refusal, one for every row that callers can tell apart.
+///
+/// Its answer over HTTP, in the body's `status` and `code`:
+///
+/// | kind | [`status`](Self::status) | [`code`](Self::code) |
+/// |---|---|---|
+/// | [`MissingCredential`](Self::MissingCredential) | 401 | `missing_credential` |
+/// | [`MalformedCredential`](Self::MalformedCredential) | 400 | `invalid_request` |
+/// | [`InvalidToken`](Self::InvalidToken) | 401 | `invalid_token` |
+/// | [`TokenExpired`](Self::TokenExpired) | 401 | `token_expired` |
+/// | [`InvalidApiKey`](Self::InvalidApiKey) | 401 | `invalid_api_key` |
+/// | [`KeyRevoked`](Self::KeyRevoked) | 401 | `key_revoked` |
+/// | [`KeyExpired`](Self::KeyExpired) | 401 | `key_expired` |
+/// | [`InsufficientPermissions`](Self::InsufficientPermissions) | 403 | `insufficient_permissions` |
+/// | [`InvalidInternalAuth`](Self::InvalidInternalAuth) | 401 | `invalid_internal_auth` |
+/// | [`StoreUnavailable`](Self::StoreUnavailable) | 503 | `store_unavailable` |
+/// | [`InvalidBody`](Self::InvalidBody) | 400 | `invalid_request` |
+/// | [`BodyTooLarge`](Self::BodyTooLarge) | 413 | `body_too_large` |
+/// | [`UnsupportedMediaType`](Self::UnsupportedMediaType) | 415 | `unsupported_media_type` |
+/// | [`NotFound`](Self::NotFound) | 404 | `not_found` |
+/// | [`MethodNotAllowed`](Self::MethodNotAllowed) | 405 | `method_not_allowed` |
+/// | [`RequestConflict`](Self::RequestConflict) | 409 | `request_conflict` |
+/// | [`PaymentAlreadyRedeemed`](Self::PaymentAlreadyRedeemed) | 409 | `payment_already_redeemed` |
+/// | [`CredentialRevoked`](Self::CredentialRevoked) | 409 | `credential_revoked` |
+/// | [`NotForSale`](Self::NotForSale) | 422 | `not_for_sale` |
+/// | [`IssuanceInProgress`](Self::IssuanceInProgress) | 503 | `issuance_in_progress` |
+/// | [`KeyNotRotatable`](Self::KeyNotRotatable) | 409 | `key_not_rotatable` |
+/// | [`InvalidIdempotencyKey`](Self::InvalidIdempotencyKey) | 400 | `invalid_request` |
+/// | [`IdempotencyKeyReused`](Self::IdempotencyKeyReused) | 422 | `idempotency_key_reused` |
+/// | [`IdempotencyInProgress`](Self::IdempotencyInProgress) | 409 | `idempotency_in_progress` |
+/// | [`IdempotencyResponseNotKept`](Self::IdempotencyResponseNotKept) | 409 | `idempotency_response_not_kept` |
+/// | [`Timeout`](Self::Timeout) | 408 | `request_timeout` |
+/// | [`Internal`](Self::Internal) | 500 | `internal_error` |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RejectionKind {

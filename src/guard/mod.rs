@@ -2,16 +2,22 @@
 //! validate it, clean its headers, hand its proof on. Two adapters that share this can't disagree.
 
 mod fault;
+mod refused;
 mod request;
 mod requirement;
 mod response;
 mod validate;
 
+#[cfg(any(feature = "axum", feature = "actix"))]
+pub(crate) use fault::NotBehind;
 pub(crate) use fault::fault;
+pub(crate) use refused::{Refused, report};
 pub(crate) use request::{HeaderTreatment, IncomingRequest, PathParameter, X_API_KEY};
 #[cfg(feature = "idempotency")]
 pub(crate) use response::RefusalForm;
 pub(crate) use response::{
     BODY_HEADERS, PRIVATE, Provisional, VARY_BY_CREDENTIAL, is_never_kept, varies_by_credential,
 };
+#[cfg(any(feature = "axum", feature = "actix"))]
+pub(crate) use validate::Anonymous;
 pub(crate) use validate::{Guard, Outcome, admit_internal};

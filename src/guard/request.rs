@@ -71,6 +71,9 @@ pub(crate) trait IncomingRequest {
     /// The path, as the client sent it.
     fn path(&self) -> &str;
 
+    /// The pattern of the route, where the router tells it.
+    fn route(&self) -> Option<String>;
+
     /// A parameter of the route, decoded as the handler's own extractor does it.
     fn path_parameter(&mut self, name: &str) -> PathParameter;
 

@@ -1,12 +1,13 @@
 use std::{fmt, sync::Arc};
 
 use super::{
+    refused::{Refused, report},
     request::{IncomingRequest, X_API_KEY, treatment, treatment_unseen},
     requirement::Requirement,
 };
 use crate::{
     Identity, InternalAuth, Policy, Rejection, RejectionKind, Validator,
-    auth::{InternalCaller, Lookup, Responder, Validation},
+    auth::{Caller, InternalCaller, Lookup, Responder, Validation},
     policy::combine,
 };
 
@@ -21,10 +22,14 @@ pub(crate) struct Guard<H> {
 
 type Wording = dyn Fn(RejectionKind) -> Option<&'static str> + Send + Sync;
 
+/// In a request's extensions: an optional guard let it in without a credential.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Anonymous;
+
 /// What can be said of a request without waiting.
 pub(crate) enum Outcome {
     Pass,
-    Refuse(Rejection),
+    Refuse(Refused),
     LookUp(Lookup),
 }
 
@@ -98,7 +103,7 @@ impl<H> Guard<H> {
             false => treatment(name, X_API_KEY),
         });
         if let Err(rejection) = treated {
-            return Outcome::Refuse(rejection.instance(request.path()));
+            return Outcome::Refuse(self.refuse(request, rejection, None));
         }
         // Whoever put it there validated the request by other rules than ours.
         request.remove::<Identity>();
@@ -109,18 +114,22 @@ impl<H> Guard<H> {
         }
 
         match validation {
-            None => Outcome::Pass,
+            None => {
+                request.insert(Anonymous);
+                Outcome::Pass
+            }
             Some(Validation::Pending(lookup)) => Outcome::LookUp(lookup),
             Some(Validation::Decided(Err(rejection)))
                 if self.optional
                     && rejection.kind() == RejectionKind::MissingCredential
                     && !self.requirements.iter().any(|asked| asked.of(request).is_some()) =>
             {
+                request.insert(Anonymous);
                 Outcome::Pass
             }
             Some(Validation::Decided(result)) => match self.admit(request, result) {
                 Ok(()) => Outcome::Pass,
-                Err(rejection) => Outcome::Refuse(rejection),
+                Err(refused) => Outcome::Refuse(refused),
             },
         }
     }
@@ -130,7 +139,7 @@ impl<H> Guard<H> {
         &self,
         request: &mut impl IncomingRequest<Head = H>,
         validated: Result<Identity, Rejection>,
-    ) -> Result<(), Rejection> {
+    ) -> Result<(), Refused> {
         let identity = match validated {
             Ok(identity) => identity,
             Err(rejection) => {
@@ -141,16 +150,26 @@ impl<H> Guard<H> {
                     true => rejection,
                     false => rejection.purchases(combine(policies.into_iter())),
                 };
-                return Err(self.word(rejection).instance(request.path()));
+                return Err(self.refuse(request, rejection, None));
             }
         };
         for policy in self.requirements.iter().filter_map(|asked| asked.of(request)) {
             if let Err(rejection) = policy.and_then(|policy| policy.check(&identity)) {
-                return Err(self.word(rejection).instance(request.path()));
+                return Err(self.refuse(request, rejection, Some(identity.into())));
             }
         }
         request.insert(identity);
         Ok(())
+    }
+
+    fn refuse(
+        &self,
+        request: &mut impl IncomingRequest<Head = H>,
+        rejection: Rejection,
+        caller: Option<Caller>,
+    ) -> Refused {
+        report(&rejection, caller.as_ref(), request.method(), || request.route());
+        Refused { rejection: self.word(rejection).instance(request.path()), caller }
     }
 
     fn word(&self, rejection: Rejection) -> Rejection {
@@ -165,14 +184,17 @@ impl<H> Guard<H> {
 pub(crate) fn admit_internal(
     internal: &Arc<InternalAuth>,
     request: &mut impl IncomingRequest,
-) -> Result<(), Rejection> {
+) -> Result<(), Refused> {
     let secret = internal.header();
     let validated = internal.validate(request.authorization(), request.values(secret));
     let treated = request.treat_headers(|name| treatment(name, secret));
     let validated = treated.and(validated);
     #[cfg(feature = "idempotency")]
     request.insert(super::response::RefusalForm::of_internal(internal));
-    let validated = validated.map_err(|rejection| rejection.instance(request.path()));
+    let validated = validated.map_err(|rejection| {
+        report(&rejection, None, request.method(), || request.route());
+        rejection.instance(request.path())
+    });
     // Takes the place of what an outer middleware may have put there.
     request.insert::<InternalCaller>(validated?);
     Ok(())

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     Identity, InternalAuth, Rejection,
     auth::{Lookup, Responder},
-    guard::Guard,
+    guard::{Guard, Refused},
 };
 
 /// A boxed future only here: access tokens and remembered keys never get to it.
@@ -66,8 +66,8 @@ where
         Self { state: State::Answering { answer: Answer::Inner { future, form: guard, asked } } }
     }
 
-    pub(super) fn refused(rejection: Rejection, guard: &Guard<Parts>, request: Request<B>) -> Self {
-        Self { state: State::Answering { answer: Answer::refusal(rejection, guard, request) } }
+    pub(super) fn refused(refused: Refused, guard: &Guard<Parts>, request: Request<B>) -> Self {
+        Self { state: State::Answering { answer: Answer::refusal(refused, guard, request) } }
     }
 
     pub(super) fn looking_up(
@@ -110,7 +110,7 @@ where
                                         asked,
                                     }
                                 }
-                                Err(rejection) => Answer::refusal(rejection, &*guard, request),
+                                Err(refused) => Answer::refusal(refused, &*guard, request),
                             }
                         }
                         // It is taken only here, where the state is left.
@@ -137,8 +137,8 @@ impl<F, B: Body> InternalResponseFuture<F, B> {
         Self { answer: Answer::Inner { future, form, asked } }
     }
 
-    pub(super) fn refused(rejection: Rejection, form: &InternalAuth, request: Request<B>) -> Self {
-        Self { answer: Answer::refusal(rejection, form, request) }
+    pub(super) fn refused(refused: Refused, form: &InternalAuth, request: Request<B>) -> Self {
+        Self { answer: Answer::refusal(refused, form, request) }
     }
 }
 
@@ -181,8 +181,11 @@ impl HasResponder for InternalAuth {
 }
 
 impl<F, R: HasResponder, B: Body> Answer<F, R, B> {
-    fn refusal(rejection: Rejection, form: &R, request: Request<B>) -> Self {
-        let response = refusal::respond(rejection, form.responder());
+    fn refusal(refused: Refused, form: &R, request: Request<B>) -> Self {
+        let mut response = refusal::respond(refused.rejection, form.responder());
+        if let Some(caller) = refused.caller {
+            response.extensions_mut().insert(caller);
+        }
         Self::Refusal { response: Some(response), rest: Rest::of(request) }
     }
 }

@@ -8,7 +8,7 @@ use http_body::Body;
 use tower::{Layer, Service};
 
 use super::{body::ResponseBody, future::InternalResponseFuture, refusal::Asked};
-use crate::{InternalAuth, guard::admit_internal};
+use crate::{InternalAuth, auth::InternalCaller, guard::admit_internal};
 
 /// Lets requests through whose caller an [`InternalAuth`] lets in, and answers all others itself.
 ///
@@ -68,10 +68,10 @@ where
         let internal = Arc::clone(&self.internal);
         match admit_internal(&internal, &mut request) {
             Ok(()) => {
-                let asked = Asked::of(&request);
+                let asked = Asked::let_in_by::<InternalCaller>(&request);
                 InternalResponseFuture::inner(self.inner.call(request), internal, asked)
             }
-            Err(rejection) => InternalResponseFuture::refused(rejection, &internal, request),
+            Err(refused) => InternalResponseFuture::refused(refused, &internal, request),
         }
     }
 }

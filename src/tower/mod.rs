@@ -14,7 +14,12 @@
 //!
 //! Everything else, before any of the body is read and without a call to the inner service. A
 //! refusal is a response, not an error, so a stack that can't fail stays so. It holds the typed
-//! [`Rejection`](crate::Rejection) in its extensions, for whoever logs or counts outside.
+//! [`Rejection`](crate::Rejection) in its extensions, for whoever logs or counts outside. Every
+//! response to a caller who is known, also a good one, holds the
+//! [`Caller`](crate::auth::Caller).
+//!
+//! With the feature `tracing`, a 5xx is logged at error level with its cause, any other refusal at
+//! debug level with its code and caller; the target is `key0_auth::refusal`.
 //!
 //! # What to mind
 //!

@@ -5,12 +5,13 @@ use http::{
     response::Parts,
 };
 
-use super::{body::ResponseBody, drain::has_body};
+use super::{body::ResponseBody, drain::has_body, request::Route};
 use crate::{
     Identity, Rejection,
-    auth::Responder,
+    auth::{Caller, Responder},
     guard::{
-        BODY_HEADERS, PRIVATE, Provisional, VARY_BY_CREDENTIAL, is_never_kept, varies_by_credential,
+        BODY_HEADERS, PRIVATE, Provisional, VARY_BY_CREDENTIAL, is_never_kept, report,
+        varies_by_credential,
     },
 };
 
@@ -22,6 +23,9 @@ pub(crate) struct Asked {
     /// Handlers don't read the bodies of such methods.
     takes_no_body: bool,
     credential: Credential,
+    method: Method,
+    route: Option<Route>,
+    caller: Option<Caller>,
 }
 
 /// What the answer depends on.
@@ -46,14 +50,29 @@ impl Asked {
                 Method::GET | Method::HEAD | Method::OPTIONS | Method::DELETE
             ),
             credential: Credential::Other,
+            method: request.method().clone(),
+            route: Route::of(request.extensions()),
+            caller: None,
         }
+    }
+
+    /// For a request whose caller has proved itself by a `P`.
+    pub(super) fn let_in_by<P>(request: &Request<impl Sized>) -> Self
+    where
+        P: Clone + Into<Caller> + Send + Sync + 'static,
+    {
+        let caller = request.extensions().get::<P>().cloned().map(Into::into);
+        Self { caller, ..Self::of(request) }
     }
 
     /// For a request that a guard has let in.
     pub(super) fn let_in<B>(request: &Request<B>) -> Self {
-        let proved = request.extensions().get::<Identity>().is_some();
-        let credential = if proved { Credential::Identity } else { Credential::Optional };
-        Self { credential, ..Self::of(request) }
+        let asked = Self::let_in_by::<Identity>(request);
+        let credential = match asked.caller {
+            Some(_) => Credential::Identity,
+            None => Credential::Optional,
+        };
+        Self { credential, ..asked }
     }
 
     pub(crate) fn path(&self) -> &str {
@@ -101,12 +120,20 @@ pub(super) fn pass_on<B>(
     asked: &Asked,
 ) -> Response<ResponseBody<B>> {
     let (mut parts, body) = response.into_parts();
+    // The innermost guard's caller is the one whom the handler saw.
+    if let Some(caller) = asked.caller.as_ref()
+        && parts.extensions.get::<Caller>().is_none()
+    {
+        parts.extensions.insert(caller.clone());
+    }
     let provisional = parts.extensions.remove::<Provisional>().is_some();
     let mut response = match parts.extensions.get::<Rejection>().filter(|_| provisional).cloned() {
         Some(rejection) => {
             for name in BODY_HEADERS {
                 parts.headers.remove(name);
             }
+            let route = || asked.route.as_ref().map(|route| route.pattern().to_owned());
+            report(&rejection, asked.caller.as_ref(), asked.method.as_str(), route);
             let rejection = rejection.instance(asked.path());
             let body = write(&mut parts, &rejection, responder);
             parts.extensions.insert(rejection);

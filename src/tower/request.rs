@@ -1,6 +1,6 @@
 use std::mem;
 
-use http::{HeaderMap, HeaderName, Request, header::AUTHORIZATION, request::Parts};
+use http::{Extensions, HeaderMap, HeaderName, Request, header::AUTHORIZATION, request::Parts};
 
 use super::refusal::original_uri;
 use crate::{
@@ -38,6 +38,10 @@ impl<B> IncomingRequest for Request<B> {
 
     fn path(&self) -> &str {
         original_uri(self).path()
+    }
+
+    fn route(&self) -> Option<String> {
+        Route::of(self.extensions()).map(|route| route.pattern().to_owned())
     }
 
     #[cfg(feature = "axum")]
@@ -109,6 +113,35 @@ fn swap_head<B>(request: &mut Request<B>, head: &mut Parts) {
     mem::swap(request.version_mut(), &mut head.version);
     mem::swap(request.headers_mut(), &mut head.headers);
     mem::swap(request.extensions_mut(), &mut head.extensions);
+}
+
+/// The route that axum found. No other router tells.
+#[derive(Debug, Clone)]
+pub(super) struct Route(
+    #[cfg(feature = "axum")] axum::extract::MatchedPath,
+    #[cfg(not(feature = "axum"))] std::convert::Infallible,
+);
+
+impl Route {
+    #[cfg(feature = "axum")]
+    pub(super) fn of(extensions: &Extensions) -> Option<Self> {
+        extensions.get().cloned().map(Self)
+    }
+
+    #[cfg(not(feature = "axum"))]
+    pub(super) fn of(_: &Extensions) -> Option<Self> {
+        None
+    }
+
+    #[cfg(feature = "axum")]
+    pub(super) fn pattern(&self) -> &str {
+        self.0.as_str()
+    }
+
+    #[cfg(not(feature = "axum"))]
+    pub(super) fn pattern(&self) -> &str {
+        match self.0 {}
+    }
 }
 
 /// What a future gives that has nothing to wait for.

@@ -45,7 +45,7 @@ where
                 let asked = Asked::let_in(&request);
                 ResponseFuture::inner(self.inner.call(request), guard, asked)
             }
-            Outcome::Refuse(rejection) => ResponseFuture::refused(rejection, &guard, request),
+            Outcome::Refuse(refused) => ResponseFuture::refused(refused, &guard, request),
             Outcome::LookUp(lookup) => {
                 // The one that is ready goes along with the request.
                 let spare = self.inner.clone();

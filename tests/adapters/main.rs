@@ -31,4 +31,5 @@ mod payment_received;
 #[path = "../support/pool.rs"]
 mod pool;
 mod sold;
+mod told;
 mod tower_layer;

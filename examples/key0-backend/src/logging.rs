@@ -26,7 +26,8 @@ pub(crate) struct Logging(LogQueue);
 pub(crate) fn start(log: &Log) -> io::Result<Logging> {
     let queue = LogQueue::default();
     queue.write_to(io::stderr())?;
-    let filter = EnvFilter::new(&log.filter);
+    // The line of each request tells of its refusal, too.
+    let filter = EnvFilter::new(format!("key0_auth::refusal=off,{}", log.filter));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(queue.clone())

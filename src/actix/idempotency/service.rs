@@ -116,7 +116,9 @@ async fn carry_out<B: MessageBody + 'static>(
             // In its last form already, as that is what a retry must get.
             let response = match responder {
                 Some(responder) => {
-                    refusal::pass_on(response, responder, &asked).map_into_boxed_body()
+                    let request = handled.as_ref().ok();
+                    let route = || request.and_then(actix_web::HttpRequest::match_pattern);
+                    refusal::pass_on(response, responder, &asked, route).map_into_boxed_body()
                 }
                 None => response,
             };

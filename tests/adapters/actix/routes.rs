@@ -92,6 +92,9 @@ async fn extractors_hand_out_what_the_middlewares_proved() {
 /// A route that was left out of the middleware is the program's fault, not the caller's.
 #[actix_web::test]
 async fn without_a_middleware_it_is_our_own_fault() {
+    // Where nobody listens to the log, a debug build says it in the body.
+    let log = tracing_subscriber::fmt().with_writer(std::io::sink).finish();
+    let _listening = tracing::subscriber::set_default(log);
     let app = App::new()
         .route("/identity", web::get().to(async |_: Identity| ""))
         .route("/claims", web::get().to(async |_: Claims| ""))

@@ -185,7 +185,8 @@ fn a_route_that_asks_for_no_resource_is_named() {
         }),
         Ok(())
     );
-    let cases: [(fn(&str) -> ProbeAnswer, &str); 4] = [
+    type Answers = fn(&str) -> ProbeAnswer;
+    let cases: [(Answers, &str); 4] = [
         (
             |_| ProbeAnswer::new(200, "a photo"),
             "GET /photos/{id}/{number} with a credential for another resource: \

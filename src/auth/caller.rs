@@ -1,0 +1,114 @@
+use std::fmt;
+
+use super::{
+    identity::{Identity, IdentityKind},
+    internal::{InternalCaller, InternalStrategy},
+};
+
+/// Who called, for an application's own logs and metrics. No proof of anything, and no secret.
+///
+/// The layers and middlewares put it into the extensions of every response to a caller whom they
+/// know, refused ones among them.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// use key0_auth::{auth::Caller, testing};
+///
+/// let caller = Caller::from(testing::buyer("photo-1", "basic").await);
+/// assert_eq!(caller.kind(), "payment_key");
+/// // As in "payment_key 01a22931-f19f-7166-9bce-75bcdb44e4d5 (ak_1a2B…)".
+/// assert!(caller.to_string().starts_with(&format!("payment_key {} (ak_", caller.id())));
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Caller(Who);
+
+#[derive(Clone)]
+enum Who {
+    Identity(Identity),
+    Internal(InternalStrategy),
+}
+
+impl Caller {
+    /// With what kind of credential: `access_token`, `payment_key`, `integrator_key`,
+    /// `bootstrap_key`, `fallback` or `internal`.
+    pub fn kind(&self) -> &'static str {
+        match &self.0 {
+            Who::Identity(identity) => identity.kind().as_str(),
+            Who::Internal(_) => "internal",
+        }
+    }
+
+    /// Who it is, as [`Identity::subject`] says; of an internal caller, how it proved itself.
+    pub fn id(&self) -> &str {
+        match &self.0 {
+            Who::Identity(identity) => identity.subject(),
+            Who::Internal(strategy) => strategy.as_str(),
+        }
+    }
+
+    /// What may be shown of an issued key, as `ak_1a2B…`.
+    pub fn display(&self) -> Option<&str> {
+        match &self.0 {
+            Who::Identity(identity) => identity.display(),
+            Who::Internal(_) => None,
+        }
+    }
+}
+
+impl From<Identity> for Caller {
+    fn from(identity: Identity) -> Self {
+        Self(Who::Identity(identity))
+    }
+}
+
+impl From<InternalCaller> for Caller {
+    fn from(caller: InternalCaller) -> Self {
+        Self(Who::Internal(caller.strategy()))
+    }
+}
+
+impl InternalStrategy {
+    /// Its name, as the sample backend's configuration has it: `shared-secret`, `signed-jwt`,
+    /// `oauth` or `none`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SharedSecret => "shared-secret",
+            Self::SignedJwt => "signed-jwt",
+            #[cfg(feature = "jwks")]
+            Self::OAuth => "oauth",
+            Self::None => "none",
+        }
+    }
+}
+
+impl IdentityKind {
+    /// Its name, as [`Caller::kind`] gives it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AccessToken => "access_token",
+            Self::PaymentKey => "payment_key",
+            Self::IntegratorKey => "integrator_key",
+            Self::BootstrapKey => "bootstrap_key",
+            Self::Fallback => "fallback",
+        }
+    }
+}
+
+/// For one line of a log: kind, id and display form. What is not printable in an id is escaped.
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind(), self.id().escape_debug())?;
+        match self.display() {
+            Some(display) => write!(f, " ({display})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Caller({self})")
+    }
+}

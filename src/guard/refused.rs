@@ -1,0 +1,72 @@
+#[cfg(feature = "tracing")]
+use super::fault::NotBehind;
+use crate::{Rejection, auth::Caller};
+
+/// A request that a guard refuses.
+pub(crate) struct Refused {
+    pub(crate) rejection: Rejection,
+    /// Who it was, where that is known.
+    pub(crate) caller: Option<Caller>,
+}
+
+impl From<Rejection> for Refused {
+    fn from(rejection: Rejection) -> Self {
+        Self { rejection, caller: None }
+    }
+}
+
+/// Writes a refusal into the log: an outage or a fault of the program as an error with its cause,
+/// else a line for whoever looks for it. The route is its pattern: a path may hold what a caller
+/// took for an id.
+#[cfg(feature = "tracing")]
+pub(crate) fn report(
+    rejection: &Rejection,
+    caller: Option<&Caller>,
+    method: &str,
+    route: impl FnOnce() -> Option<String>,
+) {
+    let (code, status) = (rejection.kind().code(), rejection.kind().status());
+    let caller = caller.map(tracing::field::display);
+    if status < 500 {
+        tracing::debug!(target: TARGET, code, caller, method, route = route(), "request refused");
+    } else if NotBehind::of(rejection).is_none() {
+        let cause = Causes(rejection);
+        tracing::error!(
+            target: TARGET, code, cause = %cause, caller, method, route = route(),
+            "request could not be handled"
+        );
+    }
+}
+
+/// The part of the log that is about refused requests.
+#[cfg(feature = "tracing")]
+const TARGET: &str = "key0_auth::refusal";
+
+#[cfg(not(feature = "tracing"))]
+pub(crate) fn report(
+    _: &Rejection,
+    _: Option<&Caller>,
+    _: &str,
+    _: impl FnOnce() -> Option<String>,
+) {
+}
+
+/// Why a request was refused, down to the first cause.
+#[cfg(feature = "tracing")]
+struct Causes<'a>(&'a Rejection);
+
+#[cfg(feature = "tracing")]
+impl std::fmt::Display for Causes<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut cause = std::error::Error::source(self.0);
+        if cause.is_none() {
+            return f.write_str(self.0.message());
+        }
+        let mut separator = "";
+        while let Some(error) = cause {
+            write!(f, "{separator}{error}")?;
+            (separator, cause) = (": ", error.source());
+        }
+        Ok(())
+    }
+}

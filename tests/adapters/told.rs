@@ -1,0 +1,260 @@
+//! What logs and an application's own layers are told of a request, on both frameworks.
+#![cfg(all(feature = "axum", feature = "actix", feature = "testing"))]
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
+
+use actix_web::{
+    App,
+    dev::ServiceResponse,
+    http::header::AUTHORIZATION,
+    test::{TestRequest, call_service, init_service},
+};
+use axum::{Router, body::Body, routing::get};
+use http::Request;
+use key0_auth::{
+    ApiKeys, AuthLayer, Identity, InternalAuth, InternalAuthLayer, KeyStore, MemoryStore,
+    Rejection, RejectionKind, Validator,
+    actix::{AuthMiddleware, Routes},
+    apikey::{Grant, KeyFormat, KeyRecord},
+    auth::{Caller, InternalCaller},
+    domain::{Actor, Clock, KeyId, Secret, SecretSet, SystemClock},
+    testing::{FaultyStore, Mood, TokenSigner},
+};
+use tower::ServiceExt;
+use tracing::Level;
+
+/// What was logged on this thread.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn listen(&self, level: Level) -> tracing::subscriber::DefaultGuard {
+        let log = self.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(level)
+            .with_ansi(false)
+            .with_writer(move || log.clone())
+            .finish();
+        tracing::subscriber::set_default(subscriber)
+    }
+
+    fn take(&self) -> Vec<String> {
+        let bytes = std::mem::take(&mut *self.0.lock().unwrap());
+        String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    /// The one line there is, which must hold all of this.
+    #[track_caller]
+    fn assert_one(&self, parts: &[&str]) {
+        let lines = self.take();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        for part in parts {
+            assert!(lines[0].contains(part), "{part}: {lines:?}");
+        }
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A validator, its store, and a key that opens `photo-1`.
+async fn shop() -> (Validator, Arc<FaultyStore<MemoryStore>>, String) {
+    let store = FaultyStore::new(MemoryStore::new());
+    let key = KeyFormat::default().generate().unwrap();
+    let grant = Grant::Payment {
+        resource_id: "photo-1".parse().unwrap(),
+        plan_id: "basic".parse().unwrap(),
+        permissions: None,
+    };
+    let record = KeyRecord::new(KeyId::generate(), &key, grant, SystemClock.now());
+    store.insert(&record, &Actor::host()).await.unwrap();
+    let validator = Validator::builder()
+        .access_tokens(TokenSigner::new().access_tokens())
+        .api_keys(ApiKeys::new(store.clone()))
+        .build()
+        .unwrap();
+    (validator, store, key.expose().to_owned())
+}
+
+/// The status, who the response says it was, and why it was refused.
+type Told = (u16, Option<String>, Option<RejectionKind>);
+
+async fn by_axum(validator: &Validator, path: &str, credential: &str) -> Told {
+    let auth = AuthLayer::new(validator.clone());
+    let refuse = async || Rejection::new(RejectionKind::NotForSale);
+    let router: Router = Router::new()
+        .route("/photos/{id}", get(async || "a photo"))
+        .route_layer(auth.clone().sold("id"))
+        .route("/refuses", get(refuse).route_layer(auth.clone()))
+        .route("/open", get(async |_: Identity| "fine").route_layer(auth.optional()));
+    let request = Request::builder().uri(path).header("authorization", credential);
+    let response = router.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    let extensions = response.extensions();
+    let caller = extensions.get::<Caller>().map(Caller::to_string);
+    (response.status().as_u16(), caller, extensions.get().map(Rejection::kind))
+}
+
+async fn by_actix(validator: &Validator, path: &str, credential: &str) -> Told {
+    let auth = AuthMiddleware::new(validator.clone());
+    let (sold, optional) = (auth.clone().sold("id"), auth.clone().optional());
+    let refuse = async || Rejection::new(RejectionKind::NotForSale);
+    let sold = Routes::new()
+        .get("/photos/{id}", async || "a photo")
+        .each(|route| route.wrap(sold.clone()));
+    let open = Routes::new()
+        .get("/open", async |_: Identity| "fine")
+        .each(|route| route.wrap(optional.clone()));
+    let routes = Routes::new().get("/refuses", refuse).each(|route| route.wrap(auth.clone()));
+    let routes = routes.merge(sold).merge(open);
+    let app = App::new().configure(routes.with_problem_fallbacks(validator.responder()));
+    let app = init_service(app).await;
+    let request = TestRequest::with_uri(path).insert_header((AUTHORIZATION, credential));
+    let response: ServiceResponse = call_service(&app, request.to_request()).await;
+    let extensions = response.response().extensions();
+    let caller = extensions.get::<Caller>().map(Caller::to_string);
+    (response.status().as_u16(), caller, extensions.get().map(Rejection::kind))
+}
+
+#[actix_web::test]
+async fn a_refusal_is_told_with_its_code_and_its_caller() {
+    let (validator, _, key) = shop().await;
+    let token = TokenSigner::new().token().resource("photo-2").bearer();
+    let key = format!("Bearer {key}");
+    let log = Log::default();
+    let _listening = log.listen(Level::DEBUG);
+    for axum in [true, false] {
+        let send = async |path: &str, credential: &str| match axum {
+            true => by_axum(&validator, path, credential).await,
+            false => by_actix(&validator, path, credential).await,
+        };
+        let token_caller = Some("access_token test-request".to_owned());
+        let kind = RejectionKind::InsufficientPermissions;
+        assert_eq!(send("/photos/photo-1", &token).await, (403, token_caller.clone(), Some(kind)));
+        log.assert_one(&[
+            "DEBUG",
+            "request refused",
+            "code=\"insufficient_permissions\"",
+            "caller=access_token test-request",
+            "method=\"GET\"",
+            "route=\"/photos/{id}\"",
+        ]);
+        let refused = send("/photos/photo-1", "Bearer a.b.c").await;
+        assert_eq!(refused, (401, None, Some(RejectionKind::InvalidToken)));
+        log.assert_one(&["DEBUG", "code=\"invalid_token\"", "route=\"/photos/{id}\""]);
+        let (status, caller, rejection) = send("/photos/photo-1", &key).await;
+        assert_eq!((status, rejection), (200, None));
+        let caller = caller.unwrap();
+        let parts: Vec<&str> = caller.split(' ').collect();
+        assert_eq!((parts[0], parts.len()), ("payment_key", 3), "{caller}");
+        assert!(parts[2].starts_with("(ak_") && parts[2].ends_with("…)"), "{caller}");
+        assert_eq!(log.take(), [""; 0]);
+        // What a handler refuses in the guard's form.
+        let refused = send("/refuses", &token).await;
+        assert_eq!(refused, (422, token_caller, Some(RejectionKind::NotForSale)));
+        log.assert_one(&["DEBUG", "code=\"not_for_sale\"", "caller=access_token test-request"]);
+    }
+}
+
+/// An outage is told once for each request, with its cause; all else only to who asks for it.
+#[actix_web::test]
+async fn an_outage_is_told_with_its_cause_and_good_times_are_quiet() {
+    let (validator, store, key) = shop().await;
+    let key = format!("Bearer {key}");
+    let unknown = KeyFormat::default().generate().unwrap();
+    let unknown = format!("Bearer {}", unknown.expose());
+    let log = Log::default();
+    let _listening = log.listen(Level::WARN);
+    assert_eq!(by_axum(&validator, "/photos/photo-1", &key).await.0, 200);
+    assert_eq!(by_axum(&validator, "/photos/photo-2", &key).await.0, 403);
+    assert_eq!(by_actix(&validator, "/photos/photo-1", "Bearer a.b.c").await.0, 401);
+    assert_eq!(by_actix(&validator, "/photos/photo-1", &key).await.0, 200);
+    assert_eq!(log.take(), [""; 0]);
+    store.set(Mood::Fails);
+    for axum in [true, false, true] {
+        let answered = match axum {
+            true => by_axum(&validator, "/photos/photo-1", &unknown).await,
+            false => by_actix(&validator, "/photos/photo-1", &unknown).await,
+        };
+        assert_eq!(answered, (503, None, Some(RejectionKind::StoreUnavailable)));
+        log.assert_one(&[
+            "ERROR",
+            "request could not be handled",
+            "code=\"store_unavailable\"",
+            "cause=the store",
+            "route=\"/photos/{id}\"",
+        ]);
+    }
+}
+
+/// Behind an optional layer nobody is at fault who sends no credential but the caller.
+#[actix_web::test]
+async fn an_identity_behind_an_optional_guard_is_asked_of_the_caller() {
+    let (validator, ..) = shop().await;
+    let log = Log::default();
+    let _listening = log.listen(Level::WARN);
+    // A scheme of somebody else is no credential of ours.
+    let refused = (401, None, Some(RejectionKind::MissingCredential));
+    assert_eq!(by_axum(&validator, "/open", "Basic YTpi").await, refused);
+    assert_eq!(by_actix(&validator, "/open", "Basic YTpi").await, refused);
+    assert_eq!(log.take(), [""; 0]);
+}
+
+/// A route whose guard was forgotten says so, once: in the log or, where nobody listens, in a
+/// debug build's answer.
+#[actix_web::test]
+async fn a_forgotten_guard_is_told() {
+    let router: Router = Router::new().route("/photos/{id}", get(async |_: Identity| "a photo"));
+    let internal =
+        SecretSet::new(Secret::new("internal", "an internal secret, 32 bytes long").unwrap());
+    let internal = InternalAuth::builder().shared_secret(internal).build().unwrap();
+    let half: Router = Router::new()
+        .route("/half", get(async |_: Identity, _: InternalCaller| "fine"))
+        .route_layer(InternalAuthLayer::new(internal));
+    let app = App::new().configure(
+        Routes::new()
+            .get("/photos/{id}", async |_: Identity| "a photo")
+            .with_problem_fallbacks(&key0_auth::auth::Responder::default()),
+    );
+    let app = init_service(app).await;
+    let send = async |path: &str, axum: bool| match axum {
+        true => {
+            let router = if path == "/half" { half.clone() } else { router.clone() };
+            let request = Request::builder()
+                .uri(path)
+                .header("x-internal-auth", "an internal secret, 32 bytes long");
+            let response = router.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+            assert_eq!(response.status(), 500);
+            axum::body::to_bytes(response.into_body(), 10_000).await.unwrap()
+        }
+        false => {
+            let request = TestRequest::with_uri(path).to_request();
+            let response = call_service(&app, request).await;
+            assert_eq!(response.status(), 500);
+            actix_web::body::to_bytes(response.into_body()).await.unwrap()
+        }
+    };
+    let told = "is not behind an Auth";
+    for (path, axum) in [("/photos/1", true), ("/half", true), ("/photos/1", false)] {
+        let body = send(path, axum).await;
+        let body = String::from_utf8(body.to_vec()).unwrap();
+        assert_eq!(body.contains(told), cfg!(debug_assertions), "{body}");
+        let log = Log::default();
+        let listening = log.listen(Level::ERROR);
+        let body = send(path, axum).await;
+        drop(listening);
+        assert!(!String::from_utf8(body.to_vec()).unwrap().contains(told));
+        let route = path.replace('1', "{id}");
+        log.assert_one(&["ERROR", &format!("GET {route} is not behind an Auth")]);
+    }
+}
