@@ -150,13 +150,15 @@ fn terms(kind: RejectionKind) -> Terms {
         Kind::IdempotencyInProgress => (CONFLICT, "idempotency_in_progress", Silent),
         Kind::IdempotencyResponseNotKept => (CONFLICT, "idempotency_response_not_kept", Silent),
         Kind::Timeout => ((408, "Request Timeout"), "request_timeout", Silent),
+        Kind::TooManyRequests => ((429, "Too Many Requests"), "too_many_requests", Silent),
         Kind::Internal => ((500, "Internal Server Error"), "internal_error", Silent),
     };
     let retry_after = match kind {
         Kind::StoreUnavailable
         | Kind::IssuanceInProgress
         | Kind::IdempotencyInProgress
-        | Kind::Timeout => Some(1),
+        | Kind::Timeout
+        | Kind::TooManyRequests => Some(1),
         _ => None,
     };
     Terms { status, title, code, challenge, retry_after }

@@ -129,6 +129,9 @@ pub enum RejectionKind {
     IdempotencyResponseNotKept,
     /// The request took longer than the server allows.
     Timeout,
+    /// The caller asks for more at a time than the application gives one: 429
+    /// `too_many_requests`.
+    TooManyRequests,
     /// A fault of the server.
     Internal,
 }
@@ -164,6 +167,7 @@ impl RejectionKind {
                 "This request was carried out, but its response could not be kept"
             }
             Self::Timeout => "The request took too long",
+            Self::TooManyRequests => "Too many requests",
             Self::Internal => "The server could not handle the request",
         }
     }
@@ -237,7 +241,8 @@ impl Rejection {
                 Kind::StoreUnavailable
                 | Kind::IssuanceInProgress
                 | Kind::IdempotencyInProgress
-                | Kind::Timeout,
+                | Kind::Timeout
+                | Kind::TooManyRequests,
                 _,
             ) => Retry::After,
             (Kind::InvalidToken | Kind::InvalidApiKey | Kind::KeyRevoked, _)

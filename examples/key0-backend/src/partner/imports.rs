@@ -4,7 +4,7 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use key0_auth::{Rejection, RejectionKind};
+use key0_auth::{Identity, Rejection, RejectionKind};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -40,9 +40,10 @@ pub(super) async fn create(
     State(partner): State<Partner>,
     request: Request,
 ) -> Result<Response, Rejection> {
+    let owner = request.extensions().get::<Identity>().map(Identity::lasting_id);
     let Sent { asked, body } = partner.read(request, MAX_IMPORT_BYTES).await?;
     let rows = partner.judged(asked.as_ref(), rows(&body)).await?;
-    Ok(answer(202, partner.store.queue_import(asked, rows, partner.now()).await?))
+    Ok(answer(202, partner.store.queue_import(asked, owner, rows, partner.now()).await?))
 }
 
 pub(super) async fn show(

@@ -7,6 +7,7 @@ use axum::{
 };
 use key0_auth::{Rejection, RejectionKind, api::MAX_BODY_BYTES, domain::Timestamp};
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::{
     Partner,
@@ -51,7 +52,7 @@ pub(super) struct Order {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Orders {
-    orders: Vec<Order>,
+    orders: Vec<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next_cursor: Option<String>,
 }
@@ -59,7 +60,7 @@ struct Orders {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Tiers {
-    reward_tiers: Vec<Tier>,
+    reward_tiers: Vec<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next_cursor: Option<String>,
 }
@@ -97,7 +98,7 @@ pub(super) async fn orders(
     }
     let page = query.page()?;
     let orders = partner.store.orders(account.to_owned(), page).await?;
-    let next_cursor = page.next(orders.last().map(|order| order.arrival), orders.len());
+    let (orders, next_cursor) = page.lines(&orders, |order| order.arrival);
     let page = Orders { orders, next_cursor };
     Ok(json(200, serde_json::to_string(&page).unwrap_or_default()))
 }
@@ -117,7 +118,7 @@ pub(super) async fn tiers(
 ) -> Result<Response, Rejection> {
     let page = Query::parse(query.as_deref())?.page()?;
     let reward_tiers = partner.store.tiers(page).await?;
-    let next_cursor = page.next(reward_tiers.last().map(|tier| tier.arrival), reward_tiers.len());
+    let (reward_tiers, next_cursor) = page.lines(&reward_tiers, |tier| tier.arrival);
     let page = Tiers { reward_tiers, next_cursor };
     Ok(json(200, serde_json::to_string(&page).unwrap_or_default()))
 }

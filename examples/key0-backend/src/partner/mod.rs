@@ -14,6 +14,7 @@ mod json;
 mod loyalty;
 mod passports;
 mod query;
+mod share;
 mod store;
 mod worker;
 
@@ -24,7 +25,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    middleware::from_fn,
+    middleware::{from_fn, from_fn_with_state},
     routing::{MethodRouter, get, post},
 };
 use key0_auth::{
@@ -35,8 +36,11 @@ use key0_auth::{
     store::IdempotencyStore,
 };
 
-use self::store::Store;
 pub(crate) use self::store::{OpenError, Place};
+use self::{
+    share::{Shares, within_share},
+    store::Store,
+};
 
 /// How long a key is taken when the server died in the middle of a request. Short, as the effects
 /// here are recognised by their rows: a retry that comes too early does nothing twice.
@@ -67,13 +71,14 @@ impl Partner {
         let read = |resource| Policy::permission(resource, Action::Read);
         let create = |resource| Policy::permission(resource, Action::Create);
         let update = |resource| Policy::permission(resource, Action::Update);
-        let guard = |route: MethodRouter<Self>, policy: Policy| match validator {
-            Some(validator) => {
-                let auth = AuthLayer::new(validator.clone()).policy(policy);
-                route.route_layer(auth.wording(wording))
-            }
-            None => route,
+        let shares = Shares::default();
+        let guard_large = |route: MethodRouter<Self>, policy: Policy, limit: usize| {
+            let Some(validator) = validator else { return route };
+            let auth = AuthLayer::new(validator.clone()).policy(policy);
+            let share = from_fn_with_state((shares.clone(), limit), within_share);
+            route.route_layer(share).route_layer(auth.wording(wording))
         };
+        let guard = |route, policy| guard_large(route, policy, MAX_BODY_BYTES);
         let once = |route: MethodRouter<Self>, limit| {
             let mut idempotency = self.idempotency.clone().max_body_bytes(limit);
             if validator.is_none() {
@@ -83,6 +88,8 @@ impl Partner {
         };
         let small = |route| once(route, MAX_BODY_BYTES);
         let import = once(post(imports::create), imports::MAX_IMPORT_BYTES);
+        let import =
+            guard_large(import, create("dpp").and(update("dpp")), imports::MAX_IMPORT_BYTES);
         let mint = small(post(loyalty::mint)).route_layer(from_fn(loyalty::known_account));
         let tiers = guard(get(loyalty::tiers), read("loyalty"))
             .merge(guard(small(post(loyalty::create_tier)), create("loyalty")));
@@ -93,7 +100,7 @@ impl Partner {
                 guard(small(post(passports::publish)), update("dpp")),
             )
             .route("/v1/dpp/passports/{id}", guard(get(passports::show), read("dpp")))
-            .route("/v1/imports", guard(import, create("dpp").and(update("dpp"))))
+            .route("/v1/imports", import)
             .route("/v1/imports/{id}", guard(get(imports::show), read("dpp")))
             .route("/v1/loyalty/reward-tiers", tiers)
             .route("/v1/loyalty/account/{id}/mint", guard(mint, update("loyalty")))

@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 
 use key0_auth::Rejection;
+use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::json::invalid;
 
 /// The most lines of one page, and as many as there are where nothing is said.
 const MAX_PAGE: u32 = 10_000;
+/// The most that the lines of one page may take, in bytes; it ends early where more would be needed.
+pub(super) const MAX_PAGE_BYTES: usize = 256 * 1024;
 
 /// The parameters of a request, decoded.
 pub(super) struct Query(BTreeMap<String, String>);
@@ -58,10 +62,26 @@ impl Query {
 }
 
 impl Page {
-    /// The cursor of the page after this one, which ended with `last`; nothing where this one was
-    /// not full.
-    pub(super) fn next(self, last: Option<i64>, lines: usize) -> Option<String> {
-        last.filter(|_| lines == self.limit as usize).map(|last| last.to_string())
+    /// A list's lines as JSON, as far as they fit, and the cursor of the page after this one;
+    /// none where this is the last.
+    pub(super) fn lines<T: Serialize>(
+        self,
+        lines: &[T],
+        arrival: impl Fn(&T) -> i64,
+    ) -> (Vec<Box<RawValue>>, Option<String>) {
+        let (mut told, mut bytes) = (Vec::new(), 0);
+        for line in lines {
+            let Ok(json) = serde_json::value::to_raw_value(line) else { continue };
+            bytes += json.get().len() + 1;
+            if bytes > MAX_PAGE_BYTES && !told.is_empty() {
+                break;
+            }
+            told.push(json);
+        }
+        let is_full = told.len() < lines.len() || lines.len() == self.limit as usize;
+        let last = told.len().checked_sub(1).and_then(|last| lines.get(last));
+        let next = last.filter(|_| is_full).map(|line| arrival(line).to_string());
+        (told, next)
     }
 }
 
@@ -110,8 +130,21 @@ mod tests {
     #[test]
     fn only_a_full_page_has_a_next_one() {
         let page = Page { limit: 2, before: i64::MAX };
-        assert_eq!(page.next(Some(5), 2).as_deref(), Some("5"));
-        assert_eq!(page.next(Some(5), 1), None);
-        assert_eq!(page.next(None, 0), None);
+        let next = |lines: &[i64]| page.lines(lines, |line| *line).1;
+        assert_eq!(next(&[7, 5]).as_deref(), Some("5"));
+        assert_eq!(next(&[5]), None);
+        assert_eq!(next(&[]), None);
+    }
+
+    #[test]
+    fn a_page_ends_where_its_bytes_do() {
+        let page = Page { limit: 10_000, before: i64::MAX };
+        let text = "x".repeat(MAX_PAGE_BYTES / 4);
+        let lines: Vec<_> = (0..10).rev().map(|n| (n, &text)).collect();
+        let (told, next) = page.lines(&lines, |line| line.0);
+        assert_eq!((told.len(), next.as_deref()), (3, Some("7")));
+        // One that is too large alone is told all the same: else no page would lead past it.
+        let large = [(3, text.repeat(8)), (2, String::new())];
+        assert_eq!(page.lines(&large, |line| line.0).1.as_deref(), Some("3"));
     }
 }

@@ -161,7 +161,7 @@ mod tests {
             r#"[{{"granularity":"item","application":"shop","modelNumber":"{model}","name":"a"}}]"#
         );
         let rows = serde_json::value::RawValue::from_string(row).unwrap();
-        let queued = partner.store.queue_import(None, rows, partner.now()).await.unwrap();
+        let queued = partner.store.queue_import(None, None, rows, partner.now()).await.unwrap();
         let queued: serde_json::Value = serde_json::from_str(&queued.body).unwrap();
         queued["id"].as_str().unwrap().to_owned()
     }

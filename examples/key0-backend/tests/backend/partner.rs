@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeSet,
+    io::Write,
     net::SocketAddr,
     sync::Barrier,
     thread,
@@ -21,7 +22,7 @@ use key0_auth::{
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use crate::process::{Answer, Backend, Request, Setup};
+use crate::process::{Answer, Backend, Request, Setup, connect};
 
 const MASTER_KEY: &str = "hush-a-master-key-of-these-tests-32";
 const MINTER_KEY: &str = "hush-a-minter-key-of-these-tests-32";
@@ -428,4 +429,40 @@ fn without_key_checks_everybody_may_and_the_internal_listener_has_none_of_it() {
         let detail = request.send(backend.internal.unwrap()).member("detail");
         assert_eq!(detail, "Nothing is found at this path");
     }
+}
+
+/// What one partner has on its way is bounded, and no other pays for it.
+#[test]
+fn one_partner_takes_a_bounded_part_of_the_memory() {
+    let keys = format!("{MINTER_KEY},{OTHER_KEY}");
+    let backend = setup().set("MINTER_API_KEYS", keys).start();
+    let path = "/v1/loyalty/reward-tiers";
+    let other = || Request::get(path).header("X-Api-Key", OTHER_KEY).send(backend.public).status;
+    let begun = |path, length| post(path, &json!({})).header("Content-Length", length).body("{");
+    // The small ones take what the large ones leave.
+    let large = std::iter::repeat_n(begun("/v1/imports", "1000000"), 40);
+    let half: Vec<_> = large
+        .chain(std::iter::repeat_n(begun(path, "2"), 10))
+        .map(|begun| {
+            let mut stream = connect(backend.public).unwrap();
+            stream.write_all(&begun.bytes()).unwrap();
+            stream
+        })
+        .collect();
+    let until = |status: u16| {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let answer = get(path, backend.public);
+            if answer.status == status {
+                return answer;
+            }
+            assert!(Instant::now() < deadline, "{answer:?}");
+            thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let refused = until(429);
+    assert_eq!(refused.member("code"), "too_many_requests");
+    assert_eq!((refused.header("retry-after"), other()), (Some("1"), 200));
+    drop(half);
+    until(200);
 }

@@ -1,4 +1,4 @@
-use key0_auth::domain::Timestamp;
+use key0_auth::{Rejection, RejectionKind, domain::Timestamp};
 use rusqlite::OptionalExtension;
 use serde_json::value::RawValue;
 
@@ -12,22 +12,39 @@ use crate::partner::{
     passports::NewPassport,
 };
 
+/// The most imports of one owner that may wait, and how much they may be, in bytes.
+const MAX_WAITING: i64 = 1_000;
+const MAX_WAITING_BYTES: i64 = 16 * 1024 * 1024;
+
+pub(super) const WAITING: &str = "SELECT count(*), coalesce(sum(bytes), 0) FROM partner_imports
+     WHERE owner IS ?1 AND due_at IS NOT NULL";
+
 pub(super) const NEXT: &str = "SELECT arrival FROM partner_imports
      WHERE due_at <= ?1 ORDER BY due_at LIMIT 1";
 
 impl Store {
-    /// Keeps the rows to be imported, a JSON list, and answers with the import's id.
+    /// Keeps the rows to be imported, a JSON list, and answers with the import's id. One `owner` may
+    /// have so much waiting, and no more.
     pub(crate) async fn queue_import(
         &self,
         asked: Option<Asked>,
+        owner: Option<String>,
         rows: Box<RawValue>,
         now: Timestamp,
     ) -> Result<Answer, Fault> {
         self.once(asked, now, move |tx| {
+            let bytes = i64::try_from(rows.get().len()).unwrap_or(i64::MAX);
+            let (waiting, held): (i64, i64) = tx
+                .prepare_cached(WAITING)?
+                .query_row([&owner], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            if waiting >= MAX_WAITING || held.saturating_add(bytes) > MAX_WAITING_BYTES {
+                let rejection = Rejection::new(RejectionKind::TooManyRequests);
+                return Err(rejection.detail("Too many imports of this caller wait").into());
+            }
             let id = super::new_id();
-            let sql = "INSERT INTO partner_imports (id, wanted, due_at, created_at)
-                 VALUES (?1, ?2, ?3, ?3)";
-            tx.prepare_cached(sql)?.execute((&id, rows.get(), now.as_micros()))?;
+            let sql = "INSERT INTO partner_imports (id, wanted, due_at, created_at, owner, bytes)
+                 VALUES (?1, ?2, ?3, ?3, ?4, ?5)";
+            tx.prepare_cached(sql)?.execute((&id, rows.get(), now.as_micros(), owner, bytes))?;
             let answer = serde_json::json!({ "id": id, "status": "queued" }).to_string();
             Ok(Done { table: "partner_imports", row: tx.last_insert_rowid(), answer })
         })

@@ -1,7 +1,7 @@
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 /// The version of the tables, in a table of its own: `user_version` belongs to the file's owner.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// The tables whose rows tell by which request they were made, where it had an idempotency key.
 pub(super) const EFFECTS: [&str; 5] = [
@@ -30,7 +30,14 @@ pub(super) fn update(conn: &mut Connection, beside: bool) -> rusqlite::Result<Fo
     if let Some(found) = judge(&tx, beside)? {
         return Ok(found);
     }
+    if is_ours(&tx)? {
+        tx.execute_batch(OWNERS)?;
+        tx.execute("UPDATE partner_version SET version = ?1", [VERSION])?;
+        tx.commit()?;
+        return Ok(Found::Current);
+    }
     tx.execute_batch(TABLES)?;
+    tx.execute_batch(OWNERS)?;
     for table in EFFECTS {
         // The keys are found by the first, and those that are past their time by the second.
         tx.execute_batch(&format!(
@@ -44,7 +51,12 @@ pub(super) fn update(conn: &mut Connection, beside: bool) -> rusqlite::Result<Fo
     Ok(Found::Current)
 }
 
-/// Nothing where the tables are to be made.
+fn is_ours(conn: &Connection) -> rusqlite::Result<bool> {
+    let sql = "SELECT count(*) FROM sqlite_schema WHERE name = 'partner_version'";
+    conn.query_row(sql, (), |row| Ok(row.get::<_, i64>(0)? > 0))
+}
+
+/// Nothing where the tables are to be made, or brought to this version.
 fn judge(conn: &Connection, beside: bool) -> rusqlite::Result<Option<Found>> {
     let (objects, ours): (i64, bool) = conn.query_row(
         "SELECT count(*), count(*) FILTER (WHERE name = 'partner_version') FROM sqlite_schema",
@@ -55,11 +67,19 @@ fn judge(conn: &Connection, beside: bool) -> rusqlite::Result<Option<Found>> {
         return Ok((objects > 0 && !beside).then_some(Found::Foreign));
     }
     let version = conn.query_row("SELECT version FROM partner_version", (), |row| row.get(0));
-    Ok(Some(match version.optional()? {
-        Some(version) if version > VERSION => Found::Newer(version),
-        _ => Found::Current,
-    }))
+    Ok(match version.optional()? {
+        Some(version) if version > VERSION => Some(Found::Newer(version)),
+        Some(version) if version < VERSION => None,
+        _ => Some(Found::Current),
+    })
 }
+
+/// What version 2 added: whose an import is, and how large.
+const OWNERS: &str = "
+ALTER TABLE partner_imports ADD COLUMN owner TEXT;
+ALTER TABLE partner_imports ADD COLUMN bytes INTEGER;
+CREATE INDEX partner_imports_owed ON partner_imports (owner, bytes) WHERE due_at IS NOT NULL;
+";
 
 /// Times are microseconds since 1970. `due_at` is when the simulated chain, or the import, has its
 /// turn; it is NULL where nothing is to be done. The four columns from `caller` on are those of

@@ -66,7 +66,7 @@ async fn every_effect_is_recognised_by_its_retry() {
                     store.create_tier(asked, tier, now).await
                 }
                 "passport" => store.create_passport(asked, new(model), now).await,
-                "import" => store.queue_import(asked, rows(), now).await,
+                "import" => store.queue_import(asked, None, rows(), now).await,
                 _ => {
                     store.create_passport(None, new(model), now).await.ok();
                     store.publish(asked, Wanted::Those(Filter::default()), now).await
@@ -137,6 +137,7 @@ async fn no_table_is_read_whole() {
     let mut statements = vec![
         due::DUE.to_owned(),
         imports::NEXT.to_owned(),
+        imports::WAITING.to_owned(),
         loyalty::ORDERS.to_owned(),
         loyalty::SETTLE.to_owned(),
         passports::CERTIFY.to_owned(),
@@ -262,8 +263,7 @@ async fn pages_go_from_the_newest_to_the_oldest() {
     loop {
         let orders = store.orders("wallet".to_owned(), page).await.unwrap();
         amounts.extend(orders.iter().map(|order| order.amount));
-        let last = orders.last().map(|order| order.arrival);
-        let Some(next) = page.next(last, orders.len()) else { break };
+        let Some(next) = page.lines(&orders, |order| order.arrival).1 else { break };
         page.before = next.parse().unwrap();
     }
     assert_eq!(amounts, [5, 4, 3, 2, 1]);
@@ -382,11 +382,11 @@ fn files_of_others_and_of_newer_versions_are_left_alone() {
         conn.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0)).unwrap();
     assert_eq!(tables, 1);
     conn.execute_batch(
-        "CREATE TABLE partner_version (version INTEGER); INSERT INTO partner_version VALUES (2)",
+        "CREATE TABLE partner_version (version INTEGER); INSERT INTO partner_version VALUES (3)",
     )
     .unwrap();
     let opened = Store::open(&Place::Beside(path));
-    assert!(matches!(opened, Err(OpenError::Newer { found: 2, .. })), "{opened:?}");
+    assert!(matches!(opened, Err(OpenError::Newer { found: 3, .. })), "{opened:?}");
     // No database at all, and none that can be made.
     let text = folder.path().join("text");
     std::fs::write(&text, "no database, whatever its name says it is").unwrap();
@@ -423,7 +423,7 @@ async fn an_import_is_carried_out_once_and_row_by_row() {
     ];
     let rows = format!("[{}]", rows.join(","));
     let rows = serde_json::value::RawValue::from_string(rows).unwrap();
-    let queued = store.queue_import(None, rows, noon()).await.unwrap();
+    let queued = store.queue_import(None, None, rows, noon()).await.unwrap();
     let queued: serde_json::Value = serde_json::from_str(&queued.body).unwrap();
     assert_eq!(queued["status"], "queued");
     let id = queued["id"].as_str().unwrap().to_owned();
@@ -456,4 +456,47 @@ async fn an_import_is_carried_out_once_and_row_by_row() {
     let kept = "SELECT count(*) FROM partner_passports WHERE name = 'a lamp'";
     assert_eq!(count(&store, kept).await, 1);
     assert_eq!(refused(store.import("nobodys".to_owned()).await), RejectionKind::NotFound);
+}
+
+/// What one partner has waiting is bounded, and is no other's loss.
+#[tokio::test]
+async fn one_owner_can_have_so_much_waiting_and_no_more() {
+    let store = store();
+    let megabyte = format!("[\"{}\"]", "x".repeat(1024 * 1024 - 4));
+    let queue = async |owner: &str, rows: &str| {
+        let rows = serde_json::value::RawValue::from_string(rows.to_owned()).unwrap();
+        store.queue_import(None, Some(owner.to_owned()), rows, noon()).await
+    };
+    for _ in 0..16 {
+        queue("a", &megabyte).await.unwrap();
+    }
+    let Err(Fault::Refused(refused)) = queue("a", "[1]").await else { panic!("it was taken") };
+    assert_eq!(refused.kind(), key0_auth::RejectionKind::TooManyRequests);
+    queue("b", &megabyte).await.unwrap();
+    let first = store.next_import(noon()).await.unwrap().unwrap();
+    assert!(store.carry_out_import(first, noon()).await.unwrap());
+    queue("a", &megabyte).await.unwrap();
+}
+
+/// A file of the version before gets what it lacks, and keeps what it has.
+#[test]
+fn tables_of_the_version_before_are_brought_up() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("partner.db");
+    drop(Store::open(&Place::File(path.clone())).unwrap());
+    let file = rusqlite::Connection::open(&path).unwrap();
+    file.execute_batch(
+        "DROP INDEX partner_imports_owed;
+         ALTER TABLE partner_imports DROP COLUMN owner;
+         ALTER TABLE partner_imports DROP COLUMN bytes;
+         INSERT INTO partner_imports (id, wanted, due_at, created_at) VALUES ('a', '[]', 1, 1);
+         UPDATE partner_version SET version = 1;",
+    )
+    .unwrap();
+    for _ in 0..2 {
+        drop(Store::open(&Place::File(path.clone())).unwrap());
+        let sql = "SELECT count(*) FROM partner_imports, partner_version
+             WHERE owner IS NULL AND version = 2";
+        assert_eq!(file.query_row(sql, (), |row| row.get::<_, i64>(0)).unwrap(), 1);
+    }
 }

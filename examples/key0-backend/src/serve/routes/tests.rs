@@ -74,7 +74,7 @@ async fn panics_and_delays_get_an_answer_like_any_other_refusal() {
             (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "mine".into(),
-                r#"{"type":"about:blank","title":"Internal Server Error","status":500,"detail":"The server could not handle the request","code":"internal_error","error":"Internal Server Error","message":"The server could not handle the request"}"#.into()
+                r#"{"type":"about:blank","title":"Internal Server Error","status":500,"detail":"The server could not handle the request","instance":"/panics","code":"internal_error","retry":"never","error":"Internal Server Error","message":"The server could not handle the request"}"#.into()
             )
         );
         assert_eq!(
@@ -82,7 +82,7 @@ async fn panics_and_delays_get_an_answer_like_any_other_refusal() {
             (
                 StatusCode::REQUEST_TIMEOUT,
                 "mine".into(),
-                r#"{"type":"about:blank","title":"Request Timeout","status":408,"detail":"The request took too long","code":"request_timeout","error":"Request Timeout","message":"The request took too long"}"#.into()
+                r#"{"type":"about:blank","title":"Request Timeout","status":408,"detail":"The request took too long","instance":"/sleeps","code":"request_timeout","retry":"after","error":"Request Timeout","message":"The request took too long"}"#.into()
             )
         );
         assert_eq!(get(&router, "/health").await.0, StatusCode::OK);
