@@ -12,9 +12,10 @@ use super::refusal::{answer, status};
 use crate::{
     Rejection, RejectionKind,
     api::{
-        MAX_BODY_BYTES, Reply, broken_off, check_content_encoding, check_length, check_media_type,
-        empty_or_checked,
+        Introspect, MAX_BODY_BYTES, Reply, broken_off, check_content_encoding, check_length,
+        check_media_type, empty_or_checked,
     },
+    auth::Gateway,
 };
 
 type BodyFuture<T> = Pin<Box<dyn Future<Output = Result<T, Rejection>>>>;
@@ -28,6 +29,24 @@ impl FromRequest for JsonBody {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let (media_type, length) = announced(request);
+        let payload = payload.take();
+        Box::pin(async move {
+            media_type.and(length)?;
+            read(payload).await.map(Self)
+        })
+    }
+}
+
+/// The same for a form.
+pub(super) struct FormBody(pub(super) Bytes);
+
+impl FromRequest for FormBody {
+    type Error = Rejection;
+    type Future = BodyFuture<Self>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let media_type = Introspect::check_media_type(header(request, &CONTENT_TYPE));
+        let length = check_length(header(request, &CONTENT_LENGTH));
         let payload = payload.take();
         Box::pin(async move {
             media_type.and(length)?;
@@ -54,6 +73,14 @@ impl FromRequest for JsonBodyIfAny {
             empty_or_checked(media_type, body).map(Self)
         })
     }
+}
+
+/// Checks that a request to an endpoint behind nothing does not come from a buyer through Key0's
+/// gateway.
+pub(super) fn check_direct(request: &HttpRequest) -> Result<(), Rejection> {
+    Gateway::check_direct(
+        request.headers().get_all(Gateway::TOKEN_HEADER).map(|value| value.as_bytes()),
+    )
 }
 
 /// What the head of a request says of its body: the media type, and the length.

@@ -10,12 +10,15 @@ use actix_web::{
 };
 
 use super::refusal::rendered;
-use crate::{Rejection, RejectionKind, auth::Responder};
+use crate::{
+    Rejection, RejectionKind,
+    auth::{Gateway, Responder},
+};
 
 /// For paths that nothing is at.
 pub(super) fn not_found(responder: Arc<Responder>) -> Route {
     web::to(move |request: HttpRequest| {
-        ready(rendered(refused(RejectionKind::NotFound, &request), &responder))
+        ready(refused(RejectionKind::NotFound, &request, &responder))
     })
 }
 
@@ -25,8 +28,7 @@ pub(super) fn method_not_allowed(methods: &[Method], responder: Arc<Responder>) 
     // The names of methods are tokens, so this always is a value.
     let allow = HeaderValue::try_from(methods.join(",")).ok();
     web::to(move |request: HttpRequest| {
-        let mut response: HttpResponse =
-            rendered(refused(RejectionKind::MethodNotAllowed, &request), &responder);
+        let mut response = refused(RejectionKind::MethodNotAllowed, &request, &responder);
         if let Some(allow) = &allow {
             response.headers_mut().insert(ALLOW, allow.clone());
         }
@@ -34,6 +36,8 @@ pub(super) fn method_not_allowed(methods: &[Method], responder: Arc<Responder>) 
     })
 }
 
-fn refused(kind: RejectionKind, request: &HttpRequest) -> Rejection {
-    Rejection::new(kind).instance(request.uri().path())
+fn refused(kind: RejectionKind, request: &HttpRequest, responder: &Responder) -> HttpResponse {
+    let rejection = Rejection::new(kind).instance(request.uri().path());
+    let proxied = request.headers().contains_key(Gateway::TOKEN_HEADER);
+    rendered(responder.address(rejection, proxied), responder)
 }

@@ -4,7 +4,7 @@ use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, dev::Payloa
 
 use super::{
     AuthMiddleware, Routes,
-    body::{JsonBody, JsonBodyIfAny, reply},
+    body::{JsonBody, JsonBodyIfAny, check_direct, reply},
 };
 use crate::{
     Identity, Rejection, RejectionKind, Validator,
@@ -114,7 +114,7 @@ impl FromRequest for Unchecked {
     type Error = Rejection;
     type Future = Ready<Result<Self, Rejection>>;
 
-    fn from_request(_: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(Ok(Self))
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(check_direct(request).map(|()| Self))
     }
 }

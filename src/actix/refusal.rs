@@ -56,6 +56,7 @@ pub(super) struct Asked {
     credential: Credential,
     method: Method,
     caller: Option<Caller>,
+    by_gateway: bool,
 }
 
 /// What the answer depends on.
@@ -72,11 +73,14 @@ enum Credential {
 impl Asked {
     /// For a request whose answer depends on no buyer's credential.
     pub(super) fn of(request: &ServiceRequest) -> Self {
+        let extensions = request.extensions();
+        let identity = extensions.get::<Identity>();
         Self {
             uri: request.uri().clone(),
             credential: Credential::Other,
             method: request.method().clone(),
             caller: None,
+            by_gateway: identity.is_some_and(|identity| identity.gateway().is_some()),
         }
     }
 
@@ -94,6 +98,14 @@ impl Asked {
             None => Credential::Optional,
         };
         Self { credential, ..asked }
+    }
+}
+
+impl Asked {
+    /// The refusal, as it is told to whoever asked.
+    fn address(&self, rejection: Rejection) -> Rejection {
+        let rejection = rejection.instance(self.uri.path());
+        if self.by_gateway { rejection.to_gateway() } else { rejection }
     }
 }
 
@@ -133,7 +145,7 @@ pub(super) fn pass_on<B: MessageBody>(
                 response.headers_mut().remove(name);
             }
             report(&rejection, asked.caller.as_ref(), asked.method.as_str(), route);
-            let rejection = rejection.instance(asked.uri.path());
+            let rejection = asked.address(rejection);
             response.extensions_mut().insert(rejection.clone());
             write(response.drop_body(), &rejection, responder).map_into_right_body()
         }

@@ -3,6 +3,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     api_keys::ApiKeys,
     fallback::Fallback,
+    gateway::Gateway,
     response::{ProblemBody, Responder},
     seller::Seller,
     source::Source,
@@ -25,6 +26,7 @@ pub struct ValidatorBuilder {
     keys: Option<Arc<ApiKeys>>,
     fallback: Option<Arc<dyn Fallback>>,
     fallback_deadline: Duration,
+    gateway: Option<Gateway>,
     sources: Vec<Source>,
     realm: String,
     body: Option<Arc<dyn ProblemBody>>,
@@ -39,6 +41,7 @@ impl ValidatorBuilder {
             keys: None,
             fallback: None,
             fallback_deadline: DEFAULT_FALLBACK_DEADLINE,
+            gateway: None,
             sources: vec![Source::Bearer, Source::ApiKeyScheme, Source::ApiKeyHeader],
             realm: "api".to_owned(),
             body: None,
@@ -69,6 +72,13 @@ impl ValidatorBuilder {
     /// 503; two seconds by default.
     pub fn fallback_deadline(mut self, deadline: Duration) -> Self {
         self.fallback_deadline = deadline;
+        self
+    }
+
+    /// Lets in what Key0's gateway proxies, on the routes that are declared as sold per call. The
+    /// layers and middlewares do it, since they know the method and the path of a request.
+    pub fn gateway(mut self, gateway: Gateway) -> Self {
+        self.gateway = Some(gateway);
         self
     }
 
@@ -112,7 +122,8 @@ impl ValidatorBuilder {
     /// in a header.
     pub fn build(mut self) -> Result<Validator, ConfigError> {
         let mut faults = Vec::new();
-        if self.tokens.is_none() && self.keys.is_none() && self.fallback.is_none() {
+        let some = self.tokens.is_some() || self.keys.is_some() || self.fallback.is_some();
+        if !some && self.gateway.is_none() {
             let why = "no credential could be accepted";
             faults.push(ConfigFault::missing("access tokens, API keys or a fallback", why));
         }
@@ -127,7 +138,7 @@ impl ValidatorBuilder {
             Responder::default()
         });
         ConfigError::check(faults)?;
-        let mut responder = responder.schemes(&self.sources);
+        let mut responder = responder.schemes(&self.sources).gateway(self.gateway.is_some());
         if let Some(seller) = self.seller {
             responder = responder.seller(seller);
         }
@@ -136,6 +147,7 @@ impl ValidatorBuilder {
             keys: self.keys,
             fallback: self.fallback,
             fallback_deadline: self.fallback_deadline,
+            gateway: self.gateway,
             responder: match self.body {
                 Some(body) => responder.body(body),
                 None => responder,

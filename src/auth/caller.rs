@@ -32,7 +32,7 @@ enum Who {
 
 impl Caller {
     /// With what kind of credential: `access_token`, `payment_key`, `integrator_key`,
-    /// `bootstrap_key`, `fallback` or `internal`.
+    /// `bootstrap_key`, `fallback`, `gateway` or `internal`.
     pub fn kind(&self) -> &'static str {
         match &self.0 {
             Who::Identity(identity) => identity.kind().as_str(),
@@ -92,6 +92,7 @@ impl IdentityKind {
             Self::IntegratorKey => "integrator_key",
             Self::BootstrapKey => "bootstrap_key",
             Self::Fallback => "fallback",
+            Self::Gateway => "gateway",
         }
     }
 }

@@ -3,7 +3,7 @@ use std::{fmt, sync::Arc};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::fallback::FallbackGrant;
+use super::{fallback::FallbackGrant, gateway::GatewayCall};
 use crate::{
     apikey::{BootstrapHolder, Grant, KeyRecord},
     domain::{Action, Claims, KeyId, Permissions, PlanId, ResourceId, Role, Timestamp},
@@ -25,6 +25,7 @@ enum Proof {
     Key(Arc<KeyRecord>),
     Bootstrap(Arc<BootstrapHolder>),
     Fallback(Arc<FallbackGrant>),
+    Gateway(Arc<GatewayCall>),
 }
 
 /// What kind of credential an identity was proved with.
@@ -41,6 +42,8 @@ pub enum IdentityKind {
     BootstrapKey,
     /// A credential of the application's own, which its fallback knew.
     Fallback,
+    /// The secret of Key0's gateway, which hands on a call that was paid for.
+    Gateway,
 }
 
 impl Identity {
@@ -60,6 +63,10 @@ impl Identity {
         Self(Proof::Fallback(Arc::new(grant)))
     }
 
+    pub(super) fn from_gateway(call: GatewayCall) -> Self {
+        Self(Proof::Gateway(Arc::new(call)))
+    }
+
     /// What kind of credential it was.
     pub fn kind(&self) -> IdentityKind {
         match &self.0 {
@@ -70,16 +77,18 @@ impl Identity {
             },
             Proof::Bootstrap(_) => IdentityKind::BootstrapKey,
             Proof::Fallback(_) => IdentityKind::Fallback,
+            Proof::Gateway(_) => IdentityKind::Gateway,
         }
     }
 
-    /// Who it is: a token's request id, a key's id, or what the fallback says. Not a secret.
+    /// Who it is: a token's request id, a key's id, what the fallback says, or `gateway`. Not a secret.
     pub fn subject(&self) -> &str {
         match &self.0 {
             Proof::Token(claims) => claims.request_id().as_str(),
             Proof::Key(record) => record.id.as_str(),
             Proof::Bootstrap(holder) => holder.id.as_str(),
             Proof::Fallback(grant) => grant.subject(),
+            Proof::Gateway(_) => "gateway",
         }
     }
 
@@ -87,7 +96,7 @@ impl Identity {
     pub fn display(&self) -> Option<&str> {
         match &self.0 {
             Proof::Key(record) => Some(&record.display),
-            Proof::Token(_) | Proof::Bootstrap(_) | Proof::Fallback(_) => None,
+            Proof::Token(_) | Proof::Bootstrap(_) | Proof::Fallback(_) | Proof::Gateway(_) => None,
         }
     }
 
@@ -110,6 +119,7 @@ impl Identity {
                     format!("fallback-sha256 {}", hex(&Sha256::digest(subject)))
                 }
             }
+            Proof::Gateway(call) => call.lasting_id(),
         }
     }
 
@@ -121,12 +131,12 @@ impl Identity {
                 Grant::Payment { resource_id, .. } => Some(resource_id),
                 Grant::Integrator { .. } => None,
             },
-            Proof::Bootstrap(_) => None,
+            Proof::Bootstrap(_) | Proof::Gateway(_) => None,
             Proof::Fallback(grant) => grant.resource_id(),
         }
     }
 
-    /// The plan that was bought; none for a partner's key.
+    /// The plan that was bought, or the id of the route that was; none for a partner's key.
     pub fn plan_id(&self) -> Option<&PlanId> {
         match &self.0 {
             Proof::Token(claims) => Some(claims.plan_id()),
@@ -136,6 +146,7 @@ impl Identity {
             },
             Proof::Bootstrap(_) => None,
             Proof::Fallback(grant) => grant.plan_id(),
+            Proof::Gateway(call) => Some(call.route_id()),
         }
     }
 
@@ -147,7 +158,7 @@ impl Identity {
                 Grant::Payment { .. } => None,
             },
             Proof::Bootstrap(holder) => Some(holder.role),
-            Proof::Token(_) | Proof::Fallback(_) => None,
+            Proof::Token(_) | Proof::Fallback(_) | Proof::Gateway(_) => None,
         }
     }
 
@@ -161,7 +172,7 @@ impl Identity {
                 }
             },
             Proof::Fallback(grant) => Some(grant.granted()),
-            Proof::Token(_) | Proof::Bootstrap(_) => None,
+            Proof::Token(_) | Proof::Bootstrap(_) | Proof::Gateway(_) => None,
         }
     }
 
@@ -176,9 +187,10 @@ impl Identity {
         }
     }
 
-    /// Whether it opens this resource: it was bought for it, or for all of them.
+    /// Whether it opens this resource: it was bought for it, or for all of them. A call that was paid
+    /// for by itself opens what its route is about, and there is an identity for that route alone.
     pub fn opens(&self, resource: &str) -> bool {
-        self.resource_id().is_some_and(|bought| bought.opens(resource))
+        self.gateway().is_some() || self.resource_id().is_some_and(|bought| bought.opens(resource))
     }
 
     /// The claims of an access token, unknown ones included.
@@ -189,12 +201,20 @@ impl Identity {
         }
     }
 
+    /// The call, where Key0's gateway hands it on.
+    pub fn gateway(&self) -> Option<&GatewayCall> {
+        match &self.0 {
+            Proof::Gateway(call) => Some(call),
+            _ => None,
+        }
+    }
+
     /// The id of an API key.
     pub fn key_id(&self) -> Option<&KeyId> {
         match &self.0 {
             Proof::Key(record) => Some(&record.id),
             Proof::Bootstrap(holder) => Some(&holder.id),
-            Proof::Token(_) | Proof::Fallback(_) => None,
+            Proof::Token(_) | Proof::Fallback(_) | Proof::Gateway(_) => None,
         }
     }
 
@@ -206,12 +226,21 @@ impl Identity {
         }
     }
 
+    /// When the credential was made, where that is known.
+    pub fn issued_at(&self) -> Option<Timestamp> {
+        match &self.0 {
+            Proof::Token(claims) => claims.issued_at(),
+            Proof::Key(record) => Some(record.created_at),
+            Proof::Bootstrap(_) | Proof::Fallback(_) | Proof::Gateway(_) => None,
+        }
+    }
+
     /// From when on the credential is expired, where it expires.
     pub fn expires_at(&self) -> Option<Timestamp> {
         match &self.0 {
             Proof::Token(claims) => Some(claims.expires_at()),
             Proof::Key(record) => record.expires_at,
-            Proof::Bootstrap(_) | Proof::Fallback(_) => None,
+            Proof::Bootstrap(_) | Proof::Fallback(_) | Proof::Gateway(_) => None,
         }
     }
 }

@@ -365,7 +365,8 @@ impl InternalAuthBuilder {
     }
 }
 
-fn is_header_name(name: &str) -> bool {
+/// Whether a text is a token (RFC 9110, section 5.6.2).
+pub(crate) fn is_header_name(name: &str) -> bool {
     !name.is_empty()
         && name
             .bytes()

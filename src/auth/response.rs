@@ -15,6 +15,7 @@ pub struct Responder {
     schemes: Vec<&'static str>,
     body: Option<Arc<dyn ProblemBody>>,
     seller: Option<Seller>,
+    gateway: bool,
 }
 
 /// A refusal as an HTTP answer, in the words of no framework.
@@ -186,7 +187,13 @@ impl fmt::Display for RejectionKind {
 impl Default for Responder {
     /// The realm `api`, bearer credentials, problem details as bodies.
     fn default() -> Self {
-        Self { realm: "api".into(), schemes: vec!["Bearer"], body: None, seller: None }
+        Self {
+            realm: "api".into(),
+            schemes: vec!["Bearer"],
+            body: None,
+            seller: None,
+            gateway: false,
+        }
     }
 }
 
@@ -216,6 +223,18 @@ impl Responder {
     pub fn seller(mut self, seller: Seller) -> Self {
         self.seller = Some(seller);
         self
+    }
+
+    /// Whether requests may come from Key0's gateway.
+    pub(super) fn gateway(mut self, gateway: bool) -> Self {
+        self.gateway = gateway;
+        self
+    }
+
+    /// A refusal of a request that carries the gateway's token, or does not.
+    #[cfg(any(feature = "axum", feature = "actix"))]
+    pub(crate) fn address(&self, rejection: Rejection, proxied: bool) -> Rejection {
+        if self.gateway && proxied { rejection.to_gateway() } else { rejection }
     }
 
     pub(super) fn schemes(mut self, sources: &[Source]) -> Self {
@@ -262,6 +281,13 @@ impl Responder {
                 let json = serde_json::to_vec(&problem).unwrap_or_default();
                 ("application/problem+json".to_owned(), json)
             }
+        };
+        // The gateway hands problem details on as a text.
+        let content_type = match &*content_type {
+            "application/problem+json" if rejection.is_to_gateway() => {
+                "application/json".to_owned()
+            }
+            _ => content_type,
         };
         let mut headers =
             vec![("content-type", content_type), ("cache-control", "no-store".into())];

@@ -6,6 +6,7 @@ use super::{
     api_keys::ApiKeys,
     builder::ValidatorBuilder,
     fallback::Fallback,
+    gateway::Gateway,
     identity::Identity,
     response::Responder,
     source::{Presented, Source},
@@ -46,6 +47,7 @@ pub(super) struct Parts {
     pub(super) fallback: Option<Arc<dyn Fallback>>,
     pub(super) sources: Vec<Source>,
     pub(super) fallback_deadline: Duration,
+    pub(super) gateway: Option<Gateway>,
     pub(super) responder: Responder,
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -177,6 +179,11 @@ impl Validator {
             }
             (Question::Fallback { unknown, .. }, _, None) => Err(unknown),
         }
+    }
+
+    /// What Key0's gateway opens, where there is one.
+    pub(crate) fn gateway(&self) -> Option<&Gateway> {
+        self.0.gateway.as_ref()
     }
 
     /// Turns a refusal into its HTTP answer.

@@ -8,9 +8,10 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use crate::{
     Rejection, RejectionKind,
     api::{
-        MAX_BODY_BYTES, Reply, broken_off, check_content_encoding, check_length, check_media_type,
-        empty_or_checked,
+        Introspect, MAX_BODY_BYTES, Reply, broken_off, check_content_encoding, check_length,
+        check_media_type, empty_or_checked,
     },
+    auth::Gateway,
     tower::drain::Rest,
 };
 
@@ -22,6 +23,13 @@ pub(super) async fn read(request: Request) -> Result<Vec<u8>, Rejection> {
         Ok(()) => collect(request).await,
         Err(rejection) => refuse(rejection, request).await,
     }
+}
+
+/// The same for a form.
+pub(super) async fn read_form(request: Request) -> Result<Vec<u8>, Rejection> {
+    let content_type = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    Introspect::check_media_type(content_type)?;
+    collect(request).await
 }
 
 /// The same where a body may be left out: then its media type may be, too.
@@ -63,6 +71,14 @@ async fn collect(request: Request) -> Result<Vec<u8>, Rejection> {
         }
         Err(_) => Err(broken_off()),
     }
+}
+
+/// Checks that a request to an endpoint behind nothing does not come from a buyer through Key0's
+/// gateway.
+pub(super) fn check_direct(headers: &HeaderMap) -> Result<(), Rejection> {
+    Gateway::check_direct(
+        headers.get_all(Gateway::TOKEN_HEADER).into_iter().map(HeaderValue::as_bytes),
+    )
 }
 
 pub(super) fn answer(reply: Reply) -> Response {

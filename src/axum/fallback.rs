@@ -5,7 +5,7 @@ use axum::{Router, extract::Request, response::Response};
 use super::response::rendered;
 use crate::{
     Rejection, RejectionKind,
-    auth::Responder,
+    auth::{Gateway, Responder},
     tower::{
         drain::Rest,
         refusal::{close, original_uri},
@@ -35,6 +35,8 @@ where
 
 async fn answer(kind: RejectionKind, responder: Arc<Responder>, request: Request) -> Response {
     let rejection = Rejection::new(kind).instance(original_uri(&request).path());
+    let rejection =
+        responder.address(rejection, request.headers().contains_key(Gateway::TOKEN_HEADER));
     let mut response = rendered(rejection, &responder);
     if Rest::of(request).closes().await {
         close(&mut response);

@@ -6,7 +6,7 @@ use axum::{
 };
 use http::request::Parts;
 
-use super::body::{answer, read, read_if_any};
+use super::body::{answer, check_direct, read, read_if_any};
 use crate::{
     AuthLayer, Identity, Rejection, RejectionKind, Validator,
     api::{KeysApi, Operator},
@@ -107,8 +107,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Checked {
 impl<S: Send + Sync> FromRequestParts<S> for Unchecked {
     type Rejection = Rejection;
 
-    async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Self, Rejection> {
-        Ok(Self)
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
+        check_direct(&parts.headers).map(|()| Self)
     }
 }
 

@@ -46,11 +46,13 @@ mod body;
 mod extract;
 mod fallback;
 mod keys;
+mod proxies;
 mod response;
 mod routes;
 mod sold;
 
 pub use fallback::with_problem_fallbacks;
 pub use keys::{dangerous_keys_routes, keys_routes};
+pub use proxies::{introspect_routes, verify_routes};
 pub use routes::{dangerous_issue_token, dangerous_payment_received, internal_routes};
 pub use sold::Bought;

@@ -6,7 +6,7 @@ use axum::{
     routing::{MethodRouter, post},
 };
 
-use super::body::{answer, read};
+use super::body::{answer, check_direct, read};
 use crate::{
     InternalAuth, InternalAuthLayer,
     api::{IssueToken, PaymentReceived},
@@ -36,6 +36,7 @@ where
     S: Clone + Send + Sync + 'static,
 {
     post(async move |request: Request| {
+        check_direct(request.headers())?;
         let body = read(request).await?;
         endpoint.handle(&body).await.map(answer)
     })
@@ -48,6 +49,7 @@ where
     S: Clone + Send + Sync + 'static,
 {
     post(async move |request: Request| {
+        check_direct(request.headers())?;
         let body = read(request).await?;
         endpoint.handle(&body).await.map(answer)
     })

@@ -15,6 +15,7 @@ pub struct Rejection {
     source: Option<Arc<dyn Error + Send + Sync>>,
     instance: Option<Box<str>>,
     purchases: Option<Arc<[Purchase]>>,
+    to_gateway: bool,
 }
 
 /// What could be bought so that a refused request is let in.
@@ -183,6 +184,7 @@ impl Rejection {
             source: None,
             instance: None,
             purchases: None,
+            to_gateway: false,
         }
     }
 
@@ -231,6 +233,18 @@ impl Rejection {
     /// What could be bought, as far as it is known.
     pub(crate) fn known_purchases(&self) -> Option<&[Purchase]> {
         self.purchases.as_deref()
+    }
+
+    /// Marks the refusal of a request that Key0's gateway proxies.
+    #[must_use]
+    pub(crate) fn to_gateway(mut self) -> Self {
+        self.to_gateway = true;
+        self
+    }
+
+    /// Whether the request came from Key0's gateway.
+    pub(crate) fn is_to_gateway(&self) -> bool {
+        self.to_gateway
     }
 
     /// What the caller can do about it.

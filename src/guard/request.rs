@@ -26,6 +26,12 @@ pub(super) fn treatment(name: &str, credential: &str) -> HeaderTreatment {
     }
 }
 
+/// The same for a request that the gateway's token has let in: its other credentials are the buyer's,
+/// and nobody looked at them.
+pub(super) fn treatment_proxied(name: &str) -> HeaderTreatment {
+    if name == "payment-signature" { HeaderTreatment::Remove } else { treatment_unseen(name) }
+}
+
 /// The same for a request whose credential nobody looked at.
 pub(super) fn treatment_unseen(name: &str) -> HeaderTreatment {
     if matches!(name, "authorization" | X_API_KEY | "cookie") {

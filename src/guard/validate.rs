@@ -2,12 +2,15 @@ use std::{fmt, sync::Arc};
 
 use super::{
     refused::{Refused, report},
-    request::{IncomingRequest, X_API_KEY, treatment, treatment_unseen},
+    request::{IncomingRequest, X_API_KEY, treatment, treatment_proxied, treatment_unseen},
     requirement::Requirement,
 };
 use crate::{
     Identity, InternalAuth, Policy, Rejection, RejectionKind, Validator,
-    auth::{Caller, InternalCaller, Lookup, Responder, Validation},
+    auth::{
+        Caller, Gateway, InternalCaller, InternalStrategy, Lookup, Proxied, Responder, Sent,
+        Validation,
+    },
     policy::combine,
 };
 
@@ -92,18 +95,32 @@ impl<H> Guard<H> {
     /// Validates a request, and makes it fit for the handler whatever comes of it.
     pub(crate) fn validate(&self, request: &mut impl IncomingRequest<Head = H>) -> Outcome {
         let preflight = self.allow_preflight && is_preflight(request);
+        let by_gateway = self.validator.gateway().filter(|_| !preflight).and_then(|gateway| {
+            let header = |name| Sent::of(request.values(name));
+            gateway.validate(request.method(), request.path(), header)
+        });
+        let proxied = by_gateway.is_some();
         let validation = (!preflight).then(|| {
+            if let Some(decided) = by_gateway {
+                return Validation::Decided(decided);
+            }
             match self.validator.read(request.authorization(), request.api_key()) {
                 Ok(presented) => self.validator.validate_now(presented),
                 Err(rejection) => Validation::Decided(Err(rejection)),
             }
         });
-        let treated = request.treat_headers(|name| match preflight {
-            true => treatment_unseen(name),
-            false => treatment(name, X_API_KEY),
+        let treated = request.treat_headers(|name| match (preflight, proxied) {
+            (true, _) => treatment_unseen(name),
+            (_, true) => treatment_proxied(name),
+            _ => treatment(name, X_API_KEY),
         });
+        let address = |refused: Refused| {
+            let Refused { rejection, caller } = refused;
+            let rejection = if proxied { rejection.to_gateway() } else { rejection };
+            Outcome::Refuse(Refused { rejection, caller })
+        };
         if let Err(rejection) = treated {
-            return Outcome::Refuse(self.refuse(request, rejection, None));
+            return address(self.refuse(request, rejection, None));
         }
         // Whoever put it there validated the request by other rules than ours.
         request.remove::<Identity>();
@@ -129,7 +146,7 @@ impl<H> Guard<H> {
             }
             Some(Validation::Decided(result)) => match self.admit(request, result) {
                 Ok(()) => Outcome::Pass,
-                Err(refused) => Outcome::Refuse(refused),
+                Err(refused) => address(refused),
             },
         }
     }
@@ -186,14 +203,23 @@ pub(crate) fn admit_internal(
     request: &mut impl IncomingRequest,
 ) -> Result<(), Refused> {
     let secret = internal.header();
+    let proxied = request.values(Gateway::TOKEN_HEADER).next().is_some();
     let validated = internal.validate(request.authorization(), request.values(secret));
+    let validated = match validated {
+        // Whoever may call, what a buyer sends through the gateway may not.
+        Ok(caller) if proxied && caller.strategy() == InternalStrategy::None => {
+            Err(Rejection::new(RejectionKind::InvalidInternalAuth).cause(Proxied))
+        }
+        validated => validated,
+    };
     let treated = request.treat_headers(|name| treatment(name, secret));
     let validated = treated.and(validated);
     #[cfg(feature = "idempotency")]
     request.insert(super::response::RefusalForm::of_internal(internal));
     let validated = validated.map_err(|rejection| {
         report(&rejection, None, request.method(), || request.route());
-        rejection.instance(request.path())
+        let rejection = rejection.instance(request.path());
+        if proxied { rejection.to_gateway() } else { rejection }
     });
     // Takes the place of what an outer middleware may have put there.
     request.insert::<InternalCaller>(validated?);

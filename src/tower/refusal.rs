@@ -26,6 +26,7 @@ pub(crate) struct Asked {
     method: Method,
     route: Option<Route>,
     caller: Option<Caller>,
+    by_gateway: bool,
 }
 
 /// What the answer depends on.
@@ -53,6 +54,10 @@ impl Asked {
             method: request.method().clone(),
             route: Route::of(request.extensions()),
             caller: None,
+            by_gateway: request
+                .extensions()
+                .get::<Identity>()
+                .is_some_and(|identity| identity.gateway().is_some()),
         }
     }
 
@@ -77,6 +82,12 @@ impl Asked {
 
     pub(crate) fn path(&self) -> &str {
         self.uri.path()
+    }
+
+    /// The refusal, as it is told to whoever asked.
+    fn address(&self, rejection: Rejection) -> Rejection {
+        let rejection = rejection.instance(self.path());
+        if self.by_gateway { rejection.to_gateway() } else { rejection }
     }
 
     /// Whether this answer may come from a handler that left the body unread.
@@ -134,7 +145,7 @@ pub(super) fn pass_on<B>(
             }
             let route = || asked.route.as_ref().map(|route| route.pattern().to_owned());
             report(&rejection, asked.caller.as_ref(), asked.method.as_str(), route);
-            let rejection = rejection.instance(asked.path());
+            let rejection = asked.address(rejection);
             let body = write(&mut parts, &rejection, responder);
             parts.extensions.insert(rejection);
             Response::from_parts(parts, ResponseBody::refusal(body))

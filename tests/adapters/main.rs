@@ -14,6 +14,7 @@ mod cors;
 #[cfg(feature = "testing")]
 #[path = "../support/flow.rs"]
 mod flow;
+mod gateway;
 #[cfg(feature = "tower")]
 #[allow(dead_code)]
 #[path = "../support/http1.rs"]
@@ -30,6 +31,7 @@ mod payment_received;
 #[cfg(feature = "tower")]
 #[path = "../support/pool.rs"]
 mod pool;
+mod proxies;
 mod sold;
 mod told;
 mod tower_layer;

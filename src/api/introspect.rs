@@ -1,0 +1,131 @@
+use serde::Serialize;
+
+use super::{
+    Reply,
+    body::{MAX_BODY_BYTES, invalid},
+    form,
+};
+use crate::{
+    Identity, Rejection, RejectionKind, Validator,
+    domain::{Permissions, PlanId, ResourceId, Role, Timestamp},
+};
+
+/// Token introspection (RFC 7662): says of any credential of an agent or a partner whether it is good
+/// now, and what it stands for. For those who are trusted to ask, behind an
+/// [`InternalAuth`](crate::InternalAuth).
+///
+/// A form with `token` is answered by `{"active":false}` alone for whatever is not good, and else by
+/// `active`, `kind`, `token_type`, `sub`, `client_id`, and as far as there are any `scope`,
+/// `permissions`, `role`, `exp`, `iat`, `resource_id` and `plan_id`.
+#[derive(Debug, Clone)]
+pub struct Introspect {
+    validator: Validator,
+}
+
+#[derive(Serialize)]
+struct Inactive {
+    active: bool,
+}
+
+#[derive(Serialize)]
+struct Active<'a> {
+    active: bool,
+    kind: &'static str,
+    token_type: &'static str,
+    sub: &'a str,
+    client_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    permissions: Option<&'a Permissions>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exp: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    iat: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource_id: Option<&'a ResourceId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan_id: Option<&'a PlanId>,
+}
+
+impl Introspect {
+    /// Tells of the credentials that this validator accepts.
+    pub fn new(validator: Validator) -> Self {
+        Self { validator }
+    }
+
+    /// Checks that a body is announced as a form.
+    ///
+    /// # Errors
+    ///
+    /// [`UnsupportedMediaType`](RejectionKind::UnsupportedMediaType) for anything else, and where
+    /// nothing is announced.
+    pub fn check_media_type(content_type: Option<&[u8]>) -> Result<(), Rejection> {
+        form::check_media_type(content_type)
+    }
+
+    /// Answers a form.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidBody`](RejectionKind::InvalidBody) without exactly one `token`,
+    /// [`BodyTooLarge`](RejectionKind::BodyTooLarge), and
+    /// [`StoreUnavailable`](RejectionKind::StoreUnavailable) where it can't be decided now.
+    pub async fn handle(&self, body: &[u8]) -> Result<Reply, Rejection> {
+        if body.len() > MAX_BODY_BYTES {
+            return Err(RejectionKind::BodyTooLarge.into());
+        }
+        let pairs = str::from_utf8(body).ok().and_then(form::pairs);
+        let pairs = pairs.ok_or_else(|| invalid("The form can't be read"))?;
+        let mut tokens = pairs.into_iter().filter(|(name, _)| name == "token");
+        let (Some((_, token)), None) = (tokens.next(), tokens.next()) else {
+            return Err(invalid("The form needs exactly one token"));
+        };
+        if token.is_empty() {
+            return Err(invalid("The token is empty"));
+        }
+        match self.validate(&token).await {
+            Ok(identity) => Ok(Reply::json(200, &Active::of(&identity))),
+            Err(rejection) => match rejection.kind() {
+                RejectionKind::StoreUnavailable | RejectionKind::Internal => Err(rejection),
+                _ => Ok(Reply::json(200, &Inactive { active: false })),
+            },
+        }
+    }
+
+    async fn validate(&self, token: &str) -> Result<Identity, Rejection> {
+        if token.trim() != token {
+            return Err(RejectionKind::InvalidToken.into());
+        }
+        // In both places, so that it is read wherever the application takes its credentials from.
+        let bearer = format!("Bearer {token}");
+        self.validator.validate([bearer.as_bytes()], [token.as_bytes()]).await
+    }
+}
+
+impl<'a> Active<'a> {
+    fn of(identity: &'a Identity) -> Self {
+        let permissions = identity.permissions();
+        let scope = permissions.filter(|permissions| !permissions.is_empty()).map(|permissions| {
+            let scopes = permissions.iter();
+            let scopes = scopes.map(|(resource, action)| format!("{resource}:{}", action.as_str()));
+            scopes.collect::<Vec<_>>().join(" ")
+        });
+        Self {
+            active: true,
+            kind: identity.kind().as_str(),
+            token_type: "Bearer",
+            sub: identity.subject(),
+            client_id: identity.subject(),
+            scope,
+            permissions,
+            role: identity.role().map(Role::as_str),
+            exp: identity.expires_at().map(Timestamp::as_seconds),
+            iat: identity.issued_at().map(Timestamp::as_seconds),
+            resource_id: identity.resource_id(),
+            plan_id: identity.plan_id(),
+        }
+    }
+}

@@ -1,0 +1,442 @@
+//! Requests that Key0's gateway proxies: the six rules, in both frameworks, over sockets.
+#![cfg(all(feature = "axum", feature = "actix"))]
+
+use std::{net::SocketAddr, sync::Arc};
+
+use actix_web::{App, HttpRequest, HttpServer};
+use axum::{Router, routing::any};
+use bytes::Bytes;
+use http::{HeaderMap, Request};
+use key0_auth::{
+    AccessTokens, ApiKeys, AuthLayer, Identity, InternalAuth, MemoryStore, Policy, Rejection,
+    Validator,
+    actix::{self as on_actix, AuthMiddleware, Routes},
+    api::{IssueToken, KeysApi, PaymentReceived},
+    apikey::{BootstrapKeys, IssuanceSecrets},
+    auth::{Gateway, GatewayBuilder},
+    axum as on_axum,
+    domain::{Clock, Role, Secret, SecretSet, SystemClock},
+};
+use serde_json::{Value, json};
+
+use crate::http1;
+
+const TOKEN: &str = "the secret of Key0's gateway, in these tests";
+const PREVIOUS: &str = "the secret of Key0's gateway, before these tests";
+const INTERNAL: &str = "the internal secret of the gateway's tests";
+const MASTER: &str = "the-master-key-of-the-gateway-s-tests";
+
+/// What the guarded routes are.
+const GUARDED: [(&str, &str); 6] = [
+    ("GET", "/api/photos/{id}"),
+    ("GET", "/api/data/{id}"),
+    ("POST", "/api/data/{id}"),
+    ("GET", "/credential"),
+    ("GET", "/purchases"),
+    ("GET", "/v1/orders"),
+];
+
+/// One backend, checked and unchecked.
+#[derive(Clone)]
+struct Shop {
+    validator: Validator,
+    internal: Arc<InternalAuth>,
+    /// Lets everybody in.
+    open: Arc<InternalAuth>,
+    keys: KeysApi,
+    issue_token: IssueToken,
+    payments: PaymentReceived,
+    checks: bool,
+}
+
+fn secret(text: &str) -> Secret {
+    Secret::new("a test's secret", text).unwrap()
+}
+
+fn gateway() -> GatewayBuilder {
+    Gateway::builder(SecretSet::new(secret(TOKEN)).previous(secret(PREVIOUS)))
+        .route("photo", "GET /api/photos/{id}")
+        .route("data", "POST /api/data/{id}")
+        // Whatever is declared, they stay closed.
+        .route("any", "* /{all}")
+        .route("two", "* /{all}/{id}")
+}
+
+impl Shop {
+    fn new(gateway: Option<Gateway>) -> Self {
+        let master = BootstrapKeys::new().key(Role::Master, secret(MASTER));
+        let store = Arc::new(MemoryStore::new());
+        let keys = Arc::new(ApiKeys::new(store.clone()).bootstrap(master));
+        let mut builder = Validator::builder()
+            .access_tokens(AccessTokens::hs256("the access token secret of these tests").unwrap())
+            .api_keys(keys.clone());
+        if let Some(gateway) = gateway {
+            builder = builder.gateway(gateway);
+        }
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let internal = SecretSet::new(secret(INTERNAL));
+        let issuance = IssuanceSecrets::new(&internal);
+        let internal = InternalAuth::builder().shared_secret(internal).build().unwrap();
+        Self {
+            validator: builder.build().unwrap(),
+            internal: Arc::new(internal),
+            open: Arc::new(InternalAuth::builder().dangerous_allow_anyone().build().unwrap()),
+            keys: KeysApi::new(store.clone(), keys.clone()),
+            issue_token: IssueToken::new(store.clone(), keys, issuance),
+            payments: PaymentReceived::new(store, clock),
+            checks: true,
+        }
+    }
+
+    fn without_checks(mut self) -> Self {
+        self.checks = false;
+        self
+    }
+
+    fn axum(&self) -> Router {
+        let auth = AuthLayer::new(self.validator.clone());
+        let router = GUARDED.iter().fold(Router::new(), |router, (method, path)| {
+            let method: http::Method = method.parse().unwrap();
+            let filter = axum::routing::MethodFilter::try_from(method).unwrap();
+            router.route(path, axum::routing::on(filter, axum_handler))
+        });
+        let router = router.route_layer(auth).route("/open", any(async || "open"));
+        let (issue, payments) = (self.issue_token.clone(), self.payments.clone());
+        let router = match self.checks {
+            true => router
+                .merge(on_axum::internal_routes(self.internal.clone(), issue, payments))
+                .merge(on_axum::keys_routes(self.validator.clone(), self.keys.clone())),
+            false => router
+                .merge(on_axum::internal_routes(self.open.clone(), issue.clone(), payments))
+                .route("/issue", on_axum::dangerous_issue_token(issue))
+                .merge(on_axum::dangerous_keys_routes(self.keys.clone())),
+        };
+        on_axum::with_problem_fallbacks(router, self.validator.responder())
+    }
+
+    fn actix(&self) -> Routes {
+        let auth = AuthMiddleware::new(self.validator.clone());
+        let routes = GUARDED.iter().fold(Routes::new(), |routes, (method, path)| {
+            routes.route(path, method.parse().unwrap(), actix_web::web::to(actix_handler))
+        });
+        let routes = routes.each(|route| route.wrap(auth.clone()));
+        let routes = routes.get("/open", async || "open");
+        let (issue, payments) = (self.issue_token.clone(), self.payments.clone());
+        match self.checks {
+            true => routes
+                .merge(on_actix::internal_routes(self.internal.clone(), issue, payments))
+                .merge(on_actix::keys_routes(self.validator.clone(), self.keys.clone())),
+            false => routes
+                .merge(on_actix::internal_routes(self.open.clone(), issue.clone(), payments))
+                .route(
+                    "/issue",
+                    actix_web::http::Method::POST,
+                    on_actix::dangerous_issue_token(issue),
+                )
+                .merge(on_actix::dangerous_keys_routes(self.keys.clone())),
+        }
+    }
+
+    /// Both, each behind a socket.
+    async fn serve(&self) -> [SocketAddr; 2] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let by_axum = listener.local_addr().unwrap();
+        let router = self.axum();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let shop = self.clone();
+        let server = HttpServer::new(move || {
+            let responder = shop.validator.responder().clone();
+            App::new().configure(shop.actix().with_problem_fallbacks(&responder))
+        });
+        let server = server.workers(1).disable_signals().bind("127.0.0.1:0").unwrap();
+        let by_actix = server.addrs()[0];
+        tokio::spawn(server.run());
+        [by_axum, by_actix]
+    }
+}
+
+async fn axum_handler(
+    identity: Identity,
+    request: axum::extract::Request,
+) -> Result<String, Rejection> {
+    echo(&identity, request.uri().path(), request.headers().keys().map(|name| name.as_str()))
+}
+
+async fn actix_handler(identity: Identity, request: HttpRequest) -> Result<String, Rejection> {
+    echo(&identity, request.path(), request.headers().keys().map(|name| name.as_str()))
+}
+
+/// What a handler sees. A path that ends with `not-paid` asks for a plan that nobody has.
+fn echo<'a>(
+    identity: &Identity,
+    path: &str,
+    headers: impl Iterator<Item = &'a str>,
+) -> Result<String, Rejection> {
+    if path.ends_with("not-paid") {
+        Policy::plan("gold").check(identity)?;
+    }
+    Policy::resource("whatever-the-route-is-about").check(identity)?;
+    let watched = |name: &&str| {
+        name.starts_with("x-key0-")
+            || ["authorization", "x-api-key", "cookie", "payment-signature"].contains(name)
+    };
+    let mut seen: Vec<_> = headers.filter(watched).collect();
+    seen.sort_unstable();
+    let call = identity.gateway();
+    let payment = call.and_then(|call| call.claimed_payment()).map(|payment| {
+        json!([payment.plan_id(), payment.tx_hash(), payment.amount(), payment.payer()])
+    });
+    let route = call.map(|call| call.route_id());
+    Ok(json!({
+        "kind": format!("{:?}", identity.kind()),
+        "route": route,
+        "payment": payment,
+        "seen": seen,
+    })
+    .to_string())
+}
+
+/// A request, and what it must be answered: a status, and the route of a success or the code of a
+/// refusal.
+type Row = (&'static str, &'static [(&'static str, &'static str)], u16, &'static str);
+
+const GATE: (&str, &str) = ("x-key0-internal-token", TOKEN);
+const BAD: (&str, &str) = ("x-key0-internal-token", "a secret that nobody has, of good length");
+const EMPTY: (&str, &str) = ("x-key0-internal-token", "");
+const BUYER: (&str, &str) = ("authorization", "Bearer a.b.c");
+const KEY: (&str, &str) = ("x-api-key", MASTER);
+const BY_INTERNAL: (&str, &str) = ("x-internal-auth", INTERNAL);
+const DENIED: &str = "insufficient_permissions";
+const WRONG: &str = "invalid_internal_auth";
+
+async fn run(shop: &Shop, rows: &[Row]) {
+    for address in shop.serve().await {
+        for (line, headers, status, told) in rows {
+            let (method, path) = line.split_once(' ').unwrap();
+            let mut request = Request::builder().method(method).uri(path);
+            for (name, value) in *headers {
+                request = request.header(*name, *value);
+            }
+            let request = request.body(Bytes::new()).unwrap();
+            let response = http1::send(address, request).await;
+            let case = format!("{line} {headers:?} at {address}");
+            assert_eq!(response.status(), *status, "{case}: {:?}", response.body());
+            let proxied = headers.iter().any(|(name, _)| *name == GATE.0);
+            let body: Value = match serde_json::from_slice(response.body()) {
+                Ok(body) => body,
+                Err(_) if method == "HEAD" => continue,
+                Err(_) => panic!("{case}: {:?}", response.body()),
+            };
+            if *status == 200 {
+                assert_eq!(body["route"].as_str().unwrap_or("none"), *told, "{case}");
+                let kind = if *told == "none" { "BootstrapKey" } else { "Gateway" };
+                assert_eq!(body["kind"], kind, "{case}");
+                let seen: &[&str] = if *told == "none" { &["x-api-key"] } else { &[] };
+                assert_eq!(body["seen"], json!(seen), "{case}");
+            } else {
+                assert_eq!(body["code"], *told, "{case}");
+                assert_eq!(media_type(response.headers()), media_type_for(proxied), "{case}");
+            }
+        }
+    }
+}
+
+fn media_type(headers: &HeaderMap) -> &str {
+    headers["content-type"].to_str().unwrap()
+}
+
+fn media_type_for(proxied: bool) -> &'static str {
+    if proxied { "application/json" } else { "application/problem+json" }
+}
+
+#[tokio::test]
+async fn a_good_token_opens_what_is_declared_and_nothing_else() {
+    let rows: &[Row] = &[
+        // 1: the secret, the current one or a previous one, exactly once.
+        ("GET /api/photos/1", &[GATE], 200, "photo"),
+        ("GET /api/photos/1", &[(GATE.0, PREVIOUS)], 200, "photo"),
+        ("GET /api/photos/1", &[BAD], 401, WRONG),
+        ("GET /api/photos/1", &[EMPTY], 401, WRONG),
+        ("GET /api/photos/1", &[GATE, GATE], 401, WRONG),
+        ("GET /api/photos/1", &[GATE, BAD], 401, WRONG),
+        ("GET /api/photos/1", &[(GATE.0, INTERNAL)], 401, WRONG),
+        ("GET /api/photos/1", &[], 401, "missing_credential"),
+        // 2: declared routes alone.
+        ("HEAD /api/photos/1", &[GATE], 200, "photo"),
+        ("POST /api/data/1", &[GATE], 200, "data"),
+        ("GET /api/data/1", &[GATE], 403, DENIED),
+        ("GET /api/photos/%31", &[GATE], 200, "photo"),
+        ("GET /api/photos/a%2Fb", &[GATE], 200, "photo"),
+        ("GET /api/photos/%2e%2e", &[GATE], 403, DENIED),
+        ("GET /api/photos/%00", &[GATE], 403, DENIED),
+        ("GET /credential", &[GATE], 403, DENIED),
+        ("GET /purchases", &[GATE], 403, DENIED),
+        ("GET /v1/orders", &[GATE], 403, DENIED),
+        ("GET /keys", &[GATE], 403, DENIED),
+        ("GET /keys", &[GATE, KEY], 403, DENIED),
+        ("GET /keys", &[BAD, KEY], 401, WRONG),
+        ("POST /internal/issue-token", &[GATE], 401, WRONG),
+        ("POST /internal/issue-token", &[("x-internal-auth", TOKEN)], 401, WRONG),
+        ("POST /internal/payment-received", &[GATE], 401, WRONG),
+        // 3: what is said of the payment is ignored.
+        ("GET /api/photos/1", &[GATE, ("x-key0-plan-id", "data")], 200, "photo"),
+        (
+            "GET /api/photos/1",
+            &[GATE, ("x-key0-plan-id", ""), ("x-key0-plan-id", "x")],
+            200,
+            "photo",
+        ),
+        // 4 and 5: other credentials are not looked at, and nothing of them reaches a handler.
+        ("GET /api/photos/1", &[GATE, BUYER, KEY], 200, "photo"),
+        ("GET /api/photos/1", &[GATE, BUYER, BUYER, ("x-api-key", "a b")], 200, "photo"),
+        (
+            "GET /api/photos/1",
+            &[GATE, ("cookie", "a=b"), ("payment-signature", "x"), ("x-key0-payer", "x")],
+            200,
+            "photo",
+        ),
+        ("GET /api/photos/1", &[BAD, KEY], 401, WRONG),
+        ("GET /v1/orders", &[KEY, ("x-key0-payer", "x"), ("x-key0-plan-id", "photo")], 403, DENIED),
+        // 6: refusals as JSON, whoever makes them: the guard, the handler, the router.
+        ("GET /api/photos/not-paid", &[GATE], 403, DENIED),
+        ("GET /nowhere", &[GATE], 404, "not_found"),
+        ("GET /nowhere", &[], 404, "not_found"),
+        ("DELETE /api/photos/1", &[GATE], 405, "method_not_allowed"),
+        ("DELETE /api/photos/1", &[], 405, "method_not_allowed"),
+        ("GET /api/photos/not-paid", &[BUYER], 401, "invalid_token"),
+    ];
+    let shop = Shop::new(Some(gateway().build().unwrap()));
+    run(&shop, rows).await;
+    // Key0 itself opens the internal endpoints, by a secret of its own.
+    for address in shop.serve().await {
+        let request = Request::post("/internal/issue-token").header(GATE.0, GATE.1);
+        let request = request.header(BY_INTERNAL.0, BY_INTERNAL.1).body(Bytes::new()).unwrap();
+        assert_eq!(http1::send(address, request).await.status(), 415);
+    }
+}
+
+#[tokio::test]
+async fn a_trusted_payment_must_name_the_route_that_was_paid_for() {
+    const PHOTO: (&str, &str) = ("x-key0-plan-id", "photo");
+    const DATA: (&str, &str) = ("x-key0-plan-id", "data");
+    let rows: &[Row] = &[
+        ("GET /api/photos/1", &[GATE, PHOTO], 200, "photo"),
+        ("POST /api/data/1", &[GATE, DATA], 200, "data"),
+        ("POST /api/data/1", &[GATE, PHOTO], 403, DENIED),
+        ("GET /api/photos/1", &[GATE, DATA], 403, DENIED),
+        ("GET /api/photos/1", &[GATE], 403, DENIED),
+        ("GET /api/photos/1", &[GATE, ("x-key0-plan-id", "")], 403, DENIED),
+        ("GET /api/photos/1", &[GATE, ("x-key0-plan-id", "Photo")], 403, DENIED),
+        ("GET /api/photos/1", &[GATE, ("x-key0-plan-id", "unknown")], 403, DENIED),
+        ("GET /api/photos/1", &[GATE, PHOTO, PHOTO], 403, DENIED),
+        ("GET /api/photos/1", &[GATE, DATA, PHOTO], 403, DENIED),
+        ("GET /api/photos/1", &[GATE, PHOTO, ("x-key0-tx-hash", "a b")], 403, DENIED),
+        (
+            "GET /api/photos/1",
+            &[GATE, PHOTO, ("x-key0-tx-hash", "0x1"), ("x-key0-tx-hash", "0x2")],
+            403,
+            DENIED,
+        ),
+        ("GET /api/photos/1", &[BAD, PHOTO], 401, WRONG),
+        ("GET /keys", &[GATE, ("x-key0-plan-id", "any")], 403, DENIED),
+    ];
+    let shop = Shop::new(Some(gateway().trust_payment_headers().build().unwrap()));
+    run(&shop, rows).await;
+    for address in shop.serve().await {
+        let request = Request::get("/api/photos/1")
+            .header(GATE.0, GATE.1)
+            .header("x-key0-plan-id", "photo")
+            .header("x-key0-tx-hash", "0xabab")
+            .header("x-key0-amount", "0.10 USDC")
+            .header("x-key0-payer", "0xcdcd");
+        let response = http1::send(address, request.body(Bytes::new()).unwrap()).await;
+        let body: Value = serde_json::from_slice(response.body()).unwrap();
+        assert_eq!(body["payment"], json!(["photo", "0xabab", "0.10 USDC", "0xcdcd"]));
+    }
+}
+
+/// Where nothing is checked, the gateway's buyers stay outside all the same.
+#[tokio::test]
+async fn endpoints_behind_nothing_stay_closed_to_the_gateway() {
+    let rows: &[Row] = &[
+        ("GET /keys", &[GATE], 403, DENIED),
+        ("POST /keys", &[BAD], 403, DENIED),
+        ("POST /internal/issue-token", &[GATE], 401, WRONG),
+        ("POST /internal/payment-received", &[GATE], 401, WRONG),
+    ];
+    let shop = Shop::new(Some(gateway().build().unwrap())).without_checks();
+    run(&shop, rows).await;
+    for address in shop.serve().await {
+        for (token, status) in [(Some(GATE), 403), (None, 400)] {
+            let mut request = Request::post("/issue").header("content-type", "application/json");
+            if let Some((name, value)) = token {
+                request = request.header(name, value);
+            }
+            let request = request.body(Bytes::from_static(b"{}")).unwrap();
+            assert_eq!(http1::send(address, request).await.status(), status, "{address}");
+        }
+        let listed = http1::send(address, Request::get("/keys").body(Bytes::new()).unwrap()).await;
+        assert_eq!(listed.status(), 200);
+    }
+}
+
+/// Without a gateway its token is one header among others, which no handler sees.
+#[tokio::test]
+async fn without_a_gateway_its_token_means_nothing() {
+    for address in Shop::new(None).serve().await {
+        let sent = |headers: &[(&str, &str)]| {
+            let mut request = Request::get("/api/photos/1");
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            request.body(Bytes::new()).unwrap()
+        };
+        let response = http1::send(address, sent(&[GATE])).await;
+        assert_eq!(response.status(), 401);
+        assert_eq!(media_type(response.headers()), media_type_for(false));
+        // A master key buys nothing, so the handler's own check refuses it.
+        let response = http1::send(address, sent(&[GATE, KEY])).await;
+        assert_eq!(response.status(), 403);
+    }
+}
+
+#[test]
+fn the_routes_of_a_gateway_are_checked() {
+    let secrets = || SecretSet::new(secret(TOKEN));
+    let fault =
+        |id: &str, template: &str| Gateway::builder(secrets()).route(id, template).build().is_err();
+    assert!(Gateway::builder(secrets()).build().is_err());
+    for bad in ["", "GET", "/api/{id}", "GET api", "GET /a//b", "GET /keys/{id}", "* /Internal/x"] {
+        assert!(fault("a", bad), "{bad:?}");
+    }
+    for closed in ["internal", "keys", "purchases", "v1", "credential"] {
+        assert!(fault("a", &format!("GET /{closed}")), "{closed}");
+        assert!(fault("a", &format!("GET /{closed}/{{id}}")), "{closed}");
+    }
+    assert!(fault("", "GET /a") && fault("a b", "GET /a"));
+    assert!(!fault("a", "GET /keysmith/{id}"));
+    let twice = Gateway::builder(secrets()).route("a", "GET /a").route("a", "GET /b");
+    assert_eq!(twice.build().unwrap_err().faults().len(), 1);
+}
+
+/// Each call is a purchase of its own: no buyer gets what another buyer's request was answered.
+#[tokio::test]
+async fn two_calls_share_no_lasting_id() {
+    use tower::{Layer, ServiceExt, service_fn};
+
+    let shop = Shop::new(Some(gateway().build().unwrap()));
+    let handler = service_fn(async |request: Request<String>| {
+        let identity = request.extensions().get::<Identity>().unwrap();
+        Ok::<_, std::convert::Infallible>(http::Response::new(identity.lasting_id()))
+    });
+    let service = AuthLayer::new(shop.validator).layer(handler);
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let request = Request::get("/api/photos/1").header(GATE.0, GATE.1);
+        let response = service.clone().oneshot(request.body(String::new()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), 200);
+        let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap();
+        ids.push(body.to_bytes());
+    }
+    assert_ne!(ids[0], ids[1]);
+}
