@@ -63,10 +63,13 @@ impl<'a> Presented<'a> {
             (Some(bearer), Some(key)) if bearer != key => Err(two_credentials()),
             (Some(bearer), None) => Self::bearer(bearer),
             (None, Some(key)) => Self::api_key(key),
-            (Some(value), Some(_)) if sources.first() == Some(&Source::Bearer) => {
-                Self::bearer(value)
+            (Some(value), Some(_)) => {
+                let first = sources.iter().find(|source| **source != Source::ApiKeyScheme);
+                match first {
+                    Some(Source::Bearer) => Self::bearer(value),
+                    _ => Self::api_key(value),
+                }
             }
-            (Some(value), Some(_)) => Self::api_key(value),
         }
     }
 
@@ -163,6 +166,19 @@ mod tests {
         assert_eq!(read(&["Basic dTpw"], &["abc"]).as_deref(), Ok("key abc"));
         assert_eq!(read(&["ApiKey abc"], &[]).as_deref(), Ok("key abc"));
         assert_eq!(read(&["apikey  a.b.c"], &["a.b.c"]).as_deref(), Ok("key a.b.c"));
+    }
+
+    #[test]
+    fn of_the_sources_that_hold_a_value_the_first_counts() {
+        use Source::{ApiKeyHeader, ApiKeyScheme, Bearer};
+        for (sources, read_as) in [
+            (&[Bearer, ApiKeyHeader][..], "bearer a.b.c"),
+            (&[ApiKeyScheme, Bearer, ApiKeyHeader], "bearer a.b.c"),
+            (&[ApiKeyScheme, ApiKeyHeader, Bearer], "key a.b.c"),
+            (&[ApiKeyHeader, Bearer], "key a.b.c"),
+        ] {
+            assert_eq!(read_from(sources, &["Bearer a.b.c"], &["a.b.c"]).as_deref(), Ok(read_as));
+        }
     }
 
     #[test]

@@ -260,7 +260,11 @@ impl Validator {
         tokens.settle(bearer).await;
         let rejection = match tokens.validate(bearer, self.0.clock.now()) {
             Ok(claims) => return Ok(Identity::from_claims(claims)),
-            Err(rejection) if rejection.kind() == RejectionKind::StoreUnavailable => {
+            // Until a set was had, the token may still be one of its signer's.
+            Err(rejection)
+                if rejection.kind() == RejectionKind::StoreUnavailable
+                    && !tokens.knows_all_signers() =>
+            {
                 return Err(rejection);
             }
             Err(rejection) => rejection,

@@ -50,6 +50,7 @@ impl KeySet {
             }
             return match own() {
                 Some(key) => Outcome::Holds(key.algorithm()),
+                None if header.kid().is_some_and(is_own) => Outcome::Fails,
                 None => remote.verify(header, message, signature),
             };
         }

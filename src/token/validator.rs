@@ -177,6 +177,12 @@ impl AccessTokens {
         }
     }
 
+    /// Whether the keys of the provider were had, now or before an outage.
+    #[cfg(feature = "jwks")]
+    pub(crate) fn knows_all_signers(&self) -> bool {
+        self.keys.remote.as_ref().is_none_or(RemoteKeys::is_known)
+    }
+
     /// Waits, for at most 2 seconds, until the key that the token names is known or known to be
     /// nobody's.
     #[cfg(feature = "jwks")]

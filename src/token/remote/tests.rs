@@ -10,8 +10,9 @@ use tokio::{
 
 use super::*;
 use crate::{
-    AccessTokens, RejectionKind,
-    domain::Credential,
+    AccessTokens, RejectionKind, Validator,
+    auth::{Fallback, FallbackError, FallbackGrant, IdentityKind},
+    domain::{Credential, Secret},
     token::jwks::tests::{jwk, now, signed},
 };
 
@@ -190,6 +191,56 @@ async fn however_many_names_are_made_up_they_are_asked_for_once() {
 fn header(n: usize) -> String {
     use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
     BASE64_URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"ES256","kid":"made up {n}"}}"#))
+}
+
+/// The application's own tokens have names that no set has.
+#[tokio::test]
+async fn made_up_names_keep_no_token_from_the_fallback() {
+    #[derive(Debug)]
+    struct Ours;
+    #[async_trait::async_trait]
+    impl Fallback for Ours {
+        async fn validate(
+            &self,
+            credential: Credential<'_>,
+        ) -> Result<Option<FallbackGrant>, FallbackError> {
+            let is_ours = credential.expose().starts_with(&header(1));
+            Ok(is_ours.then(|| FallbackGrant::new("ours")))
+        }
+    }
+    let provider = Provider::start(Answer::Set(vec![("ed25519", "a")])).await;
+    let (keys, tokens) = keys(&provider, Timing { ask_every: NEVER, ..patient() });
+    let validator = Validator::builder().access_tokens(tokens).fallback(Ours).build().unwrap();
+    let kind = async |n: usize| {
+        let signed = signed("p256", Some("x"));
+        let token = signed.replacen(signed.split('.').next().unwrap(), &header(n), 1);
+        let header = format!("Bearer {token}");
+        let validated = validator.validate([header.as_bytes()], [&b""[..]; 0]).await;
+        validated.map(|identity| identity.kind()).map_err(|refusal| refusal.kind())
+    };
+    provider.turn(Answer::Hang);
+    assert_eq!(kind(1).await, Err(RejectionKind::StoreUnavailable), "it may be the provider's");
+    provider.turn(Answer::Set(vec![("ed25519", "a")]));
+    until("a set is had", async || keys.is_known()).await;
+    for n in 2..20 {
+        assert!(kind(n).await.is_err());
+    }
+    assert_eq!(kind(1).await, Ok(IdentityKind::Fallback));
+}
+
+/// Whoever can't sign learns so at once, and nobody is asked for a key that is known.
+#[tokio::test]
+async fn a_name_of_our_own_is_looked_for_nowhere_else() {
+    let provider = Provider::start(Answer::Set(vec![("ed25519", "a")])).await;
+    let keys = RemoteKeys::with_timing("THE_KEYS", &provider.url, patient()).unwrap();
+    let own =
+        VerifyingKey::hs256(&Secret::new("own", "a secret of at least 32 bytes, our own").unwrap());
+    let tokens =
+        AccessTokens::builder().key(own.kid("b")).remote_keys(keys.clone()).build().unwrap();
+    assert!(keys.ready().await);
+    let forged = signed("p256", Some("b"));
+    assert_eq!(outcome(&tokens, &forged).await, Err(RejectionKind::InvalidToken));
+    assert_eq!(provider.asked(), 1);
 }
 
 #[tokio::test]

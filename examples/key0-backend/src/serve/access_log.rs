@@ -189,7 +189,7 @@ fn trace_id(headers: &HeaderMap) -> Option<String> {
 /// credential is longer than what is shown of a part, and of a path that leads nowhere, which may
 /// be one with slashes in it, the first part alone is shown. Only ids that are made here are told
 /// whatever their length.
-fn told(path: &str, leads_somewhere: bool) -> String {
+pub(super) fn told(path: &str, leads_somewhere: bool) -> String {
     let told = |part: &str| part.len() < MIN_SECRET_BYTES || is_own_id(part);
     let mut parts = path.split('/').map(|part| if told(part) { part } else { "…" });
     if leads_somewhere {

@@ -29,7 +29,7 @@ use tokio::{sync::watch, time::Sleep};
 use tower::Service;
 
 use super::{
-    access_log::{NoteRoute, Record},
+    access_log::{NoteRoute, Record, told},
     connections::Connections,
     ready::Ready,
     request_id::RequestIds,
@@ -149,8 +149,9 @@ fn unfit<B>(request: &Request<B>) -> Option<Rejection> {
         return Some(rejection);
     }
     let parts: Vec<_> = path.split('/').filter(|part| !part.is_empty()).collect();
-    let meant = parts.join("/");
-    Some(rejection.detail(format!("A part of this path is empty; /{meant} may be meant")))
+    // The detail stands in the log as well, where no part may be a credential.
+    let meant = told(&format!("/{}", parts.join("/")), true);
+    Some(rejection.detail(format!("A part of this path is empty; {meant} may be meant")))
 }
 
 /// The caller's own id is taken where it is harmless: the log and the answer show it, so what looks
