@@ -11,7 +11,7 @@ use std::{
 
 use axum::{extract::MatchedPath, response::Response};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
-use key0_auth::{Rejection, Retry, domain::MIN_SECRET_BYTES};
+use key0_auth::{Rejection, Retry, auth::Caller, domain::MIN_SECRET_BYTES};
 use tower::{Layer, Service};
 use uuid::Uuid;
 
@@ -85,6 +85,12 @@ impl Record {
         let scope = scope.as_deref();
         let resource = route.is_some_and(|route| route.starts_with("/api/"));
         let wanted = path.rsplit('/').next().filter(|_| status == 403 && resource);
+        let caller = response.extensions().get::<Caller>();
+        let caller_kind = caller.map(Caller::kind);
+        let caller_id = caller.map(|caller| clean(caller.id()));
+        let caller_id = caller_id.as_deref();
+        let key_display = caller.and_then(Caller::display).map(clean);
+        let key_display = key_display.as_deref();
         let micros = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let request_id = request_id.to_str().unwrap_or_default();
         let client_ip = self.client.map(tracing::field::display);
@@ -97,7 +103,7 @@ impl Record {
             ($level:ident, $text:literal) => {
                 tracing::$level!(
                     method, route, path, status, code, retry, micros, request_id, client_ip,
-                    listener, wanted, scope, trace_id, detail, error, $text
+                    listener, caller_kind, caller_id, key_display, wanted, scope, trace_id, detail, error, $text
                 )
             };
         }

@@ -265,6 +265,8 @@ fn what_the_log_says_of_a_request() {
         "code": "insufficient_permissions",
         "wanted": "photo-2",
         "client_ip": "198.51.100.7",
+        "caller_kind": "access_token",
+        "caller_id": "request-1",
         "listener": "public",
         "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
     });
