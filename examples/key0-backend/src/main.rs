@@ -8,6 +8,7 @@ mod database;
 mod demo;
 mod keys;
 mod logging;
+mod output;
 mod partner;
 mod serve;
 mod signals;
@@ -30,7 +31,7 @@ fn main() -> ExitCode {
                 for warning in &config.warnings {
                     eprintln!("warning: {warning}");
                 }
-                println!("the configuration is fine");
+                let _ = output::print("the configuration is fine\n");
                 ExitCode::SUCCESS
             }
             Err(error) => refuse(&error),

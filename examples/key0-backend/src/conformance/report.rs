@@ -1,7 +1,4 @@
-use std::{
-    fmt,
-    io::{self, Write},
-};
+use std::{fmt, io};
 
 use serde_json::{Value, json};
 
@@ -57,9 +54,7 @@ impl Verdict {
 
     pub(super) fn print(&self, json: bool) -> io::Result<()> {
         let text = if json { format!("{}\n", self.json()) } else { self.to_string() };
-        let mut stdout = io::stdout().lock();
-        stdout.write_all(text.as_bytes())?;
-        stdout.flush()
+        crate::output::print(&text)
     }
 
     fn json(&self) -> Value {

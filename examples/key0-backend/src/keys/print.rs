@@ -1,4 +1,4 @@
-use std::io::{self, Write};
+use std::io;
 
 use key0_auth::domain::{Clock, SystemClock, disturbs};
 use serde_json::{Value, json};
@@ -134,8 +134,5 @@ fn harmless(text: &str) -> String {
 }
 
 fn line(text: &str) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.write_all(b"\n")?;
-    stdout.flush()
+    crate::output::print(&format!("{text}\n"))
 }

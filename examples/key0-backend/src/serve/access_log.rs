@@ -23,6 +23,9 @@ use crate::{
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
+/// The most of a text that is logged, in bytes.
+const MAX_TEXT: usize = 2 * 1024;
+
 /// What the log says of a request, kept until its answer is there.
 pub(crate) struct Record {
     started: Instant,
@@ -102,8 +105,25 @@ impl Record {
         macro_rules! line {
             ($level:ident, $text:literal) => {
                 tracing::$level!(
-                    method, route, path, status, code, retry, micros, request_id, client_ip,
-                    listener, caller_kind, caller_id, key_display, wanted, scope, trace_id, detail, error, $text
+                    method,
+                    route,
+                    path,
+                    status,
+                    code,
+                    retry,
+                    micros,
+                    request_id,
+                    client_ip,
+                    listener,
+                    caller_kind,
+                    caller_id,
+                    key_display,
+                    wanted,
+                    scope,
+                    trace_id,
+                    detail,
+                    error,
+                    $text
                 )
             };
         }
@@ -211,8 +231,10 @@ fn is_own_id(part: &str) -> bool {
     is_hyphenated && Uuid::try_parse(part).is_ok_and(|id| id.get_version_num() == 7)
 }
 
-/// A text whose characters are all visible ASCII, spaces, or our own ellipsis; others are escaped.
+/// The beginning of a text. Its characters are visible ASCII, spaces, or our own ellipsis; others are
+/// escaped.
 fn clean(text: &str) -> Cow<'_, str> {
+    let text = text.get(..text.floor_char_boundary(MAX_TEXT)).unwrap_or_default();
     let is_clean = |char: char| matches!(char, ' '..='~' | '…');
     if text.chars().all(is_clean) {
         return Cow::Borrowed(text);
@@ -251,6 +273,7 @@ mod tests {
     #[test]
     fn what_could_change_the_log_is_escaped() {
         assert_eq!(clean("/a/…"), "/a/…");
+        assert_eq!(clean(&"é".repeat(MAX_TEXT)).len(), r"\u{e9}".len() * MAX_TEXT / 2);
         assert_eq!(clean("a\n\u{1b}[31m\u{202e}é"), r"a\u{a}\u{1b}[31m\u{202e}\u{e9}");
     }
 

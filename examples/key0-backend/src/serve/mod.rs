@@ -5,6 +5,7 @@ mod connections;
 mod error;
 mod files;
 mod housekeeping;
+mod notify;
 mod rarely;
 mod ready;
 mod reload;

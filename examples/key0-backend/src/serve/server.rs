@@ -14,6 +14,7 @@ use super::{
     connections::{Activity, Connections},
     error::StartError,
     files::Capacity,
+    notify,
     rarely::Rarely,
     reload::Reload,
     requests::{Listener, RequestService},
@@ -66,6 +67,7 @@ async fn run(config: Config, options: ServeOptions) -> Result<(), StartError> {
     let public = public.listen()?;
     let internal = internal.map(Bound::listen).transpose()?;
     announce(&config, app.warnings(), &public, internal.as_ref());
+    notify::tell(notify::READY);
 
     let housekeeping = app.housekeeping();
     let rounds = tokio::spawn(housekeeping.clone().run());

@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use tokio::sync::watch;
 
-use super::ready::Ready;
+use super::{notify, ready::Ready};
 
 /// The exit code of a second signal to stop, as shells give it for an interrupted program.
 const INTERRUPTED: i32 = 130;
@@ -27,6 +27,7 @@ pub(crate) fn listen(
             "stopping: no new connections after the delay, then open requests are waited for"
         );
         ready.stop();
+        notify::tell(notify::STOPPING);
         let stop = async move {
             tokio::time::sleep(delay).await;
             let _ = sender.send(true);

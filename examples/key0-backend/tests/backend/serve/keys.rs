@@ -330,3 +330,19 @@ fn the_last_uses_are_written_at_the_end_and_what_is_over_is_purged_at_the_start(
     }
     assert!(shown(&backend, &kept).json()["revokedAt"].is_string());
 }
+
+/// Whoever reads the first lines alone has what they wanted.
+#[test]
+fn a_listing_that_is_not_read_to_its_end_is_no_error() {
+    let setup = setup();
+    for _ in 0..3 {
+        keys(&setup, &["create", "--role", "read"]);
+    }
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut list = std::process::Command::new(env!("CARGO_BIN_EXE_key0-backend"));
+    list.args(["keys", "list"]).current_dir(setup.path("")).env_clear().stdout(writer);
+    let ended = list.output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(ended.status.success() && said.is_empty(), "{said}");
+}
