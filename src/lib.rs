@@ -10,6 +10,9 @@
 //!   those that an identity provider publishes and rotates.
 //! - [`InternalAuth`] judges Key0's own calls; [`api`] answers them, and those of operators who
 //!   manage keys.
+//! - [`auth::Gateway`] lets in what Key0's gateway proxies, on routes that are sold per call.
+//!   [`api::Verify`] answers proxies in front of backends in other languages, [`api::Introspect`]
+//!   whoever holds a token and may ask about it.
 //! - The module `client` calls such a backend, as integrators and Key0 do (feature `client`).
 //! - `AuthLayer` and `InternalAuthLayer` do it for any tower stack (feature `tower`), the module
 //!   `axum` adds extractors and routes (feature `axum`); the module `actix` is all of that for

@@ -36,7 +36,9 @@
 //! - The identity that a handler finds is always the innermost middleware's, and of the refusals
 //!   that handlers return, too, the innermost middleware decides the form.
 //! - Headers whose names begin with `X-Key0-` are removed from every request that passes.
-//!   `Authorization`, `X-Api-Key` and the internal header stay, marked as sensitive.
+//!   `Authorization`, `X-Api-Key` and the internal header stay, marked as sensitive. With a good token
+//!   of Key0's [gateway](crate::auth::Gateway) they are removed, too, and so are `Cookie` and
+//!   `Payment-Signature`.
 //! - The middlewares change the request's headers, which actix-web allows only while nothing outside
 //!   holds a clone of the `HttpRequest`. Where something does, credentials are not marked as
 //!   sensitive, and a request with an `X-Key0-` header is answered 500.

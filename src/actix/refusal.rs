@@ -105,7 +105,7 @@ impl Asked {
     /// The refusal, as it is told to whoever asked.
     fn address(&self, rejection: Rejection) -> Rejection {
         let rejection = rejection.instance(self.uri.path());
-        if self.by_gateway { rejection.to_gateway() } else { rejection }
+        if self.by_gateway { rejection.for_gateway() } else { rejection }
     }
 }
 

@@ -97,7 +97,7 @@ impl Gateway {
             None => Ok(()),
             Some(_) => {
                 let rejection = Rejection::new(RejectionKind::InsufficientPermissions);
-                Err(rejection.cause(Proxied).to_gateway())
+                Err(rejection.cause(Proxied).for_gateway())
             }
         }
     }

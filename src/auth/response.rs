@@ -234,7 +234,7 @@ impl Responder {
     /// A refusal of a request that carries the gateway's token, or does not.
     #[cfg(any(feature = "axum", feature = "actix"))]
     pub(crate) fn address(&self, rejection: Rejection, proxied: bool) -> Rejection {
-        if self.gateway && proxied { rejection.to_gateway() } else { rejection }
+        if self.gateway && proxied { rejection.for_gateway() } else { rejection }
     }
 
     pub(super) fn schemes(mut self, sources: &[Source]) -> Self {

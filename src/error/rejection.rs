@@ -237,7 +237,7 @@ impl Rejection {
 
     /// Marks the refusal of a request that Key0's gateway proxies.
     #[must_use]
-    pub(crate) fn to_gateway(mut self) -> Self {
+    pub(crate) fn for_gateway(mut self) -> Self {
         self.to_gateway = true;
         self
     }

@@ -116,7 +116,7 @@ impl<H> Guard<H> {
         });
         let address = |refused: Refused| {
             let Refused { rejection, caller } = refused;
-            let rejection = if proxied { rejection.to_gateway() } else { rejection };
+            let rejection = if proxied { rejection.for_gateway() } else { rejection };
             Outcome::Refuse(Refused { rejection, caller })
         };
         if let Err(rejection) = treated {
@@ -219,7 +219,7 @@ pub(crate) fn admit_internal(
     let validated = validated.map_err(|rejection| {
         report(&rejection, None, request.method(), || request.route());
         let rejection = rejection.instance(request.path());
-        if proxied { rejection.to_gateway() } else { rejection }
+        if proxied { rejection.for_gateway() } else { rejection }
     });
     // Takes the place of what an outer middleware may have put there.
     request.insert::<InternalCaller>(validated?);

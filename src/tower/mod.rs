@@ -28,7 +28,9 @@
 //!   optional layer hands no one through who satisfied only other rules. Of the refusals that
 //!   handlers return, too, the innermost layer decides the form.
 //! - Headers whose names begin with `X-Key0-` are removed from every request that passes.
-//!   `Authorization`, `X-Api-Key` and the internal header stay, marked as sensitive.
+//!   `Authorization`, `X-Api-Key` and the internal header stay, marked as sensitive. With a good token
+//!   of Key0's [gateway](crate::auth::Gateway) they are removed, too, and so are `Cookie` and
+//!   `Payment-Signature`.
 //! - A CORS layer goes outside: only there does it see refusals, and answer preflights itself.
 //! - In an axum router use `route_layer` and see the module `axum` for 404 and 405.
 //!

@@ -192,6 +192,19 @@ async fn a_request_passes_by_the_policy_that_the_proxy_names() {
         // By the table.
         ("GET /verify", vec![token, get, photo], 204, ""),
         ("GET /verify", vec![token, get, other], 403, denied),
+        // A proxy that hands on the client's query has not written it.
+        (
+            "GET /verify?resource=photo-1",
+            vec![token, get, ("x-forwarded-uri", "/api/photos/photo-2?resource=photo-1")],
+            403,
+            denied,
+        ),
+        (
+            "GET /verify?size=4",
+            vec![token, get, ("x-forwarded-uri", "/api/photos/photo-1?size=4")],
+            204,
+            "",
+        ),
         ("GET /verify", vec![token, post, photo], 403, denied),
         ("GET /verify", vec![token, photo], 403, denied),
         ("GET /verify", vec![token, get, ("x-forwarded-uri", "/api/photos/")], 403, denied),

@@ -274,7 +274,7 @@ impl Verify {
         let method = original.and_then(|original| original.method.as_deref()).unwrap_or_default();
         let path = original.map_or("", |original| &original.path);
         let validated = gateway.validate(method, path, |name| request.sent(name))?;
-        Some(validated.map_err(Rejection::to_gateway))
+        Some(validated.map_err(Rejection::for_gateway))
     }
 }
 

@@ -54,12 +54,17 @@ impl VerifyRequest {
         Sent::of(self.values(name))
     }
 
-    /// The query that the proxy wrote.
+    /// The query that the proxy wrote. One that is the original request's own is the client's: some
+    /// proxies hand it on where they are not told otherwise.
     pub(super) fn query(&self) -> Option<&str> {
-        match self.rest {
-            Some(_) => None,
-            None => self.query.as_deref(),
-        }
+        let query = self.query.as_deref().filter(|query| !query.is_empty())?;
+        let is_query = |uri: &[u8]| match uri.iter().position(|byte| *byte == b'?') {
+            Some(at) => &uri[at + 1..] == query.as_bytes(),
+            None => false,
+        };
+        let mut uris = [ORIGINAL, FORWARDED].into_iter().flat_map(|[uri, _]| self.values(uri));
+        let is_clients = self.rest.is_some() || uris.any(is_query);
+        (!is_clients).then_some(query)
     }
 
     /// What the original request was for, where the proxy says so.

@@ -1,6 +1,7 @@
 //! The configuration: read whole, judged whole, every fault at once.
 
 mod exposure;
+mod gateway;
 mod options;
 mod providers;
 mod secrets;
@@ -11,7 +12,9 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use key0_auth::{
     AccessTokens, InternalAuth,
+    api::VerifyRules,
     apikey::{BootstrapKeys, IssuanceSecrets},
+    auth::Gateway,
     domain::ResourceId,
     error::{ConfigError, ConfigFault},
     store::{PostgresUrl, RedisUrl},
@@ -40,6 +43,10 @@ pub(crate) struct Config {
     pub(crate) internal_auth: Arc<InternalAuth>,
     /// The keys of identity providers, to be fetched.
     pub(crate) remote_keys: Vec<RemoteKeys>,
+    /// What Key0's gateway opens.
+    pub(crate) gateway: Option<Gateway>,
+    /// What proxies may ask at `/verify`, where they may.
+    pub(crate) verify: Option<VerifyRules>,
     pub(crate) issue_token_auth: IssueTokenAuth,
     pub(crate) issuance: IssuanceSecrets,
     pub(crate) bootstrap: BootstrapKeys,
@@ -133,6 +140,9 @@ impl Config {
         let issuance = secrets.issuance(variables, &strategies, faults);
         let issue_token_auth = issue_token_auth(variables, faults);
         let (public, internal) = listeners(variables, faults);
+        let gateway = gateway::gateway(variables, secrets.gateway.as_ref(), faults);
+        let has_internal = variables.is_set("INTERNAL_PORT");
+        let verify = gateway::verify(variables, secrets.verify.as_ref(), has_internal, faults);
         let key_checks = !variables.flag("DANGEROUS_DISABLE_KEY_CHECKS", faults);
         let mut warnings = secrets.warnings();
         let mut exposure = Exposure { public, internal, open: Vec::new() };
@@ -155,6 +165,8 @@ impl Config {
             tokens: tokens?,
             internal_auth: internal_auth?,
             remote_keys,
+            gateway,
+            verify,
             issue_token_auth,
             issuance: issuance?,
             bootstrap,

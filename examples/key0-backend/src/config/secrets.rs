@@ -13,6 +13,8 @@ use super::{
 pub(super) struct Secrets {
     pub(super) tokens: Vec<Secret>,
     pub(super) internal: Option<SecretSet>,
+    pub(super) gateway: Option<SecretSet>,
+    pub(super) verify: Option<SecretSet>,
     issuance: Option<SecretSet>,
     pub(super) bootstrap: Vec<(Role, Secret)>,
 }
@@ -30,6 +32,8 @@ impl Secrets {
             })
         };
         let internal = set("INTERNAL_AUTH_SECRET", "INTERNAL_AUTH_PREVIOUS_SECRETS", faults);
+        let gateway = set("GATEWAY_SECRET", "GATEWAY_PREVIOUS_SECRETS", faults);
+        let verify = set("VERIFY_SECRET", "VERIFY_PREVIOUS_SECRETS", faults);
         let issuance = set("ISSUANCE_SECRET", "ISSUANCE_PREVIOUS_SECRETS", faults);
         let mut tokens: Vec<Secret> =
             variables.secret("KEY0_ACCESS_TOKEN_SECRET", faults).into_iter().collect();
@@ -46,7 +50,8 @@ impl Secrets {
         })
         .collect();
 
-        for secret in internal.iter().flat_map(SecretSet::iter) {
+        let sent = [&internal, &gateway, &verify];
+        for secret in sent.into_iter().flatten().flat_map(SecretSet::iter) {
             if !secret.expose_bytes().iter().all(|byte| matches!(byte, b' '..=b'~')) {
                 let why = "it can't be sent in a header: it holds other than printable ASCII";
                 faults.push(invalid(secret.name(), why));
@@ -60,18 +65,23 @@ impl Secrets {
         }
         let all = tokens
             .iter()
-            .chain(internal.iter().flat_map(SecretSet::iter))
+            .chain([&internal, &gateway, &verify].into_iter().flatten().flat_map(SecretSet::iter))
             .chain(bootstrap.iter().map(|(_, key)| key));
         if let Err(error) = check_secrets_differ(all) {
             faults.extend(error.into_faults());
         }
-        Self { tokens, internal, issuance, bootstrap }
+        Self { tokens, internal, gateway, verify, issuance, bootstrap }
     }
 
     pub(super) fn warnings(&self) -> Vec<String> {
         self.tokens
             .iter()
-            .chain(self.internal.iter().flat_map(SecretSet::iter))
+            .chain(
+                [&self.internal, &self.gateway, &self.verify]
+                    .into_iter()
+                    .flatten()
+                    .flat_map(SecretSet::iter),
+            )
             .chain(self.issuance.iter().flat_map(SecretSet::iter))
             .chain(self.bootstrap.iter().map(|(_, key)| key))
             .filter(|secret| secret.is_published_example())

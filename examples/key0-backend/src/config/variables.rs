@@ -5,13 +5,17 @@ use key0_auth::{domain::Secret, error::ConfigFault};
 use super::ServeOptions;
 
 /// Every variable that has a meaning here, apart from those that name a file with a secret.
-const NAMES: [&str; 37] = [
+const NAMES: [&str; 45] = [
     "ACCESS_LOG",
     "API_KEY_TTL_SECONDS",
     "CACHE_TTL_SECONDS",
     "DANGEROUS_ALLOW_PUBLIC",
     "DANGEROUS_DISABLE_KEY_CHECKS",
     "DATABASE_URL",
+    "GATEWAY_PAYMENT_HEADERS",
+    "GATEWAY_PREVIOUS_SECRETS",
+    "GATEWAY_ROUTES",
+    "GATEWAY_SECRET",
     "HOST",
     "INTERNAL_AUTH_AUDIENCE",
     "INTERNAL_AUTH_MAX_LIFETIME_SECONDS",
@@ -43,6 +47,10 @@ const NAMES: [&str; 37] = [
     "RUST_LOG",
     "SHUTDOWN_DELAY_SECONDS",
     "TRUSTED_PROXIES",
+    "VERIFY_HEADERS",
+    "VERIFY_PREVIOUS_SECRETS",
+    "VERIFY_ROUTES",
+    "VERIFY_SECRET",
 ];
 
 /// Stand for `$` and `\$` while a file is read: expanding them would silently make another secret

@@ -8,7 +8,7 @@ const EACH: &str = "<each>";
 
 /// The files of cases, in the order in which they are run: later ones use the keys that earlier
 /// ones had made.
-const GROUPS: [(&str, &str); 9] = [
+const GROUPS: [(&str, &str); 12] = [
     ("health", include_str!("cases/health.json")),
     ("access tokens", include_str!("cases/access_tokens.json")),
     ("credentials", include_str!("cases/credentials.json")),
@@ -16,6 +16,9 @@ const GROUPS: [(&str, &str); 9] = [
     ("issue-token", include_str!("cases/issue_token.json")),
     ("payment-received", include_str!("cases/payment_received.json")),
     ("keys", include_str!("cases/keys.json")),
+    ("gateway", include_str!("cases/gateway.json")),
+    ("introspect", include_str!("cases/introspect.json")),
+    ("verify", include_str!("cases/verify.json")),
     ("refusals", include_str!("cases/refusals.json")),
     ("outage", include_str!("cases/outage.json")),
 ];
@@ -48,6 +51,12 @@ pub(super) enum Circumstance {
     PerhapsSignedJwt,
     /// The internal endpoints have a listener of their own.
     TwoListeners,
+    /// The secret of Key0's gateway is given.
+    Gateway,
+    /// There is `/introspect`.
+    Introspection,
+    /// There is `/verify`.
+    Verification,
 }
 
 /// One request, and what must come back.
@@ -85,6 +94,9 @@ pub(super) struct Expected {
     /// A 400 that is about a credential: it carries a challenge.
     #[serde(default)]
     pub(super) challenged: bool,
+    /// A refusal of what Key0's gateway proxies, which takes no problem details.
+    #[serde(default)]
+    pub(super) to_gateway: bool,
     /// Members that the body must have. `<text>` is any text, `<time>` any time in the contract's
     /// form.
     #[serde(default)]

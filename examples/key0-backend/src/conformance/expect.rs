@@ -186,8 +186,10 @@ impl Judge<'_> {
     }
 
     fn judge_refusal_headers(&self, expected: &Expected, faults: &mut Vec<String>) {
-        if self.media_type().as_deref() != Some("application/problem+json") {
-            faults.push("Content-Type is not application/problem+json".to_owned());
+        let wanted =
+            if expected.to_gateway { "application/json" } else { "application/problem+json" };
+        if self.media_type().as_deref() != Some(wanted) {
+            faults.push(format!("Content-Type is not {wanted}"));
         }
         let directives = self.list(CACHE_CONTROL.as_str());
         if !directives.iter().any(|directive| directive == "no-store") {

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Where Key0 and the operator call.
-const INTERNAL: [&str; 2] = ["/internal", "/keys"];
+const INTERNAL: [&str; 4] = ["/internal", "/keys", "/introspect", "/verify"];
 
 /// One run over all cases.
 #[derive(Debug)]
@@ -51,6 +51,12 @@ impl Run {
         if public != internal {
             circumstances.push(Circumstance::TwoListeners);
         }
+        let known = [
+            (values.get("gatewaySecret").is_ok(), Circumstance::Gateway),
+            (options.introspect, Circumstance::Introspection),
+            (options.verify, Circumstance::Verification),
+        ];
+        circumstances.extend(known.into_iter().filter_map(|(on, what)| on.then_some(what)));
         Self {
             public,
             internal,
@@ -146,8 +152,12 @@ impl Run {
         self.note_keys(step, &answer);
         let judge = Judge { values: &self.values, call: &call, answer: &answer };
         // Of several, the one that fits best is told.
-        let other_status = |expected: &&Expected| expected.status != answer.status.as_u16();
-        let faults = expected.iter().min_by_key(other_status).map(|best| judge.faults(best));
+        let code = answer.member("code");
+        let unlike = |expected: &&Expected| {
+            let other_code = expected.code.as_ref().is_some_and(|wanted| *wanted != code);
+            (expected.status != answer.status.as_u16(), other_code)
+        };
+        let faults = expected.iter().min_by_key(unlike).map(|best| judge.faults(best));
         let faults = faults.unwrap_or_default();
         if !faults.is_empty() {
             let came = told(&answer);

@@ -9,6 +9,8 @@ pub(crate) struct ConformanceSecrets {
     pub(crate) tokens: Option<Secret>,
     pub(crate) internal: Option<Secret>,
     pub(crate) master: Option<Secret>,
+    pub(crate) gateway: Option<Secret>,
+    pub(crate) verify: Option<Secret>,
     /// What system tokens must be meant for.
     pub(crate) audience: String,
 }
@@ -19,6 +21,8 @@ impl ConformanceSecrets {
         const TOKENS: &str = "KEY0_ACCESS_TOKEN_SECRET";
         const INTERNAL: &str = "INTERNAL_AUTH_SECRET";
         const MASTERS: &str = "MASTER_API_KEYS";
+        const GATEWAY: &str = "GATEWAY_SECRET";
+        const VERIFY: &str = "VERIFY_SECRET";
         let mut faults = Vec::new();
         let settings =
             ServeOptions { env_file: options.env_file.clone(), ..ServeOptions::default() };
@@ -27,6 +31,8 @@ impl ConformanceSecrets {
             (TOKENS, &options.secret_file),
             (INTERNAL, &options.internal_secret_file),
             (MASTERS, &options.master_key_file),
+            (GATEWAY, &options.gateway_secret_file),
+            (VERIFY, &options.verify_secret_file),
         ] {
             if let Some(file) = file {
                 variables.take_from_file(name, file);
@@ -37,6 +43,8 @@ impl ConformanceSecrets {
             tokens: variables.secret(TOKENS, &mut faults),
             internal: variables.secret(INTERNAL, &mut faults),
             master: masters.into_iter().next(),
+            gateway: variables.secret(GATEWAY, &mut faults),
+            verify: variables.secret(VERIFY, &mut faults),
             audience: audience(&variables, &mut faults),
         };
         ConfigError::check(faults)?;

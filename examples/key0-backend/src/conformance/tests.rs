@@ -13,6 +13,8 @@ fn values() -> Values {
         tokens: secret("a secret of access tokens, 32 bytes and more"),
         internal: secret("a secret of internal calls, 32 bytes and more"),
         master: secret("a-master-key-of-the-tests-of-32-bytes-and-more"),
+        gateway: secret("a secret of the gateway, of 32 bytes and more"),
+        verify: secret("a secret of the proxies, of 32 bytes and more"),
         audience: "backend-service".to_owned(),
     };
     let line = "key0-backend conformance --url http://localhost --unreachable-key ak_x";
@@ -69,7 +71,14 @@ fn bent_tokens_are_bent_as_told() {
 fn secrets_are_taken_out_of_what_is_shown() {
     let mut values = values();
     values.keep("paymentKey", "ak_a-key-that-was-issued".to_owned());
-    let secrets = ["internalSecret", "masterKey", "tokenSecret", "paymentKey"];
+    let secrets = [
+        "internalSecret",
+        "masterKey",
+        "tokenSecret",
+        "paymentKey",
+        "gatewaySecret",
+        "verifySecret",
+    ];
     let text = secrets.map(|name| values.get(name).unwrap()).join(" and ");
-    assert_eq!(values.redact(&text), "… and … and … and …");
+    assert_eq!(values.redact(&text), "… and … and … and … and … and …");
 }

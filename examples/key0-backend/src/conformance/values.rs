@@ -29,6 +29,8 @@ pub(super) struct Values {
     tokens: Option<Secret>,
     internal: Option<String>,
     master: Option<String>,
+    gateway: Option<String>,
+    verify: Option<String>,
     audience: String,
     unreachable: Option<String>,
     unknown: String,
@@ -53,6 +55,8 @@ impl Values {
             tokens: known.tokens.clone(),
             internal: text(&known.internal),
             master: text(&known.master),
+            gateway: text(&known.gateway),
+            verify: text(&known.verify),
             audience: known.audience.clone(),
             unreachable: options.unreachable_key.clone(),
             unknown: KeyFormat::default().generate()?.expose().to_owned(),
@@ -112,6 +116,12 @@ impl Values {
                     _ => Err("the access token secret can't stand in a header".to_owned()),
                 },
             },
+            "gatewaySecret" => match &self.gateway {
+                None => missing("secret of the gateway"),
+                Some(secret) => Ok(secret.clone()),
+            },
+            // Where none is asked for, whatever is sent will do.
+            "verifySecret" => Ok(self.verify.clone().unwrap_or_else(|| "none".to_owned())),
             "internalSecret" => of_internal(&str::to_owned),
             "internalSecret.start" => of_internal(&|secret| cut(secret).to_owned()),
             "internalSecret.more" => of_internal(&|secret| format!("{secret}x")),
@@ -161,9 +171,10 @@ impl Values {
     /// The text without the secrets that this run knows.
     pub(super) fn redact(&self, text: &str) -> String {
         let tokens = self.tokens.as_ref().and_then(|s| std::str::from_utf8(s.expose_bytes()).ok());
-        let secrets = [tokens, self.internal.as_deref(), self.master.as_deref()];
+        let secrets = [&self.internal, &self.master, &self.gateway, &self.verify];
+        let secrets = secrets.map(Option::as_deref).into_iter().chain([tokens]);
         let kept = self.kept.iter().filter(|(name, _)| name.ends_with("Key"));
-        let secrets = secrets.into_iter().flatten().chain(kept.map(|(_, key)| key.as_str()));
+        let secrets = secrets.flatten().chain(kept.map(|(_, key)| key.as_str()));
         secrets.fold(text.to_owned(), |text, secret| text.replace(secret, "…"))
     }
 }

@@ -25,12 +25,16 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    middleware::{from_fn, from_fn_with_state},
+    extract::Request,
+    http::HeaderValue,
+    middleware::{Next, from_fn, from_fn_with_state},
+    response::Response,
     routing::{MethodRouter, get, post},
 };
 use key0_auth::{
-    AuthLayer, IdempotencyLayer, Policy, RejectionKind, Validator,
+    AuthLayer, IdempotencyLayer, Policy, Rejection, RejectionKind, Validator,
     api::{KeysApi, MAX_BODY_BYTES},
+    auth::Gateway,
     domain::{Action, Clock, Timestamp},
     idempotency::Idempotency,
     store::IdempotencyStore,
@@ -73,7 +77,9 @@ impl Partner {
         let update = |resource| Policy::permission(resource, Action::Update);
         let shares = Shares::default();
         let guard_large = |route: MethodRouter<Self>, policy: Policy, limit: usize| {
-            let Some(validator) = validator else { return route };
+            let Some(validator) = validator else {
+                return route.route_layer(from_fn(check_direct));
+            };
             let auth = AuthLayer::new(validator.clone()).policy(policy);
             let share = from_fn_with_state((shares.clone(), limit), within_share);
             route.route_layer(share).route_layer(auth.wording(wording))
@@ -116,6 +122,13 @@ impl Partner {
     fn now(&self) -> Timestamp {
         self.clock.now()
     }
+}
+
+/// Where nothing is checked, what a buyer sends through Key0's gateway is refused all the same.
+async fn check_direct(request: Request, next: Next) -> Result<Response, Rejection> {
+    let tokens = request.headers().get_all(Gateway::TOKEN_HEADER);
+    Gateway::check_direct(tokens.into_iter().map(HeaderValue::as_bytes))?;
+    Ok(next.run(request).await)
 }
 
 /// As the keys API puts it, but that other keys than a master's are welcome.

@@ -12,7 +12,7 @@ use axum::{
 use key0_auth::{
     ApiKeys, AuthLayer, Cached, Identity, InternalAuth, InternalAuthLayer, Policy, Rejection,
     RejectionKind, Validator,
-    api::{HandlerError, IssueToken, KeysApi, PaymentHandler, PaymentReceived},
+    api::{HandlerError, Introspect, IssueToken, KeysApi, PaymentHandler, PaymentReceived, Verify},
     axum as key0_axum,
     domain::{Clock, PlanId, ResourceId, SystemClock},
     store::{KeyUsage, Payment},
@@ -52,6 +52,7 @@ struct Guards {
     issue_token: IssueToken,
     internal_auth: Arc<InternalAuth>,
     issue_token_auth: IssueTokenAuth,
+    verify: Option<Verify>,
 }
 
 impl Guards {
@@ -60,11 +61,12 @@ impl Guards {
             .usage(usage.clone())
             .bootstrap(config.bootstrap.clone());
         let keys = Arc::new(keys);
-        let validator = Validator::builder()
-            .access_tokens(config.tokens.clone())
-            .api_keys(keys.clone())
-            .build();
-        let validator = match validator {
+        let mut validator =
+            Validator::builder().access_tokens(config.tokens.clone()).api_keys(keys.clone());
+        if let Some(gateway) = &config.gateway {
+            validator = validator.gateway(gateway.clone());
+        }
+        let validator = match validator.build() {
             Ok(validator) => validator,
             Err(_) => unreachable!("there are tokens, keys and sources"),
         };
@@ -72,6 +74,7 @@ impl Guards {
             keys.start();
         }
         Self {
+            verify: config.verify.clone().map(|rules| Verify::new(validator.clone(), rules)),
             validator,
             keys_api: KeysApi::new(store.keys.clone(), keys.clone()),
             key_checks: config.key_checks,
@@ -141,8 +144,7 @@ impl App {
 
     /// All routes, for one listener.
     pub(crate) fn everything(&self) -> RequestService {
-        let closed = self.internal_routes().merge(self.keys_routes());
-        self.finish(self.open_routes().merge(closed))
+        self.finish(self.open_routes().merge(self.closed_routes()))
     }
 
     /// What agents and partners may reach.
@@ -152,7 +154,7 @@ impl App {
 
     /// What Key0 and the operator may reach, where they have a listener of their own.
     pub(crate) fn internal(&self) -> RequestService {
-        self.finish(self.health().merge(self.internal_routes()).merge(self.keys_routes()))
+        self.finish(self.health().merge(self.closed_routes()))
     }
 
     /// What is to be done besides answering requests.
@@ -174,6 +176,17 @@ impl App {
     fn open_routes(&self) -> Router {
         let validator = self.guards.key_checks.then_some(&self.guards.validator);
         self.health().merge(self.api_routes()).merge(self.partner.routes(validator))
+    }
+
+    fn closed_routes(&self) -> Router {
+        let introspect = Introspect::new(self.guards.validator.clone());
+        let introspect =
+            key0_axum::introspect_routes(self.guards.internal_auth.clone(), introspect);
+        let routes = self.internal_routes().merge(self.keys_routes()).merge(introspect);
+        match &self.guards.verify {
+            Some(verify) => routes.merge(key0_axum::verify_routes(verify.clone())),
+            None => routes,
+        }
     }
 
     fn health(&self) -> Router {
@@ -245,6 +258,7 @@ async fn index() -> Json<serde_json::Value> {
             "/v1": ["integrator_key", "bootstrap_key"],
             "/keys": ["master key"],
             "/internal": ["internal"],
+            "/introspect": ["internal"],
             "/health": [],
             "/ready": [],
         },

@@ -11,6 +11,7 @@ mod configuration;
 mod conformance;
 mod demo;
 mod examples;
+mod gateway;
 #[path = "../../../../tests/support/http1.rs"]
 mod http1;
 mod javascript;
@@ -28,3 +29,4 @@ mod redis_server;
 mod serve;
 #[path = "../../../../tests/support/servers/mod.rs"]
 mod servers;
+mod sidecar;

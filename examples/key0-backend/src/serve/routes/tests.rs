@@ -22,6 +22,8 @@ async fn app() -> App {
     let internal = SecretSet::new(secret("internal"));
     let tokens = AccessTokens::hs256(secret("access tokens").expose_bytes()).unwrap();
     let config = Config {
+        gateway: None,
+        verify: None,
         public: ([127, 0, 0, 1], 0).into(),
         internal: None,
         tokens: Arc::new(tokens),

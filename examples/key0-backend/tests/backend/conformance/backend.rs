@@ -47,6 +47,35 @@ fn the_sample_backend_passes() {
     Report::of(conformance(&url(&backend))).assert_all_pass();
 }
 
+/// What a backend need not have is judged where the command is told of it.
+#[test]
+fn what_is_there_by_choice_is_judged_by_choice() {
+    const GATEWAY: &str = "hush-the-secret-of-the-gateway-of-these-tests";
+    const PROXY: &str = "hush-the-secret-of-the-proxies-of-these-tests";
+    let known = |url: &str| {
+        let setup = conformance(url).set("GATEWAY_SECRET", GATEWAY).set("VERIFY_SECRET", PROXY);
+        setup.argument("--introspect").argument("--verify")
+    };
+    let running = backend()
+        .set("GATEWAY_SECRET", GATEWAY)
+        .set("GATEWAY_ROUTES", "photo=GET /api/photos/{id}")
+        .set("VERIFY_SECRET", PROXY)
+        .start();
+    let whole = Report::of(known(&url(&running)));
+    whole.assert_all_pass();
+    let usual = Report::of(conformance(&url(&running)));
+    usual.assert_all_pass();
+    assert!(whole.count("passed") > usual.count("passed") + 40);
+    // One without any of it fails.
+    let running = backend().start();
+    let report = Report::of(known(&url(&running)));
+    let failed = report.names("fail");
+    for case in ["a call that the gateway proxies", "in the words of nginx", "by another resource"]
+    {
+        assert!(failed.contains(&case), "{case}: {failed:?}");
+    }
+}
+
 #[test]
 fn an_outage_of_the_sample_backend_passes() {
     let setup = backend();
