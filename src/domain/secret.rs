@@ -76,9 +76,16 @@ impl Secret {
         self.matches_digest(&Sha256::digest(candidate).into()).into()
     }
 
-    /// Whether this secret is printed in public examples, and so is known to everybody.
+    /// Whether this secret is printed in public examples, and so is known to everybody, be it with
+    /// quotes or white space around it, which some tools hand on with a value.
     pub fn is_published_example(&self) -> bool {
-        PUBLISHED_EXAMPLES.iter().any(|example| self.matches(example.as_bytes()))
+        let mut bare = self.expose_bytes().trim_ascii();
+        while let [b'"' | b'\'' | b'`', inner @ .., b'"' | b'\'' | b'`'] = bare {
+            bare = inner.trim_ascii();
+        }
+        let bare = Sha256::digest(bare).into();
+        let is_bare = |example: &&str| bytes::ct_eq(&Sha256::digest(example).into(), &bare).into();
+        PUBLISHED_EXAMPLES.iter().any(is_bare)
     }
 
     /// SHA-256 of the secret: tells whether two are equal without showing either.
@@ -137,7 +144,8 @@ impl SecretSet {
 }
 
 /// Checks at start-up that secrets of different purposes differ pairwise, so that knowing one
-/// never opens another door: access token secrets, internal secrets and bootstrap keys.
+/// never opens another door: access token secrets, internal secrets, issuance secrets, the
+/// gateway's and bootstrap keys, each with the previous ones.
 ///
 /// # Errors
 ///
@@ -198,6 +206,12 @@ mod tests {
     fn knows_the_published_examples() {
         let example = Secret::new("T", "shared-secret-with-key0-service-min-32-chars").expect("44");
         assert!(example.is_published_example());
+        for quoted in [
+            "'change-me-to-a-random-secret-of-32-chars'",
+            "\" 'your-secret-key-min-32-characters-long'\"\n",
+        ] {
+            assert!(Secret::new("T", quoted).expect("long").is_published_example(), "{quoted}");
+        }
         assert!(!secret(1).is_published_example());
     }
 }

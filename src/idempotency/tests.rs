@@ -179,8 +179,17 @@ async fn a_bootstrap_key_stays_the_same_caller_in_any_list() {
     let (second, two) = known_as(list(Role::Minter, &[ONE, TWO]), TWO).await;
     assert_ne!(one, two);
     let turned = known_as(list(Role::Minter, &[TWO, ONE]), TWO).await;
-    assert_eq!((&turned.0, &turned.1), (&first, &two), "the place is another one's now");
-    assert_eq!(known_as(list(Role::Minter, &[TWO, ONE]), ONE).await, (second, one.clone()));
+    assert_eq!((&turned.0, &turned.1), (&second, &two));
+    assert_eq!(known_as(list(Role::Minter, &[TWO, ONE]), ONE).await, (first, one.clone()));
+    let named =
+        |key| list(Role::Read, &[]).named(Role::Read, "ada", Secret::new("T", key).unwrap());
+    let (name, first) = known_as(named(ONE).unwrap(), ONE).await;
+    assert_eq!((&*name, &first), ("bootstrap-read-ada", &one));
+    assert_eq!(
+        known_as(named(TWO).unwrap(), TWO).await,
+        (name, two.clone()),
+        "a name is no caller"
+    );
     assert_eq!(known_as(list(Role::Minter, &[TWO]), TWO).await.1, two);
     assert_eq!(known_as(list(Role::Read, &[ONE]), ONE).await.1, one);
     for (known, key) in [(&one, ONE), (&two, TWO)] {

@@ -4,7 +4,7 @@ use super::keys::KeyStore;
 use crate::{
     apikey::{KeyDigest, KeyEvent, KeyKind, KeyRecord},
     domain::{Actor, KeyId, Timestamp},
-    error::StoreError,
+    error::{StoreError, StoreErrorKind},
 };
 
 /// A [`KeyStore`] that an operator can manage: list, rotate, clear up.
@@ -46,6 +46,29 @@ pub trait KeyRegistry: KeyStore {
         by: &Actor,
         at: Timestamp,
     ) -> Result<bool, StoreError>;
+
+    /// Adds up to some hundred records, each as [`insert`](KeyStore::insert) does, and says of each
+    /// whether it was added: one whose id or digest is known already is passed over. For imports;
+    /// a store may share one commit among them.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store can't tell which were added.
+    async fn insert_many(
+        &self,
+        records: &[KeyRecord],
+        by: &Actor,
+    ) -> Result<Vec<bool>, StoreError> {
+        let mut added = Vec::with_capacity(records.len());
+        for record in records {
+            match self.insert(record, by).await {
+                Ok(()) => added.push(true),
+                Err(error) if error.kind() == StoreErrorKind::Conflict => added.push(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(added)
+    }
 
     /// Keeps when keys were last used, where that is later than what is known. Ids that are
     /// unknown are passed over. The listeners are not told.

@@ -276,7 +276,8 @@ async fn bootstrap_keys_come_in_any_shape_and_from_either_header() {
             (Role::Minter, "bootstrap-minter-1", [true, true, true, false]),
             (Role::Read, "bootstrap-read-1", [false, true, false, false]),
         ] {
-            let flow = flow_with(BootstrapKeys::new().key(role, secret(shape)), Some(Untouchable));
+            let keys = BootstrapKeys::new().named(role, "1", secret(shape)).unwrap();
+            let flow = flow_with(keys, Some(Untouchable));
             flow.store.fails.store(true, SeqCst);
             // As a shared secret of the operator's: a text with blanks can't be sent as one value.
             let sendable = !shape.contains(' ');

@@ -3,10 +3,10 @@
 use std::{path::PathBuf, sync::Arc};
 
 use key0_auth::{
-    MemoryStore, RedisStore, SqliteStore,
+    MemoryStore, RedisStore,
     store::{
         IdempotencyStore, KeyRegistry, PaymentStore, PostgresOpenError, PostgresOptions,
-        PostgresUrl, RedisOpenError, RedisOptions, RedisUrl, SqliteOpenError,
+        PostgresUrl, RedisOpenError, RedisOptions, RedisUrl, SqliteOpenError, SqliteOptions,
     },
 };
 
@@ -22,6 +22,15 @@ pub(crate) enum Database {
     Postgres(PostgresUrl),
     Redis(RedisUrl),
     Memory,
+}
+
+/// What an opening may do to the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Opening {
+    /// Makes it where there is none, and brings an older one to the newest version.
+    Making,
+    /// Takes it as it is, and makes nothing.
+    Existing,
 }
 
 /// One store under all of its traits.
@@ -55,14 +64,18 @@ impl Database {
         }
     }
 
-    /// Opens it. A server that can't be reached is waited for, within bounds. A Redis without a
-    /// database may have lost it: one is made there only where `makes` says so.
-    pub(crate) async fn open(&self, makes: bool) -> Result<Opened, DatabaseError> {
+    /// Opens it. A server that can't be reached is waited for, within bounds.
+    pub(crate) async fn open(&self, opening: Opening) -> Result<Opened, DatabaseError> {
+        let must_exist = opening == Opening::Existing;
         Ok(match self {
-            Self::Sqlite(path) => Opened::of(SqliteStore::open(path)?),
-            Self::Postgres(url) => Opened::of(PostgresOptions::new().open_url(url).await?),
+            Self::Sqlite(path) => {
+                Opened::of(SqliteOptions::new().must_exist(must_exist).open(path)?)
+            }
+            Self::Postgres(url) => {
+                Opened::of(PostgresOptions::new().must_exist(must_exist).open_url(url).await?)
+            }
             Self::Redis(url) => {
-                let store = RedisOptions::new().must_exist(!makes).open_url(url).await?;
+                let store = RedisOptions::new().must_exist(must_exist).open_url(url).await?;
                 let warnings = losses(&store);
                 Opened { warnings, ..Opened::of(store) }
             }

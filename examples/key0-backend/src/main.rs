@@ -13,9 +13,8 @@ mod partner;
 mod serve;
 mod signals;
 
-use std::process::ExitCode;
+use std::{io::Write, process::ExitCode};
 
-use clap::Parser;
 use mimalloc::MiMalloc;
 
 /// Takes less time than the system's allocator for the many small pieces that a request asks for.
@@ -23,7 +22,7 @@ use mimalloc::MiMalloc;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let cli = cli::Cli::read();
     match cli.command {
         cli::Command::Serve(options) => start(options, serve::serve),
         cli::Command::CheckConfig(options) => match config::Config::load(&options) {
@@ -60,10 +59,22 @@ fn start(
     }
 }
 
+/// Says what went wrong: each text on a line of standard error, or all of them as JSON on standard
+/// output.
+fn fail(texts: &[String], json: bool) {
+    if json {
+        let told = serde_json::json!({ "error": texts.join("; "), "errors": texts });
+        let _ = writeln!(std::io::stdout(), "{told}");
+        return;
+    }
+    for text in texts {
+        let _ = writeln!(std::io::stderr(), "error: {text}");
+    }
+}
+
 /// One line for each fault, and the exit code for a wrong configuration.
 fn refuse(error: &key0_auth::error::ConfigError) -> ExitCode {
-    for fault in error.faults() {
-        eprintln!("error: {fault}");
-    }
+    let faults: Vec<_> = error.faults().iter().map(ToString::to_string).collect();
+    fail(&faults, false);
     ExitCode::from(2)
 }

@@ -106,7 +106,8 @@ impl KeysApi {
         let wanted = NewKey::read(Members::parse(body)?, operator, parts.clock.now())?;
         let plain = parts.generate()?;
         let digest = plain.digest();
-        let record = parts.add(wanted, digest, plain.masked(), operator.actor()).await?;
+        let record = parts.record(wanted, digest, plain.masked());
+        let record = parts.add(record, operator.actor()).await?;
         Ok(Reply::json(201, &Shown::new(&record, Some(&plain))))
     }
 
@@ -121,15 +122,72 @@ impl KeysApi {
     /// The reason to refuse it; [`RequestConflict`](RejectionKind::RequestConflict) where the key
     /// is known already, or comes from the configuration.
     pub async fn import(&self, operator: &Operator, body: &[u8]) -> Result<Reply, Rejection> {
-        let parts = &self.0;
-        let mut members = Members::parse(body)?;
-        let format = parts.keys.key_format();
-        let (digest, display) = new_key::imported(&mut members, format)?;
-        let by_digest = display == "…";
-        parts.check_no_bootstrap(&digest)?;
-        let wanted = NewKey::read(members, operator, parts.clock.now())?;
-        let record = parts.add(wanted, digest, display, operator.actor()).await?;
+        let (record, by_digest) = self.0.imported(operator, body)?;
+        let record = self.0.add(record, operator.actor()).await?;
+        let format = self.0.keys.key_format();
         Ok(Reply::json(201, &Shown::imported(&record, by_digest, format)))
+    }
+
+    /// Takes over up to some hundred keys at once, as [`import`](Self::import) does one, and says what
+    /// became of each. Where the store can share a commit among them, it does.
+    pub async fn import_many<B: AsRef<[u8]>>(
+        &self,
+        operator: &Operator,
+        bodies: &[B],
+    ) -> Vec<Result<Reply, Rejection>> {
+        let parts = &self.0;
+        let read = bodies.iter().map(|body| parts.imported(operator, body.as_ref()));
+        let read: Vec<Result<(KeyRecord, bool), Rejection>> = read.collect();
+        let good = read.iter().filter_map(|read| read.as_ref().ok());
+        let records: Vec<_> = good.map(|(record, _)| record.clone()).collect();
+        let (shared, actor) = (parts.clone(), operator.actor().clone());
+        let added = body::carry_out_in_time(async move {
+            let added = shared.registry.insert_many(&records, &actor).await.map_err(outage)?;
+            for record in &records {
+                shared.keys.store().forget(&record.digest);
+            }
+            Ok(added)
+        });
+        let mut added = match added.await {
+            Ok(added) => Ok(added.into_iter()),
+            Err(refusal) => Err(Some(refusal)),
+        };
+        let format = parts.keys.key_format();
+        let outcome = |read: Result<(KeyRecord, bool), Rejection>| {
+            let (record, by_digest) = read?;
+            match &mut added {
+                Ok(added) => match added.next() {
+                    Some(true) => {
+                        Ok(Reply::json(201, &Shown::imported(&record, by_digest, format)))
+                    }
+                    _ => Err(known()),
+                },
+                // The first of them has the cause.
+                Err(refusal) => {
+                    Err(refusal.take().unwrap_or_else(|| RejectionKind::StoreUnavailable.into()))
+                }
+            }
+        };
+        read.into_iter().map(outcome).collect()
+    }
+
+    /// The digest of the key that [`import`](Self::import) would take over. Nothing is written.
+    ///
+    /// # Errors
+    ///
+    /// As [`import`](Self::import).
+    pub async fn check_import(
+        &self,
+        operator: &Operator,
+        body: &[u8],
+    ) -> Result<KeyDigest, Rejection> {
+        let (record, _) = self.0.imported(operator, body)?;
+        let digest = record.digest;
+        let found = async { self.0.registry.find(&digest).await.map_err(outage) };
+        match body::within(READ_DEADLINE, found).await? {
+            Some(_) => Err(known()),
+            None => Ok(digest),
+        }
     }
 
     /// `GET /keys`: a page of keys, newest first. `query` is the query of the URL, as it was sent.
@@ -235,15 +293,27 @@ impl KeysApi {
 }
 
 impl Parts {
-    async fn add(
-        self: &Arc<Self>,
-        wanted: NewKey,
-        digest: KeyDigest,
-        display: String,
-        actor: &Actor,
-    ) -> Result<KeyRecord, Rejection> {
+    /// The record of a key that was issued elsewhere, and whether its digest alone is known.
+    fn imported(&self, operator: &Operator, body: &[u8]) -> Result<(KeyRecord, bool), Rejection> {
+        let mut members = Members::parse(body)?;
+        let (digest, display) = new_key::imported(&mut members, self.keys.key_format())?;
+        let by_digest = display == "…";
+        self.check_no_bootstrap(&digest)?;
+        let wanted = NewKey::read(members, operator, self.clock.now())?;
+        Ok((self.record(wanted, digest, display), by_digest))
+    }
+
+    fn record(&self, wanted: NewKey, digest: KeyDigest, display: String) -> KeyRecord {
         let mut record = wanted.record(KeyId::generate(), digest, self.clock.now());
         record.display = display;
+        record
+    }
+
+    async fn add(
+        self: &Arc<Self>,
+        record: KeyRecord,
+        actor: &Actor,
+    ) -> Result<KeyRecord, Rejection> {
         let (parts, actor) = (self.clone(), actor.clone());
         body::carry_out_in_time(async move {
             parts.registry.insert(&record, &actor).await.map_err(known_or_outage)?;
@@ -306,11 +376,13 @@ fn key_id(text: &str) -> Result<KeyId, Rejection> {
 
 fn known_or_outage(error: StoreError) -> Rejection {
     match error.kind() {
-        StoreErrorKind::Conflict => {
-            Rejection::new(RejectionKind::RequestConflict).detail("This key is known already")
-        }
+        StoreErrorKind::Conflict => known(),
         _ => outage(error),
     }
+}
+
+fn known() -> Rejection {
+    Rejection::new(RejectionKind::RequestConflict).detail("This key is known already")
 }
 
 fn not_found() -> Rejection {

@@ -1,4 +1,4 @@
-use std::sync::Weak;
+use std::{collections::HashSet, sync::Weak};
 
 use async_trait::async_trait;
 use sqlx::{PgConnection, Row, postgres::PgRow};
@@ -151,6 +151,65 @@ pub(super) async fn insert(
     .execute(&mut *tx)
     .await?;
     note(tx, &record.id, &KeyEvent::new(KeyAction::Created, by, record.created_at)).await
+}
+
+/// Adds those of the records that are new, in two statements, and says which they are.
+pub(super) async fn insert_many(
+    tx: &mut PgConnection,
+    records: &[KeyRecord],
+    by: &Actor,
+) -> Result<Vec<bool>, Fault> {
+    let grants: Vec<_> =
+        records.iter().map(|record| StoredGrant::of(&record.grant)).collect::<Result<_, _>>()?;
+    let texts = |text: fn(&StoredGrant) -> &Option<String>| -> Vec<Option<&str>> {
+        grants.iter().map(|grant| text(grant).as_deref()).collect()
+    };
+    let times = |time: fn(&KeyRecord) -> Option<Timestamp>| -> Vec<Option<i64>> {
+        records.iter().map(|record| time(record).map(Timestamp::as_micros)).collect()
+    };
+    let added: Vec<(String, Vec<u8>)> = sqlx::query_as(
+        "INSERT INTO keys (id, digest, display, kind, role, permissions, resource_id, plan_id,
+             label, metadata, created_at, expires_at, revoked_at, last_used_at)
+         SELECT * FROM unnest($1::text[], $2::bytea[], $3::text[], $4::text[], $5::text[],
+             $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::bigint[],
+             $12::bigint[], $13::bigint[], $14::bigint[])
+         ON CONFLICT DO NOTHING RETURNING id, digest",
+    )
+    .bind(records.iter().map(|record| record.id.as_str()).collect::<Vec<_>>())
+    .bind(records.iter().map(|record| record.digest.as_bytes().as_slice()).collect::<Vec<_>>())
+    .bind(records.iter().map(|record| record.display.as_str()).collect::<Vec<_>>())
+    .bind(records.iter().map(|record| record.kind().as_str()).collect::<Vec<_>>())
+    .bind(texts(|grant| &grant.role))
+    .bind(texts(|grant| &grant.permissions))
+    .bind(texts(|grant| &grant.resource_id))
+    .bind(texts(|grant| &grant.plan_id))
+    .bind(records.iter().map(|record| record.label.as_deref()).collect::<Vec<_>>())
+    .bind(records.iter().map(|record| record.metadata.as_json()).collect::<Vec<_>>())
+    .bind(times(|record| Some(record.created_at)))
+    .bind(times(|record| record.expires_at))
+    .bind(times(|record| record.revoked_at))
+    .bind(times(|record| record.last_used_at))
+    .fetch_all(&mut *tx)
+    .await?;
+    // One that stands twice among the records is added the first time.
+    let mut added: HashSet<_> =
+        added.iter().map(|(id, digest)| (id.as_str(), digest.as_slice())).collect();
+    let added: Vec<_> = records
+        .iter()
+        .map(|record| added.remove(&(record.id.as_str(), record.digest.as_bytes().as_slice())))
+        .collect();
+    let new = || records.iter().zip(&added).filter(|(_, added)| **added).map(|(record, _)| record);
+    sqlx::query(
+        "INSERT INTO key_events (key_id, action, actor, at)
+         SELECT id, $3, $4, at FROM unnest($1::text[], $2::bigint[]) AS added (id, at)",
+    )
+    .bind(new().map(|record| record.id.as_str()).collect::<Vec<_>>())
+    .bind(new().map(|record| record.created_at.as_micros()).collect::<Vec<_>>())
+    .bind(KeyAction::Created.as_str())
+    .bind(by.as_str())
+    .execute(tx)
+    .await?;
+    Ok(added)
 }
 
 /// Gives a record another digest; `false` where it does not have the old one any more, or is

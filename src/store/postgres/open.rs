@@ -79,6 +79,29 @@ pub enum OpenError {
         /// The schema.
         schema: String,
     },
+    /// There is none, and [`must_exist`](crate::store::PostgresOptions::must_exist) was asked for.
+    #[error("there is no schema {schema:?} of key0-auth in {address}")]
+    Absent {
+        /// Host, port and database.
+        address: String,
+        /// The schema.
+        schema: String,
+    },
+    /// An older version of this crate has made the schema, and it
+    /// [`must_exist`](crate::store::PostgresOptions::must_exist) as it is.
+    #[error(
+        "the schema {schema:?} of {address} has version {found}, older than {known} of this program"
+    )]
+    Older {
+        /// Host, port and database.
+        address: String,
+        /// The schema.
+        schema: String,
+        /// The version of the schema.
+        found: i32,
+        /// The version that is needed.
+        known: i32,
+    },
     /// A newer version of this crate has made the schema.
     #[error(
         "the schema {schema:?} of {address} has version {found}, newer than {known} of this program"
@@ -258,11 +281,16 @@ impl<'a> Opening<'a> {
         if read_only {
             return Err(OpenError::ReadOnly { address: address() });
         }
-        match schema::update(conn, &self.options.schema).await {
+        match schema::update(conn, &self.options.schema, self.options.must_exist).await {
             Ok(Found::Current) => {
                 conn.execute(sqlx::raw_sql("COMMIT")).await.map(drop).map_err(unusable)
             }
             Ok(Found::Foreign) => Err(OpenError::Foreign { address: address(), schema: schema() }),
+            Ok(Found::Absent) => Err(OpenError::Absent { address: address(), schema: schema() }),
+            Ok(Found::Older(found)) => {
+                let known = schema::VERSION;
+                Err(OpenError::Older { address: address(), schema: schema(), found, known })
+            }
             Ok(Found::Newer(found)) => {
                 let known = schema::VERSION;
                 Err(OpenError::Newer { address: address(), schema: schema(), found, known })

@@ -13,6 +13,7 @@ const FEWEST: u32 = 3;
 #[derive(Debug, Clone)]
 pub struct PostgresOptions {
     pub(super) schema: String,
+    pub(super) must_exist: bool,
     pub(super) max_connections: u32,
     pub(super) open_timeout: Duration,
     pub(super) read_timeout: Duration,
@@ -24,6 +25,7 @@ impl Default for PostgresOptions {
     fn default() -> Self {
         Self {
             schema: "key0".to_owned(),
+            must_exist: false,
             max_connections: 8,
             open_timeout: Duration::from_secs(5),
             read_timeout: Duration::from_millis(500),
@@ -44,6 +46,14 @@ impl PostgresOptions {
     #[must_use]
     pub fn schema(mut self, schema: impl Into<String>) -> Self {
         self.schema = schema.into();
+        self
+    }
+
+    /// Whether to refuse, rather than to make the tables where there are none or to bring older ones
+    /// to the newest version: `false`.
+    #[must_use]
+    pub fn must_exist(mut self, must_exist: bool) -> Self {
+        self.must_exist = must_exist;
         self
     }
 

@@ -7,7 +7,7 @@ use super::{
     row::Fault,
 };
 use crate::{
-    apikey::{KeyDigest, KeyEvent},
+    apikey::{KeyDigest, KeyEvent, KeyRecord},
     domain::{Actor, KeyId, Timestamp},
     error::StoreError,
     store::{
@@ -48,6 +48,24 @@ impl KeyRegistry for PostgresStore {
             Ok(page)
         })
         .await
+    }
+
+    async fn insert_many(
+        &self,
+        records: &[KeyRecord],
+        by: &Actor,
+    ) -> Result<Vec<bool>, StoreError> {
+        let added = self.write(async {
+            let mut tx = self.begin().await?;
+            let added = keys::insert_many(&mut tx, records, by).await?;
+            tx.end().await?;
+            Ok(added)
+        });
+        let added = added.await?;
+        let changes = records.iter().zip(&added).filter(|(_, added)| **added);
+        let changes: Vec<_> = changes.map(|(record, _)| Change::Key(record.digest)).collect();
+        self.tell(&changes)?;
+        Ok(added)
     }
 
     async fn history(&self, id: &KeyId, limit: u32) -> Result<Vec<KeyEvent>, StoreError> {

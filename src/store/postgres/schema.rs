@@ -14,6 +14,9 @@ pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
 pub(super) enum Found {
     Current,
     Newer(i32),
+    /// There is none, or one of this version, and nothing may be made.
+    Absent,
+    Older(i32),
     Foreign,
 }
 
@@ -26,11 +29,23 @@ enum State {
 }
 
 /// Brings a schema of ours to the newest version, makes one where there is none, and leaves any
-/// other as it is. Within a transaction that has the schema alone in its search path.
-pub(super) async fn update(conn: &mut PgConnection, schema: &str) -> Result<Found, Error> {
+/// other as it is; ours, too, where it `must_exist`. Within a transaction that has the schema alone in
+/// its search path.
+pub(super) async fn update(
+    conn: &mut PgConnection,
+    schema: &str,
+    must_exist: bool,
+) -> Result<Found, Error> {
     // Looked at without a lock first: there is hardly ever something to do.
-    if let Some(found) = judge(&state(conn, schema).await?) {
+    let seen = state(conn, schema).await?;
+    if let Some(found) = judge(&seen) {
         return Ok(found);
+    }
+    if must_exist {
+        return Ok(match seen {
+            State::Ours(version) => Found::Older(version),
+            State::Absent | State::Empty | State::Foreign => Found::Absent,
+        });
     }
     sqlx::query("SELECT pg_advisory_xact_lock(1264937264, hashtext($1))")
         .bind(schema)

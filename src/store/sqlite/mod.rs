@@ -76,6 +76,7 @@ struct Shared {
 /// How a [`SqliteStore`](crate::SqliteStore) is opened.
 #[derive(Debug, Clone)]
 pub struct SqliteOptions {
+    must_exist: bool,
     open_timeout: Duration,
     write_timeout: Duration,
     poll_interval: Duration,
@@ -84,6 +85,7 @@ pub struct SqliteOptions {
 impl Default for SqliteOptions {
     fn default() -> Self {
         Self {
+            must_exist: false,
             open_timeout: Duration::from_secs(5),
             write_timeout: Duration::from_secs(5),
             poll_interval: Duration::from_millis(100),
@@ -95,6 +97,14 @@ impl SqliteOptions {
     /// The defaults of every setting.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Whether to refuse, rather than to make a database where there is none or to bring an older one
+    /// to the newest version: `false`.
+    #[must_use]
+    pub fn must_exist(mut self, must_exist: bool) -> Self {
+        self.must_exist = must_exist;
+        self
     }
 
     /// How long to wait at the opening for a database that another process has locked: 5 s.
@@ -145,7 +155,7 @@ impl SqliteStore {
         let unusable = |cause| OpenError::unusable(&file, cause);
         let listeners = Arc::new(Listeners::default());
 
-        let writing = open::database(&file, options.open_timeout)?;
+        let writing = open::database(&file, options.open_timeout, options.must_exist)?;
         open::set_for_writing(&writing, options.write_timeout).map_err(|e| unusable(e.into()))?;
         let reading = || open::reader(&file, READ_TIMEOUT).map_err(|e| unusable(e.into()));
         let watching = reading()?;

@@ -39,6 +39,23 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// There is none, and [`must_exist`](crate::store::SqliteOptions::must_exist) was asked for.
+    #[error("there is no database of key0-auth in {path:?}")]
+    Absent {
+        /// The file.
+        path: PathBuf,
+    },
+    /// An older version of this crate has written it, and it
+    /// [`must_exist`](crate::store::SqliteOptions::must_exist) as it is.
+    #[error("the database {path:?} has schema version {found}, older than {known} of this program")]
+    Older {
+        /// The file.
+        path: PathBuf,
+        /// The version of the file's schema.
+        found: i32,
+        /// The version that is needed.
+        known: i32,
+    },
     /// A newer version of this crate has written it.
     #[error("the database {path:?} has schema version {found}, newer than {known} of this program")]
     Newer {
@@ -58,15 +75,24 @@ impl OpenError {
 }
 
 /// Opens or makes the database, with the newest schema and in WAL mode.
-pub(super) fn database(path: &Path, timeout: Duration) -> Result<Connection, OpenError> {
-    create_private(path).map_err(|e| OpenError::unusable(path, e.into()))?;
+pub(super) fn database(
+    path: &Path,
+    timeout: Duration,
+    must_exist: bool,
+) -> Result<Connection, OpenError> {
+    if must_exist && !path.exists() {
+        return Err(OpenError::Absent { path: path.to_owned() });
+    }
+    if !must_exist {
+        create_private(path).map_err(|e| OpenError::unusable(path, e.into()))?;
+    }
     let mut wal = path.as_os_str().to_owned();
     wal.push("-wal");
     let had_wal = Path::new(&wal).exists();
     let deadline = Instant::now() + timeout;
     let mut conn = connect(path, timeout).map_err(|e| OpenError::unusable(path, e.into()))?;
     loop {
-        let refusal = match prepare(&mut conn) {
+        let refusal = match prepare(&mut conn, must_exist) {
             Ok(Found::Current) => return Ok(conn),
             Err(e) if is_locked(&e) && Instant::now() < deadline => {
                 thread::sleep(RETRY_PAUSE);
@@ -77,6 +103,10 @@ pub(super) fn database(path: &Path, timeout: Duration) -> Result<Connection, Ope
                 OpenError::Foreign { path: path.to_owned() }
             }
             Ok(Found::Foreign) => OpenError::Foreign { path: path.to_owned() },
+            Ok(Found::Absent) => OpenError::Absent { path: path.to_owned() },
+            Ok(Found::Older(found)) => {
+                OpenError::Older { path: path.to_owned(), found, known: schema::VERSION }
+            }
             Ok(Found::Newer(found)) => {
                 OpenError::Newer { path: path.to_owned(), found, known: schema::VERSION }
             }
@@ -90,8 +120,8 @@ pub(super) fn database(path: &Path, timeout: Duration) -> Result<Connection, Ope
     }
 }
 
-fn prepare(conn: &mut Connection) -> rusqlite::Result<Found> {
-    let found = schema::update(conn)?;
+fn prepare(conn: &mut Connection, must_exist: bool) -> rusqlite::Result<Found> {
+    let found = schema::update(conn, must_exist)?;
     if found == Found::Current {
         if conn.is_readonly("main")? {
             let readonly = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_READONLY);

@@ -3,7 +3,7 @@ use rusqlite::{Connection, OptionalExtension, ToSql};
 
 use super::{SqliteStore, keys, row::Fault};
 use crate::{
-    apikey::{KeyDigest, KeyEvent},
+    apikey::{KeyDigest, KeyEvent, KeyRecord},
     domain::{Actor, KeyId, Timestamp},
     error::StoreError,
     store::{
@@ -35,6 +35,29 @@ impl KeyRegistry for SqliteStore {
     async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
         let query = query.clone();
         self.read(move |conn| page(conn, &query)).await
+    }
+
+    async fn insert_many(
+        &self,
+        records: &[KeyRecord],
+        by: &Actor,
+    ) -> Result<Vec<bool>, StoreError> {
+        let (records, by) = (records.to_vec(), by.clone());
+        self.write(move |tx| {
+            let mut known =
+                tx.conn.prepare_cached("SELECT count(*) FROM keys WHERE id = ?1 OR digest = ?2")?;
+            let mut added = Vec::with_capacity(records.len());
+            for record in &records {
+                let ids = (record.id.as_str(), record.digest.as_bytes());
+                let is_new = known.query_row(ids, |row| row.get::<_, i64>(0))? == 0;
+                if is_new {
+                    keys::insert(tx, record, &by)?;
+                }
+                added.push(is_new);
+            }
+            Ok(added)
+        })
+        .await
     }
 
     async fn history(&self, id: &KeyId, limit: u32) -> Result<Vec<KeyEvent>, StoreError> {

@@ -14,6 +14,9 @@ pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
 pub(super) enum Found {
     Current,
     Newer(i32),
+    /// There is none, or one of this version, and nothing may be made.
+    Absent,
+    Older(i32),
     Foreign,
 }
 
@@ -23,11 +26,19 @@ enum State {
     Foreign,
 }
 
-/// Brings a file of ours to the newest version, and leaves any other as it is.
-pub(super) fn update(conn: &mut Connection) -> rusqlite::Result<Found> {
+/// Brings a file of ours to the newest version, and leaves any other as it is; ours, too, where it
+/// `must_exist`.
+pub(super) fn update(conn: &mut Connection, must_exist: bool) -> rusqlite::Result<Found> {
     // Looked at without a lock first: nothing is written to a file that is not ours.
-    if let Some(found) = judge(&state(conn)?) {
+    let seen = state(conn)?;
+    if let Some(found) = judge(&seen) {
         return Ok(found);
+    }
+    if must_exist {
+        return Ok(match seen {
+            State::Ours(version) => Found::Older(version),
+            State::Empty | State::Foreign => Found::Absent,
+        });
     }
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let state = state(&tx)?;

@@ -74,7 +74,7 @@ async fn extractors_hand_out_what_the_middlewares_proved() {
     let token = token("basic");
     for (path, credential, body) in [
         ("/identity", Some(&*token), "request-1"),
-        ("/identity", Some(MASTER_KEY), "bootstrap-master-1"),
+        ("/identity", Some(MASTER_KEY), "bootstrap-master-0bd4454a"),
         ("/claims", Some(&token), "0xabc"),
         ("/maybe", Some(&token), "true"),
         ("/maybe", None, "false"),

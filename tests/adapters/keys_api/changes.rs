@@ -35,7 +35,7 @@ async fn a_revoked_key_is_dead_and_gone_from_the_list() {
         let told: Vec<_> =
             shown["history"].as_array().unwrap().iter().map(|event| &event["action"]).collect();
         assert_eq!(told, ["created", "revoked"]);
-        assert_eq!(shown["history"][1]["by"], "bootstrap-master-1");
+        assert_eq!(shown["history"][1]["by"], "bootstrap-master-24ed55c6");
     }
 }
 

@@ -80,6 +80,7 @@ macro_rules! store_kit {
                 }
                 registry {
                     a_listing_is_newest_first_and_of_one_kind,
+                    many_are_added_at_once_and_the_known_are_passed_over,
                     pages_of_any_size_hold_every_key_once,
                     what_is_over_is_listed_only_where_asked_for,
                     keys_that_come_and_go_between_pages_disturb_no_other,

@@ -67,6 +67,27 @@ pub async fn a_listing_is_newest_first_and_of_one_kind(engine: Engine) {
     assert_eq!(page, KeyPage { keys: vec![sold], unreadable: vec![], next: None });
 }
 
+pub async fn many_are_added_at_once_and_the_known_are_passed_over(engine: Engine) {
+    let [known, one, mut two, mut same_digest, mut same_id] = [1, 2, 3, 4, 5].map(made_at);
+    add(&engine, &known).await;
+    two.label = Some("Ada's".to_owned());
+    two.expires_at = Some(at(99));
+    same_digest.digest = known.digest;
+    same_id.id = one.id.clone();
+    let many = [one.clone(), known.clone(), two.clone(), same_digest, same_id, one.clone()];
+    let added = engine.keys.insert_many(&many, &master()).await.unwrap();
+    assert_eq!(added, [true, false, true, false, false, false]);
+    let page = engine.keys.list(&everything(KeyKind::Integrator)).await.unwrap();
+    assert_eq!(page.keys, [two.clone(), one.clone(), known]);
+    for record in [one, two] {
+        assert_eq!(engine.keys.find(&record.digest).await.unwrap(), Some(record.clone()));
+        let history = engine.keys.history(&record.id, 9).await.unwrap();
+        let created = KeyEvent::new(KeyAction::Created, &master(), record.created_at);
+        assert_eq!(history, [created]);
+    }
+    assert_eq!(engine.keys.insert_many(&[], &master()).await.unwrap(), [false; 0]);
+}
+
 pub async fn pages_of_any_size_hold_every_key_once(engine: Engine) {
     let empty = engine.keys.list(&everything(KeyKind::Integrator)).await.unwrap();
     assert_eq!(empty, KeyPage { keys: vec![], unreadable: vec![], next: None });

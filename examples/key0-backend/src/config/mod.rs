@@ -1,23 +1,26 @@
 //! The configuration: read whole, judged whole, every fault at once.
 
+mod database_url;
+mod env_file;
 mod exposure;
 mod gateway;
+mod names;
 mod options;
 mod providers;
 mod secrets;
 mod serving;
+mod spelling;
 mod variables;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use key0_auth::{
     AccessTokens, InternalAuth,
     api::VerifyRules,
-    apikey::{BootstrapKeys, IssuanceSecrets},
-    auth::Gateway,
+    apikey::{BootstrapKeys, IssuanceSecrets, KeyFormat},
+    auth::{Gateway, Seller},
     domain::ResourceId,
     error::{ConfigError, ConfigFault},
-    store::{PostgresUrl, RedisUrl},
     token::{RemoteKeys, VerifyingKey},
 };
 
@@ -27,6 +30,7 @@ use self::{
     variables::{invalid, missing},
 };
 pub(crate) use self::{
+    names::VARIABLES,
     options::ServeOptions,
     serving::{AccessLog, Proxies, Serving},
     variables::Variables,
@@ -47,9 +51,13 @@ pub(crate) struct Config {
     pub(crate) gateway: Option<Gateway>,
     /// What proxies may ask at `/verify`, where they may.
     pub(crate) verify: Option<VerifyRules>,
+    /// Where a refusal that a purchase cures sends its caller.
+    pub(crate) seller: Option<Seller>,
     pub(crate) issue_token_auth: IssueTokenAuth,
     pub(crate) issuance: IssuanceSecrets,
     pub(crate) bootstrap: BootstrapKeys,
+    /// Which shapes of keys are taken.
+    pub(crate) key_format: KeyFormat,
     /// Whether `/keys` asks for a master key, and `/v1` for any.
     pub(crate) key_checks: bool,
     pub(crate) database: Database,
@@ -91,6 +99,7 @@ impl Config {
         let mut faults = Vec::new();
         let variables = Variables::load(options, &mut faults);
         let config = Self::read(&variables, &mut faults);
+        variables.locate(&mut faults);
         ConfigError::check(faults)?;
         match config {
             Some(config) => Ok(config),
@@ -118,14 +127,16 @@ impl Config {
         .collect()
     }
 
-    /// Reads no more than where keys are kept.
-    pub(crate) fn load_database(options: &ServeOptions) -> Result<Database, ConfigError> {
+    /// Reads no more than where keys are kept, and which shapes of them are taken.
+    pub(crate) fn load_store(options: &ServeOptions) -> Result<(Database, KeyFormat), ConfigError> {
         let mut faults = Vec::new();
         let variables = Variables::load(options, &mut faults);
         let database = database(&variables, &mut faults);
+        let format = key_format(&variables, &mut faults);
+        variables.locate(&mut faults);
         ConfigError::check(faults)?;
         match database {
-            Some(database) => Ok(database),
+            Some(database) => Ok((database, format)),
             None => unreachable!("a database without a fault is known"),
         }
     }
@@ -138,6 +149,7 @@ impl Config {
         let internal_auth =
             internal_auth(variables, &strategies, &secrets, &tokens, &mut remote_keys, faults);
         let issuance = secrets.issuance(variables, &strategies, faults);
+        let seller = seller(variables, faults);
         let issue_token_auth = issue_token_auth(variables, faults);
         let (public, internal) = listeners(variables, faults);
         let gateway = gateway::gateway(variables, secrets.gateway.as_ref(), faults);
@@ -151,10 +163,6 @@ impl Config {
         let year = 365 * 24 * 60 * 60;
         let key_ttl = variables.number("API_KEY_TTL_SECONDS", 3600, 1..=10 * year, faults);
         let cache_ttl = variables.number("CACHE_TTL_SECONDS", 5, 1..=3600, faults);
-        let bootstrap = secrets
-            .bootstrap
-            .into_iter()
-            .fold(BootstrapKeys::new(), |keys, (role, secret)| keys.key(role, secret));
         let database = database(variables, faults);
         let log = log(variables, faults);
         let serving = Serving::read(variables, faults);
@@ -167,9 +175,11 @@ impl Config {
             remote_keys,
             gateway,
             verify,
+            seller,
             issue_token_auth,
             issuance: issuance?,
-            bootstrap,
+            bootstrap: secrets.bootstrap,
+            key_format: key_format(variables, faults),
             key_checks,
             database: database?,
             key_ttl: Duration::from_secs(key_ttl),
@@ -299,6 +309,12 @@ pub(crate) fn audience(variables: &Variables, faults: &mut Vec<ConfigFault>) -> 
     audience.to_owned()
 }
 
+fn seller(variables: &Variables, faults: &mut Vec<ConfigFault>) -> Option<Seller> {
+    let seller = Seller::at(variables.get("KEY0_URL")?);
+    let told = "it is an http or https address without query, fragment and user";
+    seller.map_err(|_| faults.push(invalid("KEY0_URL", told))).ok()
+}
+
 fn issue_token_auth(variables: &Variables, faults: &mut Vec<ConfigFault>) -> IssueTokenAuth {
     match variables.get("ISSUE_TOKEN_AUTH") {
         None | Some("internal") => IssueTokenAuth::Internal,
@@ -340,33 +356,18 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
 
 fn database(variables: &Variables, faults: &mut Vec<ConfigFault>) -> Option<Database> {
     const NAME: &str = "DATABASE_URL";
-    let reason = |fault| match fault {
-        ConfigFault::Invalid { reason, .. } => reason,
-        fault => fault.to_string(),
+    let url = match variables.is_given(NAME) {
+        true => variables.exact_text(NAME, faults)?,
+        false => "sqlite://key0-backend.db".to_owned(),
     };
-    let url = variables.secret_text(NAME, faults);
-    let url = url.as_deref().unwrap_or("sqlite://key0-backend.db");
-    let fault = match url.split_once("://") {
-        Some(("memory", "")) => return Some(Database::Memory),
-        Some(("postgres" | "postgresql", _)) => match PostgresUrl::new(url) {
-            Ok(url) => return Some(Database::Postgres(url)),
-            Err(fault) => reason(fault),
-        },
-        Some(("redis" | "rediss", _)) => match RedisUrl::new(url) {
-            Ok(url) => return Some(Database::Redis(url)),
-            Err(fault) => reason(fault),
-        },
-        Some(("sqlite", path)) if path.contains('?') => {
-            "sqlite:// takes a path and no options".to_owned()
-        }
-        Some(("sqlite", path)) if !path.is_empty() => {
-            return Some(Database::Sqlite(PathBuf::from(path)));
-        }
-        Some(("sqlite", _)) => "sqlite:// needs a path, as sqlite://key0-backend.db".to_owned(),
-        _ => "it begins with sqlite://, postgres:// or redis://, or is memory://".to_owned(),
-    };
-    faults.push(invalid(NAME, &fault));
-    None
+    database_url::parse(&url).map_err(|reason| faults.push(invalid(NAME, &reason))).ok()
+}
+
+fn key_format(variables: &Variables, faults: &mut Vec<ConfigFault>) -> KeyFormat {
+    match variables.flag("FOREIGN_API_KEYS", faults) {
+        true => KeyFormat::default().allow_foreign(),
+        false => KeyFormat::default(),
+    }
 }
 
 fn log(variables: &Variables, faults: &mut Vec<ConfigFault>) -> Log {

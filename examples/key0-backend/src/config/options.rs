@@ -34,3 +34,19 @@ pub(crate) struct ServeOptions {
     #[arg(long, value_name = "FILE")]
     pub(crate) env_file: Option<PathBuf>,
 }
+
+impl ServeOptions {
+    /// The variables that are said on the command line.
+    pub(super) fn flags(&self) -> [(&'static str, &Option<String>); 8] {
+        [
+            ("HOST", &self.host),
+            ("PORT", &self.port),
+            ("INTERNAL_HOST", &self.internal_host),
+            ("INTERNAL_PORT", &self.internal_port),
+            ("INTERNAL_AUTH_STRATEGY", &self.internal_auth_strategy),
+            ("API_KEY_TTL_SECONDS", &self.api_key_ttl_seconds),
+            ("CACHE_TTL_SECONDS", &self.cache_ttl_seconds),
+            ("LOG_FORMAT", &self.log_format),
+        ]
+    }
+}

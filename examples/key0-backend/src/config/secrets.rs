@@ -1,5 +1,5 @@
 use key0_auth::{
-    apikey::IssuanceSecrets,
+    apikey::{BootstrapKeys, IssuanceSecrets},
     domain::{Role, Secret, SecretSet, check_secrets_differ},
     error::ConfigFault,
 };
@@ -16,7 +16,8 @@ pub(super) struct Secrets {
     pub(super) gateway: Option<SecretSet>,
     pub(super) verify: Option<SecretSet>,
     issuance: Option<SecretSet>,
-    pub(super) bootstrap: Vec<(Role, Secret)>,
+    pub(super) bootstrap: BootstrapKeys,
+    bootstrap_secrets: Vec<Secret>,
 }
 
 impl Secrets {
@@ -38,17 +39,7 @@ impl Secrets {
         let mut tokens: Vec<Secret> =
             variables.secret("KEY0_ACCESS_TOKEN_SECRET", faults).into_iter().collect();
         tokens.extend(variables.secrets("KEY0_ACCESS_TOKEN_PREVIOUS_SECRETS", faults));
-        let bootstrap: Vec<(Role, Secret)> = [
-            (Role::Master, "MASTER_API_KEYS"),
-            (Role::Minter, "MINTER_API_KEYS"),
-            (Role::Read, "READ_API_KEYS"),
-        ]
-        .into_iter()
-        .flat_map(|(role, name)| {
-            let keys = variables.secrets(name, faults);
-            keys.into_iter().map(move |key| (role, key)).collect::<Vec<_>>()
-        })
-        .collect();
+        let (bootstrap, bootstrap_secrets) = bootstrap(variables, faults);
 
         let sent = [&internal, &gateway, &verify];
         for secret in sent.into_iter().flatten().flat_map(SecretSet::iter) {
@@ -57,7 +48,7 @@ impl Secrets {
                 faults.push(invalid(secret.name(), why));
             }
         }
-        for (_, key) in &bootstrap {
+        for key in &bootstrap_secrets {
             if !key.expose_bytes().iter().all(u8::is_ascii_graphic) {
                 let why = "it can't be sent as a key: it holds other than visible ASCII";
                 faults.push(invalid(key.name(), why));
@@ -66,11 +57,12 @@ impl Secrets {
         let all = tokens
             .iter()
             .chain([&internal, &gateway, &verify].into_iter().flatten().flat_map(SecretSet::iter))
-            .chain(bootstrap.iter().map(|(_, key)| key));
+            .chain(issuance.iter().flat_map(SecretSet::iter))
+            .chain(&bootstrap_secrets);
         if let Err(error) = check_secrets_differ(all) {
             faults.extend(error.into_faults());
         }
-        Self { tokens, internal, gateway, verify, issuance, bootstrap }
+        Self { tokens, internal, gateway, verify, issuance, bootstrap, bootstrap_secrets }
     }
 
     pub(super) fn warnings(&self) -> Vec<String> {
@@ -83,7 +75,7 @@ impl Secrets {
                     .flat_map(SecretSet::iter),
             )
             .chain(self.issuance.iter().flat_map(SecretSet::iter))
-            .chain(self.bootstrap.iter().map(|(_, key)| key))
+            .chain(&self.bootstrap_secrets)
             .filter(|secret| secret.is_published_example())
             .map(|secret| {
                 format!("{} is printed in public examples: everybody knows it", secret.name())
@@ -112,4 +104,29 @@ impl Secrets {
             }
         }
     }
+}
+
+/// The keys of the configuration, and their secrets.
+fn bootstrap(variables: &Variables, faults: &mut Vec<ConfigFault>) -> (BootstrapKeys, Vec<Secret>) {
+    let (mut keys, mut secrets) = (BootstrapKeys::new(), Vec::new());
+    for (role, setting) in [
+        (Role::Master, "MASTER_API_KEYS"),
+        (Role::Minter, "MINTER_API_KEYS"),
+        (Role::Read, "READ_API_KEYS"),
+    ] {
+        for (name, secret) in variables.keys(setting, faults) {
+            keys = match &name {
+                None => keys.key(role, secret.clone()),
+                Some(name) => match keys.clone().named(role, name, secret.clone()) {
+                    Ok(keys) => keys,
+                    Err(fault) => {
+                        faults.push(fault);
+                        keys
+                    }
+                },
+            };
+            secrets.push(secret);
+        }
+    }
+    (keys, secrets)
 }

@@ -1,113 +1,175 @@
 use std::{collections::HashMap, fs, net::IpAddr, ops::RangeInclusive, path::Path, str::FromStr};
 
-use key0_auth::{domain::Secret, error::ConfigFault};
+use key0_auth::{
+    domain::{Secret, disturbs},
+    error::ConfigFault,
+};
 
-use super::ServeOptions;
+use super::{
+    ServeOptions,
+    env_file::{self, BadLine, Entry},
+    names::Meaning,
+};
 
-/// Every variable that has a meaning here, apart from those that name a file with a secret.
-const NAMES: [&str; 45] = [
-    "ACCESS_LOG",
-    "API_KEY_TTL_SECONDS",
-    "CACHE_TTL_SECONDS",
-    "DANGEROUS_ALLOW_PUBLIC",
-    "DANGEROUS_DISABLE_KEY_CHECKS",
-    "DATABASE_URL",
-    "GATEWAY_PAYMENT_HEADERS",
-    "GATEWAY_PREVIOUS_SECRETS",
-    "GATEWAY_ROUTES",
-    "GATEWAY_SECRET",
-    "HOST",
-    "INTERNAL_AUTH_AUDIENCE",
-    "INTERNAL_AUTH_MAX_LIFETIME_SECONDS",
-    "INTERNAL_AUTH_PREVIOUS_SECRETS",
-    "INTERNAL_AUTH_SECRET",
-    "INTERNAL_AUTH_STRATEGY",
-    "INTERNAL_HOST",
-    "INTERNAL_OAUTH_AUDIENCE",
-    "INTERNAL_OAUTH_CLIENT_IDS",
-    "INTERNAL_OAUTH_ISSUER",
-    "INTERNAL_OAUTH_JWKS_URL",
-    "INTERNAL_OAUTH_SCOPE",
-    "INTERNAL_PORT",
-    "ISSUANCE_PREVIOUS_SECRETS",
-    "ISSUANCE_SECRET",
-    "ISSUE_TOKEN_AUTH",
-    "KEY0_ACCESS_TOKEN_AUDIENCE",
-    "KEY0_ACCESS_TOKEN_ISSUER",
-    "KEY0_ACCESS_TOKEN_PREVIOUS_SECRETS",
-    "KEY0_ACCESS_TOKEN_SECRET",
-    "KEY0_JWKS_URL",
-    "KEY0_PUBLIC_KEY",
-    "LOG_FORMAT",
-    "MASTER_API_KEYS",
-    "MINTER_API_KEYS",
-    "PORT",
-    "READY_IGNORES_STORE",
-    "READ_API_KEYS",
-    "RUST_LOG",
-    "SHUTDOWN_DELAY_SECONDS",
-    "TRUSTED_PROXIES",
-    "VERIFY_HEADERS",
-    "VERIFY_PREVIOUS_SECRETS",
-    "VERIFY_ROUTES",
-    "VERIFY_SECRET",
-];
-
-/// Stand for `$` and `\$` while a file is read: expanding them would silently make another secret
-/// of one. Both are of no use to anybody (Unicode, private use).
-const DOLLAR: &str = "\u{f000}";
-const ESCAPED_DOLLAR: &str = "\u{f001}";
+/// The most characters in the name of a key.
+const MAX_KEY_NAME: usize = 32;
 
 /// The variables by name: flags win over the environment, the environment over the file. One that
 /// is set to nothing counts as not set.
 pub(crate) struct Variables {
-    values: HashMap<String, String>,
+    values: HashMap<String, Value>,
     /// Those of ours that are no text.
     unreadable: Vec<String>,
+    /// The file with further variables.
+    file: String,
+}
+
+struct Value {
+    text: String,
+    source: Source,
+}
+
+/// Where a value stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    Flag,
+    Environment,
+    File {
+        /// Counted from 1.
+        line: usize,
+        /// Other tools may take the backslashes out of it.
+        has_escapes: bool,
+    },
 }
 
 impl Variables {
     pub(crate) fn load(options: &ServeOptions, faults: &mut Vec<ConfigFault>) -> Self {
-        let mut values = HashMap::new();
-        let mut unreadable = Vec::new();
-        read_file(options.env_file.as_deref(), &mut values, faults);
+        let path = options.env_file.as_deref();
+        let mut variables = Self {
+            values: HashMap::new(),
+            unreadable: Vec::new(),
+            file: path.unwrap_or(Path::new(".env")).display().to_string(),
+        };
+        variables.read_file(path.is_some(), faults);
         for (name, value) in std::env::vars_os() {
             let Ok(name) = name.into_string() else { continue };
             match value.into_string() {
-                Ok(value) => {
-                    values.insert(name, value);
-                }
-                Err(_) if is_ours(&name) => {
+                Ok(text) => variables.put(&name, text, Source::Environment, faults),
+                Err(_) if matches!(Meaning::of(&name), Meaning::Ours) => {
                     faults.push(invalid(&name, "it is not UTF-8"));
-                    values.remove(&name);
-                    unreadable.push(name);
+                    variables.values.remove(&name);
+                    variables.unreadable.push(name);
                 }
                 Err(_) => {}
             }
         }
-        let flags = [
-            ("HOST", &options.host),
-            ("PORT", &options.port),
-            ("INTERNAL_HOST", &options.internal_host),
-            ("INTERNAL_PORT", &options.internal_port),
-            ("INTERNAL_AUTH_STRATEGY", &options.internal_auth_strategy),
-            ("API_KEY_TTL_SECONDS", &options.api_key_ttl_seconds),
-            ("CACHE_TTL_SECONDS", &options.cache_ttl_seconds),
-            ("LOG_FORMAT", &options.log_format),
-        ];
-        for (name, value) in flags {
+        for (name, value) in options.flags() {
             if let Some(value) = value {
-                values.insert(name.to_owned(), value.clone());
+                variables.put(name, value.clone(), Source::Flag, faults);
             }
         }
-        values.retain(|_, value| !value.trim().is_empty());
-        Self { values, unreadable }
+        variables.values.retain(|_, value| !value.text.trim().is_empty());
+        variables
+    }
+
+    fn put(&mut self, name: &str, text: String, source: Source, faults: &mut Vec<ConfigFault>) {
+        let place = self.place(name, source);
+        let asks = !matches!(text.trim(), "" | "0" | "false");
+        match Meaning::of(name) {
+            Meaning::Ours => {
+                self.values.insert(name.to_owned(), Value { text, source });
+            }
+            Meaning::FileOfNoSecret(meant) => {
+                faults.push(invalid(&place, &format!("only secrets come from files; set {meant}")));
+            }
+            Meaning::NotHere if asks => {
+                faults.push(invalid(&place, "this version has nothing of that name"));
+            }
+            Meaning::Misspelt(meant) => {
+                let why = format!("there is no such variable; {meant} was meant, most likely");
+                faults.push(invalid(&place, &why));
+            }
+            Meaning::NotHere | Meaning::SomebodyElses => {}
+        }
+    }
+
+    fn read_file(&mut self, is_wanted: bool, faults: &mut Vec<ConfigFault>) {
+        let file = self.file.clone();
+        if !is_wanted && !Path::new(&file).exists() {
+            return;
+        }
+        let text = match fs::read(&file) {
+            Ok(text) => text,
+            Err(error) => {
+                faults.push(invalid(&file, &format!("the file can't be read: {error}")));
+                return;
+            }
+        };
+        for entry in env_file::read(&text) {
+            match entry {
+                Ok(entry) => self.take(entry, faults),
+                Err(BadLine { line, name, reason }) => {
+                    let name = name.map(|name| format!(": {name}")).unwrap_or_default();
+                    faults.push(invalid(&format!("{file} line {line}{name}"), reason));
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, entry: Entry<'_>, faults: &mut Vec<ConfigFault>) {
+        let Entry { name, value, line, has_escapes, doubt } = entry;
+        let source = Source::File { line, has_escapes };
+        if matches!(Meaning::of(name), Meaning::Ours) {
+            if let Some(doubt) = doubt {
+                faults.push(invalid(&self.place(name, source), doubt));
+            }
+            if let Some(Value { source: Source::File { line, .. }, .. }) = self.values.get(name) {
+                let why = format!("it is given in line {line} as well; one is enough");
+                faults.push(invalid(&self.place(name, source), &why));
+            }
+        }
+        self.put(name, value, source, faults);
+    }
+
+    /// A variable as faults name it: with its line, where it stands in the file.
+    fn place(&self, name: &str, source: Source) -> String {
+        match source {
+            Source::File { line, .. } => format!("{} line {line}: {name}", self.file),
+            Source::Flag | Source::Environment => name.to_owned(),
+        }
+    }
+
+    /// Adds to faults of values in the file the lines where those stand.
+    pub(crate) fn locate(&self, faults: &mut [ConfigFault]) {
+        let locate = |name: &mut String| {
+            let variable = name.split(' ').next().unwrap_or_default();
+            let found = self.values.get(variable).or_else(|| {
+                // The fault is the value's, whose place is that of the variable which names its file.
+                self.values.get(&format!("{variable}_FILE"))
+            });
+            if let Some(Value { source: Source::File { line, .. }, .. }) = found {
+                *name = format!("{} line {line}: {name}", self.file);
+            }
+        };
+        for fault in faults {
+            match fault {
+                ConfigFault::TooShort { name, .. }
+                | ConfigFault::BadKey { name, .. }
+                | ConfigFault::Invalid { name, .. } => locate(name),
+                ConfigFault::SameSecret { first, second } => {
+                    locate(first);
+                    locate(second);
+                }
+                _ => {}
+            }
+        }
     }
 
     /// Takes a secret from this file, whatever else is said of it.
     pub(crate) fn take_from_file(&mut self, name: &str, file: &Path) {
         self.values.remove(name);
-        self.values.insert(format!("{name}_FILE"), file.display().to_string());
+        let value = Value { text: file.display().to_string(), source: Source::Flag };
+        self.values.insert(format!("{name}_FILE"), value);
     }
 
     pub(super) fn is_set(&self, name: &str) -> bool {
@@ -120,7 +182,7 @@ impl Variables {
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.values.get(name).map(|value| value.trim())
+        self.values.get(name).map(|value| value.text.trim())
     }
 
     /// A switch: off unless it is true.
@@ -178,7 +240,7 @@ impl Variables {
                 faults.push(invalid(name, &format!("{file_name} is given as well; one is enough")));
                 None
             }
-            (Some(value), None) => Some(value.clone()),
+            (Some(value), None) => Some(value.text.clone()),
             (None, Some(path)) => match fs::read_to_string(path) {
                 Ok(text) => {
                     let text = text
@@ -198,76 +260,128 @@ impl Variables {
         }
     }
 
+    /// Such a text that is exactly what its author meant.
+    pub(super) fn exact_text(&self, name: &str, faults: &mut Vec<ConfigFault>) -> Option<String> {
+        let text = self.secret_text(name, faults)?;
+        self.check_escapes(name, faults)?;
+        match flaw(&text) {
+            Some(flaw) => {
+                faults.push(invalid(name, flaw));
+                None
+            }
+            None => Some(text),
+        }
+    }
+
     /// One secret of at least 32 bytes.
     pub(crate) fn secret(&self, name: &str, faults: &mut Vec<ConfigFault>) -> Option<Secret> {
         let text = self.secret_text(name, faults)?;
-        // Whoever sends it, or copies it into a list, would lose white space at its ends.
-        let trimmed = text.trim() == text;
+        self.check_escapes(name, faults)?;
+        let flaw = flaw(&text);
         let secret = Secret::new(name, text).map_err(|fault| faults.push(fault)).ok()?;
-        if !trimmed {
-            faults.push(invalid(name, "it begins or ends with white space"));
+        match flaw {
+            Some(flaw) => {
+                faults.push(invalid(name, flaw));
+                None
+            }
+            None => Some(secret),
         }
-        trimmed.then_some(secret)
     }
 
     /// Any number of secrets, with commas or line ends between them.
     pub(crate) fn secrets(&self, name: &str, faults: &mut Vec<ConfigFault>) -> Vec<Secret> {
+        let items = self.items(name, faults);
+        let secrets = items.into_iter().filter_map(|(name, item)| {
+            Secret::new(&name, item).map_err(|fault| faults.push(fault)).ok()
+        });
+        secrets.collect()
+    }
+
+    /// Any number of keys, each written `name=key` or bare.
+    pub(crate) fn keys(
+        &self,
+        name: &str,
+        faults: &mut Vec<ConfigFault>,
+    ) -> Vec<(Option<String>, Secret)> {
+        let items = self.items(name, faults);
+        let keys = items.into_iter().filter_map(|(setting, item)| {
+            let (name, key) = named(&item);
+            if let Some(flaw) = flaw(key) {
+                faults.push(invalid(&setting, flaw));
+                return None;
+            }
+            let key = Secret::new(&setting, key).map_err(|fault| faults.push(fault)).ok()?;
+            Some((name.map(str::to_owned), key))
+        });
+        keys.collect()
+    }
+
+    /// The items of a list, each with its name in faults.
+    fn items(&self, name: &str, faults: &mut Vec<ConfigFault>) -> Vec<(String, String)> {
         let Some(text) = self.secret_text(name, faults) else { return Vec::new() };
+        if self.check_escapes(name, faults).is_none() {
+            return Vec::new();
+        }
         let items = text.split([',', '\n']).map(str::trim).filter(|item| !item.is_empty());
-        if items.clone().next().is_none() {
+        let items: Vec<_> = (1..)
+            .zip(items)
+            .map(|(place, item)| (format!("{name} (number {place})"), item.to_owned()))
+            .collect();
+        if items.is_empty() {
             faults.push(invalid(name, "it is given and holds none"));
         }
-        (1..)
-            .zip(items)
-            .filter_map(|(place, item)| {
-                let secret = Secret::new(&format!("{name} (number {place})"), item);
-                secret.map_err(|fault| faults.push(fault)).ok()
-            })
-            .collect()
+        let exact = items.into_iter().filter(|(name, item)| {
+            let flaw = flaw(item);
+            faults.extend(flaw.map(|flaw| invalid(name, flaw)));
+            flaw.is_none()
+        });
+        exact.collect()
     }
-}
 
-fn read_file(
-    path: Option<&Path>,
-    variables: &mut HashMap<String, String>,
-    faults: &mut Vec<ConfigFault>,
-) {
-    let (path, wanted) = match path {
-        Some(path) => (path, true),
-        None => (Path::new(".env"), false),
-    };
-    let name = path.display().to_string();
-    if !wanted && !path.exists() {
-        return;
-    }
-    let Ok(text) = fs::read_to_string(path) else {
-        faults.push(invalid(&name, "the file can't be read"));
-        return;
-    };
-    let text = text.replace("\\$", ESCAPED_DOLLAR).replace('$', DOLLAR);
-    for line in dotenvy::from_read_iter(text.as_bytes()) {
-        match line {
-            Ok((name, value)) => {
-                if value.contains(ESCAPED_DOLLAR) && is_ours(&name) {
-                    // Whether the backslash belongs to it depends on the quotes, which are gone.
-                    let why = "it holds \\$; a $ needs no backslash, as nothing is expanded";
-                    faults.push(invalid(&name, why));
-                }
-                let value = value.replace(DOLLAR, "$").replace(ESCAPED_DOLLAR, "\\$");
-                variables.insert(name, value);
+    /// Nothing where it is a fault.
+    fn check_escapes(&self, name: &str, faults: &mut Vec<ConfigFault>) -> Option<()> {
+        match self.values.get(name).map(|value| value.source) {
+            Some(Source::File { has_escapes: true, .. }) => {
+                let why = "it holds a backslash in double quotes, which some tools would take out; \
+                           put it in single quotes";
+                faults.push(invalid(name, why));
+                None
             }
-            // The error's own text shows the line, which may hold a secret.
-            Err(_) => {
-                faults.push(invalid(&name, "it holds a line that is not NAME=value"));
-                return;
-            }
+            _ => Some(()),
         }
     }
 }
 
-/// Whether a variable has a meaning here.
-fn is_ours(name: &str) -> bool {
-    NAMES.contains(&name.strip_suffix("_FILE").unwrap_or(name))
+/// Why a text is not what its author meant: what stands at its ends can't be seen, or was meant as
+/// quotes around it.
+fn flaw(text: &str) -> Option<&'static str> {
+    let ends = || [text.chars().next(), text.chars().next_back()].into_iter().flatten();
+    if ends().any(char::is_whitespace) {
+        // Whoever sends it, or copies it into a list, would lose it.
+        Some("it begins or ends with white space")
+    } else if ends().any(disturbs) {
+        Some("it begins or ends with an invisible character")
+    } else if ends().any(|end| matches!(end, '"' | '\'' | '`' | '\u{2018}'..='\u{201f}')) {
+        // As container tools hand on those around a value.
+        Some("it begins or ends with a quote, which would be a part of it")
+    } else {
+        None
+    }
+}
+
+/// The name and the key of `name=key`. The padding of a bare key in base64 is no key.
+fn named(item: &str) -> (Option<&str>, &str) {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    match item.split_once('=') {
+        Some((name, key))
+            if (1..=MAX_KEY_NAME).contains(&name.len())
+                && name.bytes().all(legal)
+                && !key.trim_matches('=').is_empty() =>
+        {
+            (Some(name), key)
+        }
+        _ => (None, item),
+    }
 }
 
 pub(super) fn invalid(name: &str, reason: &str) -> ConfigFault {

@@ -38,15 +38,16 @@ impl ConformanceSecrets {
                 variables.take_from_file(name, file);
             }
         }
-        let masters = variables.secrets(MASTERS, &mut faults);
+        let masters = variables.keys(MASTERS, &mut faults);
         let known = Self {
             tokens: variables.secret(TOKENS, &mut faults),
             internal: variables.secret(INTERNAL, &mut faults),
-            master: masters.into_iter().next(),
+            master: masters.into_iter().next().map(|(_, key)| key),
             gateway: variables.secret(GATEWAY, &mut faults),
             verify: variables.secret(VERIFY, &mut faults),
             audience: audience(&variables, &mut faults),
         };
+        variables.locate(&mut faults);
         ConfigError::check(faults)?;
         Ok(known)
     }

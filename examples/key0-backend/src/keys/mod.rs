@@ -4,11 +4,13 @@ mod import;
 mod options;
 mod print;
 
-use std::{error::Error, io, process::ExitCode, sync::Arc};
+use std::{error::Error, io, process::ExitCode, sync::Arc, time::Duration};
 
 use key0_auth::{
     ApiKeys, Rejection,
     api::{KeysApi, Operator, Reply},
+    apikey::KeyFormat,
+    domain::{Clock, SystemClock},
     error::ConfigError,
     store::KeyRegistry,
 };
@@ -18,7 +20,7 @@ use self::options::KeysCommand;
 pub(crate) use self::options::KeysOptions;
 use crate::{
     config::{Config, ServeOptions},
-    database::{Database, DatabaseError},
+    database::{Database, DatabaseError, Opening},
     logging::Chain,
 };
 
@@ -34,8 +36,6 @@ pub(super) enum KeysError {
     Database(#[from] DatabaseError),
     #[error("memory:// keeps nothing that another process could see")]
     Memory,
-    #[error("there is no database {0:?}; the server, create and import make one")]
-    NoDatabase(std::path::PathBuf),
     #[error("the runtime did not start")]
     Runtime(#[source] io::Error),
     #[error("{0}")]
@@ -52,7 +52,7 @@ impl KeysError {
     /// 2 for what the operator can mend in the configuration, else 1.
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Database(_) | Self::Memory | Self::NoDatabase(_) => 2,
+            Self::Config(_) | Self::Database(_) | Self::Memory => 2,
             _ => 1,
         }
     }
@@ -73,17 +73,26 @@ pub(crate) fn run(options: &KeysOptions) -> ExitCode {
         .and_then(|runtime| runtime.block_on(carry_out(options)));
     match done {
         Ok(code) => code,
-        Err(KeysError::Config(error)) => crate::refuse(&error),
+        // Whoever read it has read enough, as head does.
+        Err(KeysError::Print(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
-            eprintln!("error: {}", Chain(&error));
+            let texts = match &error {
+                KeysError::Config(error) => {
+                    error.faults().iter().map(ToString::to_string).collect()
+                }
+                error => vec![Chain(error).to_string()],
+            };
+            crate::fail(&texts, options.json);
             ExitCode::from(error.exit_code())
         }
     }
 }
 
 async fn carry_out(options: &KeysOptions) -> Result<ExitCode, KeysError> {
-    let registry = open(options).await?;
-    let api = KeysApi::new(registry.clone(), ApiKeys::new(registry.clone()));
+    let (registry, format) = open(options).await?;
+    let api = KeysApi::new(registry.clone(), ApiKeys::new(registry.clone()).format(format));
     let code = command(options, &api).await;
     // Where a server uses the file as well, it may not be possible, and need not.
     let _ = registry.close().await;
@@ -93,11 +102,14 @@ async fn carry_out(options: &KeysOptions) -> Result<ExitCode, KeysError> {
 async fn command(options: &KeysOptions, api: &KeysApi) -> Result<ExitCode, KeysError> {
     let operator = Operator::host();
     match &options.command {
-        KeysCommand::Create { role, label, permissions, expires_at } => {
+        KeysCommand::Create { role, label, permissions, expires_at, expires_in } => {
+            let expires_in = expires_in.map(Duration::from_secs);
+            let expires_in = expires_in.map(|life| SystemClock.now().plus(life).to_string());
             let mut body = Map::new();
             body.insert("role".to_owned(), role.as_str().into());
             body.extend(label.clone().map(|label| ("label".to_owned(), label.into())));
-            body.extend(expires_at.clone().map(|at| ("expiresAt".to_owned(), at.into())));
+            let expires_at = expires_at.clone().or(expires_in);
+            body.extend(expires_at.map(|at| ("expiresAt".to_owned(), at.into())));
             if !permissions.is_empty() {
                 body.insert("permissions".to_owned(), permissions_of(permissions)?);
             }
@@ -105,11 +117,12 @@ async fn command(options: &KeysOptions, api: &KeysApi) -> Result<ExitCode, KeysE
             let made = value(&api.create(&operator, body.as_bytes()).await?)?;
             print::made(&made, options.json)?;
         }
-        KeysCommand::List { kind, all } => {
+        KeysCommand::List { kind, all, label } => {
             let status = if *all { "all" } else { "active" };
-            let keys =
-                list(api, &operator, &format!("kind={}&status={status}", kind.as_str())).await?;
-            print::list(keys, options.json)?;
+            let query = format!("kind={}&status={status}", kind.as_str());
+            let mut shown = print::List::new(options.json)?;
+            list(api, &operator, &query, label.as_deref(), &mut shown).await?;
+            shown.end()?;
         }
         KeysCommand::Show { id } => {
             print::one(&value(&api.show(&operator, id).await?)?, options.json)?
@@ -122,10 +135,10 @@ async fn command(options: &KeysOptions, api: &KeysApi) -> Result<ExitCode, KeysE
             let made = value(&api.rotate(&operator, id, b"").await?)?;
             print::made(&made, options.json)?;
         }
-        KeysCommand::Import { file, role } => {
-            let lines = import::run(api, &operator, file, *role).await?;
-            print::imported(&lines, options.json)?;
-            if lines.iter().any(|line| line.outcome.is_err()) {
+        KeysCommand::Import(import) => {
+            let mut imported = print::Imported::new(options.json, import.dry_run)?;
+            import::run(api, &operator, import, &mut imported).await?;
+            if !imported.end()? {
                 return Ok(ExitCode::FAILURE);
             }
         }
@@ -134,19 +147,14 @@ async fn command(options: &KeysOptions, api: &KeysApi) -> Result<ExitCode, KeysE
 }
 
 /// The store of the configuration.
-async fn open(options: &KeysOptions) -> Result<Arc<dyn KeyRegistry>, KeysError> {
+async fn open(options: &KeysOptions) -> Result<(Arc<dyn KeyRegistry>, KeyFormat), KeysError> {
     let settings = ServeOptions { env_file: options.env_file.clone(), ..ServeOptions::default() };
-    let makes = matches!(options.command, KeysCommand::Create { .. } | KeysCommand::Import { .. });
-    let database = Config::load_database(&settings)?;
-    match &database {
-        Database::Memory => return Err(KeysError::Memory),
-        // A typing error in the path must not look like a store without keys.
-        Database::Sqlite(path) if !makes && !path.exists() => {
-            return Err(KeysError::NoDatabase(path.clone()));
-        }
-        Database::Sqlite(_) | Database::Postgres(_) | Database::Redis(_) => {}
+    let (database, format) = Config::load_store(&settings)?;
+    if matches!(database, Database::Memory) {
+        return Err(KeysError::Memory);
     }
-    Ok(database.open(makes).await?.keys)
+    // A typing error must neither look like a store without keys, nor make one somewhere.
+    Ok((database.open(Opening::Existing).await?.keys, format))
 }
 
 fn permissions_of(pairs: &[String]) -> Result<Value, KeysError> {
@@ -164,19 +172,26 @@ fn permissions_of(pairs: &[String]) -> Result<Value, KeysError> {
     Ok(Value::Object(permissions))
 }
 
-/// Every key of a listing.
-async fn list(api: &KeysApi, operator: &Operator, query: &str) -> Result<Vec<Value>, KeysError> {
-    let mut keys = Vec::new();
+/// Shows every key of a listing that has this label, if one is asked for.
+async fn list(
+    api: &KeysApi,
+    operator: &Operator,
+    query: &str,
+    label: Option<&str>,
+    shown: &mut print::List,
+) -> Result<(), KeysError> {
     let mut cursor = String::new();
     loop {
         let query = format!("{query}&limit={PAGE}{cursor}");
         let mut page = value(&api.list(operator, Some(&query)).await?)?;
-        if let Some(Value::Array(page)) = page.get_mut("keys").map(Value::take) {
-            keys.extend(page);
+        if let Some(Value::Array(mut keys)) = page.get_mut("keys").map(Value::take) {
+            let has = |key: &Value| key.get("label").and_then(Value::as_str) == label;
+            keys.retain(|key| label.is_none() || has(key));
+            shown.page(&keys)?;
         }
         match page.get("nextCursor").and_then(Value::as_str) {
             Some(next) => cursor = format!("&cursor={next}"),
-            None => return Ok(keys),
+            None => return Ok(()),
         }
     }
 }

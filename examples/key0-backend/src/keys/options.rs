@@ -2,12 +2,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::import::ImportOptions;
+
 /// What is done with keys, in the store that `DATABASE_URL` names.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct KeysOptions {
     #[command(subcommand)]
     pub(crate) command: KeysCommand,
-    /// Print JSON
+    /// Print JSON, errors too
     #[arg(long, global = true)]
     pub(crate) json: bool,
     /// File with further variables (default: .env, where it is there)
@@ -29,8 +31,11 @@ pub(crate) enum KeysCommand {
         #[arg(long = "permission", value_name = "RESOURCE:ACTION")]
         permissions: Vec<String>,
         /// From when on it is expired, as 2027-01-31T12:00:00Z
-        #[arg(long, value_name = "INSTANT")]
+        #[arg(long, value_name = "INSTANT", conflicts_with = "expires_in")]
         expires_at: Option<String>,
+        /// After how long it is expired: a number and s, m, h, d or w, as 30d
+        #[arg(long, value_name = "DURATION", value_parser = seconds)]
+        expires_in: Option<u64>,
     },
     /// List keys, the newest first.
     List {
@@ -40,6 +45,9 @@ pub(crate) enum KeysCommand {
         /// Also those that are expired or revoked
         #[arg(long)]
         all: bool,
+        /// Only those with this label
+        #[arg(long)]
+        label: Option<String>,
     },
     /// Show one key and what was done to it.
     Show {
@@ -59,13 +67,7 @@ pub(crate) enum KeysCommand {
     /// Take over keys that were issued elsewhere, one on each line of a file: the plain text of
     /// one, or its SHA-256 in hexadecimal, or a JSON object with "key" or "digest", "role", and
     /// optionally "label", "permissions", "expiresAt" and "metadata".
-    Import {
-        /// The file; - for standard input
-        file: PathBuf,
-        /// The role of those on lines that are not JSON
-        #[arg(long)]
-        role: Option<RoleName>,
-    },
+    Import(ImportOptions),
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -96,6 +98,40 @@ impl KindName {
         match self {
             Self::Integrator => "integrator",
             Self::Payment => "payment",
+        }
+    }
+}
+
+/// The seconds of a duration such as `30d`.
+fn seconds(text: &str) -> Result<u64, String> {
+    let invalid = || "a number and s, m, h, d or w, as 30d".to_owned();
+    let unit = text.chars().next_back().ok_or_else(invalid)?;
+    let each = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 60 * 60,
+        'd' => 24 * 60 * 60,
+        'w' => 7 * 24 * 60 * 60,
+        _ => return Err(invalid()),
+    };
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_| invalid())?;
+    number.checked_mul(each).filter(|seconds| *seconds > 0).ok_or_else(invalid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::seconds;
+
+    #[test]
+    fn durations() {
+        for (text, expected) in
+            [("1s", 1), ("90m", 5_400), ("2h", 7_200), ("30d", 2_592_000), ("1w", 604_800)]
+        {
+            assert_eq!(seconds(text), Ok(expected));
+        }
+        for bad in ["", "30", "d", "0d", "-1d", "1.5h", "1y", "30 d", "99999999999999999999d", "1é"]
+        {
+            assert!(seconds(bad).is_err(), "{bad}");
         }
     }
 }

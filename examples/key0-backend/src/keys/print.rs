@@ -1,9 +1,9 @@
-use std::io;
+use std::io::{self, BufWriter, StdoutLock, Write};
 
 use key0_auth::domain::{Clock, SystemClock, disturbs};
 use serde_json::{Value, json};
 
-use super::import::{Accepted, Line};
+use super::import::{Line, Outcome};
 
 /// The columns of a list: their heads, and the members that they show.
 const COLUMNS: [(&str, &str); 7] = [
@@ -15,7 +15,6 @@ const COLUMNS: [(&str, &str); 7] = [
     ("LAST USED", "lastUsedAt"),
     ("LABEL", "label"),
 ];
-
 /// A key that was just made, or got another secret.
 pub(super) fn made(key: &Value, json: bool) -> io::Result<()> {
     if json {
@@ -34,29 +33,65 @@ pub(super) fn made(key: &Value, json: bool) -> io::Result<()> {
     line(&text)
 }
 
-pub(super) fn list(keys: Vec<Value>, json: bool) -> io::Result<()> {
-    if json {
-        return line(&json!({ "keys": keys }).to_string());
-    }
-    if keys.is_empty() {
-        return line("there are none");
-    }
-    let heads = COLUMNS.map(|(head, _)| head.to_owned()).to_vec();
-    let rows = keys.iter().map(|key| {
-        let mut row = COLUMNS.map(|(_, name)| member(key, name)).to_vec();
-        if let Some(state) = state(key) {
-            row[2] = format!("{} ({state})", row[2]);
+/// A list, printed page by page.
+pub(super) struct List {
+    out: BufWriter<StdoutLock<'static>>,
+    json: bool,
+    /// Of each column; those of the first page.
+    widths: Option<Vec<usize>>,
+    any: bool,
+}
+
+impl List {
+    pub(super) fn new(json: bool) -> io::Result<Self> {
+        let mut out = BufWriter::new(io::stdout().lock());
+        if json {
+            out.write_all(b"{\"keys\":[")?;
         }
-        row
-    });
-    let rows: Vec<_> = std::iter::once(heads).chain(rows).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let widths: Vec<_> = (0..COLUMNS.len()).map(|column| width(column).unwrap_or(0)).collect();
-    let lines = rows.iter().map(|row| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    });
-    line(&lines.collect::<Vec<_>>().join("\n"))
+        Ok(Self { out, json, widths: None, any: false })
+    }
+
+    pub(super) fn page(&mut self, keys: &[Value]) -> io::Result<()> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let any = std::mem::replace(&mut self.any, true);
+        if self.json {
+            for (n, key) in keys.iter().enumerate() {
+                write!(self.out, "{}{key}", if any || n > 0 { "," } else { "" })?;
+            }
+            return self.out.flush();
+        }
+        let heads = COLUMNS.map(|(head, _)| head.to_owned());
+        let rows: Vec<_> =
+            (!any).then_some(heads).into_iter().chain(keys.iter().map(row)).collect();
+        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+        let widths = self.widths.get_or_insert_with(|| {
+            (0..COLUMNS.len()).map(|column| width(column).unwrap_or(0)).collect()
+        });
+        for row in &rows {
+            let cells = row.iter().zip(&*widths).map(|(cell, width)| format!("{cell:width$}"));
+            writeln!(self.out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
+        }
+        self.out.flush()
+    }
+
+    pub(super) fn end(mut self) -> io::Result<()> {
+        match (self.json, self.any) {
+            (true, _) => self.out.write_all(b"]}\n")?,
+            (false, false) => self.out.write_all(b"there are none\n")?,
+            (false, true) => {}
+        }
+        self.out.flush()
+    }
+}
+
+fn row(key: &Value) -> [String; COLUMNS.len()] {
+    let mut row = COLUMNS.map(|(_, name)| member(key, name));
+    if let Some(state) = state(key) {
+        row[2] = format!("{} ({state})", row[2]);
+    }
+    row
 }
 
 /// A key and its history.
@@ -82,34 +117,114 @@ pub(super) fn done(value: &Value, text: &str, json: bool) -> io::Result<()> {
     if json { line(&value.to_string()) } else { line(text) }
 }
 
-pub(super) fn imported(lines: &[Line], json: bool) -> io::Result<()> {
-    let accepted = lines.iter().filter(|line| line.outcome.is_ok()).count();
-    let refused = lines.len() - accepted;
-    if json {
-        let lines = lines.iter().map(|Line { number, outcome }| match outcome {
-            Ok(Accepted { id, warning: None }) => json!({ "line": number, "id": id }),
-            Ok(Accepted { id, warning }) => json!({ "line": number, "id": id, "warning": warning }),
-            Err(why) => json!({ "line": number, "error": why }),
-        });
-        let lines: Vec<_> = lines.collect();
-        let all = json!({ "lines": lines, "accepted": accepted, "refused": refused });
-        return line(&all.to_string());
-    }
-    let lines = lines.iter().map(|Line { number, outcome }| match outcome {
-        Ok(Accepted { id, warning: None }) => format!("line {number}: accepted as {id}\n"),
-        Ok(Accepted { id, warning: Some(warning) }) => {
-            format!("line {number}: accepted as {id}; {warning}\n")
+/// What becomes of an import, printed line by line.
+pub(super) struct Imported {
+    out: BufWriter<StdoutLock<'static>>,
+    json: bool,
+    dry_run: bool,
+    accepted: usize,
+    skipped: usize,
+    refused: usize,
+    last_line: usize,
+    broken_off: Option<&'static str>,
+}
+
+impl Imported {
+    pub(super) fn new(json: bool, dry_run: bool) -> io::Result<Self> {
+        let mut out = BufWriter::new(io::stdout().lock());
+        if json {
+            out.write_all(b"{\"lines\":[")?;
         }
-        Err(why) => format!("line {number}: refused: {why}\n"),
-    });
-    line(&format!("{}{accepted} accepted, {refused} refused", lines.collect::<String>()))
+        let (accepted, skipped, refused, last_line) = (0, 0, 0, 0);
+        let broken_off = None;
+        Ok(Self { out, json, dry_run, accepted, skipped, refused, last_line, broken_off })
+    }
+
+    pub(super) fn line(&mut self, line: &Line) -> io::Result<()> {
+        let Line { number, outcome } = line;
+        let separator = if self.lines() == 0 { "" } else { "," };
+        self.last_line = *number;
+        let (value, text) = match outcome {
+            Outcome::Accepted { id, warning: None } => {
+                (json!({ "line": number, "id": id }), format!("accepted as {id}"))
+            }
+            Outcome::Accepted { id, warning: Some(warning) } => (
+                json!({ "line": number, "id": id, "warning": warning }),
+                format!("accepted as {id}; {warning}"),
+            ),
+            Outcome::WouldBeAccepted => {
+                (json!({ "line": number, "wouldBeAccepted": true }), "would be accepted".into())
+            }
+            Outcome::Skipped => {
+                (json!({ "line": number, "skipped": true }), "skipped: it is known".to_owned())
+            }
+            Outcome::Refused(why) => {
+                (json!({ "line": number, "error": why }), format!("refused: {why}"))
+            }
+        };
+        *match outcome {
+            Outcome::Skipped => &mut self.skipped,
+            Outcome::Refused(_) => &mut self.refused,
+            Outcome::Accepted { .. } | Outcome::WouldBeAccepted => &mut self.accepted,
+        } += 1;
+        if self.json {
+            write!(self.out, "{separator}{value}")
+        } else {
+            writeln!(self.out, "line {number}: {text}")
+        }
+    }
+
+    /// It ends before the file does.
+    pub(super) fn broken_off(&mut self, why: &'static str) {
+        self.broken_off = Some(why);
+    }
+
+    /// How many lines were told of.
+    pub(super) fn lines(&self) -> usize {
+        self.accepted + self.skipped + self.refused
+    }
+
+    /// The sum of it. Whether everything was taken over.
+    pub(super) fn end(mut self) -> io::Result<bool> {
+        let Self { accepted, skipped, refused, last_line, .. } = self;
+        if self.json {
+            write!(
+                self.out,
+                "],\"accepted\":{accepted},\"skipped\":{skipped},\"refused\":{refused},\
+                 \"dryRun\":{}",
+                self.dry_run
+            )?;
+            if let Some(why) = self.broken_off {
+                write!(self.out, ",\"brokenOff\":\"{why}\",\"lastLine\":{last_line}")?;
+            }
+            self.out.write_all(b"}\n")?;
+        } else {
+            let mut sum = format!("{accepted} accepted, {refused} refused");
+            if skipped > 0 {
+                sum.push_str(&format!(", {skipped} skipped"));
+            }
+            if self.dry_run {
+                sum.push_str("; nothing was written");
+            }
+            if let Some(why) = self.broken_off {
+                sum.push_str(&format!(
+                    "\nbroken off after line {last_line} ({why}); run it again with --skip-known"
+                ));
+            }
+            writeln!(self.out, "{sum}")?;
+        }
+        self.out.flush()?;
+        Ok(refused == 0 && self.broken_off.is_none())
+    }
 }
 
 /// Why a key is not in force, where it is not.
 fn state(key: &Value) -> Option<&'static str> {
     let expires_at = key.get("expiresAt").and_then(Value::as_str);
     let expires_at = expires_at.and_then(|text| text.parse().ok());
-    if key.get("revokedAt").is_some() {
+    if key.get("unreadable").is_some() {
+        Some("unreadable")
+    } else if key.get("revokedAt").is_some() {
         Some("revoked")
     } else if expires_at.is_some_and(|end| SystemClock.now() >= end) {
         Some("expired")
@@ -123,8 +238,8 @@ pub(super) fn member(value: &Value, name: &str) -> String {
     harmless(value.get(name).and_then(Value::as_str).unwrap_or(""))
 }
 
-/// A text that can't steer the terminal it is shown on: Key0's callers choose what is kept with
-/// their keys.
+/// A text that can't steer the terminal it is shown on, nor hide a part of itself: Key0's callers
+/// choose what is kept with their keys.
 fn harmless(text: &str) -> String {
     let shown = text.chars().map(|character| match character {
         _ if disturbs(character) => character.escape_unicode().to_string(),
@@ -135,4 +250,18 @@ fn harmless(text: &str) -> String {
 
 fn line(text: &str) -> io::Result<()> {
     crate::output::print(&format!("{text}\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::harmless;
+
+    #[test]
+    fn what_steers_a_terminal_or_hides_is_escaped() {
+        for hidden in "\u{7}\u{9b}\u{ad}\u{61c}\u{115f}\u{200b}\u{200f}\u{202e}\u{2028}\u{2066}\u{feff}\u{e0041}".chars() {
+            let shown = harmless(&format!("a{hidden}b"));
+            assert!(shown.is_ascii(), "{shown:?}");
+        }
+        assert_eq!(harmless("Zoë's shop 🦀"), "Zoë's shop 🦀");
+    }
 }

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     config::{Config, IssueTokenAuth},
-    database::Opened,
+    database::{Opened, Opening},
     partner::Partner,
 };
 
@@ -59,12 +59,16 @@ impl Guards {
     fn new(config: &Config, store: &Opened, cached: &Arc<Cached>, usage: &KeyUsage) -> Self {
         let keys = ApiKeys::cached(cached.clone())
             .usage(usage.clone())
-            .bootstrap(config.bootstrap.clone());
+            .bootstrap(config.bootstrap.clone())
+            .format(config.key_format.clone());
         let keys = Arc::new(keys);
         let mut validator =
             Validator::builder().access_tokens(config.tokens.clone()).api_keys(keys.clone());
         if let Some(gateway) = &config.gateway {
             validator = validator.gateway(gateway.clone());
+        }
+        if let Some(seller) = &config.seller {
+            validator = validator.seller(seller.clone());
         }
         let validator = match validator.build() {
             Ok(validator) => validator,
@@ -89,7 +93,7 @@ impl Guards {
 impl App {
     /// Opens the store and puts the parts together. Must be called within a runtime.
     pub(crate) async fn open(config: &Config) -> Result<Self, StartError> {
-        let store = config.database.open(true).await?;
+        let store = config.database.open(Opening::Making).await?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let place = config.database.partner_place();
         let partner = Partner::open(&place, clock.clone(), store.requests.clone())?;

@@ -134,11 +134,13 @@ fn secrets_that_are_short() {
 /// Knowing one secret must never open another door.
 #[test]
 fn secrets_that_are_equal() {
-    let all: [(&str, &str); 7] = [
+    let all: [(&str, &str); 9] = [
         (TOKEN, "KEY0_ACCESS_TOKEN_SECRET"),
         (PREVIOUS_TOKENS, "KEY0_ACCESS_TOKEN_PREVIOUS_SECRETS (number 1)"),
         (INTERNAL, "INTERNAL_AUTH_SECRET"),
         (PREVIOUS_INTERNAL, "INTERNAL_AUTH_PREVIOUS_SECRETS (number 1)"),
+        (ISSUANCE, ISSUANCE),
+        ("ISSUANCE_PREVIOUS_SECRETS", "ISSUANCE_PREVIOUS_SECRETS (number 1)"),
         ("MASTER_API_KEYS", "MASTER_API_KEYS (number 1)"),
         ("MINTER_API_KEYS", "MINTER_API_KEYS (number 1)"),
         ("READ_API_KEYS", "READ_API_KEYS (number 1)"),
@@ -148,7 +150,8 @@ fn secrets_that_are_equal() {
             let fault = format!(
                 "{first_name} and {second_name} hold the same secret; each must be of its own"
             );
-            assert_refused(&Setup::new().set(first, OTHER).set(second, OTHER), &[&fault]);
+            let setup = Setup::new().set(ISSUANCE, "hush: keys are derived from this secret");
+            assert_refused(&setup.set(first, OTHER).set(second, OTHER), &[&fault]);
         }
     }
     let twice = Setup::new().set("MASTER_API_KEYS", format!("{OTHER},{OTHER}"));
@@ -160,7 +163,7 @@ fn secrets_that_are_equal() {
     let all_differ = all.iter().enumerate().fold(Setup::new(), |setup, (place, (name, _))| {
         setup.set(name, format!("{OTHER}-{place}"))
     });
-    assert_accepted(&all_differ.set(ISSUANCE, OTHER));
+    assert_accepted(&all_differ);
 }
 
 #[test]
@@ -264,22 +267,183 @@ fn the_env_file() {
     assert_accepted(&elsewhere);
     assert_refused(
         &Setup::new().argument("--env-file=nowhere.env"),
-        &["nowhere.env is not valid: the file can't be read"],
+        &[
+            "nowhere.env is not valid: the file can't be read: No such file or directory (os error 2)",
+        ],
     );
-    for line in [
-        format!("{TOKEN}='{TOKEN_SECRET}"),
-        format!("{TOKEN} {TOKEN_SECRET}"),
-        format!("={TOKEN_SECRET}"),
-        TOKEN_SECRET.to_owned(),
+    let quote = "the quote before its value has no partner";
+    for (line, fault) in [
+        (format!("{TOKEN}='{TOKEN_SECRET}"), &*format!(": {TOKEN} is not valid: {quote}")),
+        (format!("{TOKEN} {TOKEN_SECRET}"), " is not valid: it is not NAME=value"),
+        (format!("={TOKEN_SECRET}"), " is not valid: it is not NAME=value"),
+        (TOKEN_SECRET.to_owned(), " is not valid: it is not NAME=value"),
     ] {
         assert_refused(
             &Setup::new().file(".env", format!("HOST=127.0.0.1\n{line}\n")),
-            &[".env is not valid: it holds a line that is not NAME=value"],
+            &[&format!(".env line 2{fault}")],
         );
     }
     assert_refused(
         &Setup::new().file(".env", b"INTERNAL_HOST=hush\xff\n"),
-        &[".env is not valid: the file can't be read"],
+        &[".env line 1: INTERNAL_HOST is not valid: it is not UTF-8"],
+    );
+}
+
+/// A value is what stands in the file, byte for byte, or it is refused by its line and its name.
+#[test]
+fn the_env_file_is_taken_as_it_stands() {
+    let opens = |line: &str, secret: &str| {
+        let setup = Setup::new().unset(INTERNAL).file(".env", line);
+        let request = Request::post("/internal/issue-token", &serde_json::json!([]));
+        request.internal(secret).send(setup.start().public).status == 400
+    };
+    for secret in [
+        r"hush:a\nb\\c\$d-is-more-than-32-bytes-long",
+        r#"hush:a"b'c`d-is-more-than-32-bytes-long"#,
+        "hush: one # in it, without a space before#",
+    ] {
+        let line = format!("\u{feff}{INTERNAL}={secret}\r\n");
+        if secret.contains(" #") {
+            let why = "its # after a space begins a comment in some tools; put the value in single \
+                       quotes, or the comment on a line of its own";
+            assert_refused(
+                &Setup::new().file(".env", line),
+                &[&format!(".env line 1: {INTERNAL} is not valid: {why}")],
+            );
+        } else {
+            assert!(opens(&line, secret), "{secret}");
+        }
+        if !secret.contains('\'') {
+            assert!(opens(&format!("{INTERNAL}='{secret}' # a comment\n"), secret), "{secret}");
+        }
+    }
+    let fault = |line: &str, number: usize, why: &str| {
+        let told = format!(".env line {number}: {INTERNAL} is not valid: {why}");
+        assert_refused(&Setup::new().unset(INTERNAL).file(".env", line), &[&told]);
+    };
+    let backslash = "it holds a backslash in double quotes, which some tools would take out; put \
+                     it in single quotes";
+    fault(&format!("# one\n\n{INTERNAL}=\"{OTHER}\\n\"\n"), 3, backslash);
+    let quote = "it begins or ends with a quote, which would be a part of it";
+    fault(&format!("{INTERNAL}=`{OTHER}`\n"), 1, quote);
+    fault(&format!("{INTERNAL}={OTHER} \n"), 1, "it begins or ends with white space");
+    let invisible = "it begins or ends with an invisible character";
+    fault(&format!("{INTERNAL}={OTHER}\u{200b}\n"), 1, invisible);
+    let twice = "it is given in line 1 as well; one is enough";
+    fault(&format!("{INTERNAL}={OTHER}\n{INTERNAL}={OTHER}\n"), 2, twice);
+    // Of lists, too; and every fault of a value names the line.
+    let list = Setup::new().file(".env", format!("A=1\nREAD_API_KEYS='{OTHER}-1,hush'\nPORT=x\n"));
+    assert_refused(
+        &list.unset("PORT"),
+        &[
+            ".env line 2: READ_API_KEYS (number 1) is not valid: it can't be sent as a key: it \
+             holds other than visible ASCII",
+            ".env line 2: READ_API_KEYS (number 2) is too short: 4 bytes, at least 32 are needed",
+            ".env line 3: PORT is not valid: it is a port from 0 to 65535",
+        ][1..],
+    );
+    // What other tools read is their business.
+    let theirs = "THEIRS=a # b\nTHEIRS=\"a\\n\"b\n";
+    assert_accepted(&Setup::new().file(".env", theirs));
+}
+
+/// As container tools hand on the quotes around a value, and editors what can't be seen.
+#[test]
+fn secrets_that_are_not_what_was_meant() {
+    let quote = "it begins or ends with a quote, which would be a part of it";
+    let invisible = "it begins or ends with an invisible character";
+    for (secret, why) in [
+        (format!("\"{OTHER}\""), quote),
+        (format!("'{OTHER}'"), quote),
+        (format!("{OTHER}\""), quote),
+        (format!("\u{201c}{OTHER}\u{201d}"), quote),
+        (format!("{OTHER}\u{200b}"), invisible),
+        (format!("\u{feff}{OTHER}"), invisible),
+        (format!("{OTHER}\u{115f}"), invisible),
+        (format!("{OTHER}\u{7f}"), invisible),
+        (format!("\u{a0}{OTHER}"), "it begins or ends with white space"),
+    ] {
+        for name in [TOKEN, INTERNAL, ISSUANCE] {
+            let fault = format!("{name} is not valid: {why}");
+            assert_refused(&Setup::new().set(name, &secret), &[&fault]);
+            let file = Setup::new().unset(name).file("secret", format!("{secret}\n"));
+            assert_refused(&file.set(&format!("{name}_FILE"), "secret"), &[&fault]);
+        }
+        if why == quote {
+            for (list, number) in [(secret.replace(' ', ""), 1), (format!("{OTHER}-x,{secret}"), 2)]
+            {
+                let fault = format!("{PREVIOUS_TOKENS} (number {number}) is not valid: {why}");
+                assert_refused(&Setup::new().set(PREVIOUS_TOKENS, list), &[&fault]);
+            }
+            let named = format!("alice={}", secret.replace(' ', ""));
+            let fault = format!("MASTER_API_KEYS (number 1) is not valid: {why}");
+            assert_refused(&Setup::new().set("MASTER_API_KEYS", named), &[&fault]);
+        }
+    }
+    let url = format!("DATABASE_URL is not valid: {quote}");
+    assert_refused(&Setup::new().set("DATABASE_URL", "\"sqlite://x.db\""), &[&url]);
+}
+
+#[test]
+fn names_that_are_misspelt() {
+    for (name, meant) in [
+        ("DATABSE_URL", "DATABASE_URL"),
+        ("MASTER_API_KEY", "MASTER_API_KEYS"),
+        ("INTERNAL_AUTH_SECERT_FILE", "INTERNAL_AUTH_SECRET_FILE"),
+        ("internal_auth_secret", "INTERNAL_AUTH_SECRET"),
+    ] {
+        let fault = format!(
+            "{name} is not valid: there is no such variable; {meant} was meant, most likely"
+        );
+        assert_refused(&Setup::new().set(name, OTHER), &[&fault]);
+        let file = Setup::new().file(".env", format!("# one\n{name}={OTHER}\n"));
+        assert_refused(&file, &[&format!(".env line 2: {fault}")]);
+        assert_eq!(Setup::new().set(name, OTHER).argument("list").run("keys").code, Some(2));
+    }
+    assert_refused(
+        &Setup::new().set("PORT_FILE", "port"),
+        &["PORT_FILE is not valid: only secrets come from files; set PORT"],
+    );
+    for name in ["SUPPORT_API_KEYS", "GATEWAY_ROUTES", "GATEWAY_SECRET_FILE"] {
+        let fault = format!("{name} is not valid: this version has nothing of that name");
+        assert_refused(&Setup::new().set(name, "hush"), &[&fault]);
+    }
+    let theirs =
+        [("DATABASE_HOST", "db"), ("LOG_LEVEL", "debug"), ("KEY0_BACKEND_PORT", "tcp://x")];
+    let theirs = theirs.iter().fold(Setup::new(), |setup, (name, value)| setup.set(name, *value));
+    assert_accepted(&theirs.set("GATEWAY_ROUTES", "false"));
+}
+
+/// What logs and histories call a key of the configuration does not depend on its place.
+#[test]
+fn keys_of_the_configuration_have_names() {
+    let key = |n: usize| format!("hush-a-master-key-of-32-bytes-or-more-{n}");
+    let padded = "aHVzaCBhIGtleSBpbiBiYXNlNjQgdGhhdCBpcyBwYWRkZWQ=";
+    let by = |list: String, key: &str| {
+        let backend = Setup::new().set("MASTER_API_KEYS", list).start();
+        let made = Request::post("/keys", &serde_json::json!({"role": "read"}));
+        let made = made.header("X-Api-Key", key).send(backend.public);
+        assert_eq!(made.status, 201, "{made:?}");
+        let path = format!("/keys/{}", made.member("id"));
+        let shown = Request::get(&path).header("X-Api-Key", key).send(backend.public).json();
+        shown["history"][0]["by"].as_str().unwrap().to_owned()
+    };
+    let (alone, second) = (by(key(1), &key(1)), by(format!("{},{}", key(2), key(1)), &key(1)));
+    assert_eq!(alone, second);
+    assert!(alone.starts_with("bootstrap-master-") && alone.len() == 17 + 8, "{alone}");
+    assert_ne!(by(key(2), &key(2)), alone);
+    let named = format!("alice={},{padded},bob={}", key(1), key(2));
+    assert_eq!(by(named.clone(), &key(1)), "bootstrap-master-alice");
+    assert_eq!(by(named.clone(), &key(2)), "bootstrap-master-bob");
+    by(named, padded);
+    let twice = format!("alice={},alice={}", key(1), key(2));
+    assert_refused(
+        &Setup::new().set("MASTER_API_KEYS", twice),
+        &["MASTER_API_KEYS (number 2) is not valid: another key has the same name"],
+    );
+    assert_refused(
+        &Setup::new().set("READ_API_KEYS", "alice=hush-and-not-more-than-31-byte"),
+        &["READ_API_KEYS (number 1) is too short: 30 bytes, at least 32 are needed"],
     );
 }
 
@@ -305,8 +469,8 @@ fn the_env_file_expands_nothing() {
     assert_refused(
         &Setup::new().unset(INTERNAL).file(".env", escaped),
         &[
-            "INTERNAL_AUTH_SECRET is not valid: it holds \\$; a $ needs no backslash, as nothing is \
-           expanded",
+            ".env line 1: INTERNAL_AUTH_SECRET is not valid: it holds a backslash in double quotes, \
+             which some tools would take out; put it in single quotes",
         ],
     );
 }
@@ -399,7 +563,6 @@ fn values_that_are_no_text() {
         TOKEN,
         PREVIOUS_TOKENS,
         "KEY0_PUBLIC_KEY",
-        "KEY0_JWKS_URL",
         "INTERNAL_AUTH_STRATEGY",
         INTERNAL,
         PREVIOUS_INTERNAL,
@@ -416,10 +579,10 @@ fn values_that_are_no_text() {
         "LOG_FORMAT",
         "RUST_LOG",
     ] {
-        let faults = [format!("{name} is not valid: it is not UTF-8")];
+        let fault = format!("{name} is not valid: it is not UTF-8");
         // Nor is the file's value taken instead.
         let setup = Setup::new().file(".env", "RUST_LOG=info\n").set(name, bytes());
-        assert_refused(&setup, &faults.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_refused(&setup, &[&fault]);
     }
     assert_accepted(&Setup::new().set("SOMEBODY_ELSES", bytes()));
 }
@@ -494,7 +657,8 @@ fn what_this_version_lacks() {
         (
             "DATABASE_URL",
             "redis://:hush@cache/x",
-            "it has not the form redis://user:password@host:6379/0?prefix=key0:",
+            "what follows the host is a number; a prefix stands in its parameter: \
+             redis://user:password@host:6379/0?prefix=key0:",
         ),
         (
             "DATABASE_URL",
@@ -507,10 +671,13 @@ fn what_this_version_lacks() {
             "mysql://u:hush@db",
             "it begins with sqlite://, postgres:// or redis://, or is memory://",
         ),
+        ("DATABASE_URL", "key0-backend.db", "a file is sqlite://key0-backend.db"),
+        ("DATABASE_URL", "sqlite:key0.db", "the file key0.db is sqlite://key0.db"),
         (
             "DATABASE_URL",
-            "key0-backend.db",
-            "it begins with sqlite://, postgres:// or redis://, or is memory://",
+            "sqlite:///key0.db",
+            "sqlite:///key0.db is a file in the root of the host; the one in the working folder is \
+             sqlite://key0.db",
         ),
         (
             "DATABASE_URL",
@@ -532,6 +699,19 @@ fn keys_of_the_wrong_kind() {
         let setup = Setup::new().unset(TOKEN);
         assert_accepted(&setup.clone().set("KEY0_PUBLIC_KEY", key_file(good)));
         assert_accepted(&setup.set("KEY0_PUBLIC_KEY", one_line(&key_file(good))));
+    }
+    // Several blocks in the file, in whatever spelling.
+    let pem = format!("{}\n{}", key_file("rsa2048-public"), key_file("p256-public"));
+    for value in [
+        one_line(&pem),
+        format!("\"{}\"", one_line(&pem)),
+        format!("'{}'", pem.replace('\n', "\\r\\n")),
+        format!("\"{pem}\""),
+        format!("'{}'", pem.replace('\n', "\r\n")),
+    ] {
+        let file = Setup::new().unset(TOKEN).file(".env", format!("KEY0_PUBLIC_KEY={value}\n"));
+        let checked = file.run("check-config");
+        assert_eq!(checked.code, Some(0), "{value}: {checked:?}");
     }
     for bad in [
         "rsa2048-private",
@@ -642,7 +822,7 @@ fn every_fault_at_once() {
     assert_refused(
         &setup,
         &[
-            ".env is not valid: it holds a line that is not NAME=value",
+            ".env line 1 is not valid: it is not NAME=value",
             "PORT is not valid: it is a port from 0 to 65535",
             "HOST is not valid: it is an IP address or localhost",
             "INTERNAL_PORT is not valid: it is a port from 0 to 65535",
@@ -666,6 +846,8 @@ fn every_fault_at_once() {
 #[test]
 fn secrets_that_everybody_knows() {
     let published = "shared-secret-with-key0-service-min-32-chars";
+    let quoted = Setup::new().unset(TOKEN).file(".env", format!("{TOKEN}='{published}'\n"));
+    assert!(quoted.run("check-config").stderr.contains("printed in public examples"));
     let setup = Setup::new().set(TOKEN, published);
     let told = "KEY0_ACCESS_TOKEN_SECRET is printed in public examples: everybody knows it";
     let backend = assert_accepted(&setup);

@@ -34,6 +34,8 @@ async fn app() -> App {
         issue_token_auth: IssueTokenAuth::Internal,
         issuance: IssuanceSecrets::derived_from(&internal),
         bootstrap: BootstrapKeys::new(),
+        key_format: Default::default(),
+        seller: None,
         key_checks: true,
         database: Database::Memory,
         key_ttl: Duration::from_secs(3_600),

@@ -102,15 +102,37 @@ fn the_host_makes_masters_and_rotates_them() {
 #[test]
 fn what_the_host_is_told() {
     let setup = setup();
-    for arguments in [&["list"][..], &["show", "x"], &["revoke", "x"], &["rotate", "x"]] {
+    let file = setup.path("one.txt");
+    fs::write(&file, "ak_0123456789abcdef0123456789abcdef\n").unwrap();
+    let file = file.to_str().unwrap();
+    for arguments in [
+        &["list"][..],
+        &["show", "x"],
+        &["revoke", "x"],
+        &["rotate", "x"],
+        &["create", "--role", "read"],
+        &["import", file, "--role", "read"],
+    ] {
         let ended = keys(&setup, arguments);
         assert_eq!(ended.code, Some(2), "{ended:?}");
         assert!(ended.stderr.starts_with("error: there is no database "), "{ended:?}");
         assert!(!setup.database().exists());
     }
+    // Nor where the file is there, and empty.
+    let empty = Setup::bare().file("key0-backend.db", "");
+    let ended = keys(&empty, &["create", "--role", "read"]);
+    assert!(ended.code == Some(2) && ended.stderr.contains("there is no database"), "{ended:?}");
+    assert_eq!(fs::read(empty.database()).unwrap(), b"");
+    let told = json_failure(&keys(&setup, &["list", "--json"]), 2);
+    assert!(told.starts_with("there is no database "), "{told}");
+    drop(setup.start());
     let memory = Setup::bare().set("DATABASE_URL", "memory://").argument("list").run("keys");
     let told = "error: memory:// keeps nothing that another process could see\n";
     assert_eq!((memory.code, &*memory.stderr), (Some(2), told));
+    let both = Setup::bare().set("DATABASE_URL", "mysql://x").set("DATABSE_URL", "x");
+    let both = both.argument("list").argument("--json").run("keys");
+    let told: Value = serde_json::from_str(&both.stdout).unwrap();
+    assert_eq!((both.code, told["errors"].as_array().map(Vec::len)), (Some(2), Some(2)), "{told}");
     let other = Setup::bare().set("DATABASE_URL", "mysql://x").argument("list").run("keys");
     assert_eq!(other.code, Some(2), "{other:?}");
 
@@ -148,9 +170,104 @@ fn what_the_host_is_told() {
     assert_eq!(listed["keys"].as_array().unwrap().len(), 1);
 }
 
+/// What a command says that fails, of which standard output holds all.
+fn json_failure(ended: &Ended, code: i32) -> String {
+    assert_eq!((ended.code, &*ended.stderr), (Some(code), ""), "{ended:?}");
+    let told: Value = serde_json::from_str(&ended.stdout).unwrap();
+    text(&told, "error")
+}
+
+#[test]
+fn lists_by_label_and_keys_that_expire_after_a_while() {
+    let setup = setup();
+    drop(setup.start());
+    for label in ["one", "two"] {
+        let made = ["create", "--role", "read", "--label", label, "--expires-in", "30d"];
+        assert_eq!(keys(&setup, &made).code, Some(0));
+    }
+    let listed = json_of(&keys(&setup, &["list", "--label", "two", "--json"]));
+    assert_eq!(listed["keys"].as_array().unwrap().len(), 1);
+    let key = &listed["keys"][0];
+    let [from, until] = ["createdAt", "expiresAt"]
+        .map(|name| text(key, name).parse::<key0_auth::domain::Timestamp>().unwrap());
+    let life = until.since(from);
+    let month = Duration::from_secs(30 * 24 * 60 * 60);
+    assert!(life <= month && life > month - Duration::from_secs(3_600), "{life:?}");
+    assert_eq!(keys(&setup, &["list", "--label", "three"]).stdout, "there are none\n");
+    let told = json_failure(&keys(&setup, &["show", "nobodys", "--json"]), 1);
+    assert_eq!(told, "API key not found");
+    let ended = keys(&setup, &["create", "--role", "read", "--expires-in", "30"]);
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+}
+
+/// Whoever reads a list may have read enough.
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let setup = setup();
+    drop(setup.start());
+    let file = setup.path("many.txt");
+    let lines: String = (0..3_000).map(|n| format!("ak_{n:032x}\n")).collect();
+    fs::write(&file, lines).unwrap();
+    let ended = keys(&setup, &["import", file.to_str().unwrap(), "--role", "read"]);
+    assert!(ended.stdout.ends_with("3000 accepted, 0 refused\n"), "{ended:?}");
+    let listed = json_of(&keys(&setup, &["list", "--json"]));
+    assert_eq!(listed["keys"].as_array().unwrap().len(), 3_000);
+    let program = env!("CARGO_BIN_EXE_key0-backend");
+    let url = format!("sqlite://{}", setup.database().display());
+    for arguments in ["keys list", "keys list --json", "keys list --all"] {
+        let mut child = std::process::Command::new(program)
+            .args(arguments.split(' '))
+            .env_clear()
+            .env("DATABASE_URL", &url)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdout = child.stdout.take().unwrap();
+        std::io::Read::read_exact(&mut stdout, &mut [0; 16]).unwrap();
+        drop(stdout);
+        let ended = child.wait_with_output().unwrap();
+        let told = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!((ended.status.code(), &*told), (Some(0), ""), "{arguments}");
+    }
+}
+
+#[test]
+fn an_import_can_be_tried_and_run_again() {
+    let setup = setup();
+    drop(setup.start());
+    let [known, new] =
+        ["ak_0123456789abcdef0123456789abcdef", "ak_fedcba9876543210fedcba9876543210"];
+    let file = setup.path("keys.txt");
+    fs::write(&file, format!("{known}\n")).unwrap();
+    let file = file.to_str().unwrap();
+    let import = |arguments: &[&str]| {
+        keys(&setup, &[&["import", file, "--role", "read", "--json"], arguments].concat())
+    };
+    assert_eq!(json_of(&import(&[]))["accepted"], 1);
+    fs::write(file, format!("{known}\n{new}\n{new}\nnonsense\n{:064x}\n", 1)).unwrap();
+    let sums = |ended: &Ended| {
+        let told: Value = serde_json::from_str(&ended.stdout).unwrap();
+        let sum = |name: &str| told[name].as_u64().unwrap();
+        let said = told["lines"].as_array().unwrap().iter().map(|line| line["line"].clone());
+        assert_eq!(said.collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+        assert!(told["lines"][4]["error"].is_null(), "{told}");
+        (ended.code, sum("accepted"), sum("skipped"), sum("refused"))
+    };
+    assert_eq!(sums(&import(&["--dry-run"])), (Some(1), 2, 0, 3));
+    assert_eq!(sums(&import(&["--dry-run", "--skip-known"])), (Some(1), 2, 2, 1));
+    let listed = json_of(&keys(&setup, &["list", "--json"]));
+    assert_eq!(listed["keys"].as_array().unwrap().len(), 1, "nothing was written");
+    assert_eq!(sums(&import(&["--skip-known"])), (Some(1), 2, 2, 1));
+    assert_eq!(sums(&import(&["--skip-known"])), (Some(1), 0, 4, 1));
+    let told: Value = serde_json::from_str(&import(&[]).stdout).unwrap();
+    assert_eq!(told["refused"], 5);
+}
+
 #[test]
 fn imported_lines_are_accepted_or_refused_by_number() {
     let setup = setup();
+    drop(setup.start());
     let legacy = "ak_0123456789abcdef0123456789abcdef";
     let file = setup.path("keys.txt");
     let lines = format!(
@@ -244,7 +361,8 @@ fn a_secret_is_shown_once_and_nowhere_else() {
     assert!(ended.stderr.contains(&uuid), "{}", ended.stderr);
     shown.push(("log", [ended.stdout, ended.stderr].concat().into_bytes()));
     for (what, bytes) in shown {
-        assert!(!bytes.is_empty(), "{what}");
+        // The log of a database that is quiet is empty.
+        assert!(what == "database" || !bytes.is_empty(), "{what}");
         let text = String::from_utf8_lossy(&bytes);
         for secret in &secrets {
             assert!(!text.contains(&secret[8..]), "a secret stands in the {what}");
