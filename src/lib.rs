@@ -57,6 +57,9 @@ pub mod auth;
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub mod axum;
+#[cfg(feature = "backend")]
+#[cfg_attr(docsrs, doc(cfg(feature = "backend")))]
+pub mod backend;
 #[cfg(feature = "client")]
 #[cfg_attr(docsrs, doc(cfg(feature = "client")))]
 pub mod client;
@@ -84,6 +87,9 @@ pub use crate::tower::idempotency::IdempotencyLayer;
 #[cfg(feature = "tower")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
 pub use crate::tower::{internal::InternalAuthLayer, layer::AuthLayer};
+/// For implementations of this crate's traits: `KeyStore`, `IssuanceHook`, `PaymentHandler`,
+/// `Fallback` and others.
+pub use async_trait::async_trait;
 pub use auth::{
     api_keys::ApiKeys,
     identity::Identity,

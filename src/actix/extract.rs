@@ -1,11 +1,12 @@
 use std::future::{Ready, ready};
 
 use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload};
+use serde::de::DeserializeOwned;
 
 use crate::{
     Identity, Rejection, RejectionKind,
     auth::InternalCaller,
-    domain::Claims,
+    domain::{Claims, ExtraClaims},
     guard::{self, Anonymous, NotBehind},
 };
 
@@ -41,6 +42,21 @@ impl FromRequest for Claims {
             identity.claims().cloned().ok_or_else(|| RejectionKind::InsufficientPermissions.into())
         });
         ready(claims)
+    }
+}
+
+impl<T: DeserializeOwned + 'static> FromRequest for ExtraClaims<T> {
+    type Error = Rejection;
+    type Future = Ready<Result<Self, Rejection>>;
+
+    /// The claims of the application's own in the access token that the request carries.
+    ///
+    /// # Errors
+    ///
+    /// [`InsufficientPermissions`](RejectionKind::InsufficientPermissions) for any other kind of
+    /// credential and for claims of another type; without an [`Identity`] as that fails.
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(identity(request).and_then(|caller| guard::extra_claims(&caller)).map(Self))
     }
 }
 

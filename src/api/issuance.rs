@@ -17,6 +17,26 @@ use crate::{
 /// Asked once per issuance, and again when the first asking was cut off or, for a credential of
 /// the application's own, when the request is retried: the same request must then get the same
 /// answer.
+///
+/// Implemented with [`async_trait`](crate::async_trait):
+///
+/// ```
+/// use key0_auth::{async_trait, api::{Decision, HookError, IssuanceHook, IssuanceRequest, Terms}};
+///
+/// /// Sells photos and nothing else.
+/// #[derive(Debug)]
+/// struct Photos;
+///
+/// #[async_trait]
+/// impl IssuanceHook for Photos {
+///     async fn decide(&self, request: &IssuanceRequest) -> Result<Decision, HookError> {
+///         match request.resource_id.as_str().starts_with("photo-") {
+///             true => Ok(Decision::Approve(Terms::new())),
+///             false => Ok(Decision::Refuse),
+///         }
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait IssuanceHook: fmt::Debug + Send + Sync + 'static {
     /// Decides on a request.

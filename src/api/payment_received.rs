@@ -60,6 +60,23 @@ impl Drop for Parts {
 /// fails, or takes longer than 30 seconds, is repeated with growing pauses of up to five minutes; its
 /// error is logged. Up to 24 payments are dealt with at a time, at most 12 of them such that failed
 /// before, so that none that hangs holds up the others.
+///
+/// Implemented with [`async_trait`](crate::async_trait):
+///
+/// ```
+/// use key0_auth::{async_trait, api::{HandlerError, PaymentHandler}, store::Payment};
+///
+/// #[derive(Debug)]
+/// struct Print;
+///
+/// #[async_trait]
+/// impl PaymentHandler for Print {
+///     async fn handle(&self, payment: &Payment) -> Result<(), HandlerError> {
+///         println!("{} has bought {}", payment.request_id, payment.resource_id);
+///         Ok(())
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait PaymentHandler: fmt::Debug + Send + Sync + 'static {
     /// Deals with a payment.

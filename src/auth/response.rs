@@ -36,6 +36,12 @@ pub trait ProblemBody: fmt::Debug + Send + Sync + 'static {
     fn render(&self, problem: &Problem<'_>) -> (String, Vec<u8>);
 }
 
+impl<B: ProblemBody + ?Sized> ProblemBody for Arc<B> {
+    fn render(&self, problem: &Problem<'_>) -> (String, Vec<u8>) {
+        (**self).render(problem)
+    }
+}
+
 /// What is told of a refusal: a problem detail (RFC 9457) that clients which expect `error` or
 /// `message` can read as well.
 #[derive(Debug, Clone, Copy, Serialize)]

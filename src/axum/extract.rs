@@ -3,11 +3,12 @@ use std::convert::Infallible;
 use axum::extract::MatchedPath;
 use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
 use http::request::Parts;
+use serde::de::DeserializeOwned;
 
 use crate::{
     Identity, Rejection, RejectionKind,
     auth::InternalCaller,
-    domain::Claims,
+    domain::{Claims, ExtraClaims},
     guard::{self, Anonymous, NotBehind},
 };
 
@@ -51,6 +52,24 @@ impl<S: Send + Sync> FromRequestParts<S> for Claims {
             .claims()
             .cloned()
             .ok_or_else(|| RejectionKind::InsufficientPermissions.into())
+    }
+}
+
+impl<S, T> FromRequestParts<S> for ExtraClaims<T>
+where
+    S: Send + Sync,
+    T: DeserializeOwned,
+{
+    type Rejection = Rejection;
+
+    /// The claims of the application's own in the access token that the request carries.
+    ///
+    /// # Errors
+    ///
+    /// [`InsufficientPermissions`](RejectionKind::InsufficientPermissions) for any other kind of
+    /// credential and for claims of another type; without an [`Identity`] as that fails.
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
+        guard::extra_claims(&identity(parts)?).map(Self)
     }
 }
 

@@ -47,12 +47,14 @@ mod extract;
 mod fallback;
 mod keys;
 mod proxies;
+mod request_id;
 mod response;
 mod routes;
 mod sold;
 
-pub use fallback::with_problem_fallbacks;
+pub use fallback::{with_problem_fallbacks, with_problem_method_fallback};
 pub use keys::{dangerous_keys_routes, keys_routes};
 pub use proxies::{introspect_routes, verify_routes};
+pub use request_id::request_ids;
 pub use routes::{dangerous_issue_token, dangerous_payment_received, internal_routes};
 pub use sold::Bought;

@@ -1,3 +1,6 @@
+use std::any::type_name;
+
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::{ChallengeId, PlanId, RequestId, ResourceId, Timestamp, TxHash};
@@ -135,4 +138,61 @@ impl Claims {
     pub fn extra(&self) -> &Map<String, Value> {
         &self.extra
     }
+
+    /// The same as a type of the application's own. The extractor [`ExtraClaims`] does it for a
+    /// handler.
+    ///
+    /// ```
+    /// # use key0_auth::testing::TokenSigner;
+    /// use serde::Deserialize;
+    ///
+    /// #[derive(Deserialize)]
+    /// struct Credits {
+    ///     credits: u32,
+    /// }
+    ///
+    /// # let token = TokenSigner::new().token().claim("credits", 100);
+    /// let identity = token.validate().expect("a good token");
+    /// let claims = identity.claims().expect("an access token's");
+    /// assert_eq!(claims.extra_as::<Credits>().expect("they are there").credits, 100);
+    /// assert!(claims.extra_as::<Vec<u32>>().is_err());
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Fails where they are not of this type. The error holds nothing of the token.
+    pub fn extra_as<T: DeserializeOwned>(&self) -> Result<T, ExtraClaimsError> {
+        T::deserialize(&self.extra).map_err(|_| ExtraClaimsError { wanted: type_name::<T>() })
+    }
+}
+
+/// The claims of the access token that this crate gives no meaning, as a type of the application's
+/// own: an extractor of the modules `axum` and `actix`.
+///
+/// A credential of another kind, and a token whose claims are not of the type, are refused by a 403
+/// `insufficient_permissions`; without an identity it fails as [`Identity`](crate::Identity) does.
+///
+/// ```
+/// use key0_auth::domain::ExtraClaims;
+/// use serde::Deserialize;
+///
+/// #[derive(Deserialize)]
+/// struct Credits {
+///     credits: u32,
+/// }
+///
+/// /// A handler of axum or actix-web.
+/// async fn left(ExtraClaims(bought): ExtraClaims<Credits>) -> String {
+///     format!("{} credits", bought.credits)
+/// }
+/// # let _ = left;
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExtraClaims<T>(pub T);
+
+/// The further claims of a token are not of the type that the application wants.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the further claims of the token are no {wanted}")]
+pub struct ExtraClaimsError {
+    wanted: &'static str,
 }

@@ -11,7 +11,7 @@ pub(crate) mod secret;
 pub(crate) mod text;
 pub(crate) mod time;
 
-pub use claims::Claims;
+pub use claims::{Claims, ExtraClaims, ExtraClaimsError};
 pub(crate) use credential::CredentialFault;
 pub use credential::{Credential, MAX_CREDENTIAL_BYTES};
 pub use ids::{Actor, ChallengeId, InvalidId, KeyId, PlanId, RequestId, ResourceId, TxHash};

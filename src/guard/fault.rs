@@ -47,3 +47,13 @@ impl NotBehind {
         tracing::error!("{self}");
     }
 }
+
+/// What a token says beyond this crate's claims, as a type of the application's own.
+#[cfg(any(feature = "axum", feature = "actix"))]
+pub(crate) fn extra_claims<T: serde::de::DeserializeOwned>(
+    identity: &crate::Identity,
+) -> Result<T, Rejection> {
+    let denied = || Rejection::new(RejectionKind::InsufficientPermissions);
+    let claims = identity.claims().ok_or_else(denied)?;
+    claims.extra_as().map_err(|error| denied().cause(error))
+}

@@ -8,9 +8,9 @@ mod requirement;
 mod response;
 mod validate;
 
-#[cfg(any(feature = "axum", feature = "actix"))]
-pub(crate) use fault::NotBehind;
 pub(crate) use fault::fault;
+#[cfg(any(feature = "axum", feature = "actix"))]
+pub(crate) use fault::{NotBehind, extra_claims};
 pub(crate) use refused::{Refused, report};
 pub(crate) use request::{HeaderTreatment, IncomingRequest, PathParameter, X_API_KEY};
 #[cfg(feature = "idempotency")]

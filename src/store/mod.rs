@@ -20,6 +20,7 @@ pub(crate) mod keys;
 mod lease;
 mod listeners;
 pub(crate) mod memory;
+mod open;
 mod payments;
 mod ping;
 #[cfg(feature = "postgres")]
@@ -42,6 +43,7 @@ pub use self::redis::{
 };
 pub use cached::CachedBuilder;
 pub use idempotency::IdempotencyStore;
+pub use open::{Store, StoreOpenError, open};
 pub use payments::{Payment, PaymentStore};
 pub use ping::SharedPing;
 #[cfg(feature = "postgres")]

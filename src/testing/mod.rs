@@ -46,6 +46,7 @@ mod guarded_actix;
 #[cfg(feature = "tower")]
 mod guarded_tower;
 mod identity;
+mod payment;
 mod signer;
 mod store;
 
@@ -58,5 +59,6 @@ pub use guarded_actix::{assert_actix_guarded, assert_actix_sold};
 #[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
 pub use guarded_tower::{assert_guarded, assert_sold};
 pub use identity::{buyer, operator, partner};
+pub use payment::{issuance_request, payment};
 pub use signer::{TestToken, TokenSigner};
 pub use store::{FaultyStore, Mood};

@@ -4,6 +4,7 @@
 
 mod actix;
 mod axum_routes;
+mod backend;
 mod case_table;
 #[cfg(feature = "tower")]
 #[allow(dead_code)]
@@ -11,6 +12,7 @@ mod case_table;
 mod cases;
 mod client;
 mod cors;
+mod extras;
 #[cfg(feature = "testing")]
 #[path = "../support/flow.rs"]
 mod flow;

@@ -15,7 +15,7 @@ use std::{
 use reader::{SourceFile, Spelled};
 
 /// The rooms by floor. Two rooms on one floor don't know each other.
-const FLOORS: [&[&str]; 10] = [
+const FLOORS: [&[&str]; 11] = [
     &["error"],
     &["domain"],
     &["token", "apikey"],
@@ -25,6 +25,7 @@ const FLOORS: [&[&str]; 10] = [
     &["api", "guard", "idempotency"],
     &["tower"],
     &["axum", "actix", "client", "testing"],
+    &["backend"],
     &["bin"],
 ];
 /// The highest floor of the core, which names no framework.

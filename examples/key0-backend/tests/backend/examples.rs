@@ -155,13 +155,31 @@ fn claims() -> Claims {
 /// What the table of cases does not tell of the sample backend on actix-web.
 #[test]
 fn actix_backend() {
+    let Some((example, _)) = does_a_backend_s_work("actix_backend") else { return };
+    // No secret is printed.
+    example.backend.kill();
+}
+
+/// It ends when it is asked to, and leaves a whole file.
+#[test]
+fn axum_backend() {
+    let Some((mut example, setup)) = does_a_backend_s_work("axum_backend") else { return };
+    example.backend.terminate();
+    assert!(example.backend.wait().success());
+    let ended = example.backend.end();
+    assert!(setup.database().exists(), "{ended:?}");
+    assert!(!setup.path("key0-backend.db-wal").exists(), "{ended:?}");
+}
+
+fn does_a_backend_s_work(name: &str) -> Option<(Example, Setup)> {
     let set = |setup: Setup| {
         setup
             .set("KEY0_ACCESS_TOKEN_SECRET", TOKEN_SECRET)
             .set("INTERNAL_AUTH_SECRET", INTERNAL_SECRET)
             .set("MASTER_API_KEYS", MASTER_KEY)
     };
-    let Some(example) = Example::start_with("actix_backend", set) else { return };
+    let setup = set(Setup::example(name)?);
+    let example = Example::start_with(name, |_| setup.clone())?;
     let ids = ["requestId", "challengeId", "resourceId", "planId", "txHash"];
     let order: serde_json::Map<_, _> =
         ids.into_iter().map(|name| (name.to_owned(), json!("photo-1"))).collect();
@@ -200,8 +218,7 @@ fn actix_backend() {
     assert_eq!(gone.send(example.backend.public).status, 204);
     assert_eq!(list().json(), json!({"keys": []}));
     example.backend.wait_for_log("payment photo-1 for photo-1", 1);
-    // No secret is printed.
-    example.backend.kill();
+    Some((example, setup))
 }
 
 /// The day against a backend of its own, without a terminal.

@@ -184,7 +184,17 @@ fn with_other_secrets_everything_that_should_open_fails() {
 
 #[test]
 fn its_twin_on_actix_passes() {
-    let Some(setup) = Setup::example("actix_backend") else { return };
+    a_twin_passes("actix_backend");
+}
+
+/// By the library's builder alone.
+#[test]
+fn its_twin_on_axum_passes() {
+    a_twin_passes("axum_backend");
+}
+
+fn a_twin_passes(example: &str) {
+    let Some(setup) = Setup::example(example) else { return };
     let backend = configured(setup).set("DATABASE_URL", "memory://").start_example();
     let report = Report::of(conformance(&url(&backend)));
     report.assert_all_pass();

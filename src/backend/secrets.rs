@@ -1,0 +1,284 @@
+use std::{sync::Arc, time::Duration};
+
+use super::variables::Variables;
+use crate::{
+    AccessTokens, InternalAuth,
+    apikey::{BootstrapKeys, IssuanceSecrets},
+    auth::{InternalAuthBuilder, Seller},
+    domain::{ResourceId, Role, SecretSet, check_secrets_differ},
+    error::ConfigError,
+    token::VerifyingKey,
+};
+
+/// The secrets and keys of a backend.
+///
+/// | variable | |
+/// |---|---|
+/// | `KEY0_ACCESS_TOKEN_SECRET` | required, unless a public key is given |
+/// | `KEY0_ACCESS_TOKEN_PREVIOUS_SECRETS` | with commas or line ends between them, as all lists |
+/// | `KEY0_PUBLIC_KEY` | PEM, one or more blocks |
+/// | `KEY0_ACCESS_TOKEN_ISSUER`, `KEY0_ACCESS_TOKEN_AUDIENCE` | checked when set |
+/// | `KEY0_URL` | the shop that refusals name |
+/// | `INTERNAL_AUTH_STRATEGY` | `shared-secret` (default), `signed-jwt`, or both with a comma |
+/// | `INTERNAL_AUTH_SECRET`, `INTERNAL_AUTH_PREVIOUS_SECRETS` | required for `shared-secret` |
+/// | `INTERNAL_AUTH_AUDIENCE`, `INTERNAL_AUTH_MAX_LIFETIME_SECONDS` | `backend-service`, 300 |
+/// | `ISSUANCE_SECRET`, `ISSUANCE_PREVIOUS_SECRETS` | else derived from `INTERNAL_AUTH_SECRET` |
+/// | `MASTER_API_KEYS`, `MINTER_API_KEYS`, `READ_API_KEYS` | bootstrap keys |
+///
+/// A secret, the public key and a list of keys can stand in a file, too, which `NAME_FILE` names.
+/// Secrets have at least 32 bytes, and differ.
+///
+/// ```
+/// use key0_auth::backend::Secrets;
+///
+/// // In a program: Secrets::from_env()?
+/// let secrets = Secrets::read(|name| match name {
+///     "KEY0_ACCESS_TOKEN_SECRET" => Some("a secret that Key0 shares with this backend".to_owned()),
+///     "INTERNAL_AUTH_SECRET" => Some("a secret for Key0's own calls alone".to_owned()),
+///     _ => None,
+/// })?;
+/// # let _ = secrets;
+/// let nothing = Secrets::read(|_| None).expect_err("two are required");
+/// assert_eq!(nothing.faults().len(), 2);
+/// # Ok::<(), key0_auth::error::ConfigError>(())
+/// ```
+#[derive(Debug)]
+pub struct Secrets {
+    pub(super) tokens: Arc<AccessTokens>,
+    pub(super) internal: InternalAuthBuilder,
+    pub(super) issuance: IssuanceSecrets,
+    pub(super) bootstrap: BootstrapKeys,
+    pub(super) seller: Option<Seller>,
+}
+
+/// What the sample backend reads and this can't: it is refused, never ignored.
+const ELSEWHERE: [&str; 8] = [
+    "KEY0_JWKS_URL",
+    "INTERNAL_OAUTH_ISSUER",
+    "INTERNAL_OAUTH_JWKS_URL",
+    "GATEWAY_SECRET",
+    "GATEWAY_ROUTES",
+    "ISSUE_TOKEN_AUTH",
+    "SUPPORT_API_KEYS",
+    "FOREIGN_API_KEYS",
+];
+
+impl Secrets {
+    /// Reads them from the environment.
+    ///
+    /// # Errors
+    ///
+    /// Fails with everything that is missing, unusable or contradictory, each by the name of its
+    /// variable.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        let mut unreadable = Vec::new();
+        for (name, value) in std::env::vars_os() {
+            if let (Some(name), None) = (name.to_str(), value.to_str()) {
+                unreadable.push(name.to_owned());
+            }
+        }
+        // What is no text would otherwise count as not set.
+        Self::read_with(&|name| std::env::var(name).ok(), &unreadable)
+    }
+
+    /// Reads them from wherever `look_up` finds the value of a variable.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_env`](Self::from_env).
+    pub fn read(look_up: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        Self::read_with(&look_up, &[])
+    }
+
+    fn read_with(
+        look_up: &dyn Fn(&str) -> Option<String>,
+        unreadable: &[String],
+    ) -> Result<Self, ConfigError> {
+        let mut variables = Variables::new(look_up);
+        for name in unreadable.iter().filter(|name| NAMES.contains(&name.as_str())) {
+            variables.invalid(name, "it is not UTF-8");
+        }
+        for name in ELSEWHERE {
+            if variables.is_given(name) {
+                variables.invalid(name, "Secrets does not read it; build that part yourself");
+            }
+        }
+        let read = Self::parts(&mut variables);
+        let faults = variables.faults;
+        ConfigError::check(faults)?;
+        match read {
+            Some(secrets) => Ok(secrets),
+            None => unreachable!("what is missing has its fault"),
+        }
+    }
+
+    fn parts(variables: &mut Variables<'_>) -> Option<Self> {
+        let mut token_secrets: Vec<_> =
+            variables.secret("KEY0_ACCESS_TOKEN_SECRET").into_iter().collect();
+        token_secrets.extend(variables.secrets("KEY0_ACCESS_TOKEN_PREVIOUS_SECRETS"));
+        let internal = variables.set("INTERNAL_AUTH_SECRET", "INTERNAL_AUTH_PREVIOUS_SECRETS");
+        let issuance = variables.set("ISSUANCE_SECRET", "ISSUANCE_PREVIOUS_SECRETS");
+        let mut bootstrap = Vec::new();
+        for (role, name) in [
+            (Role::Master, "MASTER_API_KEYS"),
+            (Role::Minter, "MINTER_API_KEYS"),
+            (Role::Read, "READ_API_KEYS"),
+        ] {
+            bootstrap.extend(variables.secrets(name).into_iter().map(|key| (role, key)));
+        }
+        for (_, key) in &bootstrap {
+            if !key.expose_bytes().iter().all(u8::is_ascii_graphic) {
+                variables
+                    .invalid(key.name(), "it can't be sent: it holds other than visible ASCII");
+            }
+        }
+        for secret in internal.iter().flat_map(SecretSet::iter) {
+            if !secret.expose_bytes().iter().all(|byte| matches!(byte, b' '..=b'~')) {
+                variables.invalid(secret.name(), "it can't be sent in a header");
+            }
+        }
+        let all = token_secrets.iter().chain(internal.iter().flat_map(SecretSet::iter));
+        let all = all.chain(bootstrap.iter().map(|(_, key)| key));
+        if let Err(error) = check_secrets_differ(all) {
+            variables.faults.extend(error.into_faults());
+        }
+        let tokens = tokens(variables, &token_secrets);
+        let seller = variables.get("KEY0_URL").and_then(|url| {
+            let seller = Seller::at(url.trim());
+            variables.keep(seller.map_err(|fault| renamed(fault, "KEY0_URL")))
+        });
+        let auth = internal_auth(variables, internal.as_ref(), tokens.as_ref());
+        let issuance = match (&issuance, &internal) {
+            (Some(own), _) => Some(IssuanceSecrets::new(own)),
+            (None, Some(internal)) => Some(IssuanceSecrets::derived_from(internal)),
+            (None, None) => {
+                let told = ["ISSUANCE_SECRET", "INTERNAL_AUTH_SECRET"];
+                if auth.is_some() && !told.iter().any(|name| variables.is_given(name)) {
+                    let why = "issued keys are derived from it, or from INTERNAL_AUTH_SECRET";
+                    variables.missing("ISSUANCE_SECRET", why);
+                }
+                None
+            }
+        };
+        let bootstrap = bootstrap.into_iter();
+        let keys = bootstrap.fold(BootstrapKeys::new(), |keys, (role, key)| keys.key(role, key));
+        Some(Self {
+            tokens: tokens?,
+            internal: auth?,
+            issuance: issuance?,
+            bootstrap: keys,
+            seller,
+        })
+    }
+}
+
+const NAMES: [&str; 17] = [
+    "INTERNAL_AUTH_AUDIENCE",
+    "INTERNAL_AUTH_MAX_LIFETIME_SECONDS",
+    "INTERNAL_AUTH_PREVIOUS_SECRETS",
+    "INTERNAL_AUTH_SECRET",
+    "INTERNAL_AUTH_STRATEGY",
+    "ISSUANCE_PREVIOUS_SECRETS",
+    "ISSUANCE_SECRET",
+    "KEY0_ACCESS_TOKEN_AUDIENCE",
+    "KEY0_ACCESS_TOKEN_ISSUER",
+    "KEY0_ACCESS_TOKEN_PREVIOUS_SECRETS",
+    "KEY0_ACCESS_TOKEN_SECRET",
+    "KEY0_PUBLIC_KEY",
+    "KEY0_PUBLIC_KEY_FILE",
+    "KEY0_URL",
+    "MASTER_API_KEYS",
+    "MINTER_API_KEYS",
+    "READ_API_KEYS",
+];
+
+fn tokens(
+    variables: &mut Variables<'_>,
+    secrets: &[crate::domain::Secret],
+) -> Option<Arc<AccessTokens>> {
+    let mut tokens = AccessTokens::builder();
+    for secret in secrets {
+        tokens = tokens.key(VerifyingKey::hs256(secret));
+    }
+    let pem = variables.text("KEY0_PUBLIC_KEY");
+    if let Some(pem) = &pem {
+        let keys = VerifyingKey::all_from_pem("KEY0_PUBLIC_KEY", pem);
+        tokens = tokens.keys(variables.keep(keys)?);
+    }
+    // Previous secrets alone are a way out of HS256, but no way to start with it.
+    if !["KEY0_ACCESS_TOKEN_SECRET", "KEY0_PUBLIC_KEY"].iter().any(|name| variables.is_given(name))
+    {
+        let why = "it verifies access tokens, unless KEY0_PUBLIC_KEY is given";
+        variables.missing("KEY0_ACCESS_TOKEN_SECRET", why);
+        return None;
+    }
+    if secrets.is_empty() && pem.is_none() {
+        return None;
+    }
+    if let Some(issuer) = variables.get("KEY0_ACCESS_TOKEN_ISSUER") {
+        tokens = tokens.issuer(issuer.trim());
+    }
+    if let Some(audience) = variables.get("KEY0_ACCESS_TOKEN_AUDIENCE") {
+        tokens = tokens.audience(audience.trim());
+    }
+    match tokens.build() {
+        Ok(tokens) => Some(Arc::new(tokens)),
+        Err(error) => {
+            variables.faults.extend(error.into_faults());
+            None
+        }
+    }
+}
+
+fn internal_auth(
+    variables: &mut Variables<'_>,
+    secrets: Option<&SecretSet>,
+    tokens: Option<&Arc<AccessTokens>>,
+) -> Option<InternalAuthBuilder> {
+    const STRATEGY: &str = "INTERNAL_AUTH_STRATEGY";
+    const LIFETIME: &str = "INTERNAL_AUTH_MAX_LIFETIME_SECONDS";
+    const AUDIENCE: &str = "INTERNAL_AUTH_AUDIENCE";
+    let mut auth = Some(InternalAuth::builder());
+    let lifetime = variables.get(LIFETIME).map_or(Ok(300), |text| text.trim().parse::<u64>());
+    match lifetime {
+        Ok(seconds @ 1..=86_400) => {
+            auth = auth.map(|auth| auth.max_lifetime(Duration::from_secs(seconds)));
+        }
+        _ => variables.invalid(LIFETIME, "it is a number from 1 to 86400"),
+    }
+    let audience = variables.get(AUDIENCE).unwrap_or_else(|| "backend-service".to_owned());
+    if ResourceId::new(audience.trim()).is_err() {
+        variables.invalid(AUDIENCE, "it is 1 to 256 visible ASCII characters");
+    }
+    let strategies = variables.get(STRATEGY).unwrap_or_else(|| "shared-secret".to_owned());
+    for strategy in strategies.split(',').map(str::trim) {
+        match (strategy, secrets, tokens) {
+            ("shared-secret", Some(secrets), _) => {
+                auth = auth.map(|auth| auth.shared_secret(secrets.clone()));
+            }
+            ("shared-secret", None, _) => {
+                if !variables.is_given("INTERNAL_AUTH_SECRET") {
+                    let why = "the strategy shared-secret compares with it";
+                    variables.missing("INTERNAL_AUTH_SECRET", why);
+                }
+                auth = None;
+            }
+            ("signed-jwt", _, Some(tokens)) => {
+                auth = auth.map(|auth| auth.signed_jwt(tokens.clone(), audience.trim()));
+            }
+            ("signed-jwt", _, None) => auth = None,
+            _ => variables.invalid(STRATEGY, "it takes shared-secret and signed-jwt here"),
+        }
+    }
+    auth
+}
+
+/// The same fault under the variable's name.
+fn renamed(fault: crate::error::ConfigFault, name: &str) -> crate::error::ConfigFault {
+    match fault {
+        crate::error::ConfigFault::Invalid { reason, .. } => {
+            crate::error::ConfigFault::invalid(name, reason)
+        }
+        fault => fault,
+    }
+}
