@@ -14,7 +14,7 @@ use key0_auth::{
     ApiKeys, AuthLayer, KeyStore, RejectionKind, Validator,
     apikey::{Grant, KeyDigest, KeyFormat, KeyRecord, PlainKey},
     domain::{Actor, Clock, KeyId, SystemClock, Timestamp},
-    error::StoreError,
+    error::{StoreError, StoreErrorKind},
 };
 
 /// Keeps keys in a list. Yours may be a table, or another service.
@@ -40,7 +40,7 @@ impl KeyStore for ListStore {
     async fn insert(&self, new: &KeyRecord, _: &Actor) -> Result<(), StoreError> {
         let mut records = self.records();
         if records.iter().any(|known| known.id == new.id || known.digest == new.digest) {
-            return Err(StoreError::unavailable("this key is there already"));
+            return Err(StoreError::new(StoreErrorKind::Conflict));
         }
         records.push(new.clone());
         Ok(())

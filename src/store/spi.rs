@@ -1,5 +1,6 @@
 //! For whoever writes a store: the values that the traits of [`store`](super) speak of. An
-//! application that uses a store of this crate needs none of them.
+//! application that uses a store of this crate needs none of them. `testing::StoreKit` (feature
+//! `testing`) holds the cases that every store must pass, and shows a complete small store.
 //!
 //! | trait | its values |
 //! |---|---|

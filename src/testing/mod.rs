@@ -1,5 +1,5 @@
-//! Helpers for tests: a token minter, a clock to be set, a store that fails on demand, identities,
-//! and a proof that no route was left open.
+//! Helpers for tests: a token signer, a clock to be set, a store that fails on demand, identities, a
+//! proof that no route was left open, and a kit of cases for stores of your own.
 //!
 //! They are for `[dev-dependencies]`:
 //!
@@ -49,6 +49,7 @@ mod identity;
 mod payment;
 mod signer;
 mod store;
+mod store_kit;
 
 pub use clock::FakeClock;
 pub use guarded::{Probe, ProbeAnswer, assert_guarded_by, assert_sold_by};
@@ -62,3 +63,4 @@ pub use identity::{buyer, operator, partner};
 pub use payment::{issuance_request, payment};
 pub use signer::{TestToken, TokenSigner};
 pub use store::{FaultyStore, Mood};
+pub use store_kit::StoreKit;

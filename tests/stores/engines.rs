@@ -1,52 +1,86 @@
 //! Every engine against the same kit. A new engine is one function and one line at the end.
 
-use key0_auth::MemoryStore;
+use std::{cell::Cell, sync::Arc};
+
+use key0_auth::{
+    MemoryStore,
+    testing::{FaultyStore, StoreKit},
+};
 
 #[cfg(all(feature = "postgres", unix))]
 use crate::postgres_server;
 #[cfg(all(feature = "redis", unix))]
 use crate::redis_server;
-use crate::store_kit::Engine;
 
-async fn memory() -> Engine {
-    Engine::new(MemoryStore::new(), ())
+/// A fresh store, and what must live as long: a folder, a schema. Nothing where it needs a server
+/// that is not installed.
+type Made<S, G> = Option<(Arc<S>, G)>;
+
+async fn memory() -> Made<MemoryStore, ()> {
+    Some((Arc::new(MemoryStore::new()), ()))
+}
+
+/// What stands around a store for tests hands every call on, while it is told nothing else.
+async fn faulty() -> Made<FaultyStore<MemoryStore>, ()> {
+    Some((FaultyStore::new(MemoryStore::new()), ()))
 }
 
 #[cfg(feature = "sqlite")]
-async fn sqlite() -> Engine {
+async fn sqlite() -> Made<key0_auth::SqliteStore, tempfile::TempDir> {
     let folder = tempfile::tempdir().unwrap();
     let store = key0_auth::SqliteStore::open(folder.path().join("store.db")).unwrap();
-    Engine::new(store, folder)
+    Some((Arc::new(store), folder))
 }
 
 #[cfg(all(feature = "postgres", unix))]
-async fn postgres() -> Option<Engine> {
+async fn postgres() -> Made<key0_auth::PostgresStore, postgres_server::Schema> {
     let schema = postgres_server::Schema::fresh()?;
     let options = key0_auth::store::PostgresOptions::new().schema(&schema.name);
     // Many tests share one server.
     let store = options.max_connections(3).open(&schema.url).await.unwrap();
-    Some(Engine::new(store, schema))
+    Some((Arc::new(store), schema))
 }
 
 #[cfg(all(feature = "redis", unix))]
-async fn redis() -> Option<Engine> {
+async fn redis() -> Made<key0_auth::RedisStore, redis_server::Fresh> {
     let fresh = redis_server::Fresh::new()?;
     let store = key0_auth::RedisStore::open(&fresh.url).await.unwrap();
-    Some(Engine::new(store, fresh))
+    Some((Arc::new(store), fresh))
 }
 
-/// What stands around a store for tests hands every call on, while it is told nothing else.
-#[cfg(feature = "testing")]
-async fn faulty() -> Engine {
-    Engine::shared(key0_auth::testing::FaultyStore::new(MemoryStore::new()), ())
+/// One test for each group of cases, in a module named after the function that makes the stores.
+macro_rules! every_case {
+    ($engine:ident: $($group:ident)*) => {
+        mod $engine {
+            use super::*;
+
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $group() {
+                    if super::$engine().await.is_none() {
+                        return;
+                    }
+                    let guard = Cell::new(None);
+                    let make = async || {
+                        let (store, kept) = super::$engine().await.expect("it was there before");
+                        guard.set(Some(kept));
+                        store
+                    };
+                    StoreKit::new(make).$group().run().await;
+                }
+            )*
+        }
+    };
+    ($engine:ident) => {
+        every_case!($engine: keys registry payments issued_keys requests);
+    };
 }
 
-store_kit!(memory);
-#[cfg(feature = "testing")]
-store_kit!(faulty);
+every_case!(memory);
+every_case!(faulty);
 #[cfg(feature = "sqlite")]
-store_kit!(sqlite);
+every_case!(sqlite);
 #[cfg(all(feature = "postgres", unix))]
-store_kit!(postgres);
+every_case!(postgres);
 #[cfg(all(feature = "redis", unix))]
-store_kit!(redis);
+every_case!(redis);

@@ -1,15 +1,17 @@
 //! The stores: each engine by the same kit, what only one of them does, and the cache around any.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
-#[macro_use]
-#[allow(dead_code, unused_macros)]
-#[path = "../support/store_kit/mod.rs"]
-mod store_kit;
+// For `samples`, which the library has as well.
+#[allow(unused_imports)]
+use key0_auth::{KeyStore, apikey, domain, store};
 
 mod cache;
+#[cfg(feature = "testing")]
 mod engines;
 #[cfg(feature = "testing")]
 mod faulty;
+#[cfg(feature = "testing")]
+mod kit;
 mod postgres;
 #[cfg(all(feature = "postgres", unix))]
 #[allow(dead_code)]
@@ -20,6 +22,9 @@ mod redis;
 #[allow(dead_code)]
 #[path = "../support/servers/redis.rs"]
 mod redis_server;
+#[allow(dead_code)]
+#[path = "../../src/testing/store_kit/samples.rs"]
+mod samples;
 #[cfg(all(any(feature = "postgres", feature = "redis"), unix))]
 #[path = "../support/servers/mod.rs"]
 mod servers;

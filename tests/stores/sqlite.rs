@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::store_kit::{Ear, at, challenge, claim, hash, integrator_key, payment_key};
+use crate::samples::{ChangeRecorder, at, challenge, claim, hash, partner_key, payment_key};
 use key0_auth::{
     KeyStore, SqliteStore,
     domain::{Actor, ChallengeId, KeyId, PlanId, RequestId, ResourceId},
@@ -93,15 +93,16 @@ fn payment(id: &str) -> Payment {
 async fn two_stores_on_one_file_are_one_store() {
     let (_folder, path) = file();
     let (one, two) = (SqliteStore::open(&path).unwrap(), SqliteStore::open(&path).unwrap());
-    let ear = Ear::on(&two);
+    let recorder = ChangeRecorder::on(&two);
     let record = payment_key();
     one.insert(&record, &Actor::host()).await.unwrap();
     assert_eq!(two.find(&record.digest).await.unwrap(), Some(record.clone()));
-    eventually("the other store hears of the new key", || ear.heard_of(record.digest)).await;
-    ear.forget();
+    eventually("the other store hears of the new key", || recorder.heard_of(record.digest)).await;
+    recorder.forget();
     one.revoke(&record.id, &Actor::host(), at(1)).await.unwrap();
-    eventually("the other store hears of the revocation", || ear.heard_of(record.digest)).await;
-    assert!(!ear.heard(Change::All));
+    eventually("the other store hears of the revocation", || recorder.heard_of(record.digest))
+        .await;
+    assert!(!recorder.heard(Change::All));
     assert_eq!(two.revoke(&record.id, &Actor::host(), at(2)).await.unwrap(), None);
 }
 
@@ -133,8 +134,8 @@ async fn claims_race_across_stores() {
 async fn sql_by_hand_reaches_the_listeners() {
     let (_folder, path) = file();
     let store = SqliteStore::open(&path).unwrap();
-    let ear = Ear::on(&store);
-    let (used, revoked, deleted) = (payment_key(), integrator_key(), integrator_key());
+    let recorder = ChangeRecorder::on(&store);
+    let (used, revoked, deleted) = (payment_key(), partner_key(), partner_key());
     for record in [&used, &revoked, &deleted] {
         store.insert(record, &Actor::host()).await.unwrap();
     }
@@ -145,18 +146,18 @@ async fn sql_by_hand_reaches_the_listeners() {
         key0_auth::apikey::KeyDigest::from_bytes(*digest)
     };
     let first = marker(&[1; 32]);
-    eventually("the first marker", || ear.heard_of(first)).await;
-    ear.forget();
+    eventually("the first marker", || recorder.heard_of(first)).await;
+    recorder.forget();
 
     let run = |sql: &str, id: &KeyId| assert_eq!(raw.execute(sql, [id.as_str()]).unwrap(), 1);
     run("UPDATE keys SET last_used_at = 7 WHERE id = ?1", &used.id);
     run("UPDATE keys SET revoked_at = 7 WHERE id = ?1", &revoked.id);
     run("DELETE FROM keys WHERE id = ?1", &deleted.id);
     let second = marker(&[2; 32]);
-    eventually("the second marker", || ear.heard_of(second)).await;
-    assert!(ear.heard_of(revoked.digest));
-    assert!(ear.heard_of(deleted.digest));
-    assert!(!ear.heard_of(used.digest), "its use is no news");
+    eventually("the second marker", || recorder.heard_of(second)).await;
+    assert!(recorder.heard_of(revoked.digest));
+    assert!(recorder.heard_of(deleted.digest));
+    assert!(!recorder.heard_of(used.digest), "its use is no news");
     assert!(store.find(&revoked.digest).await.unwrap().unwrap().revoked_at.is_some());
     assert_eq!(store.find(&deleted.digest).await.unwrap(), None);
 }
@@ -250,7 +251,7 @@ async fn child_writes_until_it_is_killed() {
     let store = SqliteStore::open(path).unwrap();
     let keys = async || {
         for _ in 0..100_000 {
-            let record = integrator_key();
+            let record = partner_key();
             store.insert(&record, &Actor::host()).await.unwrap();
             println!("\nkey {} .", record.id);
         }

@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, raw_sql};
 
 use crate::{
     postgres_server::{Postgres, Schema, unique},
-    store_kit::{self, at, integrator_key, payment_key},
+    samples::{self, at, partner_key, payment_key},
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -7,7 +7,7 @@ use key0_auth::{
 };
 
 use super::*;
-use crate::store_kit::{Ear, new_digest};
+use crate::samples::{ChangeRecorder, new_digest};
 
 /// Longer than a look can be away.
 const A_LOOK: Duration = Duration::from_millis(1_200);
@@ -21,24 +21,26 @@ fn middle(mut times: Vec<Duration>) -> (Duration, Duration) {
 async fn other_instances_hear_of_every_change_in_no_time() {
     let Some(ours) = Ours::new() else { return };
     let (one, two) = (ours.open().await, ours.open().await);
-    let ear = Ear::on(&two);
+    let recorder = ChangeRecorder::on(&two);
     let mut times = Vec::new();
     for _ in 0..50 {
         let mut record = payment_key();
         one.insert(&record, &Actor::host()).await.unwrap();
-        eventually("the new key", || ear.heard_of(record.digest)).await;
-        ear.forget();
+        eventually("the new key", || recorder.heard_of(record.digest)).await;
+        recorder.forget();
         let rotation =
             Rotation { old: record.digest, new: new_digest(), display: "ak_new…".to_owned() };
         assert!(one.rotate(&record.id, &rotation, &Actor::host(), at(1)).await.unwrap());
-        eventually("the rotation", || ear.heard_of(rotation.old) && ear.heard_of(rotation.new))
-            .await;
+        eventually("the rotation", || {
+            recorder.heard_of(rotation.old) && recorder.heard_of(rotation.new)
+        })
+        .await;
         record.digest = rotation.new;
-        ear.forget();
+        recorder.forget();
         one.revoke(&record.id, &Actor::host(), at(1)).await.unwrap().unwrap();
-        times.push(eventually("the revocation", || ear.heard_of(record.digest)).await);
+        times.push(eventually("the revocation", || recorder.heard_of(record.digest)).await);
     }
-    assert!(!ear.heard(Change::All));
+    assert!(!recorder.heard(Change::All));
     let (median, longest) = middle(times);
     println!("a revocation is heard elsewhere: median {median:?}, longest {longest:?}");
     assert!(median < Duration::from_millis(200), "{median:?}");
@@ -52,41 +54,41 @@ async fn sql_by_hand_reaches_the_listeners() {
     // The hand that writes it need not know of the schema.
     run(&mut raw, "SET search_path = pg_catalog").await;
     let table = format!("{}.keys", ours.schema.name);
-    let (used, revoked, deleted) = (payment_key(), integrator_key(), integrator_key());
+    let (used, revoked, deleted) = (payment_key(), partner_key(), partner_key());
     for record in [&used, &revoked, &deleted] {
         store.insert(record, &Actor::host()).await.unwrap();
     }
     tokio::time::sleep(A_LOOK).await;
-    let ear = Ear::on(&store);
+    let recorder = ChangeRecorder::on(&store);
     run(&mut raw, &format!("UPDATE {table} SET last_used_at = 7 WHERE id = '{}'", used.id)).await;
     run(&mut raw, &format!("UPDATE {table} SET label = label WHERE id = '{}'", used.id)).await;
     run(&mut raw, &format!("UPDATE {table} SET revoked_at = 7 WHERE id = '{}'", revoked.id)).await;
-    let took = eventually("the revocation", || ear.heard_of(revoked.digest)).await;
+    let took = eventually("the revocation", || recorder.heard_of(revoked.digest)).await;
     println!("a revocation by hand is heard after {took:?}");
     run(&mut raw, &format!("DELETE FROM {table} WHERE id = '{}'", deleted.id)).await;
-    eventually("the removal", || ear.heard_of(deleted.digest)).await;
-    assert!(!ear.heard_of(used.digest), "its use is no news");
-    assert!(!ear.heard(Change::All));
+    eventually("the removal", || recorder.heard_of(deleted.digest)).await;
+    assert!(!recorder.heard_of(used.digest), "its use is no news");
+    assert!(!recorder.heard(Change::All));
     assert_eq!(store.find(&deleted.digest).await.unwrap(), None);
     run(&mut raw, &format!("TRUNCATE {table}")).await;
-    eventually("the emptying", || ear.heard(Change::All)).await;
+    eventually("the emptying", || recorder.heard(Change::All)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_logged_and_not_told_is_seen_by_the_next_look() {
     let Some(ours) = Ours::new() else { return };
     let store = ours.open().await;
-    let ear = Ear::on(&store);
+    let recorder = ChangeRecorder::on(&store);
     let mut raw = ours.raw().await;
     // A row of the log without a notification: as if that was lost.
     run(&mut raw, "INSERT INTO key_changes (digest) VALUES (decode(repeat('01', 32), 'hex'))")
         .await;
     let digest = KeyDigest::from_bytes([1; 32]);
-    let took = eventually("the change", || ear.heard_of(digest)).await;
+    let took = eventually("the change", || recorder.heard_of(digest)).await;
     assert!(took < Duration::from_secs(2), "{took:?}");
-    ear.forget();
+    recorder.forget();
     tokio::time::sleep(2 * A_LOOK).await;
-    assert!(!ear.heard_of(digest) && !ear.heard(Change::All), "it is told once");
+    assert!(!recorder.heard_of(digest) && !recorder.heard(Change::All), "it is told once");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,7 +100,7 @@ async fn a_change_that_is_committed_after_later_ones_is_seen() {
         store.insert(record, &Actor::host()).await.unwrap();
     }
     tokio::time::sleep(A_LOOK).await;
-    let ear = Ear::on(&store);
+    let recorder = ChangeRecorder::on(&store);
     let mut raw = ours.raw().await;
     let revoke =
         |id: &key0_auth::domain::KeyId| format!("UPDATE keys SET revoked_at = 7 WHERE id = '{id}'");
@@ -117,12 +119,12 @@ async fn a_change_that_is_committed_after_later_ones_is_seen() {
         late.id
     );
     run(&mut other, &logged).await;
-    eventually("the later one", || ear.heard_of(late.digest)).await;
+    eventually("the later one", || recorder.heard_of(late.digest)).await;
     tokio::time::sleep(A_LOOK).await;
-    assert!(!ear.heard_of(early.digest));
+    assert!(!recorder.heard_of(early.digest));
     run(&mut raw, "COMMIT").await;
-    eventually("the early one", || ear.heard_of(early.digest)).await;
-    assert!(!ear.heard(Change::All));
+    eventually("the early one", || recorder.heard_of(early.digest)).await;
+    assert!(!recorder.heard(Change::All));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -132,45 +134,45 @@ async fn a_listener_whose_connection_is_cut_takes_anything_for_changed() {
     let record = payment_key();
     store.insert(&record, &Actor::host()).await.unwrap();
     let mut raw = ours.raw().await;
-    let ear = Ear::on(&store);
+    let recorder = ChangeRecorder::on(&store);
     let mut times = Vec::new();
     for _ in 0..5 {
-        ear.forget();
+        recorder.forget();
         ours.terminate_connections(&mut raw).await;
-        times.push(eventually("all", || ear.heard(Change::All)).await);
+        times.push(eventually("all", || recorder.heard(Change::All)).await);
         assert_eq!(store.find(&record.digest).await.unwrap(), Some(record.clone()));
     }
     let (median, longest) = middle(times);
     println!("a cut listener is back: median {median:?}, longest {longest:?}");
-    ear.forget();
+    recorder.forget();
     run(&mut raw, "UPDATE keys SET revoked_at = 7").await;
-    eventually("the revocation", || ear.heard_of(record.digest)).await;
+    eventually("the revocation", || recorder.heard_of(record.digest)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_can_not_be_understood_stands_for_anything_and_ends_nothing() {
     let Some(ours) = Ours::new() else { return };
     let store = ours.open().await;
-    let ear = Ear::on(&store);
+    let recorder = ChangeRecorder::on(&store);
     let mut raw = ours.raw().await;
     for digest in ["'\\x0102'", "NULL"] {
-        ear.forget();
+        recorder.forget();
         run(&mut raw, &format!("INSERT INTO key_changes (digest) VALUES ({digest})")).await;
-        eventually("all", || ear.heard(Change::All)).await;
+        eventually("all", || recorder.heard(Change::All)).await;
     }
-    ear.forget();
+    recorder.forget();
     run(
         &mut raw,
         "INSERT INTO key_changes (digest)
          SELECT decode(repeat('02', 32), 'hex') FROM generate_series(1, 1001)",
     )
     .await;
-    eventually("all", || ear.heard(Change::All)).await;
-    ear.forget();
+    eventually("all", || recorder.heard(Change::All)).await;
+    recorder.forget();
     let record = payment_key();
     store.insert(&record, &Actor::host()).await.unwrap();
     tokio::time::sleep(A_LOOK).await;
-    assert!(!ear.heard(Change::All));
+    assert!(!recorder.heard(Change::All));
 }
 
 /// As `pg_dump` brings it: the numbers of transactions are those of another server.
@@ -188,15 +190,15 @@ async fn a_log_from_another_server_hides_nothing_and_is_no_news() {
     )
     .await;
     let store = ours.open().await;
-    let ear = Ear::on(&store);
+    let recorder = ChangeRecorder::on(&store);
     tokio::time::sleep(2 * A_LOOK).await;
-    assert!(!ear.heard(Change::All) && !ear.heard_of(KeyDigest::from_bytes([3; 32])));
+    assert!(!recorder.heard(Change::All) && !recorder.heard_of(KeyDigest::from_bytes([3; 32])));
     let record = payment_key();
     store.insert(&record, &Actor::host()).await.unwrap();
-    ear.forget();
+    recorder.forget();
     run(&mut raw, "UPDATE keys SET revoked_at = 7").await;
-    eventually("the revocation", || ear.heard_of(record.digest)).await;
-    assert!(!ear.heard(Change::All));
+    eventually("the revocation", || recorder.heard_of(record.digest)).await;
+    assert!(!recorder.heard(Change::All));
 }
 
 #[derive(Debug)]
@@ -215,16 +217,16 @@ async fn a_listener_that_panics_keeps_nobody_else_from_hearing() {
     let bad = std::sync::Arc::new(Panics);
     let listener: std::sync::Weak<Panics> = std::sync::Arc::downgrade(&bad);
     store.subscribe(listener);
-    let ear = Ear::on(&store);
+    let recorder = ChangeRecorder::on(&store);
     let record = payment_key();
     store.insert(&record, &Actor::host()).await.expect_err("not everybody heard of it");
-    assert!(ear.heard_of(record.digest));
+    assert!(recorder.heard_of(record.digest));
     drop(bad);
     tokio::time::sleep(A_LOOK).await;
-    ear.forget();
+    recorder.forget();
     let mut raw = ours.raw().await;
     run(&mut raw, "UPDATE keys SET revoked_at = 7").await;
-    eventually("the revocation", || ear.heard_of(record.digest)).await;
+    eventually("the revocation", || recorder.heard_of(record.digest)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -256,10 +258,10 @@ async fn a_schema_can_be_renamed() {
     let store = ours.open().await;
     let record = payment_key();
     store.insert(&record, &Actor::host()).await.unwrap();
-    let ear = Ear::on(&store);
+    let recorder = ChangeRecorder::on(&store);
     let mut raw = ours.raw().await;
     run(&mut raw, "UPDATE keys SET revoked_at = 7").await;
-    eventually("the revocation", || ear.heard_of(record.digest)).await;
+    eventually("the revocation", || recorder.heard_of(record.digest)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -272,7 +274,7 @@ async fn a_feed_logs_in_as_the_pool_does_by_then() {
     let store = PostgresStore::with_pool(pool.clone()).await.unwrap();
     let record = payment_key();
     store.insert(&record, &Actor::host()).await.unwrap();
-    let ear = Ear::on(&store);
+    let recorder = ChangeRecorder::on(&store);
     pool.set_connect_options(server.url_as("autumn").parse().unwrap());
     run(
         &mut raw,
@@ -280,8 +282,8 @@ async fn a_feed_logs_in_as_the_pool_does_by_then() {
          SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'spring'",
     )
     .await;
-    eventually("anything may have changed", || ear.heard(Change::All)).await;
-    ear.forget();
+    eventually("anything may have changed", || recorder.heard(Change::All)).await;
+    recorder.forget();
     run(&mut raw, "UPDATE key0.keys SET revoked_at = 7").await;
-    eventually("the revocation", || ear.heard_of(record.digest)).await;
+    eventually("the revocation", || recorder.heard_of(record.digest)).await;
 }

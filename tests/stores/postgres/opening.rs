@@ -161,7 +161,7 @@ async fn a_pool_of_the_application_is_shared_and_left_as_it_is() {
         .await
         .unwrap();
     let store = ours.options().with_pool(pool.clone()).await.unwrap();
-    let ear = store_kit::Ear::on(&store);
+    let recorder = samples::ChangeRecorder::on(&store);
     let other = ours.open().await;
     let records: Vec<_> = (0..40).map(|_| payment_key()).collect();
     let inserting = records.iter().cloned().map(|record| {
@@ -190,7 +190,7 @@ async fn a_pool_of_the_application_is_shared_and_left_as_it_is() {
     .unwrap();
     assert_eq!((path.contains(&ours.schema.name), &*limit), (false, "0"));
     other.revoke(&records[0].id, &Actor::host(), at(1)).await.unwrap().unwrap();
-    eventually("a revocation by another", || ear.heard_of(records[0].digest)).await;
+    eventually("a revocation by another", || recorder.heard_of(records[0].digest)).await;
 
     // Its other users hold all of it: an outage, told in time.
     let mut held = Vec::new();
@@ -214,10 +214,10 @@ async fn times_that_no_clock_can_count_are_bent() {
         let store = options.read_timeout(Duration::MAX).open(&ours.url("")).await.unwrap();
         let record = payment_key();
         store.insert(&record, &Actor::host()).await.unwrap();
-        let ear = store_kit::Ear::on(&store);
+        let recorder = samples::ChangeRecorder::on(&store);
         let mut raw = ours.raw().await;
         run(&mut raw, "UPDATE keys SET revoked_at = 7").await;
-        eventually("the revocation", || ear.heard_of(record.digest)).await;
+        eventually("the revocation", || recorder.heard_of(record.digest)).await;
     }
 }
 

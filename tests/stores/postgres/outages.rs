@@ -9,8 +9,8 @@ use key0_auth::{
 
 use super::*;
 use crate::{
+    samples::{ChangeRecorder, challenge, claim, new_digest},
     servers::proxy::Proxy,
-    store_kit::{Ear, challenge, claim, new_digest},
 };
 
 /// Within it every read has failed.
@@ -39,7 +39,7 @@ async fn fails_in_time(store: &PostgresStore) -> Duration {
     longest
 }
 
-async fn comes_back(store: &PostgresStore, ear: &Ear, since: Instant) {
+async fn comes_back(store: &PostgresStore, recorder: &ChangeRecorder, since: Instant) {
     while store.ping().await.is_err() {
         assert!(since.elapsed() < BACK, "it does not come back");
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -49,7 +49,7 @@ async fn comes_back(store: &PostgresStore, ear: &Ear, since: Instant) {
     store.insert(&record, &Actor::host()).await.unwrap();
     let writes = since.elapsed();
     assert_eq!(store.find(&record.digest).await.unwrap(), Some(record));
-    eventually("anything may have changed", || ear.heard(Change::All)).await;
+    eventually("anything may have changed", || recorder.heard(Change::All)).await;
     let news = since.elapsed();
     println!("back after: reads {reads:?}, writes {writes:?}, news {news:?}");
     assert!(writes < BACK && news < Duration::from_secs(3), "{writes:?}, {news:?}");
@@ -60,14 +60,14 @@ async fn a_server_that_stops_dies_or_hangs_and_comes_back() {
     let Some(server) = Postgres::start() else { return };
     let options = PostgresOptions::new().write_timeout(Duration::from_millis(1_500));
     let store = options.open(&server.url()).await.unwrap();
-    let ear = Ear::on(&store);
+    let recorder = ChangeRecorder::on(&store);
     let kept = payment_key();
     store.insert(&kept, &Actor::host()).await.unwrap();
     store.revoke(&kept.id, &Actor::host(), at(1)).await.unwrap().unwrap();
 
     for (what, end) in [("stopped", Postgres::stop as fn(&Postgres)), ("killed", Postgres::kill_9)]
     {
-        ear.forget();
+        recorder.forget();
         end(&server);
         let longest = fails_in_time(&store).await;
         println!("{what}: reads fail within {longest:?}");
@@ -76,12 +76,12 @@ async fn a_server_that_stops_dies_or_hangs_and_comes_back() {
         written.expect_err("there is no server");
         assert!(began.elapsed() < Duration::from_secs(2));
         server.start_again();
-        comes_back(&store, &ear, Instant::now()).await;
+        comes_back(&store, &recorder, Instant::now()).await;
         let found = store.find(&kept.digest).await.unwrap().unwrap();
         assert_eq!(found.revoked_at, Some(at(1)), "what was acknowledged is there");
     }
 
-    ear.forget();
+    recorder.forget();
     server.hang();
     let longest = fails_in_time(&store).await;
     println!("hung: reads fail within {longest:?}");
@@ -89,7 +89,7 @@ async fn a_server_that_stops_dies_or_hangs_and_comes_back() {
     tokio::time::sleep(Duration::from_secs(3)).await;
     fails_in_time(&store).await;
     server.resume();
-    comes_back(&store, &ear, Instant::now()).await;
+    comes_back(&store, &recorder, Instant::now()).await;
     let mut raw = PgConnection::connect(&server.url()).await.unwrap();
     // What was given up must be gone, and with it its connections.
     let began = Instant::now();
@@ -127,26 +127,26 @@ async fn a_network_that_is_lost_comes_back() {
     let url = server.url_through(proxy.port());
     let options = PostgresOptions::new().write_timeout(Duration::from_millis(1_500));
     let store = options.open(&url).await.unwrap();
-    let ear = Ear::on(&store);
+    let recorder = ChangeRecorder::on(&store);
     let before = proxy.taken();
     for restore in [Proxy::restore as fn(&Proxy), |proxy| {
         // What was cut off is never heard of again.
         proxy.cut();
         proxy.restore();
     }] {
-        ear.forget();
+        recorder.forget();
         proxy.stall();
         let longest = fails_in_time(&store).await;
         println!("cut off: reads fail within {longest:?}");
         tokio::time::sleep(Duration::from_secs(3)).await;
         restore(&proxy);
-        comes_back(&store, &ear, Instant::now()).await;
+        comes_back(&store, &recorder, Instant::now()).await;
     }
     proxy.refuse();
-    ear.forget();
+    recorder.forget();
     fails_in_time(&store).await;
     proxy.restore();
-    comes_back(&store, &ear, Instant::now()).await;
+    comes_back(&store, &recorder, Instant::now()).await;
     let taken = proxy.taken() - before;
     println!("{taken} connections were made in the meantime");
     assert!(taken < 200, "{taken}");
@@ -177,7 +177,7 @@ async fn connections_that_are_lost_hold_no_place() {
     let options =
         PostgresOptions::new().max_connections(3).write_timeout(Duration::from_millis(1_500));
     let store = options.open(&server.url_through(proxy.port())).await.unwrap();
-    let ear = Ear::on(&store);
+    let recorder = ChangeRecorder::on(&store);
     let record = payment_key();
     store.insert(&record, &Actor::host()).await.unwrap();
     // So that the only connection for reads is lost on its way back to the pool.
@@ -186,14 +186,14 @@ async fn connections_that_are_lost_hold_no_place() {
     store.find(&record.digest).await.unwrap();
     proxy.stall();
     fails_in_time(&store).await;
-    ear.forget();
+    recorder.forget();
     proxy.abandon();
     let since = Instant::now();
     while store.find(&record.digest).await.is_err() {
         assert!(since.elapsed() < Duration::from_secs(5), "reads do not come back");
     }
     println!("reads are back after {:?}", since.elapsed());
-    eventually("anything may have changed", || ear.heard(Change::All)).await;
+    eventually("anything may have changed", || recorder.heard(Change::All)).await;
     store.insert(&payment_key(), &Actor::host()).await.unwrap();
 }
 

@@ -11,7 +11,7 @@ use key0_auth::{
 };
 
 use super::*;
-use crate::store_kit::{
+use crate::samples::{
     challenge, claim, fingerprint, foreign_issuance, hash, issuance, lease, new_digest, request,
 };
 
@@ -234,10 +234,10 @@ async fn writes_that_are_stuck_keep_no_read_from_its_answer() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(ours.connections(&mut other).await <= 8);
-    let ear = store_kit::Ear::on(&*store);
+    let recorder = samples::ChangeRecorder::on(&*store);
     let mut raw = ours.raw().await;
     run(&mut raw, "UPDATE keys SET label = 'news'").await;
-    eventually("the news", || ear.heard_of(record.digest)).await;
+    eventually("the news", || recorder.heard_of(record.digest)).await;
     for job in stuck {
         assert_eq!(job.await.unwrap().unwrap_err().kind(), StoreErrorKind::TimedOut);
     }

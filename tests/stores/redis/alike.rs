@@ -14,7 +14,7 @@ use key0_auth::{
 use super::*;
 use crate::{
     redis_server::Fresh,
-    store_kit::{
+    samples::{
         at, challenge, fingerprint, foreign_issuance, hash, issuance, lease, new_digest,
         payment_key, request,
     },
@@ -238,7 +238,7 @@ async fn whatever_is_asked_in_whatever_order_both_say_the_same() {
     let redis = open(&fresh.url).await;
     let mut chance = Chance(0x9e37_79b9_7f4a_7c15);
     let mut past = Past {
-        claims: vec![store_kit::claim(challenge("a"), "0xa")],
+        claims: vec![samples::claim(challenge("a"), "0xa")],
         issuances: vec![(challenge("a"), foreign_issuance())],
         leased: vec![(ChallengeId::new("a").unwrap(), lease(0))],
         requests: vec![(Slot { scope: "a".to_owned(), key: "k".to_owned() }, lease(0))],

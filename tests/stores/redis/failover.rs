@@ -5,8 +5,8 @@ use key0_auth::{error::StoreErrorKind, store::spi::Change};
 use super::{outage::failures, *};
 use crate::{
     redis_server::Redis,
+    samples::{ChangeRecorder, at, challenge, claim, issuance, lease, payment_key},
     servers::proxy::Proxy,
-    store_kit::{Ear, at, challenge, claim, issuance, lease, payment_key},
 };
 
 /// Two failed attempts and the pauses behind them, on a busy machine.
@@ -29,17 +29,17 @@ async fn what_is_no_primary_any_more_is_not_believed_and_left_for_the_one_that_i
         assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{method}: {error:?}");
     }
 
-    let ear = Ear::on(&store);
+    let recorder = ChangeRecorder::on(&store);
     // No connection is cut: the store must leave by itself.
     proxy.lead_to(new.address());
     let back = comes_about(async || store.find(&record.digest).await.is_ok()).await;
     assert!(back < SOON, "{back:?}");
     assert!(store.find(&record.digest).await.unwrap().unwrap().revoked_at.is_some());
-    comes_about(async || ear.heard(Change::All)).await;
+    comes_about(async || recorder.heard(Change::All)).await;
     store.ping().await.unwrap();
     comes_about(async || store.touch(&[(record.id.clone(), at(1))]).await.is_ok()).await;
     let record = add(&elsewhere).await;
-    comes_about(async || ear.heard(Change::Key(record.digest))).await;
+    comes_about(async || recorder.heard(Change::Key(record.digest))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     redis_server::Redis,
-    store_kit::{at, integrator_key},
+    samples::{at, partner_key},
 };
 
 fn query(limit: u32) -> KeyQuery {
@@ -33,7 +33,7 @@ async fn everything(store: &RedisStore, mut query: KeyQuery) -> (Vec<KeyRecord>,
 async fn few_keys_among_very_many_that_are_over_are_found_page_by_page() {
     let Some(server) = Redis::start(&["--appendfsync", "no"]) else { return };
     let store = open(&server.url("")).await;
-    let mut first = integrator_key();
+    let mut first = partner_key();
     first.created_at = at(-10);
     store.insert(&first, &Actor::host()).await.unwrap();
     // As the store keeps them, 25,000 that expired, all made after the first.
@@ -60,7 +60,7 @@ async fn large_records_make_short_pages() {
     let store = open(&server.url("")).await;
     let mut inserted = Vec::new();
     for i in 0..40 {
-        let mut record = integrator_key();
+        let mut record = partner_key();
         record.created_at = at(-i);
         record.metadata =
             json!({"pad": "x".repeat(256 * 1024)}).as_object().unwrap().clone().into();

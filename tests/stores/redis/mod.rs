@@ -20,7 +20,7 @@ use key0_auth::{
     store::{KeyRegistry, PaymentStore, RedisOptions, spi::KeyQuery},
 };
 
-use crate::{servers, store_kit};
+use crate::{samples, servers};
 
 /// A store on this server, with the usual prefix and a poll that only the tests of it speed up.
 async fn open(url: &str) -> RedisStore {
@@ -28,7 +28,7 @@ async fn open(url: &str) -> RedisStore {
 }
 
 async fn add(store: &RedisStore) -> KeyRecord {
-    let record = store_kit::integrator_key();
+    let record = samples::partner_key();
     store.insert(&record, &Actor::host()).await.unwrap();
     record
 }

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use super::*;
 use crate::{
     redis_server::Redis,
+    samples::{ChangeRecorder, at, challenge, claim, issuance, new_digest, payment_key},
     servers::proxy::Proxy,
-    store_kit::{Ear, at, challenge, claim, issuance, new_digest, payment_key},
 };
 
 /// Longer than a test takes, so that what is heard was pushed.
@@ -22,8 +22,8 @@ async fn polling(url: &str, interval: Duration) -> RedisStore {
     RedisOptions::new().poll_interval(interval).open(url).await.unwrap()
 }
 
-async fn hears(ear: &Ear, change: Change) -> Duration {
-    comes_about(async || ear.heard(change)).await
+async fn hears(recorder: &ChangeRecorder, change: Change) -> Duration {
+    comes_about(async || recorder.heard(change)).await
 }
 
 async fn revoke(store: &RedisStore, record: &KeyRecord) -> KeyDigest {
@@ -35,49 +35,49 @@ async fn others_hear_of_every_change_at_once() {
     let Some(server) = Redis::start(&[]) else { return };
     let (one, other) =
         (polling(&server.url(""), NEVER).await, polling(&server.url(""), NEVER).await);
-    let ear = Ear::on(&other);
+    let recorder = ChangeRecorder::on(&other);
     let record = add(&one).await;
-    hears(&ear, Change::Key(record.digest)).await;
+    hears(&recorder, Change::Key(record.digest)).await;
     let rotation = Rotation { old: record.digest, new: new_digest(), display: "x".to_owned() };
-    ear.forget();
+    recorder.forget();
     assert!(one.rotate(&record.id, &rotation, &Actor::host(), at(1)).await.unwrap());
-    hears(&ear, Change::Key(rotation.old)).await;
-    hears(&ear, Change::Key(rotation.new)).await;
+    hears(&recorder, Change::Key(rotation.old)).await;
+    hears(&recorder, Change::Key(rotation.new)).await;
 
     let (claim, sold) = (claim(challenge("c"), "0x1"), payment_key());
     let old = issuance(&sold);
     one.begin_issuance(&claim, at(0)).await.unwrap();
     assert!(one.complete_issuance(&claim, &old, Some(&sold)).await.unwrap());
-    hears(&ear, Change::Key(sold.digest)).await;
-    ear.forget();
+    hears(&recorder, Change::Key(sold.digest)).await;
+    recorder.forget();
     let mut new = old.clone();
     new.digest = new_digest();
     assert!(one.replace_issuance(&claim.key, &old, &new, "x", at(1)).await.unwrap());
-    hears(&ear, Change::Key(old.digest)).await;
-    hears(&ear, Change::Key(new.digest)).await;
+    hears(&recorder, Change::Key(old.digest)).await;
+    hears(&recorder, Change::Key(new.digest)).await;
 
-    ear.forget();
+    recorder.forget();
     revoke(&one, &record).await;
-    hears(&ear, Change::Key(rotation.new)).await;
-    ear.forget();
+    hears(&recorder, Change::Key(rotation.new)).await;
+    recorder.forget();
     assert_eq!(one.purge_keys(at(2), 100).await.unwrap(), 1);
-    hears(&ear, Change::Key(rotation.new)).await;
-    assert!(!ear.heard(Change::All));
+    hears(&recorder, Change::Key(rotation.new)).await;
+    assert!(!recorder.heard(Change::All));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revocation_is_heard_elsewhere_within_a_second() {
     let Some(server) = Redis::start(&[]) else { return };
     let (one, other) = (open(&server.url("")).await, open(&server.url("")).await);
-    let ear = Ear::on(&other);
+    let recorder = ChangeRecorder::on(&other);
     let mut times = Vec::new();
     for _ in 0..300 {
         let record = add(&one).await;
-        hears(&ear, Change::Key(record.digest)).await;
-        ear.forget();
+        hears(&recorder, Change::Key(record.digest)).await;
+        recorder.forget();
         revoke(&one, &record).await;
         let began = Instant::now();
-        while !ear.heard_of(record.digest) {
+        while !recorder.heard_of(record.digest) {
             assert!(began.elapsed() < servers::PATIENCE, "it is never heard");
             tokio::time::sleep(Duration::from_micros(200)).await;
         }
@@ -93,18 +93,18 @@ async fn after_a_lost_subscription_anything_may_have_changed() {
     let Some(server) = Redis::start(&[]) else { return };
     let (one, other) =
         (polling(&server.url(""), NEVER).await, polling(&server.url(""), NEVER).await);
-    let ear = Ear::on(&other);
+    let recorder = ChangeRecorder::on(&other);
     for _ in 0..3 {
-        ear.forget();
+        recorder.forget();
         let killed: i64 = server.cli(&["CLIENT", "KILL", "TYPE", "pubsub"]);
         assert!(killed >= 1);
-        let elapsed = hears(&ear, Change::All).await;
+        let elapsed = hears(&recorder, Change::All).await;
         println!("a cut subscription is known after {elapsed:?}");
         // And it hears again.
         comes_about(async || {
             let record = add(&one).await;
             tokio::time::sleep(Duration::from_millis(50)).await;
-            ear.heard_of(record.digest)
+            recorder.heard_of(record.digest)
         })
         .await;
     }
@@ -117,12 +117,12 @@ async fn what_was_not_pushed_is_found_by_the_poll() {
     // Nobody may publish any more: the change is made all the same.
     let () = server.cli(&["ACL", "SETUSER", "default", "-publish"]);
     let record = add(&one).await;
-    let ear = Ear::on(&other);
+    let recorder = ChangeRecorder::on(&other);
     revoke(&one, &record).await;
-    let elapsed = hears(&ear, Change::Key(record.digest)).await;
+    let elapsed = hears(&recorder, Change::Key(record.digest)).await;
     println!("found by the poll after {elapsed:?}");
     assert!(elapsed < Duration::from_secs(3), "{elapsed:?}");
-    assert!(!ear.heard(Change::All));
+    assert!(!recorder.heard(Change::All));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -138,10 +138,10 @@ async fn what_the_log_does_not_tell_may_be_anything() {
         &["INCRBY", "key0:revision", "5000"],
         &["SET", "key0:revision", "0"],
     ] {
-        let ear = Ear::on(&other);
+        let recorder = ChangeRecorder::on(&other);
         let record = add(&one).await;
-        hears(&ear, Change::Key(record.digest)).await;
-        ear.forget();
+        hears(&recorder, Change::Key(record.digest)).await;
+        recorder.forget();
         // Both at once, so that no look comes between.
         let mut connection = redis::Client::open(server.url("")).unwrap().get_connection().unwrap();
         let () = redis::pipe()
@@ -157,8 +157,8 @@ async fn what_the_log_does_not_tell_may_be_anything() {
             .ignore()
             .query(&mut connection)
             .unwrap();
-        hears(&ear, Change::All).await;
-        drop(ear);
+        hears(&recorder, Change::All).await;
+        drop(recorder);
     }
 }
 
@@ -167,7 +167,7 @@ async fn forged_messages_are_no_news_and_stop_nothing() {
     let Some(server) = Redis::start(&[]) else { return };
     let (one, other) =
         (polling(&server.url(""), NEVER).await, polling(&server.url(""), NEVER).await);
-    let ear = Ear::on(&other);
+    let recorder = ChangeRecorder::on(&other);
     let version: String = server.cli(&["GET", "key0:version"]);
     let channel = format!("key0:changes:{version}");
     for forged in ["", ":", "x", "1:", "-1:x", "99999999999999999999:x", "7:short"] {
@@ -175,8 +175,8 @@ async fn forged_messages_are_no_news_and_stop_nothing() {
         assert_eq!(heard_by, 2, "{forged}");
     }
     let record = add(&one).await;
-    hears(&ear, Change::Key(record.digest)).await;
-    assert!(!ear.heard(Change::All));
+    hears(&recorder, Change::Key(record.digest)).await;
+    assert!(!recorder.heard(Change::All));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -192,12 +192,12 @@ async fn databases_and_prefixes_share_neither_keys_nor_news() {
         for _ in 0..counted {
             add(&other).await;
         }
-        let ear = Ear::on(&other);
+        let recorder = ChangeRecorder::on(&other);
         let foreign = add(&one).await;
         revoke(&one, &foreign).await;
         let own = add(&other).await;
-        hears(&ear, Change::Key(own.digest)).await;
-        assert!(!ear.heard(Change::All) && !ear.heard_of(foreign.digest), "{rest}");
+        hears(&recorder, Change::Key(own.digest)).await;
+        assert!(!recorder.heard(Change::All) && !recorder.heard_of(foreign.digest), "{rest}");
         assert_eq!(one.find(&own.digest).await.unwrap(), None, "{rest}");
     }
 }
@@ -208,17 +208,17 @@ async fn a_network_that_swallows_everything_is_noticed() {
     let proxy = Proxy::to(server.address());
     let one = open(&server.url("")).await;
     let other = open(&server.url_through(proxy.port(), "")).await;
-    let ear = Ear::on(&other);
+    let recorder = ChangeRecorder::on(&other);
     let record = add(&one).await;
-    hears(&ear, Change::Key(record.digest)).await;
+    hears(&recorder, Change::Key(record.digest)).await;
     proxy.stall();
-    ear.forget();
+    recorder.forget();
     revoke(&one, &record).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert!(!ear.heard_of(record.digest) && !ear.heard(Change::All));
+    assert!(!recorder.heard_of(record.digest) && !recorder.heard(Change::All));
     proxy.cut();
     proxy.restore();
-    let elapsed = hears(&ear, Change::All).await;
+    let elapsed = hears(&recorder, Change::All).await;
     println!("after the network is back: {elapsed:?}");
     assert!(elapsed < Duration::from_secs(4), "{elapsed:?}");
 }

@@ -14,8 +14,8 @@ use key0_auth::{
 use super::*;
 use crate::{
     redis_server::{PASSWORD, RIGHTS, Redis},
+    samples::at,
     servers::proxy::Proxy,
-    store_kit::at,
 };
 
 /// All that an operator could read of an error.
@@ -313,17 +313,17 @@ async fn hashes_that_an_older_version_kept_without_0x_are_spent() {
     let () = server.cli(&["SET", &format!("key0:spent:{digits}"), "challenge:first"]);
     let () = server.cli(&["SET", &format!("key0:paid:{digits}"), "first"]);
     for hash in [digits.clone(), format!("0x{digits}")] {
-        let claim = store_kit::claim(store_kit::challenge("second"), &hash);
-        let state = store.begin_issuance(&claim, store_kit::at(0)).await.unwrap();
+        let claim = samples::claim(samples::challenge("second"), &hash);
+        let state = store.begin_issuance(&claim, samples::at(0)).await.unwrap();
         assert_eq!(state, IssuanceState::Redeemed, "{hash}");
         let payment = Payment {
             challenge_id: ChallengeId::new("second").unwrap(),
             request_id: RequestId::new("r").unwrap(),
             resource_id: ResourceId::new("photo-1").unwrap(),
             plan_id: PlanId::new("basic").unwrap(),
-            tx_hash: store_kit::hash(&hash),
+            tx_hash: samples::hash(&hash),
             details: serde_json::Map::new(),
-            received_at: store_kit::at(0),
+            received_at: samples::at(0),
         };
         let outcome = store.record_payment(&payment).await.unwrap();
         assert_eq!(outcome, PaymentOutcome::Conflict, "{hash}");

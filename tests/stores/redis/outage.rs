@@ -15,8 +15,8 @@ use tokio::time::Instant;
 use super::*;
 use crate::{
     redis_server::Redis,
+    samples::{at, challenge, claim, fingerprint, issuance, lease, new_digest, payment_key},
     servers::proxy::Proxy,
-    store_kit::{at, challenge, claim, fingerprint, issuance, lease, new_digest, payment_key},
 };
 
 /// Every method that asks the server, each with what it has failed with.
@@ -279,7 +279,7 @@ fn payment(id: &str) -> key0_auth::store::Payment {
         request_id: RequestId::new("r").unwrap(),
         resource_id: ResourceId::new("photo-1").unwrap(),
         plan_id: PlanId::new("basic").unwrap(),
-        tx_hash: store_kit::hash(&format!("0x{id}")),
+        tx_hash: samples::hash(&format!("0x{id}")),
         details: serde_json::Map::new(),
         received_at: at(0),
     }
