@@ -12,14 +12,19 @@ const MAX_ID_BYTES: usize = 256;
 #[error("an id is 1 to 256 visible ascii characters")]
 pub struct InvalidId;
 
-/// Writes an id where it is to stay.
-pub(crate) fn write(text: Visible<'_>, id: &mut ShortText) -> Result<(), InvalidId> {
-    let text = text.as_str();
-    if !(1..=MAX_ID_BYTES).contains(&text.len()) {
-        return Err(InvalidId);
+/// A text that is an id, where it was read: to check several before any of them is copied.
+#[derive(Clone, Copy)]
+pub(crate) struct IdText<'a>(&'a str);
+
+impl<'a> IdText<'a> {
+    pub(crate) fn new(text: Visible<'a>) -> Result<Self, InvalidId> {
+        let text = text.as_str();
+        if (1..=MAX_ID_BYTES).contains(&text.len()) { Ok(Self(text)) } else { Err(InvalidId) }
     }
-    id.set(text);
-    Ok(())
+
+    pub(crate) fn as_str(self) -> &'a str {
+        self.0
+    }
 }
 
 macro_rules! id {
@@ -38,25 +43,18 @@ macro_rules! id {
             /// [`InvalidId`] when it is empty, longer than 256 bytes, or has other than visible
             /// ASCII characters.
             pub fn new(text: &str) -> Result<Self, InvalidId> {
-                let mut id = ShortText::EMPTY;
-                write(Visible::new(text).ok_or(InvalidId)?, &mut id)?;
-                Ok(Self(id))
-            }
-
-            /// No id yet: to be set before anybody sees it.
-            #[allow(dead_code)]
-            pub(crate) const fn unset() -> Self {
-                Self(ShortText::EMPTY)
-            }
-
-            #[allow(dead_code)]
-            pub(crate) fn text_mut(&mut self) -> &mut ShortText {
-                &mut self.0
+                Ok(IdText::new(Visible::new(text).ok_or(InvalidId)?)?.into())
             }
 
             /// The id as text.
             pub fn as_str(&self) -> &str {
                 self.0.as_str()
+            }
+        }
+
+        impl From<IdText<'_>> for $name {
+            fn from(text: IdText<'_>) -> Self {
+                Self(ShortText::new(text.0))
             }
         }
 

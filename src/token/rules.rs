@@ -5,9 +5,7 @@ use std::{borrow::Cow, mem, sync::Arc, time::Duration};
 use super::raw::{Claim, Name, RawClaims};
 use crate::{
     Rejection, RejectionKind,
-    domain::{
-        ChallengeId, Claims, PlanId, RequestId, ResourceId, Timestamp, TxHash, ids, text::ShortText,
-    },
+    domain::{Claims, Timestamp, ids::IdText},
 };
 
 /// The subject of Key0's own tokens.
@@ -117,26 +115,25 @@ impl Rules {
             return Err(invalid("The token is meant for another audience"));
         }
 
-        let mut claims = Arc::new(Claims {
-            request_id: RequestId::unset(),
-            challenge_id: ChallengeId::unset(),
-            resource_id: ResourceId::unset(),
-            plan_id: PlanId::unset(),
-            tx_hash: TxHash::unset(),
+        // All of them are checked before any is copied.
+        let request_id = id(&raw, Name::Sub)?;
+        let challenge_id = id(&raw, Name::Jti)?;
+        let resource_id = id(&raw, Name::ResourceId)?;
+        let plan_id = plan(&raw)?;
+        let tx_hash = id(&raw, Name::TxHash)?;
+        Ok(Arc::new(Claims {
+            request_id: request_id.into(),
+            challenge_id: challenge_id.into(),
+            resource_id: resource_id.into(),
+            plan_id: plan_id.into(),
+            tx_hash: tx_hash.into(),
             expires_at: exp,
             issued_at: iat,
             not_before: nbf,
             issuer: issuer.map(Into::into),
             audience: audience.to_vec(),
             extra: mem::take(&mut raw.extra),
-        });
-        let Some(ids) = Arc::get_mut(&mut claims) else { unreachable!("nobody else has them yet") };
-        id(&raw, Name::Sub, ids.request_id.text_mut())?;
-        id(&raw, Name::Jti, ids.challenge_id.text_mut())?;
-        id(&raw, Name::ResourceId, ids.resource_id.text_mut())?;
-        plan(&raw, &mut ids.plan_id)?;
-        id(&raw, Name::TxHash, ids.tx_hash.text_mut())?;
-        Ok(claims)
+        }))
     }
 }
 
@@ -151,28 +148,23 @@ fn has(configured: &[Box<str>], value: &str) -> bool {
     configured.iter().any(|one| **one == *value)
 }
 
-fn id(raw: &RawClaims<'_>, name: Name, id: &mut ShortText) -> Result<(), Rejection> {
-    let text = match raw.get(name) {
-        None => return Err(missing(name)),
-        Some(Claim::Visible(text)) => Some(text),
-        Some(_) => None,
-    };
-    text.and_then(|text| ids::write(text, id).ok()).ok_or_else(|| wrong_type(name))
+fn id<'a>(raw: &RawClaims<'a>, name: Name) -> Result<IdText<'a>, Rejection> {
+    match raw.get(name) {
+        None => Err(missing(name)),
+        Some(Claim::Visible(text)) => IdText::new(text).map_err(|_| wrong_type(name)),
+        Some(_) => Err(wrong_type(name)),
+    }
 }
 
-fn plan(raw: &RawClaims<'_>, plan: &mut PlanId) -> Result<(), Rejection> {
+fn plan<'a>(raw: &RawClaims<'a>) -> Result<IdText<'a>, Rejection> {
     if raw.get(Name::TierId).is_none() {
-        return id(raw, Name::PlanId, plan.text_mut());
+        return id(raw, Name::PlanId);
     }
-    id(raw, Name::TierId, plan.text_mut())?;
-    if raw.get(Name::PlanId).is_some() {
-        let mut other = PlanId::unset();
-        id(raw, Name::PlanId, other.text_mut())?;
-        if other != *plan {
-            return Err(invalid("planId and tierId differ"));
-        }
+    let plan = id(raw, Name::TierId)?;
+    if raw.get(Name::PlanId).is_some() && id(raw, Name::PlanId)?.as_str() != plan.as_str() {
+        return Err(invalid("planId and tierId differ"));
     }
-    Ok(())
+    Ok(plan)
 }
 
 fn time(raw: &RawClaims<'_>, name: Name) -> Result<Option<Timestamp>, Rejection> {
