@@ -98,7 +98,7 @@ impl IssueToken {
         self
     }
 
-    /// Answers a request whose caller was judged. Must run within a tokio runtime.
+    /// Answers a request whose caller was validated. Must run within a tokio runtime.
     ///
     /// # Errors
     ///

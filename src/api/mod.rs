@@ -1,6 +1,6 @@
 //! The HTTP endpoints, in the words of no framework: bytes in, status and bytes out.
 //!
-//! Whoever mounts them has judged the caller before, then checks the media type with
+//! Whoever mounts them has validated the caller before, then checks the media type with
 //! [`check_media_type`], reads at most [`MAX_BODY_BYTES`], and hands the body over.
 
 mod body;

@@ -115,7 +115,7 @@ impl PaymentReceived {
         Self(Arc::new(Parts { payments, clock, wake, worker }))
     }
 
-    /// Answers a request whose caller was judged.
+    /// Answers a request whose caller was validated.
     ///
     /// # Errors
     ///

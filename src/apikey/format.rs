@@ -222,9 +222,10 @@ mod tests {
             let typo = String::from_utf8(bytes).expect("ascii");
             assert!(!format.is_well_formed(&typo), "position {at}");
         }
-        for bent in [&text[..text.len() - 1], &format!("{text}a"), &text[1..], &text.to_uppercase()]
+        for malformed in
+            [&text[..text.len() - 1], &format!("{text}a"), &text[1..], &text.to_uppercase()]
         {
-            assert!(!format.is_well_formed(bent));
+            assert!(!format.is_well_formed(malformed));
         }
     }
 

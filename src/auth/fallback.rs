@@ -7,7 +7,7 @@ use crate::domain::{Credential, Permissions, PlanId, ResourceId};
 /// The application's own credentials: opaque tokens, or JWTs that it issues itself.
 ///
 /// Asked about bearer values that are neither one of our access tokens nor shaped like one of our
-/// API keys. A JWT that one of our keys has signed never gets here, however it is bent.
+/// API keys. A JWT that one of our keys has signed never gets here, however malformed it is.
 ///
 /// ```
 /// use key0_auth::auth::{Fallback, FallbackError, FallbackGrant};

@@ -12,10 +12,10 @@ use crate::{
 /// The longest subject of a fallback that stands in a lasting id as it is.
 const MAX_SUBJECT_BYTES: usize = 256;
 
-/// Who is asking: a proof that a credential was judged and found good.
+/// Who is asking: a proof that a credential was validated.
 ///
 /// Only a [`Validator`](crate::Validator) makes one, so a function that takes an `Identity` can't
-/// be called for a request that was not judged. Cheap to clone.
+/// be called for a request that was not validated. Cheap to clone.
 #[derive(Clone)]
 pub struct Identity(Proof);
 

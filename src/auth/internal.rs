@@ -75,7 +75,7 @@ pub enum InternalStrategy {
     None,
 }
 
-/// Proof that the caller of an internal endpoint was judged and let in.
+/// Proof that the caller of an internal endpoint was validated and let in.
 #[derive(Debug, Clone, Copy)]
 pub struct InternalCaller(InternalStrategy);
 

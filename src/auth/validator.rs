@@ -242,7 +242,7 @@ impl Validator {
         let Some(tokens) = self.0.tokens.as_deref() else {
             return self.validate_foreign(bearer, RejectionKind::InvalidToken.into());
         };
-        match tokens.judge(token, self.0.clock.now()) {
+        match tokens.validate_parts(token, self.0.clock.now()) {
             Ok(claims) => Validation::Decided(Ok(Identity::from_claims(claims))),
             #[cfg(feature = "jwks")]
             Err(rejection) if rejection.kind() == RejectionKind::StoreUnavailable => {
@@ -326,7 +326,7 @@ pub fn validate_key0_token<Form>(
 ) -> Result<Identity, Rejection> {
     let credential = Presented::read(&[Source::Bearer], authorization.value(), None)?.credential();
     let token = CompactJws::split(credential).ok_or(RejectionKind::InvalidToken)?;
-    tokens.judge(&token, SystemClock.now()).map(Identity::from_claims)
+    tokens.validate_parts(&token, SystemClock.now()).map(Identity::from_claims)
 }
 
 /// An `Authorization` header as [`validate_key0_token`] takes it: whatever is a text or bytes, also

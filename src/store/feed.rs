@@ -28,7 +28,7 @@ const OPENING: Duration = Duration::from_secs(5);
 /// How often a failure that lasts is written to the log.
 const REPORT_EVERY: Duration = Duration::from_secs(60);
 
-/// Where an engine's news come from.
+/// Where an engine's change notifications come from.
 pub(crate) trait Source: Send + Sync + 'static {
     /// A connection that listens.
     type Listening: Listening;
@@ -223,7 +223,7 @@ impl Outage {
         let failure = format!("{error}: {cause}");
         if self.is_new(&failure) {
             #[cfg(feature = "tracing")]
-            tracing::warn!(%error, cause, "news from the store are lost until it answers again");
+            tracing::warn!(%error, cause, "change notifications from the store are lost until it answers again");
             self.told = Some((failure, Instant::now()));
             self.open = true;
         }
@@ -237,7 +237,7 @@ impl Outage {
     fn report_end(&mut self) {
         if std::mem::take(&mut self.open) {
             #[cfg(feature = "tracing")]
-            tracing::info!("news from the store are heard again");
+            tracing::info!("change notifications from the store arrive again");
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::{
 
 /// Where API keys are kept, found by their digest.
 ///
-/// A revoked or expired key is still found: whoever asks judges its times, so that its holder
+/// A revoked or expired key is still found: whoever asks checks its times, so that its holder
 /// can be told why.
 #[async_trait]
 pub trait KeyStore: fmt::Debug + Send + Sync + 'static {
@@ -68,13 +68,13 @@ pub trait KeyStore: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Whether changes that other processes make are heard at the moment. Where not, caches hold for
-    /// their time to live. Stores without other processes, or without such news, say `true`.
+    /// their time to live. Stores without other processes, or without such notifications, say `true`.
     fn hears_changes(&self) -> bool {
         true
     }
 
     /// Asks to be told of every change to a key that this store makes or sees, by whichever
-    /// process. A store without such news does nothing: caches then hold for their time to live.
+    /// process. A store without such notifications does nothing: caches then hold for their time to live.
     fn subscribe(&self, listener: Weak<dyn ChangeListener>) {
         drop(listener);
     }

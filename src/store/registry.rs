@@ -9,7 +9,7 @@ use crate::{
 
 /// A [`KeyStore`] that an operator can manage: list, rotate, clear up.
 ///
-/// Whoever only judges credentials needs the [`KeyStore`] alone.
+/// Whoever only validates credentials needs the [`KeyStore`] alone.
 #[async_trait]
 pub trait KeyRegistry: KeyStore {
     /// A page of keys, newest first. A key that is there all the while stands on exactly one page
@@ -94,17 +94,17 @@ pub struct KeyQuery {
     pub kind: KeyKind,
     /// Only those that can be used at this instant; else all.
     pub in_force_at: Option<Timestamp>,
-    /// Only those that come after this place.
+    /// Only those that come after this cursor.
     pub after: Option<KeyCursor>,
     /// How many at most; at least 1.
     pub limit: u32,
 }
 
-/// A place in a listing: newer keys come before it, older ones after it, and of those made at the
+/// A point in a listing: newer keys come before it, older ones after it, and of those made at the
 /// same instant the one with the greater id comes first.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeyCursor {
-    /// When the key of this place was made.
+    /// When the key at this cursor was made.
     pub created_at: Timestamp,
     /// Its id.
     pub id: KeyId,
@@ -115,7 +115,7 @@ pub struct KeyCursor {
 pub struct KeyPage {
     /// The keys, newest first.
     pub keys: Vec<KeyRecord>,
-    /// The places of those whose records this version can't read, newest first. They count for the
+    /// The cursors of those whose records this version can't read, newest first. They count for the
     /// page's length, and stand in none of [`keys`](Self::keys).
     pub unreadable: Vec<KeyCursor>,
     /// Where the next page begins; `None` on the last one.
@@ -133,7 +133,7 @@ pub struct Rotation {
     pub display: String,
 }
 
-/// What stands at one place of a listing.
+/// What stands at one cursor of a listing.
 #[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
 pub(crate) enum Listed {
     Key(Box<KeyRecord>),
@@ -142,32 +142,32 @@ pub(crate) enum Listed {
 
 #[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
 impl Listed {
-    /// A record that was read, or its place. Nothing where that can't be read either: there is no
+    /// A record that was read, or its cursor. Nothing where that can't be read either: there is no
     /// id then by which it could be revoked.
     pub(crate) fn read(
         record: Result<KeyRecord, StoreError>,
-        place: impl FnOnce() -> Result<KeyCursor, StoreError>,
+        cursor: impl FnOnce() -> Result<KeyCursor, StoreError>,
     ) -> Result<Option<Self>, StoreError> {
         match record {
             Ok(record) => Ok(Some(Self::Key(Box::new(record)))),
             Err(error) if error.kind() == crate::error::StoreErrorKind::Corrupt => {
-                let place = place();
+                let cursor = cursor();
                 #[cfg(feature = "tracing")]
                 tracing::error!(
-                    id = place.as_ref().ok().map(|place| place.id.as_str()),
+                    id = cursor.as_ref().ok().map(|cursor| cursor.id.as_str()),
                     cause = std::error::Error::source(&error).map(tracing::field::display),
                     "the record of a key can't be read"
                 );
-                Ok(place.ok().map(Self::Unreadable))
+                Ok(cursor.ok().map(Self::Unreadable))
             }
             Err(error) => Err(error),
         }
     }
 
-    pub(crate) fn place(&self) -> KeyCursor {
+    pub(crate) fn cursor(&self) -> KeyCursor {
         match self {
             Self::Key(record) => KeyCursor::of(record),
-            Self::Unreadable(place) => place.clone(),
+            Self::Unreadable(cursor) => cursor.clone(),
         }
     }
 }
@@ -179,7 +179,7 @@ impl KeyPage {
         for listed in listed {
             match listed {
                 Listed::Key(record) => page.keys.push(*record),
-                Listed::Unreadable(place) => page.unreadable.push(place),
+                Listed::Unreadable(cursor) => page.unreadable.push(cursor),
             }
         }
         page
@@ -187,7 +187,7 @@ impl KeyPage {
 }
 
 impl KeyCursor {
-    /// The place of this key.
+    /// The cursor of this key.
     pub fn of(record: &KeyRecord) -> Self {
         Self { created_at: record.created_at, id: record.id.clone() }
     }

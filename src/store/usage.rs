@@ -14,9 +14,9 @@ use crate::{
     error::StoreError,
 };
 
-/// 32 KiB. Two keys that share a place, and are both in use, are noted more often than once a
+/// 32 KiB. Two keys that share a slot, and are both in use, are noted more often than once a
 /// second; they are still written once.
-const PLACES: usize = 4_096;
+const SLOTS: usize = 4_096;
 /// How many keys are remembered until they are written; the uses of further ones are forgotten.
 const MAX_PENDING: usize = 262_144;
 /// How many uses are written in one transaction.
@@ -41,7 +41,7 @@ struct Shared {
 impl KeyUsage {
     /// Nothing noted yet; uses will be written to this store.
     pub fn new(registry: Arc<dyn KeyRegistry>) -> Self {
-        let recent = std::iter::repeat_with(AtomicU64::default).take(PLACES).collect();
+        let recent = std::iter::repeat_with(AtomicU64::default).take(SLOTS).collect();
         Self(Arc::new(Shared { registry, recent, pending: Mutex::default() }))
     }
 
@@ -51,11 +51,11 @@ impl KeyUsage {
         let [a, b, c, d, e, f, g, h, low, high, ..] = *record.digest.as_bytes();
         let second = now.as_seconds().cast_unsigned();
         let mark = u64::from_le_bytes([a, b, c, d, e, f, g, h]) ^ second;
-        let place = usize::from(u16::from_le_bytes([low, high])) % PLACES;
-        if self.0.recent[place].load(Ordering::Relaxed) == mark {
+        let slot = usize::from(u16::from_le_bytes([low, high])) % SLOTS;
+        if self.0.recent[slot].load(Ordering::Relaxed) == mark {
             return;
         }
-        self.0.recent[place].store(mark, Ordering::Relaxed);
+        self.0.recent[slot].store(mark, Ordering::Relaxed);
         let mut pending = self.pending();
         if pending.len() < MAX_PENDING || pending.contains_key(&record.id) {
             remember(&mut pending, record.id.clone(), now);

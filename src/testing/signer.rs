@@ -31,13 +31,13 @@ const SYSTEM_LIFE: Duration = Duration::from_secs(60);
 ///
 /// let signer = TokenSigner::new();
 /// assert!(signer.token().resource("photo-1").validate().is_ok());
-/// for (bent, kind) in [
+/// for (tampered, kind) in [
 ///     (signer.token().expired(), RejectionKind::TokenExpired),
 ///     (signer.token().without("exp"), RejectionKind::InvalidToken),
 ///     (signer.token().signed_by_a_stranger(), RejectionKind::InvalidToken),
 ///     (signer.system_token("backend-service"), RejectionKind::InvalidToken),
 /// ] {
-///     assert_eq!(bent.validate().expect_err("it is bent").kind(), kind);
+///     assert_eq!(tampered.validate().expect_err("it is tampered with").kind(), kind);
 /// }
 /// ```
 #[derive(Debug, Clone)]

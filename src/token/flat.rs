@@ -304,7 +304,7 @@ mod tests {
         let json = format!("{{{}}}", members.join(","));
         assert!(agree(&json));
         let claims = read_claims(json.as_bytes()).expect("claims");
-        let places = [
+        let claim_names = [
             Name::Sub,
             Name::Jti,
             Name::ResourceId,
@@ -317,9 +317,9 @@ mod tests {
             Name::Iss,
             Name::Aud,
         ];
-        for (name, place) in NAMES.iter().zip(places) {
-            assert_eq!(place.as_str(), *name);
-            let value = claims.get(place);
+        for (name, claim_name) in NAMES.iter().zip(claim_names) {
+            assert_eq!(claim_name.as_str(), *name);
+            let value = claims.get(claim_name);
             assert!(
                 matches!(value, Some(Claim::Visible(text)) if text.as_str() == format!("<{name}>"))
             );
@@ -427,12 +427,12 @@ mod tests {
         ) {
             let chars: Vec<char> = json.chars().collect();
             let at = at.index(chars.len() + 1);
-            let bent: String =
+            let tampered: String =
                 chars[..at].iter().copied()
                 .chain(byte.chars())
                 .chain(chars[(at + cut).min(chars.len())..].iter().copied())
                 .collect();
-            agree(&bent);
+            agree(&tampered);
         }
 
         #[test]

@@ -64,7 +64,7 @@ impl<'a> CompactJws<'a> {
     }
 
     /// The signature with padding, stray bits and the other alphabet forgiven, which tells whether
-    /// a malformed token is one of ours that somebody has bent. Of sloppy readers some skip what
+    /// a malformed token is one of ours that somebody has tampered with. Of sloppy readers some skip what
     /// is not base64 and some stop there: both readings are given where they differ.
     pub(super) fn signatures_as_anyone_reads_them(&self) -> impl Iterator<Item = Vec<u8>> {
         let url_safe = self.signature.replace('+', "-").replace('/', "_");

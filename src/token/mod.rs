@@ -14,7 +14,7 @@
 //! With [`remember_verified`](AccessTokensBuilder::remember_verified) an accepted token of an
 //! asymmetric key is known again by the SHA-256 of all its bytes, as they were received, of which
 //! all 32 bytes are compared. Nothing that was read out of the token has a part in this, so no two
-//! tokens are taken for each other by what they say or by how they are bent.
+//! tokens are taken for each other by what they say or by how they are malformed.
 
 mod algorithm;
 #[cfg(feature = "jwks")]

@@ -1,8 +1,8 @@
 //! Tokens that were accepted before, so that their signature need not be checked again.
 //!
-//! What is remembered is the verdict on one sequence of bytes. So its key is the SHA-256 of the
+//! What is remembered is the outcome for one sequence of bytes. So its key is the SHA-256 of the
 //! token as it was received, signature included, and all 32 bytes of it are compared: a token that
-//! differs anywhere, however it is bent, is another token and is judged from the start.
+//! differs anywhere is another token and is validated from the start.
 
 use std::{
     fmt,
@@ -27,7 +27,7 @@ const MAX_VALUES: usize = 64;
 /// digest says which set a token belongs to, and in a full set the least recently used goes.
 ///
 /// It belongs to keys and rules that never change. Claims that they accepted once, they accept
-/// again, but for the time, which is to be judged at every hit.
+/// again, but for the time, which is to be checked at every hit.
 pub(super) struct Remembered {
     sets: Box<[Mutex<Set>]>,
     ways: usize,
@@ -60,7 +60,7 @@ impl Remembered {
             return;
         }
         let mut set = self.set(&digest);
-        // Another thread may have judged the same token meanwhile.
+        // Another thread may have validated the same token meanwhile.
         let twin = set.iter().position(|(other, _)| *other == digest);
         let displaced = match twin {
             Some(at) => Some(set.remove(at)),
@@ -73,7 +73,7 @@ impl Remembered {
         drop(displaced);
     }
 
-    /// Makes room of a token whose time is over, which would keep its place by being asked for.
+    /// Makes room of a token whose time is over, which would stay by being asked for.
     pub(super) fn forget(&self, digest: &TokenDigest) {
         self.set(digest).retain(|(other, _)| other != digest);
     }
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_two_threads_judged_is_kept_once() {
+    fn a_token_that_two_threads_validated_is_kept_once() {
         let memory = Remembered::new(3);
         for _ in 0..2 {
             memory.insert(digest("a"), &claims("a"));

@@ -1,4 +1,4 @@
-//! What a token whose signature held must say, judged against a given `now`.
+//! What a token whose signature held must say, checked against a given `now`.
 
 use std::{borrow::Cow, mem, sync::Arc, time::Duration};
 
@@ -33,27 +33,27 @@ pub(crate) struct SystemRules<'a> {
 }
 
 impl Rules {
-    /// Judges an agent's token.
-    pub(super) fn judge(
+    /// Validates an agent's token.
+    pub(super) fn validate(
         &self,
         raw: RawClaims<'_>,
         now: Timestamp,
     ) -> Result<Arc<Claims>, Rejection> {
-        let claims = self.judge_common(raw, now)?;
+        let claims = self.validate_common(raw, now)?;
         match system_markers(&claims) {
             0 => Ok(claims),
             _ => Err(invalid("The token is a system token")),
         }
     }
 
-    /// Judges one of Key0's own tokens.
-    pub(super) fn judge_system(
+    /// Validates one of Key0's own tokens.
+    pub(super) fn validate_system(
         &self,
         raw: RawClaims<'_>,
         wanted: &SystemRules<'_>,
         now: Timestamp,
     ) -> Result<Arc<Claims>, Rejection> {
-        let claims = self.judge_common(raw, now)?;
+        let claims = self.validate_common(raw, now)?;
         if system_markers(&claims) != 3 {
             return Err(invalid("The token is not a system token"));
         }
@@ -73,7 +73,7 @@ impl Rules {
     }
 
     /// The rules that a token can keep at one time and break at another.
-    pub(super) fn judge_times(
+    pub(super) fn check_times(
         &self,
         exp: Timestamp,
         nbf: Option<Timestamp>,
@@ -88,7 +88,7 @@ impl Rules {
         Ok(())
     }
 
-    fn judge_common(
+    fn validate_common(
         &self,
         mut raw: RawClaims<'_>,
         now: Timestamp,
@@ -99,7 +99,7 @@ impl Rules {
         let issuer = text(&raw, Name::Iss)?;
         let audience = texts(&raw, Name::Aud)?;
 
-        self.judge_times(exp, nbf, now)?;
+        self.check_times(exp, nbf, now)?;
         if raw.is_constrained {
             return Err(invalid("A sender-constrained token is not accepted as a bearer token"));
         }

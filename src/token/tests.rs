@@ -73,7 +73,7 @@ fn a_bent_token_of_ours_stays_ours() {
             let (input, signature) = token.rsplit_once('.').unwrap();
             let other = signature.replace('-', "+").replace('_', "/");
             standard += usize::from(other != signature);
-            let mut bent = vec![
+            let mut tampered = vec![
                 format!("{token}="),
                 format!("{token}=="),
                 format!("{token}========"),
@@ -87,12 +87,12 @@ fn a_bent_token_of_ours_stays_ours() {
                 format!("{token}.x.y"),
             ];
             if other != signature {
-                bent.push(format!("{input}.{other}"));
-                bent.push(format!("{input}.{other}="));
+                tampered.push(format!("{input}.{other}"));
+                tampered.push(format!("{input}.{other}="));
             }
-            for bent in bent {
-                assert!(signed(&tokens, &bent), "{bent}");
-                let refused = tokens.validate(Credential::try_from(&*bent).unwrap(), now);
+            for tampered in tampered {
+                assert!(signed(&tokens, &tampered), "{tampered}");
+                let refused = tokens.validate(Credential::try_from(&*tampered).unwrap(), now);
                 assert_eq!(refused.unwrap_err().kind(), crate::RejectionKind::InvalidToken);
             }
         }

@@ -23,7 +23,7 @@ const HEADER_BYTES: usize = 128;
 const SIGNATURE_BYTES: usize = 264;
 const PAYLOAD_BYTES: usize = 512;
 
-/// Judges Key0's access tokens, synchronously; the time is an argument. Pure, unless it is to
+/// Validates Key0's access tokens, synchronously; the time is an argument. Pure, unless it is to
 /// [remember](AccessTokensBuilder::remember_verified) tokens.
 ///
 /// ```
@@ -73,7 +73,7 @@ impl AccessTokens {
         }
     }
 
-    /// Judges an agent's token at the time `now`.
+    /// Validates an agent's token at the time `now`.
     ///
     /// # Errors
     ///
@@ -85,23 +85,23 @@ impl AccessTokens {
         token: Credential<'_>,
         now: Timestamp,
     ) -> Result<Arc<Claims>, Rejection> {
-        self.judge(&CompactJws::split(token).ok_or_else(malformed)?, now)
+        self.validate_parts(&CompactJws::split(token).ok_or_else(malformed)?, now)
     }
 
     /// The same for a token that is already in parts.
-    pub(crate) fn judge(
+    pub(crate) fn validate_parts(
         &self,
         token: &CompactJws<'_>,
         now: Timestamp,
     ) -> Result<Arc<Claims>, Rejection> {
-        let judge = |raw: RawClaims<'_>| self.rules.judge(raw, now);
+        let check = |raw: RawClaims<'_>| self.rules.validate(raw, now);
         let Some(memory) = &self.remembered else {
-            return Ok(self.verify(token, judge)?.0);
+            return Ok(self.verify(token, check)?.0);
         };
         let digest = TokenDigest::of(token);
         if let Some(claims) = memory.get(&digest) {
-            let judged = self.rules.judge_times(claims.expires_at(), claims.not_before(), now);
-            return match judged {
+            let checked = self.rules.check_times(claims.expires_at(), claims.not_before(), now);
+            return match checked {
                 Ok(()) => Ok(claims),
                 Err(refusal) => {
                     memory.forget(&digest);
@@ -109,14 +109,14 @@ impl AccessTokens {
                 }
             };
         }
-        let (claims, algorithm) = self.verify(token, judge)?;
+        let (claims, algorithm) = self.verify(token, check)?;
         if algorithm != Algorithm::Hs256 {
             memory.insert(digest, &claims);
         }
         Ok(claims)
     }
 
-    /// Judges one of Key0's own tokens at the time `now`.
+    /// Validates one of Key0's own tokens at the time `now`.
     pub(crate) fn validate_system(
         &self,
         token: Credential<'_>,
@@ -125,10 +125,10 @@ impl AccessTokens {
     ) -> Result<Arc<Claims>, Rejection> {
         let token = CompactJws::split(token).ok_or_else(malformed)?;
         // Never remembered, and never looked up: what opens one door is no word for the other.
-        Ok(self.verify(&token, |raw| self.rules.judge_system(raw, wanted, now))?.0)
+        Ok(self.verify(&token, |raw| self.rules.validate_system(raw, wanted, now))?.0)
     }
 
-    /// Whether one of our keys has signed these bytes, however the token around them is bent.
+    /// Whether one of our keys has signed these bytes, whatever was done to the token around them.
     /// Whatever it is, such a token is nobody else's.
     pub(crate) fn has_signed(&self, token: Credential<'_>) -> bool {
         CompactJws::split_sloppily(token.expose()).is_some_and(|token| {
@@ -141,14 +141,14 @@ impl AccessTokens {
     fn verify<T>(
         &self,
         token: &CompactJws<'_>,
-        judge: impl FnOnce(RawClaims<'_>) -> Result<T, Rejection>,
+        check: impl FnOnce(RawClaims<'_>) -> Result<T, Rejection>,
     ) -> Result<(T, Algorithm), Rejection> {
         let algorithm = self.verify_signature(token)?;
         let mut payload = Room::<PAYLOAD_BYTES>::new();
         let payload = payload.decode(token.payload()).ok_or_else(malformed)?;
         let mut unescaped = None;
         let claims = parsed::claims(payload, &mut unescaped).ok_or_else(malformed)?;
-        Ok((judge(claims)?, algorithm))
+        Ok((check(claims)?, algorithm))
     }
 
     /// The algorithm of the key that has signed the token.
@@ -266,7 +266,7 @@ impl AccessTokensBuilder {
     /// very same token comes again. None by default, at most 1,000,000.
     ///
     /// Only tokens of asymmetric keys: to check a shared secret costs little more than to look a
-    /// token up. `exp` and `nbf` are judged every time. The memory is of this one [`AccessTokens`],
+    /// token up. `exp` and `nbf` are checked every time. The memory is of this one [`AccessTokens`],
     /// whose keys and rules never change: where other keys are to hold, another one is built, and
     /// it knows nothing of what this one has accepted.
     ///

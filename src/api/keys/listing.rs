@@ -97,7 +97,7 @@ impl Listing {
         place().ok_or_else(|| invalid("cursor is not one of this listing"))
     }
 
-    /// Tells a bent cursor, and one of another listing, from a good one. It guards nothing: who may
+    /// Tells a tampered cursor, and one of another listing, from a good one. It guards nothing: who may
     /// list may list from anywhere.
     fn checksum(&self, place: &[u8]) -> [u8; 4] {
         let mut hasher = crc32fast::Hasher::new();
@@ -137,10 +137,10 @@ mod tests {
         let cursor = Listing::parse("").expect("legal").cursor(&place());
         let refused = |query: String| Listing::parse(&query).is_err();
         for at in 0..cursor.len() {
-            let mut bent = cursor.clone().into_bytes();
-            bent[at] = if bent[at] == b'A' { b'B' } else { b'A' };
-            let bent = String::from_utf8(bent).expect("ascii");
-            assert!(refused(format!("cursor={bent}")), "{at}");
+            let mut tampered = cursor.clone().into_bytes();
+            tampered[at] = if tampered[at] == b'A' { b'B' } else { b'A' };
+            let tampered = String::from_utf8(tampered).expect("ascii");
+            assert!(refused(format!("cursor={tampered}")), "{at}");
             assert!(refused(format!("cursor={}", &cursor[..at])), "{at}");
         }
         assert!(refused(format!("cursor={cursor}=")));

@@ -38,7 +38,7 @@ use crate::{
 ///   with what was read before it. A change that the inner store doesn't tell of counts within
 ///   the time to live and the read deadline.
 ///
-/// An expired or revoked record is remembered like any other: whoever asks judges its times, at
+/// An expired or revoked record is remembered like any other: whoever asks checks its times, at
 /// every request. An answer is also forgotten at the instant the key expires.
 ///
 /// Needs a Tokio runtime with its timer enabled.

@@ -29,9 +29,9 @@ struct Connection(Arc<Server>, UnboundedReceiver<Option<Notification>>);
 
 impl Server {
     /// `None` ends the connection.
-    fn say(&self, news: Option<Notification>) {
+    fn say(&self, notification: Option<Notification>) {
         let said = self.said.lock().expect("no panic");
-        let _ = said.as_ref().expect("it is open").send(news);
+        let _ = said.as_ref().expect("it is open").send(notification);
     }
 
     fn log(&self, change: Change) {
@@ -150,7 +150,7 @@ async fn what_is_heard_is_told_at_once_and_what_is_not_by_the_next_look() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flood_of_news_keeps_no_look_from_its_time() {
+async fn a_flood_of_notifications_keeps_no_look_from_its_time() {
     let (server, _listeners, ear, _feed) = start().await;
     server.log(key(9));
     for _ in 0..1_500 {
@@ -289,7 +289,7 @@ async fn a_failure_to_open_anew_and_the_return_are_logged() {
     server.down.store(false, Ordering::SeqCst);
     wait(1_100).await;
     let log = String::from_utf8(log.0.lock().expect("no panic").clone()).expect("it is text");
-    for line in ["it has hung up", "it is down", "heard again"] {
+    for line in ["it has hung up", "it is down", "arrive again"] {
         assert_eq!(log.matches(line).count(), 1, "{line}: {log}");
     }
 }

@@ -21,7 +21,7 @@ pub(super) struct Keys {
     records: HashMap<KeyId, KeyRecord>,
     ids: HashMap<KeyDigest, KeyId>,
     /// The oldest first.
-    places: BTreeSet<KeyCursor>,
+    cursors: BTreeSet<KeyCursor>,
     histories: HashMap<KeyId, Vec<KeyEvent>>,
 }
 
@@ -31,7 +31,7 @@ impl Keys {
             return Err(StoreError::new(StoreErrorKind::Conflict));
         }
         self.ids.insert(record.digest, record.id.clone());
-        self.places.insert(KeyCursor::of(record));
+        self.cursors.insert(KeyCursor::of(record));
         self.records.insert(record.id.clone(), record.clone());
         self.note(&record.id, KeyEvent::new(KeyAction::Created, by, record.created_at));
         Ok(())
@@ -71,7 +71,7 @@ impl Keys {
     fn remove(&mut self, id: &KeyId) -> Option<KeyDigest> {
         let record = self.records.remove(id)?;
         self.ids.remove(&record.digest);
-        self.places.remove(&KeyCursor::of(&record));
+        self.cursors.remove(&KeyCursor::of(&record));
         self.histories.remove(id);
         Some(record.digest)
     }
@@ -86,8 +86,8 @@ impl Keys {
             let in_force = |now| record.state_at(now) == KeyState::InForce;
             record.kind() == query.kind && query.in_force_at.is_none_or(in_force)
         };
-        let places = self.places.range((Bound::Unbounded, until)).rev();
-        let mut records = places.filter_map(|place| self.records.get(&place.id)).filter(wanted);
+        let cursors = self.cursors.range((Bound::Unbounded, until)).rev();
+        let mut records = cursors.filter_map(|cursor| self.records.get(&cursor.id)).filter(wanted);
         let keys: Vec<_> = records.by_ref().take(query.limit as usize).cloned().collect();
         let next = records.next().and_then(|_| keys.last()).map(KeyCursor::of);
         KeyPage { keys, unreadable: Vec::new(), next }

@@ -237,12 +237,12 @@ impl PaymentStore for MemoryStore {
     ) -> Result<Option<LeasedPayment>, StoreError> {
         self.with(|state| {
             let payments = &mut state.payments;
-            let places = [payments.due.first_key_value(), payments.due.last_key_value()];
-            let due = places.into_iter().flatten().map(|(place, _)| *place);
-            let Some(place) = due.filter(|place| is_over(place.0, now)).min() else {
+            let entries = [payments.due.first_key_value(), payments.due.last_key_value()];
+            let due = entries.into_iter().flatten().map(|(entry, _)| *entry);
+            let Some(entry) = due.filter(|entry| is_over(entry.0, now)).min() else {
                 return Ok(None);
             };
-            let Some(id) = payments.due.remove(&place) else { return Ok(None) };
+            let Some(id) = payments.due.remove(&entry) else { return Ok(None) };
             let Some(kept) = payments.entries.get_mut(&id) else { return Ok(None) };
             kept.due.0 = lease.until;
             payments.due.insert(kept.due, id);

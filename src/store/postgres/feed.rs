@@ -32,7 +32,7 @@ pub(super) struct Log {
 
 /// A connection that listens, and knows up to where it has seen the log.
 ///
-/// The place in the log is a snapshot, not a number: a row with a lower number can be committed
+/// The cursor in the log is a snapshot, not a number: a row with a lower number can be committed
 /// after one with a higher.
 pub(super) struct Reader {
     listener: PgListener,
@@ -119,7 +119,7 @@ impl Reader {
     /// What is visible now and was not at the last look.
     ///
     /// A log that was restored from another server holds transactions that this one has not come
-    /// to yet. They are no news, now or later.
+    /// to yet. Nobody is told of them, now or later.
     async fn changes(&mut self) -> Result<Vec<Change>, Error> {
         let (snapshot, server_at, digests): (String, i64, Option<Vec<Option<Vec<u8>>>>) =
             sqlx::query_as(
@@ -130,7 +130,7 @@ impl Reader {
                          WHERE xid >= pg_snapshot_xmin($1::pg_snapshot)
                          AND xid < pg_snapshot_xmax(pg_current_snapshot())
                          AND NOT pg_visible_in_snapshot(xid, $1::pg_snapshot)
-                         LIMIT $2) AS news)",
+                         LIMIT $2) AS untold)",
             )
             .bind(&self.seen.snapshot)
             .bind(MAX_CHANGES + 1)

@@ -27,7 +27,7 @@ pub(super) const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 /// pool.
 pub(super) struct Lane {
     pool: PgPool,
-    places: Semaphore,
+    permits: Semaphore,
     turns: Arc<Semaphore>,
     deadline: Duration,
     refusal: Refusal,
@@ -44,7 +44,7 @@ impl Lane {
     ) -> Self {
         Self {
             pool,
-            places: Semaphore::new(QUEUE),
+            permits: Semaphore::new(QUEUE),
             turns: Arc::new(Semaphore::new(turns as usize)),
             deadline,
             refusal: Refusal::default(),
@@ -58,7 +58,7 @@ impl Lane {
         work: impl Future<Output = Result<T, Fault>> + Send,
     ) -> Result<T, StoreError> {
         let _place = self
-            .places
+            .permits
             .try_acquire()
             .map_err(|_| StoreError::unavailable("too many requests wait for the store"))?;
         match timeout(self.deadline, work).await {

@@ -105,7 +105,7 @@ impl PostgresOptions {
         self.open_url(&PostgresUrl::new(url).map_err(OpenError::Url)?).await
     }
 
-    /// The same for a URL that was judged before.
+    /// The same for a URL that was checked before.
     ///
     /// # Errors
     ///

@@ -21,7 +21,7 @@ use crate::{
 /// over does not hold a connection for long.
 pub(super) const MOST_LOOKED_THROUGH: i64 = 10_000;
 
-/// The keys that are looked through, and of those the wanted ones. A page without a place to begin
+/// The keys that are looked through, and of those the wanted ones. A page without a cursor to begin
 /// at begins before all keys.
 pub(super) const PAGE: &str = select_keys!(
     "(SELECT * FROM keys
@@ -170,8 +170,11 @@ impl KeyRegistry for PostgresStore {
 }
 
 async fn page(tx: &mut PgConnection, query: &KeyQuery) -> Result<KeyPage, Fault> {
-    let (created_at, id) =
-        query.after.as_ref().map(|place| (place.created_at.as_micros(), place.id.as_str())).unzip();
+    let (created_at, id) = query
+        .after
+        .as_ref()
+        .map(|cursor| (cursor.created_at.as_micros(), cursor.id.as_str()))
+        .unzip();
     let rows = sqlx::query(PAGE)
         .bind(query.kind.as_str())
         .bind(created_at)
@@ -184,11 +187,11 @@ async fn page(tx: &mut PgConnection, query: &KeyQuery) -> Result<KeyPage, Fault>
     let limit = query.limit as usize;
     let mut listed = Vec::new();
     for row in rows.iter().take(limit) {
-        let place = || place(row.try_get(10).map_err(corrupt)?, row.try_get(0).map_err(corrupt)?);
-        listed.extend(Listed::read(keys::record(row).map_err(|Fault(error)| error), place)?);
+        let cursor = || cursor(row.try_get(10).map_err(corrupt)?, row.try_get(0).map_err(corrupt)?);
+        listed.extend(Listed::read(keys::record(row).map_err(|Fault(error)| error), cursor)?);
     }
     if rows.len() > limit {
-        let next = listed.last().map(Listed::place);
+        let next = listed.last().map(Listed::cursor);
         return Ok(KeyPage::of(listed, next));
     }
     let end: Option<(i64, String)> = sqlx::query_as(END)
@@ -198,11 +201,11 @@ async fn page(tx: &mut PgConnection, query: &KeyQuery) -> Result<KeyPage, Fault>
         .bind(MOST_LOOKED_THROUGH)
         .fetch_optional(tx)
         .await?;
-    let next = end.map(|(created_at, id)| place(created_at, &id)).transpose()?;
+    let next = end.map(|(created_at, id)| cursor(created_at, &id)).transpose()?;
     Ok(KeyPage::of(listed, next))
 }
 
-fn place(created_at: i64, id: &str) -> Result<KeyCursor, StoreError> {
+fn cursor(created_at: i64, id: &str) -> Result<KeyCursor, StoreError> {
     Ok(KeyCursor { created_at: Timestamp::from_micros(created_at), id: parsed(id, "id")? })
 }
 

@@ -38,7 +38,7 @@ pub(super) async fn update(
 ) -> Result<Found, Error> {
     // Looked at without a lock first: there is hardly ever something to do.
     let seen = state(conn, schema).await?;
-    if let Some(found) = judge(&seen) {
+    if let Some(found) = outcome(&seen) {
         return Ok(found);
     }
     if must_exist {
@@ -52,7 +52,7 @@ pub(super) async fn update(
         .execute(&mut *conn)
         .await?;
     let state = state(conn, schema).await?;
-    if let Some(found) = judge(&state) {
+    if let Some(found) = outcome(&state) {
         return Ok(found);
     }
     let from = match state {
@@ -79,7 +79,7 @@ pub(super) async fn update(
 }
 
 /// `None` where there is something to update.
-fn judge(state: &State) -> Option<Found> {
+fn outcome(state: &State) -> Option<Found> {
     match *state {
         State::Foreign => Some(Found::Foreign),
         State::Ours(version) if version > VERSION => Some(Found::Newer(version)),

@@ -33,7 +33,7 @@ pub struct PostgresUrl {
 }
 
 impl PostgresUrl {
-    /// Judges a URL such as `postgres://user:password@host:5432/database?sslmode=verify-full`.
+    /// Checks a URL such as `postgres://user:password@host:5432/database?sslmode=verify-full`.
     /// What it leaves out comes from the variables of libpq, as `PGHOST`.
     ///
     /// # Errors
@@ -47,8 +47,8 @@ impl PostgresUrl {
         }
         let form = "it has not the form postgres://user:password@host/database?sslmode=require";
         // A password with one of these, not escaped, would be taken for a database, and shown.
-        let place = url.split('?').next().and_then(|place| place.split("://").nth(1));
-        let database = place.and_then(|place| place.split_once('/')).map_or("", |(_, name)| name);
+        let address = url.split('?').next().and_then(|rest| rest.split("://").nth(1));
+        let database = address.and_then(|rest| rest.split_once('/')).map_or("", |(_, name)| name);
         if database.contains(['@', '/']) || url.contains('#') {
             return Err(invalid(form));
         }
@@ -72,13 +72,13 @@ impl PostgresUrl {
 
 /// Host, port and database, as operators may see them.
 pub(super) fn address(options: &PgConnectOptions) -> String {
-    let place = match options.get_socket() {
+    let host = match options.get_socket() {
         Some(socket) => socket.display().to_string(),
         None => format!("{}:{}", options.get_host(), options.get_port()),
     };
     // The server takes the user's name where none is given.
     let database = options.get_database().unwrap_or_default();
-    format!("{place}/{database}")
+    format!("{host}/{database}")
 }
 
 impl fmt::Display for PostgresUrl {

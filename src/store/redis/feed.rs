@@ -27,7 +27,7 @@ const MOST_WAITING: usize = 1_024;
 /// From so many changes at once on, anything may have changed.
 const MOST_CHANGES: i64 = 1_000;
 
-/// Where the news of one database come from.
+/// Where the change notifications of one database come from.
 pub(super) struct Channel {
     client: Client,
     links: [Arc<Link>; 2],
@@ -47,7 +47,7 @@ pub(super) struct Subscription {
     revision: i64,
 }
 
-/// What the script of the news takes every time.
+/// What the script of the changes takes every time.
 struct NotificationCall {
     version_key: String,
     version: String,
@@ -141,7 +141,7 @@ impl NotificationCall {
         known: i64,
         most: i64,
     ) -> Result<(i64, Vec<Value>), StoreError> {
-        let mut call: ScriptInvocation<'_> = scripts::NEWS.key(&self.version_key);
+        let mut call: ScriptInvocation<'_> = scripts::CHANGES.key(&self.version_key);
         call.arg(&self.version).arg(known).arg(most);
         call.invoke_async(connection).await.map_err(fault)
     }

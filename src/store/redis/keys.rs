@@ -90,14 +90,14 @@ pub(super) fn add_arguments(
     by: &Actor,
 ) -> Result<(), StoreError> {
     let grant = StoredGrant::of(&record.grant)?;
-    let place = cursor_text(&KeyCursor::of(record));
+    let cursor = cursor_text(&KeyCursor::of(record));
     call.arg(record.id.as_str()).arg(record.digest.as_bytes()).arg(record.kind().as_str());
-    call.arg(&place).arg(micros_if_any(record.ends_at()));
+    call.arg(&cursor).arg(micros_if_any(record.ends_at()));
     call.arg(event_text(&KeyEvent::new(KeyAction::Created, by, record.created_at)));
 
     call.arg("id").arg(record.id.as_str()).arg("digest").arg(record.digest.as_bytes());
     call.arg("display").arg(&record.display).arg("kind").arg(record.kind().as_str());
-    call.arg("place").arg(&place).arg("metadata").arg(record.metadata.as_json());
+    call.arg("place").arg(&cursor).arg("metadata").arg(record.metadata.as_json());
     call.arg("created_at").arg(record.created_at.as_micros());
     for (name, text) in [
         ("role", &grant.role),
@@ -153,9 +153,9 @@ pub(super) fn event_text(event: &KeyEvent) -> String {
     format!("{} {} {}", event.action.as_str(), event.at.as_micros(), event.by)
 }
 
-/// A place in a listing as it is kept: texts that sort as the places do.
-pub(super) fn cursor_text(place: &KeyCursor) -> String {
-    let KeyCursor { created_at, id } = place;
+/// A cursor as it is kept: texts that sort as the cursors do.
+pub(super) fn cursor_text(cursor: &KeyCursor) -> String {
+    let KeyCursor { created_at, id } = cursor;
     format!("{:016x}{id}", created_at.as_micros().cast_unsigned() ^ (1 << 63))
 }
 

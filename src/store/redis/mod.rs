@@ -1,6 +1,6 @@
 //! The Redis engine: one server, any number of processes on any number of hosts.
 //!
-//! Reads and writes have a connection each, and so have the news of changes.
+//! Reads and writes have a connection each, and so have change notifications.
 
 mod feed;
 mod idempotency;
@@ -71,7 +71,7 @@ const PURGED_AT_ONCE: u32 = 1_000;
 /// Every change is one script, which counts it, logs it and publishes it, and the listeners of all
 /// stores on the database hear of it in milliseconds. A poll behind it looks at the counter every
 /// second, and after a lost connection anything may have changed. What is changed by hand, as with
-/// `redis-cli`, is no news: caches hold for their time to live. A change of this store may be told
+/// `redis-cli`, is not notified: caches hold for their time to live. A change of this store may be told
 /// twice.
 ///
 /// # Rights

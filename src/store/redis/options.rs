@@ -107,7 +107,7 @@ impl RedisOptions {
         self.open_url(&RedisUrl::new(url).map_err(OpenError::Url)?).await
     }
 
-    /// The same for a URL that was judged before.
+    /// The same for a URL that was checked before.
     ///
     /// # Errors
     ///

@@ -45,7 +45,7 @@ impl KeyRegistry for RedisStore {
             next = part.next;
             if listed.len() > limit {
                 listed.truncate(limit);
-                next = listed.last().map(Listed::place);
+                next = listed.last().map(Listed::cursor);
                 break;
             }
             if next.is_none() {
@@ -132,24 +132,26 @@ impl RedisStore {
     ) -> Result<Part, StoreError> {
         let mut call = self.call(&scripts::LIST);
         call.arg(query.kind.as_str());
-        call.arg(after.map_or_else(|| "+".to_owned(), |place| format!("({}", cursor_text(place))));
+        call.arg(
+            after.map_or_else(|| "+".to_owned(), |cursor| format!("({}", cursor_text(cursor))),
+        );
         call.arg(keys::micros_if_any(query.in_force_at));
         call.arg(wanted).arg(LOOKED_THROUGH_AT_ONCE).arg(MOST_BYTES);
         let (looked_through, last, found): (usize, String, Vec<Vec<Vec<u8>>>) =
             self.write_until(&call, deadline).await?;
         let bytes = found.iter().flatten().map(Vec::len).sum();
-        let next = if last.is_empty() { None } else { Some(place(&last)?) };
+        let next = if last.is_empty() { None } else { Some(cursor(&last)?) };
         let mut listed = Vec::new();
         for fields in found {
             let fields = Fields::new(fields);
-            let place = || place(fields.text("place")?.unwrap_or_default());
-            listed.extend(Listed::read(keys::record(&fields), place)?);
+            let cursor = || cursor(fields.text("place")?.unwrap_or_default());
+            listed.extend(Listed::read(keys::record(&fields), cursor)?);
         }
         Ok(Part { listed, next, looked_through, bytes })
     }
 }
 
-fn place(text: &str) -> Result<KeyCursor, StoreError> {
+fn cursor(text: &str) -> Result<KeyCursor, StoreError> {
     let (instant, id) = text.split_at_checked(16).ok_or_else(|| bad("place"))?;
     let bits = u64::from_str_radix(instant, 16).map_err(|_| bad("place"))?;
     let created_at = Timestamp::from_micros((bits ^ (1 << 63)).cast_signed());

@@ -44,7 +44,7 @@ scripts! {
     reads LIST = "list";
     reads HISTORY = "history";
     reads PAYMENT = "payment";
-    reads NEWS = "news";
+    reads CHANGES = "changes";
     writes INSERT = "insert";
     writes TOUCH = "touch";
     writes BEGIN_ISSUANCE = "begin_issuance";

@@ -14,7 +14,7 @@ pub struct RedisUrl {
 }
 
 impl RedisUrl {
-    /// Judges a URL such as `rediss://user:password@host:6379/0?prefix=key0:`. With `rediss://`
+    /// Checks a URL such as `rediss://user:password@host:6379/0?prefix=key0:`. With `rediss://`
     /// the connection is encrypted; the last part is the number of the database.
     ///
     /// # Errors
@@ -23,7 +23,7 @@ impl RedisUrl {
     /// understood. The fault shows nothing of the URL.
     pub fn new(url: &str) -> Result<Self, ConfigFault> {
         let invalid = |reason| ConfigFault::invalid("the Redis URL", reason);
-        // The scheme is judged first: the parser would take sockets of the file system as well.
+        // The scheme is checked first: the parser would take sockets of the file system as well.
         let encrypted = url.starts_with("rediss://");
         if !encrypted && !url.starts_with("redis://") {
             return Err(invalid("it begins with redis:// or rediss://"));

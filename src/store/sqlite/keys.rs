@@ -156,7 +156,7 @@ pub(super) fn is_in_force(row: &Row<'_>, now: Timestamp) -> Result<bool, Fault> 
     Ok(revoked_at.is_none() && expires_at.is_none_or(|end| now.as_micros() < end))
 }
 
-pub(super) fn position(row: &Row<'_>) -> Result<KeyCursor, Fault> {
+pub(super) fn cursor(row: &Row<'_>) -> Result<KeyCursor, Fault> {
     let id = parsed(&row.get::<_, String>(0)?, "id")?;
     Ok(KeyCursor { created_at: Timestamp::from_micros(row.get(10)?), id })
 }

@@ -127,7 +127,8 @@ impl KeyRegistry for SqliteStore {
 
 fn page(conn: &Connection, query: &KeyQuery) -> Result<KeyPage, Fault> {
     let kind = query.kind.as_str();
-    let after = query.after.as_ref().map(|place| (place.created_at.as_micros(), place.id.as_str()));
+    let after =
+        query.after.as_ref().map(|cursor| (cursor.created_at.as_micros(), cursor.id.as_str()));
     let mut parameters: Vec<&dyn ToSql> = vec![&kind, &MOST_LOOKED_THROUGH];
     if let Some((created_at, id)) = &after {
         parameters.extend([created_at as &dyn ToSql, id]);
@@ -146,18 +147,18 @@ fn page(conn: &Connection, query: &KeyQuery) -> Result<KeyPage, Fault> {
         };
         if skipped {
             if looked_through == MOST_LOOKED_THROUGH {
-                next = Some(keys::position(row)?);
+                next = Some(keys::cursor(row)?);
             }
             continue;
         }
         if listed.len() == query.limit as usize {
-            next = listed.last().map(Listed::place);
+            next = listed.last().map(Listed::cursor);
             break;
         }
-        let place = || keys::position(row).map_err(|Fault(error)| error);
-        let found = Listed::read(keys::record(row).map_err(|Fault(error)| error), place)?;
+        let cursor = || keys::cursor(row).map_err(|Fault(error)| error);
+        let found = Listed::read(keys::record(row).map_err(|Fault(error)| error), cursor)?;
         if looked_through == MOST_LOOKED_THROUGH {
-            next = found.as_ref().map(Listed::place);
+            next = found.as_ref().map(Listed::cursor);
         }
         listed.extend(found);
     }

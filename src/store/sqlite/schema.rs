@@ -31,7 +31,7 @@ enum State {
 pub(super) fn update(conn: &mut Connection, must_exist: bool) -> rusqlite::Result<Found> {
     // Looked at without a lock first: nothing is written to a file that is not ours.
     let seen = state(conn)?;
-    if let Some(found) = judge(&seen) {
+    if let Some(found) = outcome(&seen) {
         return Ok(found);
     }
     if must_exist {
@@ -42,7 +42,7 @@ pub(super) fn update(conn: &mut Connection, must_exist: bool) -> rusqlite::Resul
     }
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let state = state(&tx)?;
-    if let Some(found) = judge(&state) {
+    if let Some(found) = outcome(&state) {
         return Ok(found);
     }
     let from = match state {
@@ -59,7 +59,7 @@ pub(super) fn update(conn: &mut Connection, must_exist: bool) -> rusqlite::Resul
 }
 
 /// `None` where there is something to update.
-fn judge(state: &State) -> Option<Found> {
+fn outcome(state: &State) -> Option<Found> {
     match *state {
         State::Foreign => Some(Found::Foreign),
         State::Ours(version) if version > VERSION => Some(Found::Newer(version)),

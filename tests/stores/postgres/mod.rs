@@ -1,7 +1,7 @@
 //! What only the PostgreSQL engine does: schemas, other instances, raw SQL, outages, the backend.
 
 #![cfg(all(feature = "postgres", unix))]
-mod news;
+mod change_notifications;
 mod opening;
 mod outages;
 mod races;

@@ -4,9 +4,9 @@
 
 #[cfg(feature = "sqlite")]
 mod alike;
+mod change_notifications;
 mod failover;
 mod listing;
-mod news;
 mod opening;
 mod outage;
 

@@ -4,14 +4,14 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return redis.error_reply('KEY0LOST this is not the database that was opened')
 end
 
--- Scripts are not rolled back: each looks first and writes last, the news before all else.
+-- Scripts are not rolled back: each looks first and writes last, the notification before all else.
 local function tell(digest)
   local revision = redis.call('INCR', prefix .. 'revision')
-  local news = string.format('%.0f', revision) .. ':' .. digest
-  redis.call('RPUSH', prefix .. 'changes', news)
+  local change = string.format('%.0f', revision) .. ':' .. digest
+  redis.call('RPUSH', prefix .. 'changes', change)
   redis.call('LTRIM', prefix .. 'changes', -4096, -1)
   -- May fail: what can't be published is found by whoever polls.
-  redis.pcall('PUBLISH', prefix .. 'changes:' .. ARGV[1], news)
+  redis.pcall('PUBLISH', prefix .. 'changes:' .. ARGV[1], change)
 end
 
 local function taken(id, digest)
@@ -29,13 +29,13 @@ local function is_over(instant, now, latest)
   return instant <= tonumber(now) or instant > tonumber(latest)
 end
 
--- The arguments from `first` on: id, digest, kind, place, end, event, then fields and values.
+-- The arguments from `first` on: id, digest, kind, cursor, end, event, then fields and values.
 local function add_key(first)
-  local id, digest, kind, place, ends_at, event = unpack(ARGV, first, first + 5)
+  local id, digest, kind, cursor, ends_at, event = unpack(ARGV, first, first + 5)
   tell(digest)
   redis.call('HSET', prefix .. 'key:' .. id, unpack(ARGV, first + 6))
   redis.call('SET', prefix .. 'digest:' .. digest, id)
-  redis.call('ZADD', prefix .. 'keys:' .. kind, 0, place)
+  redis.call('ZADD', prefix .. 'keys:' .. kind, 0, cursor)
   if ends_at ~= '' then redis.call('ZADD', prefix .. 'ending', ends_at, id) end
   redis.call('RPUSH', prefix .. 'history:' .. id, event)
 end

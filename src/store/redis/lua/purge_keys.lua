@@ -7,12 +7,12 @@ for i, id in ipairs(ids) do
   gone[i] = {id, unpack(record)}
 end
 for _, key in ipairs(gone) do
-  local id, digest, kind, place = unpack(key)
+  local id, digest, kind, cursor = unpack(key)
   if digest then
     digests[#digests + 1] = digest
     tell(digest)
     redis.call('DEL', prefix .. 'digest:' .. digest)
-    redis.call('ZREM', prefix .. 'keys:' .. kind, place)
+    redis.call('ZREM', prefix .. 'keys:' .. kind, cursor)
   end
   redis.call('DEL', prefix .. 'key:' .. id, prefix .. 'history:' .. id)
   redis.call('ZREM', prefix .. 'ending', id)
