@@ -372,3 +372,22 @@ pub(crate) fn is_header_name(name: &str) -> bool {
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_memory_is_an_outage_and_no_pass() {
+        let (seen, now) = (Seen::default(), Timestamp::from_seconds(1_795_000_000));
+        let id = |n: usize| ChallengeId::new(&n.to_string()).expect("legal");
+        let until = now.plus(Duration::from_secs(60));
+        for n in 0..MAX_REMEMBERED {
+            seen.once(&id(n), until, now).expect("there is room");
+        }
+        let refusal = seen.once(&id(MAX_REMEMBERED), until, now).expect_err("there is none");
+        assert_eq!(refusal.kind(), RejectionKind::StoreUnavailable);
+        // A minute later all of them are over.
+        seen.once(&id(MAX_REMEMBERED), until.plus(MAX_LEEWAY), until).expect("there is room");
+    }
+}

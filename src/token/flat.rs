@@ -403,8 +403,15 @@ mod tests {
         )
     }
 
+    /// `PROPTEST_CASES` asks for more.
+    fn config() -> ProptestConfig {
+        let cases = std::env::var("PROPTEST_CASES");
+        let cases = cases.map_or(2_000, |cases| cases.parse().expect("a number"));
+        ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases) }
+    }
+
     proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(20_000) })]
+        #![proptest_config(config())]
 
         #[test]
         fn what_is_plain_is_read_and_as_the_parser_reads_it(

@@ -11,6 +11,8 @@ use key0_auth::{
 use crate::postgres_server;
 #[cfg(all(feature = "redis", unix))]
 use crate::redis_server;
+#[cfg(all(any(feature = "postgres", feature = "redis"), unix))]
+use crate::servers::PATIENCE;
 
 /// A fresh store, and what must live as long: a folder, a schema. Nothing where it needs a server
 /// that is not installed.
@@ -36,15 +38,19 @@ async fn sqlite() -> Made<key0_auth::SqliteStore, tempfile::TempDir> {
 async fn postgres() -> Made<key0_auth::PostgresStore, postgres_server::Schema> {
     let schema = postgres_server::Schema::fresh()?;
     let options = key0_auth::store::PostgresOptions::new().schema(&schema.name);
-    // Many tests share one server.
-    let store = options.max_connections(3).open(&schema.url).await.unwrap();
+    // Many tests share one server, and a busy machine.
+    let options = options.max_connections(3).open_timeout(PATIENCE);
+    let options = options.read_timeout(PATIENCE).write_timeout(PATIENCE);
+    let store = options.open(&schema.url).await.unwrap();
     Some((Arc::new(store), schema))
 }
 
 #[cfg(all(feature = "redis", unix))]
 async fn redis() -> Made<key0_auth::RedisStore, redis_server::Fresh> {
     let fresh = redis_server::Fresh::new()?;
-    let store = key0_auth::RedisStore::open(&fresh.url).await.unwrap();
+    let options = key0_auth::store::RedisOptions::new().open_timeout(PATIENCE);
+    let options = options.read_timeout(PATIENCE).write_timeout(PATIENCE);
+    let store = options.open(&fresh.url).await.unwrap();
     Some((Arc::new(store), fresh))
 }
 

@@ -36,6 +36,11 @@ fn file() -> (TempDir, PathBuf) {
     (folder, path)
 }
 
+/// Opens a file, with deadlines that a busy machine does not reach.
+fn open(path: impl AsRef<Path>) -> Result<SqliteStore, SqliteOpenError> {
+    SqliteOptions::new().open_timeout(PATIENCE).write_timeout(PATIENCE).open(path)
+}
+
 /// For refusals that wait for a lock.
 fn impatient() -> SqliteOptions {
     SqliteOptions::new().open_timeout(Duration::from_millis(50))
@@ -55,7 +60,7 @@ fn child(test: &str, path: &Path) -> Child {
 
 /// Makes a database and waits until nobody has it open.
 fn make(path: &Path) {
-    drop(SqliteStore::open(path).unwrap());
+    drop(open(path).unwrap());
     let deadline = Instant::now() + PATIENCE;
     while path.with_extension("db-wal").exists() || path.with_extension("db-shm").exists() {
         assert!(Instant::now() < deadline, "the store is not closed");
@@ -92,7 +97,7 @@ fn payment(id: &str) -> Payment {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_stores_on_one_file_are_one_store() {
     let (_folder, path) = file();
-    let (one, two) = (SqliteStore::open(&path).unwrap(), SqliteStore::open(&path).unwrap());
+    let (one, two) = (open(&path).unwrap(), open(&path).unwrap());
     let recorder = ChangeRecorder::on(&two);
     let record = payment_key();
     one.insert(&record, &Actor::host()).await.unwrap();
@@ -109,7 +114,7 @@ async fn two_stores_on_one_file_are_one_store() {
 #[tokio::test(flavor = "multi_thread")]
 async fn claims_race_across_stores() {
     let (_folder, path) = file();
-    let stores = [SqliteStore::open(&path).unwrap(), SqliteStore::open(&path).unwrap()];
+    let stores = [open(&path).unwrap(), open(&path).unwrap()];
     for round in 0..5 {
         let racing: Vec<_> = (0..40)
             .map(|i| {
@@ -133,7 +138,7 @@ async fn claims_race_across_stores() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sql_by_hand_reaches_the_listeners() {
     let (_folder, path) = file();
-    let store = SqliteStore::open(&path).unwrap();
+    let store = open(&path).unwrap();
     let recorder = ChangeRecorder::on(&store);
     let (used, revoked, deleted) = (payment_key(), partner_key(), partner_key());
     for record in [&used, &revoked, &deleted] {
@@ -171,7 +176,7 @@ fn racing_openings_make_one_schema() {
         owner.execute_batch("BEGIN IMMEDIATE").unwrap();
         std::thread::scope(|scope| {
             for _ in 0..6 {
-                scope.spawn(|| SqliteStore::open(&path).unwrap());
+                scope.spawn(|| open(&path).unwrap());
             }
             std::thread::sleep(Duration::from_millis(50));
             owner.execute_batch("ROLLBACK").unwrap();
@@ -187,7 +192,7 @@ fn the_switch_to_wal_waits_for_a_writer() {
     owner.pragma_update(None, "journal_mode", "delete").unwrap();
     owner.execute_batch("BEGIN IMMEDIATE").unwrap();
     std::thread::scope(|scope| {
-        let opened = scope.spawn(|| SqliteStore::open(&path).map(drop));
+        let opened = scope.spawn(|| open(&path).map(drop));
         std::thread::sleep(Duration::from_millis(50));
         owner.execute_batch("ROLLBACK").unwrap();
         opened.join().unwrap().unwrap();
@@ -200,7 +205,7 @@ async fn child_contends() {
     let mut go = String::new();
     std::io::stdin().read_line(&mut go).unwrap();
     // All children make the file at once, and then race for the same ids.
-    let store = SqliteStore::open(path).unwrap();
+    let store = open(path).unwrap();
     for i in 0..50 {
         let claim = claim(challenge(&format!("c{i}")), &format!("0x{i}"));
         if store.begin_issuance(&claim, at(0)).await.unwrap() == IssuanceState::Started {
@@ -248,7 +253,7 @@ fn processes_share_a_file_from_its_making_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn child_writes_until_it_is_killed() {
     let Some(path) = database_of_this_child() else { return };
-    let store = SqliteStore::open(path).unwrap();
+    let store = open(path).unwrap();
     let keys = async || {
         for _ in 0..100_000 {
             let record = partner_key();
@@ -296,7 +301,7 @@ async fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
         }
         assert!(killed && !child.wait().unwrap().success());
 
-        let store = SqliteStore::open(&path).unwrap();
+        let store = open(&path).unwrap();
         for (kind, id) in &acknowledged {
             let kept = if kind == "payment" {
                 store.payment(&ChallengeId::new(id).unwrap()).await.unwrap().is_some()
@@ -323,7 +328,7 @@ async fn child_ends_its_threads() {
             .filter_map(|task| fs::read_to_string(task.unwrap().path().join("comm")).ok());
         names.filter(|name| name.starts_with("key0-sql")).count()
     };
-    let stores: Vec<_> = (0..3).map(|_| SqliteStore::open(&path).unwrap()).collect();
+    let stores: Vec<_> = (0..3).map(|_| open(&path).unwrap()).collect();
     let copy = stores[0].clone();
     copy.insert(&payment_key(), &Actor::host()).await.unwrap();
     assert_eq!(threads(), 3 * 4);
@@ -351,14 +356,14 @@ fn the_last_clone_ends_the_threads_and_closes_the_file() {
 async fn a_file_can_be_reopened_and_replaced() {
     let (_folder, path) = file();
     let record = payment_key();
-    SqliteStore::open(&path).unwrap().insert(&record, &Actor::host()).await.unwrap();
-    let store = SqliteStore::open(&path).unwrap();
+    open(&path).unwrap().insert(&record, &Actor::host()).await.unwrap();
+    let store = open(&path).unwrap();
     assert_eq!(store.find(&record.digest).await.unwrap(), Some(record.clone()));
     let (wal, shm) = (path.with_extension("db-wal"), path.with_extension("db-shm"));
     drop(store);
     eventually("the log is gone", || !wal.exists() && !shm.exists()).await;
     fs::remove_file(&path).unwrap();
-    let store = SqliteStore::open(&path).unwrap();
+    let store = open(&path).unwrap();
     assert_eq!(store.find(&record.digest).await.unwrap(), None);
     store.insert(&record, &Actor::host()).await.unwrap();
 }
@@ -371,7 +376,7 @@ async fn only_the_owner_can_read_what_is_made() {
     use std::os::unix::fs::PermissionsExt;
     let (folder, path) = file();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    let store = SqliteStore::open(&path).unwrap();
+    let store = open(&path).unwrap();
     store.insert(&payment_key(), &Actor::host()).await.unwrap();
     let files: Vec<_> =
         fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path()).collect();
@@ -384,7 +389,7 @@ async fn only_the_owner_can_read_what_is_made() {
     let shared = folder.path().join("shared.db");
     fs::write(&shared, "").unwrap();
     fs::set_permissions(&shared, fs::Permissions::from_mode(0o640)).unwrap();
-    let _store = SqliteStore::open(&shared).unwrap();
+    let _store = open(&shared).unwrap();
     assert_eq!(mode(&shared), 0o640);
 }
 
@@ -392,8 +397,8 @@ async fn only_the_owner_can_read_what_is_made() {
 async fn child_opens_a_relative_name() {
     let Some(path) = database_of_this_child() else { return };
     let record = payment_key();
-    SqliteStore::open(&path).unwrap().insert(&record, &Actor::host()).await.unwrap();
-    let store = SqliteStore::open(&path).unwrap();
+    open(&path).unwrap().insert(&record, &Actor::host()).await.unwrap();
+    let store = open(&path).unwrap();
     assert!(store.find(&record.digest).await.unwrap().is_some());
     println!("\nfound");
 }
@@ -414,10 +419,10 @@ fn a_name_is_only_a_name() {
 #[tokio::test]
 async fn tables_of_others_in_our_file_are_welcome() {
     let (_folder, path) = file();
-    drop(SqliteStore::open(&path).unwrap());
+    drop(open(&path).unwrap());
     let raw = Connection::open(&path).unwrap();
     raw.execute_batch("CREATE TABLE passports (id TEXT)").unwrap();
-    let store = SqliteStore::open(&path).unwrap();
+    let store = open(&path).unwrap();
     store.insert(&payment_key(), &Actor::host()).await.unwrap();
 }
 
@@ -513,7 +518,7 @@ fn a_locked_database_is_refused() {
         let error = refused(&path);
         assert!(matches!(error, SqliteOpenError::Locked { .. }), "{error}");
         drop(owner);
-        SqliteStore::open(&path).unwrap();
+        open(&path).unwrap();
     }
 }
 
@@ -550,6 +555,6 @@ fn an_unusable_file_or_folder_is_refused_with_the_cause() {
 #[test]
 fn debug_shows_the_path_alone() {
     let (_folder, path) = file();
-    let store = SqliteStore::open(&path).unwrap();
+    let store = open(&path).unwrap();
     assert_eq!(format!("{store:?}"), format!("SqliteStore {{ path: {path:?}, .. }}"));
 }

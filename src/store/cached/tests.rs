@@ -82,8 +82,8 @@ async fn what_is_remembered_is_bounded_by_its_bytes() {
 /// Prints what the process takes.
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "long: 100,000 keys with the worst metadata"]
-async fn a_hundred_thousand_keys_with_the_worst_metadata_fit_into_256_mib() {
+#[ignore = "long: scale"]
+async fn long_scale_a_hundred_thousand_keys_with_the_worst_metadata_fit_into_256_mib() {
     #[derive(Debug)]
     struct Endless;
 

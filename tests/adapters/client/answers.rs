@@ -133,7 +133,7 @@ async fn an_answer_without_an_end_is_not_read_to_it() {
         Reply::Bytes(answer_with(200, "application/json", &[], &" ".repeat(10_001))),
     ] {
         let server = Server::start([reply]).await;
-        let client = builder(&server).max_answer_bytes(10_000).timeout(5_000 * MS).attempts(1);
+        let client = builder(&server).max_answer_bytes(10_000).timeout(PATIENCE).attempts(1);
         let error = client.build().unwrap().get("/x").send::<Value>().await.unwrap_err();
         assert_eq!((error.kind(), error.status()), (ErrorKind::TooLarge, Some(200)));
         assert_eq!(server.count(), 1);
@@ -156,7 +156,7 @@ async fn the_status_of_a_refusal_stands() {
         Reply::Bytes(half),
     ] {
         let server = Server::start([reply]).await;
-        let client = builder(&server).max_answer_bytes(10_000).timeout(1_000 * MS).build().unwrap();
+        let client = builder(&server).max_answer_bytes(10_000).timeout(5_000 * MS).build().unwrap();
         let call = client.get("/x");
         let error = timeout(PATIENCE, call.response()).await.unwrap().unwrap_err();
         assert_eq!((error.kind(), error.status()), (ErrorKind::Refused, Some(403)));

@@ -30,7 +30,7 @@ async fn a_state_is_waited_for_through_an_outage() {
         state("published"),
     ])
     .await;
-    let client = builder(&server).attempts(1).timeout(2_000 * MS).build().unwrap();
+    let client = builder(&server).attempts(1).timeout(5_000 * MS).build().unwrap();
     let mut told = Vec::new();
     let call = client.get("/x").poll_every(MS);
     let reached = call.poll_until(PATIENCE, |state: &Value| {
@@ -45,7 +45,7 @@ async fn a_state_is_waited_for_through_an_outage() {
 #[tokio::test]
 async fn a_deadline_that_passes_says_what_was_seen_last() {
     let server = Server::start([state("draft"), state("pending")]).await;
-    let deadline = Duration::from_secs(2);
+    let deadline = Duration::from_secs(5);
     let call = client(&server).get("/x").poll_every(MS);
     let waiting = call.poll_until(deadline, |state: &Value| {
         // The deadline passes between this look and the next one.
@@ -97,11 +97,11 @@ async fn a_pause_past_the_deadline_is_not_waited_for() {
 async fn a_last_look_is_taken_near_the_deadline() {
     let server = Server::start([state("draft"), state("published")]).await;
     let call = client(&server).get("/x").poll_every(Duration::MAX);
-    call.poll_until(2_000 * MS, is_published).await.unwrap();
+    call.poll_until(5_000 * MS, is_published).await.unwrap();
     assert_eq!(server.count(), 2);
     let server = Server::start([state("draft")]).await;
     let call = client(&server).get("/x").poll_every(Duration::MAX);
-    let error = call.poll_until(2_000 * MS, is_published).await.unwrap_err();
+    let error = call.poll_until(5_000 * MS, is_published).await.unwrap_err();
     assert_eq!((error.kind(), server.count()), (PollErrorKind::TimedOut, 2));
     assert!(error.error().is_none() && error.last().is_some());
 }
@@ -111,7 +111,7 @@ async fn looks_do_not_follow_on_each_other_without_a_pause() {
     let server = Server::start([state("draft")]).await;
     let call = client(&server).get("/x").poll_every(Duration::ZERO);
     call.poll_until(300 * MS, is_published).await.unwrap_err();
-    assert!((2..=31).contains(&server.count()), "{}", server.count());
+    assert!((1..=31).contains(&server.count()), "{}", server.count());
 }
 
 #[tokio::test]

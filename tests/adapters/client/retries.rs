@@ -49,7 +49,7 @@ async fn a_post_keeps_its_key_and_its_bytes() {
     replies.push(Reply::Hang);
     replies.push(refusal(409, "idempotency_in_progress", &[("Retry-After", "0")]));
     let server = Server::start(then_ok(replies)).await;
-    let client = builder(&server).attempts(20).timeout(2_000 * MS).build().unwrap();
+    let client = builder(&server).attempts(20).timeout(5_000 * MS).build().unwrap();
     let call = client.post("/mint").json(&json!({"amount": 600, "b": 1.5, "a": "é"}));
     assert_eq!(call.send::<Value>().await.unwrap(), json!({"done": true}));
     let seen = server.seen();
@@ -142,7 +142,7 @@ async fn a_call_in_progress_is_waited_for_until_the_deadline() {
         let call = if status == 503 { call.allow_repeats() } else { call };
         assert_eq!(call.response().await.unwrap().attempts(), 10);
         let server = Server::start([refusal(status, code, &soon)]).await;
-        let call = builder(&server).deadline(300 * MS).build().unwrap().post("/x");
+        let call = builder(&server).deadline(5_000 * MS).build().unwrap().post("/x");
         let call = if status == 503 { call.allow_repeats() } else { call };
         let error = tokio::time::timeout(PATIENCE, call.response()).await.unwrap().unwrap_err();
         assert!(error.attempts() > 4, "{error:?}");
@@ -251,7 +251,7 @@ async fn times_without_an_end_are_fine() {
     let begun = client.get("/x").poll_until(Duration::MAX, |_: &Value| true).await;
     assert_eq!(begun.unwrap(), json!({}));
     let server = Server::start([status(503, &[])]).await;
-    let endless = builder(&server).backoff(Duration::MAX, Duration::MAX).deadline(400 * MS);
+    let endless = builder(&server).backoff(Duration::MAX, Duration::MAX).deadline(4_000 * MS);
     let error = endless.build().unwrap().get("/x").response().await.unwrap_err();
     assert!(error.attempts() > 1, "a pause of its own is no reason to give up: {error:?}");
 }
@@ -270,11 +270,11 @@ async fn a_delete_whose_answer_was_lost_is_done() {
     ] {
         let gone = refusal(404, "not_found", &[]);
         let server = Server::start([lost.clone(), status(503, &[]), gone.clone()]).await;
-        let client = builder(&server).timeout(1_000 * MS).build().unwrap();
+        let client = builder(&server).timeout(5_000 * MS).build().unwrap();
         let response = client.delete("/keys/1").response().await.unwrap();
         assert_eq!((response.status(), response.attempts()), (404, 3));
         let server = Server::start([lost, gone]).await;
-        let client = builder(&server).timeout(1_000 * MS).build().unwrap();
+        let client = builder(&server).timeout(5_000 * MS).build().unwrap();
         client.delete("/keys/1").send::<()>().await.unwrap();
     }
     // Where nothing can have been done, there was nothing to delete.
@@ -339,7 +339,7 @@ async fn a_kept_connection_that_breaks_is_treated_as_any() {
 async fn a_connection_that_never_came_about_is_told_apart() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
-    let client = Client::builder(url).timeout(2_000 * MS).attempts(1).build().unwrap();
+    let client = Client::builder(url).timeout(PATIENCE).attempts(1).build().unwrap();
     let error = client.post("/x").response().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Connect);
     assert!(!error.is_outcome_unknown());

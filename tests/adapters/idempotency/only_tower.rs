@@ -107,14 +107,14 @@ async fn trailers_reach_the_first_caller_alone() {
 async fn a_handler_that_blocks_its_thread_keeps_its_key() {
     let shop = Shop::new();
     let handler = service_fn(|_: Request<Full<Bytes>>| async {
-        std::thread::sleep(Duration::from_millis(2_500));
+        std::thread::sleep(Duration::from_secs(12));
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
     });
-    let idempotency = Idempotency::new(shop.store.clone()).lease(Duration::from_secs(1));
+    let idempotency = Idempotency::new(shop.store.clone()).lease(Duration::from_secs(5));
     let service = AuthLayer::new(shop.validator.clone())
         .layer(IdempotencyLayer::new(idempotency).layer(handler));
     let first = tokio::spawn(service.clone().oneshot(request("/", Full::from("a body"))));
-    tokio::time::sleep(Duration::from_millis(1_700)).await;
+    tokio::time::sleep(Duration::from_secs(8)).await;
     let second = service.clone().oneshot(request("/", Full::from("a body"))).await.unwrap();
     assert_eq!(second.status(), StatusCode::CONFLICT);
     assert_eq!(first.await.unwrap().unwrap().status(), StatusCode::OK);

@@ -21,7 +21,8 @@ use tokio::{net::TcpStream, task::JoinSet};
 
 use crate::keys_api::{MASTER, Office};
 
-const ROUNDS: usize = 1_000;
+const ROUNDS: usize = 100;
+const MANY_ROUNDS: usize = 1_000;
 const TASKS: usize = 8;
 /// How many requests each task begins after the key has died.
 const AFTERWARDS: usize = 3;
@@ -33,9 +34,9 @@ struct Death {
     judged: AtomicUsize,
 }
 
-async fn in_process(office: Office) {
+async fn in_process(office: Office, rounds: usize) {
     let mut judged = 0;
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
         let (id, key) = office.reader().await;
         let death = Arc::new(Death::default());
         let mut users = JoinSet::new();
@@ -56,7 +57,7 @@ async fn in_process(office: Office) {
         }
         judged += death.judged.load(SeqCst);
     }
-    assert_eq!(judged, ROUNDS * TASKS * AFTERWARDS);
+    assert_eq!(judged, rounds * TASKS * AFTERWARDS);
 }
 
 async fn use_until_dead(validator: Validator, key: String, death: Arc<Death>) {
@@ -75,12 +76,20 @@ async fn use_until_dead(validator: Validator, key: String, death: Arc<Death>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn in_process_on_memory() {
-    in_process(Office::on_memory()).await;
+    in_process(Office::on_memory(), ROUNDS).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn in_process_on_sqlite() {
-    in_process(Office::on_sqlite()).await;
+    in_process(Office::on_sqlite(), ROUNDS).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "long: revocations"]
+async fn long_revocations_in_process_and_over_http() {
+    in_process(Office::on_memory(), MANY_ROUNDS).await;
+    in_process(Office::on_sqlite(), MANY_ROUNDS).await;
+    calls(MANY_ROUNDS).await;
 }
 
 /// A connection that is kept.
@@ -122,6 +131,10 @@ impl Client {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn over_http() {
+    calls(ROUNDS).await;
+}
+
+async fn calls(rounds: usize) {
     let office = Office::on_sqlite();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -135,7 +148,7 @@ async fn over_http() {
         clients.push(Client::connect(address).await);
     }
     let mut judged = 0;
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
         let (status, made) = operator.send("POST", "/keys", MASTER, r#"{"role":"read"}"#).await;
         assert_eq!(status, 201);
         let made: Value = serde_json::from_slice(&made).unwrap();
@@ -160,7 +173,7 @@ async fn over_http() {
         }
         judged += death.judged.load(SeqCst);
     }
-    assert_eq!(judged, ROUNDS * TASKS * AFTERWARDS);
+    assert_eq!(judged, rounds * TASKS * AFTERWARDS);
     server.abort();
 }
 

@@ -39,7 +39,9 @@ async fn latecomers_do_not_read_again() {
         if exists {
             store.put(&key);
         }
-        let cache = cached(&store);
+        // So late that no busy machine comes to it.
+        let cache = builder(&store, &TestClock::new()).read_deadline(Duration::from_secs(60));
+        let cache = Arc::new(cache.build().unwrap());
         let callers: Vec<_> = (0..64).map(|_| spawn_find(&cache, key.digest)).collect();
         for caller in callers {
             assert_eq!(caller.await.unwrap().unwrap().is_some(), exists);

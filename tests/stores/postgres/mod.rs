@@ -1,6 +1,21 @@
 //! What only the PostgreSQL engine does: schemas, other instances, raw SQL, outages, the backend.
 
 #![cfg(all(feature = "postgres", unix))]
+/// What a call gives as soon as it is given time: where a deadline passes, it is made again.
+macro_rules! patiently {
+    ($call:expr) => {{
+        let began = std::time::Instant::now();
+        loop {
+            match $call.await {
+                Err(error)
+                    if error.kind() == key0_auth::error::StoreErrorKind::TimedOut
+                        && began.elapsed() < crate::postgres::PATIENCE => {}
+                answer => break answer.unwrap(),
+            }
+        }
+    }};
+}
+
 mod change_notifications;
 mod opening;
 mod outages;
@@ -8,7 +23,12 @@ mod races;
 
 use std::time::{Duration, Instant};
 
-use key0_auth::{KeyStore, PostgresStore, domain::Actor, store::PostgresOptions};
+use key0_auth::{
+    KeyStore, PostgresStore,
+    apikey::{KeyDigest, KeyRecord},
+    domain::Actor,
+    store::{KeyRegistry, PostgresOptions},
+};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, raw_sql};
 
 use crate::{
@@ -17,6 +37,12 @@ use crate::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// For tests that are not about a deadline: a busy machine reaches none of these.
+fn unhurried() -> PostgresOptions {
+    let options = PostgresOptions::new().open_timeout(PATIENCE);
+    options.read_timeout(PATIENCE).write_timeout(PATIENCE)
+}
 
 /// A store in a schema of its own, and that schema.
 struct Ours {
@@ -31,7 +57,7 @@ impl Ours {
     }
 
     fn options(&self) -> PostgresOptions {
-        PostgresOptions::new().schema(&self.schema.name)
+        unhurried().schema(&self.schema.name)
     }
 
     /// The URL with more parameters.
@@ -60,6 +86,24 @@ impl Ours {
             .unwrap()
     }
 
+    /// How many of them wait for a lock.
+    async fn waiting(&self, raw: &mut PgConnection) -> i64 {
+        sqlx::query_scalar(
+            "SELECT count(*) FROM pg_stat_activity
+             WHERE application_name = $1 AND wait_event_type = 'Lock'",
+        )
+        .bind(&self.name)
+        .fetch_one(raw)
+        .await
+        .unwrap()
+    }
+
+    /// Returns as soon as the store waits for one.
+    async fn waits_for_a_lock(&self) {
+        let mut raw = self.raw().await;
+        comes_about("it waits for nobody", async || self.waiting(&mut raw).await > 0).await;
+    }
+
     async fn terminate_connections(&self, raw: &mut PgConnection) {
         sqlx::query(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1",
@@ -75,11 +119,39 @@ async fn run(conn: &mut PgConnection, sql: &str) {
     raw_sql(AssertSqlSafe(sql.to_owned())).execute(conn).await.unwrap();
 }
 
-async fn eventually(what: &str, mut holds: impl FnMut() -> bool) -> Duration {
+async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    comes_about(what, async || holds()).await;
+}
+
+async fn comes_about(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let began = Instant::now();
-    while !holds() {
+    while !holds().await {
         assert!(began.elapsed() < PATIENCE, "{what}");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    began.elapsed()
+}
+
+/// What a read finds as soon as the server answers one.
+async fn found(store: &PostgresStore, digest: &KeyDigest) -> Option<KeyRecord> {
+    let mut found = None;
+    comes_about("no read is answered", async || match store.find(digest).await {
+        Ok(answer) => {
+            found = answer;
+            true
+        }
+        Err(_) => false,
+    })
+    .await;
+    found
+}
+
+/// A key that is stored as soon as the server takes one.
+async fn inserted(store: &PostgresStore) -> KeyRecord {
+    let mut record = payment_key();
+    comes_about("no key is stored", async || {
+        record = payment_key();
+        store.insert(&record, &Actor::host()).await.is_ok()
+    })
+    .await;
+    record
 }

@@ -6,7 +6,6 @@ use key0_auth::{
     apikey::KeyDigest,
     store::spi::{Change, Rotation},
 };
-use tokio::time::Instant;
 
 use super::*;
 use crate::{
@@ -19,11 +18,11 @@ use crate::{
 const NEVER: Duration = Duration::from_secs(3_600);
 
 async fn polling(url: &str, interval: Duration) -> RedisStore {
-    RedisOptions::new().poll_interval(interval).open(url).await.unwrap()
+    unhurried().poll_interval(interval).open(url).await.unwrap()
 }
 
-async fn hears(recorder: &ChangeRecorder, change: Change) -> Duration {
-    comes_about(async || recorder.heard(change)).await
+async fn hears(recorder: &ChangeRecorder, change: Change) {
+    comes_about(async || recorder.heard(change)).await;
 }
 
 async fn revoke(store: &RedisStore, record: &KeyRecord) -> KeyDigest {
@@ -66,29 +65,6 @@ async fn others_hear_of_every_change_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_revocation_is_heard_elsewhere_within_a_second() {
-    let Some(server) = Redis::start(&[]) else { return };
-    let (one, other) = (open(&server.url("")).await, open(&server.url("")).await);
-    let recorder = ChangeRecorder::on(&other);
-    let mut times = Vec::new();
-    for _ in 0..300 {
-        let record = add(&one).await;
-        hears(&recorder, Change::Key(record.digest)).await;
-        recorder.forget();
-        revoke(&one, &record).await;
-        let began = Instant::now();
-        while !recorder.heard_of(record.digest) {
-            assert!(began.elapsed() < servers::PATIENCE, "it is never heard");
-            tokio::time::sleep(Duration::from_micros(200)).await;
-        }
-        times.push(began.elapsed());
-    }
-    times.sort();
-    println!("heard after: median {:?}, 99 % {:?}, last {:?}", times[150], times[297], times[299]);
-    assert!(times[297] < Duration::from_secs(1));
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn after_a_lost_subscription_anything_may_have_changed() {
     let Some(server) = Redis::start(&[]) else { return };
     let (one, other) =
@@ -98,8 +74,7 @@ async fn after_a_lost_subscription_anything_may_have_changed() {
         recorder.forget();
         let killed: i64 = server.cli(&["CLIENT", "KILL", "TYPE", "pubsub"]);
         assert!(killed >= 1);
-        let elapsed = hears(&recorder, Change::All).await;
-        println!("a cut subscription is known after {elapsed:?}");
+        hears(&recorder, Change::All).await;
         // And it hears again.
         comes_about(async || {
             let record = add(&one).await;
@@ -119,9 +94,7 @@ async fn what_was_not_pushed_is_found_by_the_poll() {
     let record = add(&one).await;
     let recorder = ChangeRecorder::on(&other);
     revoke(&one, &record).await;
-    let elapsed = hears(&recorder, Change::Key(record.digest)).await;
-    println!("found by the poll after {elapsed:?}");
-    assert!(elapsed < Duration::from_secs(3), "{elapsed:?}");
+    hears(&recorder, Change::Key(record.digest)).await;
     assert!(!recorder.heard(Change::All));
 }
 
@@ -207,7 +180,7 @@ async fn a_network_that_swallows_everything_is_noticed() {
     let Some(server) = Redis::start(&[]) else { return };
     let proxy = Proxy::to(server.address());
     let one = open(&server.url("")).await;
-    let other = open(&server.url_through(proxy.port(), "")).await;
+    let other = usual().open(&server.url_through(proxy.port(), "")).await.unwrap();
     let recorder = ChangeRecorder::on(&other);
     let record = add(&one).await;
     hears(&recorder, Change::Key(record.digest)).await;
@@ -218,9 +191,7 @@ async fn a_network_that_swallows_everything_is_noticed() {
     assert!(!recorder.heard_of(record.digest) && !recorder.heard(Change::All));
     proxy.cut();
     proxy.restore();
-    let elapsed = hears(&recorder, Change::All).await;
-    println!("after the network is back: {elapsed:?}");
-    assert!(elapsed < Duration::from_secs(4), "{elapsed:?}");
+    hears(&recorder, Change::All).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -241,7 +212,8 @@ async fn a_store_that_is_dropped_leaves_no_connection() {
         }
         stores
     };
-    assert_eq!(clients(), before + 15, "one for reads, one for writes, one for news");
+    // One for reads, one for writes, one for news.
+    comes_about(async || clients() == before + 15).await;
     drop(stores);
     comes_about(async || clients() == before).await;
 }

@@ -17,9 +17,7 @@ fn query(limit: u32) -> KeyQuery {
 async fn everything(store: &RedisStore, mut query: KeyQuery) -> (Vec<KeyRecord>, usize) {
     let (mut keys, mut pages) = (Vec::new(), 0);
     loop {
-        let began = Instant::now();
         let page = store.list(&query).await.unwrap();
-        assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
         keys.extend(page.keys);
         pages += 1;
         match page.next {
@@ -69,7 +67,6 @@ async fn large_records_make_short_pages() {
     }
     let (keys, pages) = everything(&store, query(1_000)).await;
     assert!(keys == inserted, "another listing");
-    println!("10 MiB stand on {pages} pages");
     assert!(pages >= 3, "{pages}");
 }
 

@@ -107,7 +107,7 @@ fn too_large() -> Vec<(u16, &'static str, RawRequest)> {
 async fn the_backend_on_actix_answers_as_the_table_says_and_as_its_twin() {
     let Some(setup) = Setup::example("actix_backend") else { return };
     let setup = configured(setup).set("DATABASE_URL", "sqlite://key0-backend.db");
-    let on_actix = setup.start_example();
+    let on_actix = setup.start_example("listening on");
     let mut target_on_actix = target(&setup, &on_actix).await;
     target_on_actix.without = &["/v1/"];
     assert_none(failures(&target_on_actix).await);

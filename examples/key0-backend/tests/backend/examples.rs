@@ -35,7 +35,9 @@ impl Example {
     }
 
     fn start_with(name: &str, change: impl FnOnce(Setup) -> Setup) -> Option<Self> {
-        let backend = change(Setup::example(name)?).start_example();
+        // The last line that each prints before it waits.
+        let ready = if name == "actix_backend" { "listening on" } else { "Bearer " };
+        let backend = change(Setup::example(name)?).start_example(ready);
         let stdout = backend.stdout();
         let credential = stdout.split("Bearer ").nth(1).and_then(|rest| rest.split('\'').next());
         let credential = credential.unwrap_or_default().to_owned();

@@ -106,7 +106,18 @@ impl Line {
         Self { address, stream: connect(address).unwrap() }
     }
 
+    /// Sends it, and again while the store is too slow.
     pub(crate) fn send(&mut self, request: &Request) -> Answer {
+        loop {
+            let answer = self.send_once(request);
+            if !answer.is_passing() {
+                return answer;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    pub(crate) fn send_once(&mut self, request: &Request) -> Answer {
         let request = request.clone().header("Connection", "keep-alive");
         let answer = self.stream.write_all(&request.bytes());
         let answer = answer.and_then(|()| read_answer(&mut self.stream, false));
@@ -118,9 +129,14 @@ impl Line {
         })
     }
 
-    /// The status of a call with this credential.
+    /// The status of a call with this credential, as soon as the store has answered.
     pub(crate) fn status(&mut self, number: u64, credential: &str) -> u16 {
         self.send(&call(number, credential)).status
+    }
+
+    /// The status of this moment.
+    pub(crate) fn status_now(&mut self, number: u64, credential: &str) -> u16 {
+        self.send_once(&call(number, credential)).status
     }
 }
 

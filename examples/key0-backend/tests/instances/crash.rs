@@ -106,13 +106,22 @@ impl Sent {
     }
 }
 
+/// The answer, unless the server is gone. One whose store is too slow is asked again.
+fn answered(request: &Request, address: SocketAddr) -> Option<Answer> {
+    loop {
+        let answer = request.try_send(address).ok()?;
+        if !answer.is_passing() {
+            return Some(answer);
+        }
+    }
+}
+
 /// Issues keys and reports payments, each with a number of its own, until the server is gone.
-fn storm(address: SocketAddr, numbers: &AtomicU64) -> Sent {
+fn storm(address: SocketAddr, numbers: &AtomicU64, acknowledged: &AtomicU64) -> Sent {
     let mut sent = Sent::default();
     loop {
         let n = numbers.fetch_add(1, Ordering::Relaxed);
-        let issued = issue(n).try_send(address).ok();
-        let key = issued.map(|answer| {
+        let key = answered(&issue(n), address).map(|answer| {
             assert_eq!(answer.status, 200, "{answer:?}");
             answer.member("token")
         });
@@ -121,11 +130,12 @@ fn storm(address: SocketAddr, numbers: &AtomicU64) -> Sent {
         if key.is_none() {
             return sent;
         }
-        match report(n).try_send(address) {
-            Ok(answer) => answer.assert_ok(r#"{"received":true}"#),
-            Err(_) => return sent,
+        match answered(&report(n), address) {
+            Some(answer) => answer.assert_ok(r#"{"received":true}"#),
+            None => return sent,
         }
         sent.paid.insert(n, true);
+        acknowledged.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -134,12 +144,21 @@ fn assert_opens(address: SocketAddr, n: u64, key: &str) {
     assert_eq!(own.status, 200, "the key of {n} is lost: {own:?}");
 }
 
-/// Kills the server again and again while clients write. `KEY0_CRASH_ROUNDS` says how often.
 #[test]
 fn nothing_that_was_acknowledged_is_lost() {
-    let rounds = std::env::var("KEY0_CRASH_ROUNDS").map_or(20, |rounds| rounds.parse().unwrap());
+    crashes(3);
+}
+
+#[test]
+#[ignore = "long: crashes"]
+fn long_crashes_lose_nothing_that_was_acknowledged() {
+    crashes(100);
+}
+
+/// Kills the server again and again while clients write.
+fn crashes(rounds: u64) {
     let setup = Setup::new().set("RUST_LOG", "warn");
-    let numbers = AtomicU64::new(0);
+    let (numbers, acknowledged) = (AtomicU64::new(0), AtomicU64::new(0));
     let mut all = BTreeMap::new();
     let (mut keys, mut payments, mut retried) = (0, 0, 0);
 
@@ -148,10 +167,15 @@ fn nothing_that_was_acknowledged_is_lost() {
         let address = backend.public;
         let mut sent = Sent::default();
         thread::scope(|scope| {
-            let clients: Vec<_> =
-                (0..CLIENTS).map(|_| scope.spawn(|| storm(address, &numbers))).collect();
             // At another point of the work each time.
-            thread::sleep(Duration::from_millis(20 + round * 37 % 180));
+            let enough = acknowledged.load(Ordering::Relaxed) + 1 + round * 37 % 100;
+            let clients: Vec<_> = (0..CLIENTS)
+                .map(|_| scope.spawn(|| storm(address, &numbers, &acknowledged)))
+                .collect();
+            while acknowledged.load(Ordering::Relaxed) < enough {
+                assert!(clients.iter().any(|client| !client.is_finished()), "nothing is written");
+                thread::sleep(Duration::from_millis(1));
+            }
             backend.kill();
             for client in clients {
                 sent.merge(client.join().unwrap());
@@ -306,7 +330,8 @@ fn no_credential_is_written_anywhere() {
         }
         assert_eq!(written.len(), 5);
         for (place, bytes) in &written {
-            assert!(!bytes.is_empty() || place == "stdout", "{place}");
+            // A log that was carried over is empty.
+            assert!(!bytes.is_empty() || place == "stdout" || place.ends_with("-wal"), "{place}");
             for secret in &secrets {
                 let found = bytes.windows(secret.len()).any(|part| part == secret.as_bytes());
                 assert!(!found, "{secret} is in {place} ({format})");
@@ -340,6 +365,7 @@ fn assert_json_log(log: &str) {
         assert!((200..600).contains(&entry["status"].as_u64().unwrap()), "{line}");
         assert_eq!(entry["request_id"].as_str().unwrap().len(), 36, "{line}");
     }
-    // 3 calls for a key and a payment, 3 for each of 7 credentials, 3 that are refused.
-    assert_eq!(requests, 10 * (3 + 21 + 3), "{log}");
+    // 3 calls for a key and a payment, 3 for each of 7 credentials, 3 that are refused; and those
+    // that a slow store has had sent again.
+    assert!(requests >= 10 * (3 + 21 + 3), "{log}");
 }

@@ -1,5 +1,5 @@
-//! Several backends on one server: what one of them decides holds for all, whatever breaks.
-//!
+//! Several backends on one server, and one that is killed: what was decided holds for all, whatever
+//! breaks. The tests that `long_` begins are run by themselves; CONTRIBUTING.md says how.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
@@ -23,20 +23,12 @@ mod scale;
 mod servers;
 mod storm;
 
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
-use self::{postgres_server::Postgres, redis_server::Redis};
+use self::{postgres_server::Postgres, redis_server::Redis, revocations::Size};
 
-/// Times are measured here: one test at a time.
-static QUIET: Mutex<()> = Mutex::new(());
-
-fn quiet() -> MutexGuard<'static, ()> {
-    QUIET.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
+const FEW: Size = Size { keys: 20, cut: Duration::ZERO };
+const MANY: Size = Size { keys: 1_000, cut: Duration::from_secs(60) };
 /// How long the server is gone.
 const GONE: Duration = Duration::from_secs(30);
 /// How long it stands still: longer than any key is remembered.
@@ -44,63 +36,95 @@ const STILL: Duration = Duration::from_secs(10);
 
 #[test]
 fn a_revocation_reaches_every_instance_on_postgres() {
-    let _quiet = quiet();
     let Some(server) = Postgres::start() else { return };
-    revocations::reach_every_instance("PostgreSQL", &server);
+    revocations::reach_every_instance("PostgreSQL", &server, FEW);
 }
 
 #[test]
 fn a_revocation_reaches_every_instance_on_redis() {
-    let _quiet = quiet();
     let Some(server) = Redis::start(&[]) else { return };
-    revocations::reach_every_instance("Redis", &server);
+    revocations::reach_every_instance("Redis", &server, FEW);
 }
 
 #[test]
-fn an_outage_of_postgres_is_no_refusal() {
-    let _quiet = quiet();
+#[ignore = "long: revocations"]
+fn long_revocations_on_postgres() {
+    let Some(server) = Postgres::start() else { return };
+    revocations::reach_every_instance("PostgreSQL", &server, MANY);
+}
+
+#[test]
+#[ignore = "long: revocations"]
+fn long_revocations_on_redis() {
+    let Some(server) = Redis::start(&[]) else { return };
+    revocations::reach_every_instance("Redis", &server, MANY);
+}
+
+// Their short forms are the outages of the tests of the backend on each engine.
+
+#[test]
+#[ignore = "long: outages"]
+fn long_outages_postgres_stopped() {
     let Some(server) = Postgres::start() else { return };
     outage::stopped("PostgreSQL stopped", &server, GONE);
 }
 
 #[test]
-fn an_outage_of_redis_is_no_refusal() {
-    let _quiet = quiet();
+#[ignore = "long: outages"]
+fn long_outages_redis_stopped() {
     let Some(server) = Redis::start(&[]) else { return };
     outage::stopped("Redis stopped", &server, GONE);
 }
 
 #[test]
-fn a_hanging_postgres_is_no_refusal() {
-    let _quiet = quiet();
+#[ignore = "long: outages"]
+fn long_outages_postgres_hung() {
     let Some(server) = Postgres::start() else { return };
     outage::hung("PostgreSQL hung", &server, STILL);
 }
 
 #[test]
-fn a_hanging_redis_is_no_refusal() {
-    let _quiet = quiet();
+#[ignore = "long: outages"]
+fn long_outages_redis_hung() {
     let Some(server) = Redis::start(&[]) else { return };
     outage::hung("Redis hung", &server, STILL);
 }
 
 #[test]
 fn a_payment_buys_one_credential_on_postgres() {
-    let _quiet = quiet();
     let Some(server) = Postgres::start() else { return };
-    issuance::is_once(&server);
+    issuance::is_once(&server, 1);
 }
 
 #[test]
 fn a_payment_buys_one_credential_on_redis() {
-    let _quiet = quiet();
     let Some(server) = Redis::start(&[]) else { return };
-    issuance::is_once(&server);
+    issuance::is_once(&server, 1);
 }
 
 #[test]
-fn a_million_keys_cost_no_more_than_a_few() {
-    let _quiet = quiet();
+#[ignore = "long: crashes"]
+fn long_crashes_amid_issuances_on_postgres() {
     let Some(server) = Postgres::start() else { return };
-    scale::is_flat(&server);
+    issuance::is_once(&server, 20);
+}
+
+#[test]
+#[ignore = "long: crashes"]
+fn long_crashes_amid_issuances_on_redis() {
+    let Some(server) = Redis::start(&[]) else { return };
+    issuance::is_once(&server, 20);
+}
+
+#[test]
+fn many_keys_cost_no_more_than_a_few() {
+    let Some(server) = Postgres::start() else { return };
+    scale::is_flat(&server, 10_000, 100_000);
+}
+
+#[test]
+#[ignore = "long: scale"]
+fn long_scale_a_million_keys_cost_no_more_than_a_few() {
+    let Some(server) = Postgres::start() else { return };
+    scale::is_flat(&server, 10_000, 1_000_000);
 }

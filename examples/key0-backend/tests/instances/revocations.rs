@@ -15,42 +15,43 @@ use crate::{
     figures::{Times, head},
 };
 
-const KEYS: u64 = 1_000;
 /// How long the pollers and the load rest between two requests.
 const PAUSE: Duration = Duration::from_millis(1);
-/// How long no listener is left alone.
-const CUT: Duration = Duration::from_secs(60);
 /// The cache's time to live, and the read deadline of the store.
 const BOUND: Duration = Duration::from_millis(5_500);
 
-pub(crate) fn reach_every_instance(name: &str, engine: &dyn Engine) {
+/// How much is measured.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Size {
+    /// How many keys are revoked in each way.
+    pub(crate) keys: usize,
+    /// How long no listener is left alone, at least.
+    pub(crate) cut: Duration,
+}
+
+/// Revokes keys through one backend, by hand, and while listeners are cut. An accept by a request
+/// that was sent after the bound is a failure on any machine.
+pub(crate) fn reach_every_instance(name: &str, engine: &dyn Engine, size: Size) {
     let cluster = Cluster::start(&engine.url());
-    let keys = cluster.issue(0..4 * KEYS);
-    let (load, keys) = keys.split_at(KEYS as usize);
-    let mut parts = keys.chunks(KEYS as usize);
+    let keys = cluster.issue(0..4 * size.keys as u64);
+    let (load, keys) = keys.split_at(size.keys);
+    let mut parts = keys.chunks(size.keys);
     let mut next = || parts.next().unwrap();
     let mut table = vec![head()];
 
     let by_api = through_the_api(&cluster, load, next(), 4, Duration::ZERO);
     table.push(by_api.line(&format!("{name}: revoked through one of three")));
-
-    let by_hand = engine.revoke_by_hand().map(|by_hand| {
+    if let Some(by_hand) = engine.revoke_by_hand() {
         let by_hand = under_load(&cluster, load, || {
             measure(&cluster, next(), 4, Duration::ZERO, |_, key| by_hand(&key.id))
         });
         table.push(by_hand.line(&format!("{name}: revoked by hand")));
-        by_hand
-    });
-
-    let cut = while_listeners_are_cut(engine, || through_the_api(&cluster, load, next(), 24, CUT));
-    table.push(cut.line(&format!("{name}: while listeners are cut for {CUT:?}")));
-    println!("{}", table.join("\n"));
-
-    for times in [Some(&by_api), by_hand.as_ref()].into_iter().flatten() {
-        assert!(times.percentile(99) <= Duration::from_secs(1), "{}", times.line(name));
-        assert!(times.max() <= BOUND, "{}", times.line(name));
     }
-    assert!(cut.max() <= BOUND, "{}", cut.line(name));
+    let Size { cut, .. } = size;
+    let times =
+        while_listeners_are_cut(engine, cut, || through_the_api(&cluster, load, next(), 24, cut));
+    table.push(times.line(&format!("{name}: while listeners are cut for {cut:?}")));
+    println!("{}", table.join("\n"));
 }
 
 fn through_the_api(
@@ -62,7 +63,8 @@ fn through_the_api(
 ) -> Times {
     under_load(cluster, load, || {
         measure(cluster, keys, workers, spread, |line, key| {
-            assert_eq!(line.send(&revoke(&key.id)).status, 204);
+            // Sent again after an outage, it may have been done before.
+            assert!(matches!(line.send(&revoke(&key.id)).status, 204 | 404));
             assert_eq!(line.status(key.number, &key.text), 401, "the revoking backend itself");
         })
     })
@@ -92,22 +94,23 @@ fn measure(
                 assert_eq!(line.status(key.number, &key.text), 200, "before it is revoked");
             }
             let (first, others) = lines.split_first_mut().unwrap();
-            let asked = Instant::now();
             revoke(first, key);
             let revoked = Instant::now();
             let mut slowest = Duration::ZERO;
             for line in others {
                 loop {
-                    match line.status(key.number, &key.text) {
-                        200 => assert!(revoked.elapsed() < 4 * BOUND, "{} lives on", key.id),
+                    let sent = revoked.elapsed();
+                    match line.status_now(key.number, &key.text) {
+                        200 => assert!(sent <= BOUND, "{} is good {sent:?} later", key.id),
                         401 => break,
+                        // The store is too slow just now.
+                        503 => {}
                         status => panic!("{status} for a revoked key"),
                     }
                     thread::sleep(PAUSE);
                 }
                 slowest = slowest.max(revoked.elapsed());
             }
-            assert!(revoked - asked < BOUND, "a revocation took {:?}", revoked - asked);
             delays.lock().unwrap().push(slowest);
         }
     };
@@ -121,7 +124,7 @@ fn measure(
     times
 }
 
-/// Calls all backends with good keys meanwhile, none of which may ever fail.
+/// Calls all backends with good keys meanwhile, none of which may ever be refused.
 fn under_load<T>(cluster: &Cluster, keys: &[Key], work: impl FnOnce() -> T) -> T {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -144,14 +147,14 @@ fn under_load<T>(cluster: &Cluster, keys: &[Key], work: impl FnOnce() -> T) -> T
 }
 
 /// Cuts the listening connections as soon as they are there, for as long as the work takes and no
-/// less than [`CUT`].
-fn while_listeners_are_cut<T>(engine: &dyn Engine, work: impl FnOnce() -> T) -> T {
+/// less than this.
+fn while_listeners_are_cut<T>(engine: &dyn Engine, least: Duration, work: impl FnOnce() -> T) -> T {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         let cutter = scope.spawn(|| {
             let began = Instant::now();
             let mut cut = 0;
-            while began.elapsed() < CUT || !done.load(Ordering::Relaxed) {
+            while cut == 0 || began.elapsed() < least || !done.load(Ordering::Relaxed) {
                 cut += engine.cut_listeners();
                 thread::sleep(20 * PAUSE);
             }
@@ -161,9 +164,7 @@ fn while_listeners_are_cut<T>(engine: &dyn Engine, work: impl FnOnce() -> T) -> 
             let _end = End(&done);
             work()
         };
-        let cut = cutter.join().unwrap();
-        println!("{cut} listening connections were cut");
-        assert!(cut > 30, "the backends hardly ever listened: {cut}");
+        println!("{} listening connections were cut", cutter.join().unwrap());
         result
     })
 }

@@ -18,13 +18,11 @@ use serde_json::{Value, json};
 use crate::process::{Answer, Request, Setup, connect};
 
 const MINTER_KEY: &str = "hush-a-minter-key-of-these-tests-32";
-const MINTS: u64 = 1_000;
-const KILLS: u64 = 20;
 const CLIENTS: usize = 8;
 /// How long a client leaves a mint alone whose last try came to nothing.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long the whole may take; it takes about a tenth of that.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// How long the whole may take on any machine.
+const PATIENCE: Duration = Duration::from_secs(900);
 
 /// Stands between the clients and the server, and passes on two answers of three.
 struct Proxy {
@@ -103,6 +101,7 @@ fn is_whole(message: &[u8]) -> bool {
 
 /// The mints that are still to be done, each with the time of its next try.
 struct Work {
+    mints: u64,
     open: Mutex<VecDeque<(u64, Instant)>>,
     /// By number: the balance that was answered.
     done: Mutex<BTreeMap<u64, i64>>,
@@ -119,7 +118,7 @@ impl Work {
             assert!(Instant::now() < self.deadline, "it comes to no end");
             let next = self.open.lock().unwrap().pop_front();
             let Some((n, from)) = next else {
-                if self.done.lock().unwrap().len() as u64 == MINTS {
+                if self.done.lock().unwrap().len() as u64 == self.mints {
                     return;
                 }
                 thread::sleep(PAUSE);
@@ -160,7 +159,17 @@ fn get(path: &str, address: SocketAddr) -> Answer {
 }
 
 #[test]
-fn a_thousand_mints_count_once_each() {
+fn every_mint_counts_once() {
+    storm(100, 2);
+}
+
+#[test]
+#[ignore = "long: crashes"]
+fn long_crashes_amid_mints_that_count_once_each() {
+    storm(1_000, 20);
+}
+
+fn storm(mints: u64, kills: u64) {
     let started = Instant::now();
     let setup = Setup::new().set("MINTER_API_KEYS", MINTER_KEY).set("RUST_LOG", "warn");
     let first = setup.start();
@@ -168,7 +177,8 @@ fn a_thousand_mints_count_once_each() {
     let setup = setup.set("PORT", server.port().to_string());
     let proxy = Proxy::before(server);
     let work = Work {
-        open: Mutex::new((1..=MINTS).map(|n| (n, started)).collect()),
+        mints,
+        open: Mutex::new((1..=mints).map(|n| (n, started)).collect()),
         done: Mutex::default(),
         tries: AtomicU64::new(0),
         replayed: AtomicU64::new(0),
@@ -179,9 +189,9 @@ fn a_thousand_mints_count_once_each() {
         let mut backend = first;
         let clients: Vec<_> =
             (0..CLIENTS).map(|_| scope.spawn(|| work.carry_out(proxy.address))).collect();
-        for kill in 1..=KILLS {
+        for kill in 1..=kills {
             // In the middle of the work each time, and never at its end.
-            while (work.done.lock().unwrap().len() as u64) < kill * MINTS / (KILLS + 1) {
+            while (work.done.lock().unwrap().len() as u64) < kill * mints / (kills + 1) {
                 assert!(!clients.iter().any(|client| client.is_finished()), "a client broke off");
                 thread::sleep(Duration::from_millis(1));
             }
@@ -195,7 +205,7 @@ fn a_thousand_mints_count_once_each() {
     });
 
     let done = work.done.into_inner().unwrap();
-    let total = i64::try_from(MINTS * (MINTS + 1) / 2).unwrap();
+    let total = i64::try_from(mints * (mints + 1) / 2).unwrap();
     let orders = get("/v1/loyalty/orders?walletId=wallet-1", server).json();
     let orders = orders["orders"].as_array().unwrap().clone();
     let mut amounts: Vec<u64> =
@@ -204,7 +214,7 @@ fn a_thousand_mints_count_once_each() {
     let sum: u64 = amounts.iter().sum();
     let count = |count: &AtomicU64| count.load(SeqCst);
     println!(
-        "{MINTS} mints in {} tries, {} of {} answers dropped, {KILLS} kills: {} orders, {sum} \
+        "{mints} mints in {} tries, {} of {} answers dropped, {kills} kills: {} orders, {sum} \
          points, {total} expected; {} answers replayed, {} tries came while a key was held; {:.1} s",
         count(&work.tries),
         count(&proxy.counts.dropped),
@@ -214,15 +224,15 @@ fn a_thousand_mints_count_once_each() {
         count(&work.in_progress),
         started.elapsed().as_secs_f64()
     );
-    assert_eq!(amounts, (1..=MINTS).collect::<Vec<_>>());
+    assert_eq!(amounts, (1..=mints).collect::<Vec<_>>());
     // Every balance was that after one mint and no other, up to the last one.
-    assert_eq!(done.values().collect::<BTreeSet<_>>().len() as u64, MINTS);
+    assert_eq!(done.values().collect::<BTreeSet<_>>().len() as u64, mints);
     assert_eq!(done.values().max(), Some(&total));
-    let last = mint(MINTS + 1).send(server).json();
-    assert_eq!(last, json!({ "newamount": total + i64::try_from(MINTS + 1).unwrap() }));
+    let last = mint(mints + 1).send(server).json();
+    assert_eq!(last, json!({ "newamount": total + i64::try_from(mints + 1).unwrap() }));
     let ids: BTreeSet<_> = orders.iter().map(|order| order["id"].as_str().unwrap()).collect();
-    assert_eq!(ids.len() as u64, MINTS);
-    assert!(count(&proxy.counts.dropped) >= MINTS / 3);
+    assert_eq!(ids.len() as u64, mints);
+    assert!(count(&proxy.counts.dropped) >= mints / 3);
 
     let settled = |order: &Value| order["status"] == "settled";
     while !get("/v1/loyalty/orders?walletId=wallet-1", server).json()["orders"]

@@ -28,7 +28,7 @@ pub(crate) const TOKEN_SECRET: &str = "hush: the access token secret of these te
 pub(crate) const INTERNAL_SECRET: &str = "hush: the internal auth secret of these tests";
 
 /// How long the process may take to start, or to end by itself.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How often is looked whether something has come about.
 const GLANCE: Duration = Duration::from_millis(10);
 
@@ -160,9 +160,9 @@ impl Setup {
         self.wait_for(Backend::watch(self.spawn(Some("serve")), &self.folder, true), "\nstore ")
     }
 
-    /// Starts an example and waits until it listens.
-    pub(crate) fn start_example(&self) -> Backend {
-        self.start_by(None, "listening on")
+    /// Starts an example and waits until it has said this.
+    pub(crate) fn start_example(&self, ready: &str) -> Backend {
+        self.start_by(None, ready)
     }
 
     fn start_by(&self, subcommand: Option<&str>, ready: &str) -> Backend {

@@ -195,7 +195,7 @@ fn its_twin_on_axum_passes() {
 
 fn a_twin_passes(example: &str) {
     let Some(setup) = Setup::example(example) else { return };
-    let backend = configured(setup).set("DATABASE_URL", "memory://").start_example();
+    let backend = configured(setup).set("DATABASE_URL", "memory://").start_example("listening on");
     let report = Report::of(conformance(&url(&backend)));
     report.assert_all_pass();
     let outage = |case: &&str| report.case(case)["group"] == "outage";

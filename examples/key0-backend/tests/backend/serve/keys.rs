@@ -1,15 +1,15 @@
 //! The keys API and `key0-backend keys` on one store, at the same time.
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::{fs, time::Duration};
 
 use serde_json::{Value, json};
 
-use crate::serve::{
-    PHOTO, issue,
-    process::{Backend, Ended, Request, Setup},
+use crate::{
+    serve::{
+        PHOTO, issue,
+        process::{Backend, Ended, Request, Setup},
+    },
+    servers::wait_until,
 };
 
 const MASTER: &str = "hush-a-master-key-of-32-bytes-or-more";
@@ -48,26 +48,21 @@ fn status(backend: &Backend, key: &str) -> u16 {
 }
 
 #[test]
-fn a_revocation_on_the_host_reaches_the_running_server_within_a_second() {
+fn a_revocation_on_the_host_reaches_the_running_server() {
     let setup = setup();
     let backend = setup.start();
-    let mut slowest = Duration::ZERO;
     for _ in 0..5 {
         let (id, key) = create(&backend, &json!({"role": "read"}));
         assert_eq!(status(&backend, &key), 403);
         let ended = keys(&setup, &["revoke", &id]);
         assert_eq!((ended.code, &*ended.stdout), (Some(0), &*format!("revoked {id}\n")));
-        let revoked = Instant::now();
-        while status(&backend, &key) == 403 {}
-        slowest = slowest.max(revoked.elapsed());
+        assert!(wait_until(|| status(&backend, &key) != 403), "it lives on");
         let answer = Request::get("/keys").header("X-Api-Key", &key).send(backend.public);
         answer.assert_problem(401, "key_revoked", "Invalid API key");
         let again = keys(&setup, &["revoke", &id]);
         let told = (again.code, &*again.stderr);
         assert_eq!(told, (Some(1), "error: API key not found\n"));
     }
-    println!("the slowest of five revocations took {slowest:?}");
-    assert!(slowest <= Duration::from_secs(1), "{slowest:?}");
 }
 
 #[test]
@@ -89,10 +84,7 @@ fn the_host_makes_masters_and_rotates_them() {
     let answer = Request::new("POST", &rotate).header("X-Api-Key", &key).send(backend.public);
     assert_eq!(answer.status, 409, "{answer:?}");
     let rotated = json_of(&keys(&setup, &["rotate", &id, "--json"]));
-    let deadline = Instant::now() + Duration::from_secs(1);
-    while status(&backend, &key) == 200 {
-        assert!(Instant::now() < deadline, "the old secret lives on");
-    }
+    assert!(wait_until(|| status(&backend, &key) != 200), "the old secret lives on");
     assert_eq!(status(&backend, &text(&rotated, "key")), 200);
     let deleted = Request::new("DELETE", &path).header("X-Api-Key", MASTER).send(backend.public);
     assert_eq!((deleted.status, deleted.text()), (204, ""));
@@ -442,10 +434,7 @@ fn the_last_uses_are_written_at_the_end_and_what_is_over_is_purged_at_the_start(
     drop(database);
     let backend = setup.start();
     assert!(shown(&backend, &used).json()["lastUsedAt"].is_string());
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while shown(&backend, &purged).status != 404 {
-        assert!(Instant::now() < deadline, "it is not purged");
-    }
+    assert!(wait_until(|| shown(&backend, &purged).status == 404), "it is not purged");
     assert!(shown(&backend, &kept).json()["revokedAt"].is_string());
 }
 
