@@ -110,12 +110,15 @@ impl Asked {
 }
 
 /// What a credential has bought is for its holder alone, unless the handler says otherwise.
-fn keep_from_shared_caches(headers: &mut HeaderMap, credential: Credential) {
+fn keep_from_shared_caches(headers: &mut HeaderMap, asked: &Asked) {
+    let credential = asked.credential;
     let kept = headers.get_all(CACHE_CONTROL).map(HeaderValue::as_bytes);
     if credential == Credential::Other || is_never_kept(kept) {
         return;
     }
-    if credential == Credential::Identity && !headers.contains_key(CACHE_CONTROL) {
+    // What the gateway has paid for looks like a request without a credential to a cache.
+    let unpaid = asked.by_gateway || !headers.contains_key(CACHE_CONTROL);
+    if credential == Credential::Identity && unpaid {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static(PRIVATE));
     }
     if !varies_by_credential(headers.get_all(VARY).map(HeaderValue::as_bytes)) {
@@ -150,7 +153,7 @@ pub(super) fn pass_on<B: MessageBody>(
             write(response.drop_body(), &rejection, responder).map_into_right_body()
         }
         None => {
-            keep_from_shared_caches(response.headers_mut(), asked.credential);
+            keep_from_shared_caches(response.headers_mut(), asked);
             response.map_into_left_body()
         }
     }

@@ -361,7 +361,7 @@ mod tests {
     /// The table on the page of `RejectionKind` is whole and true.
     #[test]
     fn the_table_of_kinds_is_right() {
-        const KINDS: [RejectionKind; 27] = [
+        const KINDS: [RejectionKind; 28] = [
             RejectionKind::MissingCredential,
             RejectionKind::MalformedCredential,
             RejectionKind::InvalidToken,
@@ -388,6 +388,7 @@ mod tests {
             RejectionKind::IdempotencyInProgress,
             RejectionKind::IdempotencyResponseNotKept,
             RejectionKind::Timeout,
+            RejectionKind::TooManyRequests,
             RejectionKind::Internal,
         ];
         let source = include_str!("../error/rejection.rs");

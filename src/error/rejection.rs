@@ -74,6 +74,7 @@ const MAX_INSTANCE_BYTES: usize = 2 * 1024;
 /// | [`IdempotencyInProgress`](Self::IdempotencyInProgress) | 409 | `idempotency_in_progress` |
 /// | [`IdempotencyResponseNotKept`](Self::IdempotencyResponseNotKept) | 409 | `idempotency_response_not_kept` |
 /// | [`Timeout`](Self::Timeout) | 408 | `request_timeout` |
+/// | [`TooManyRequests`](Self::TooManyRequests) | 429 | `too_many_requests` |
 /// | [`Internal`](Self::Internal) | 500 | `internal_error` |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]

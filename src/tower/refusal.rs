@@ -151,7 +151,7 @@ pub(super) fn pass_on<B>(
             Response::from_parts(parts, ResponseBody::refusal(body))
         }
         None => {
-            keep_from_shared_caches(&mut parts.headers, asked.credential);
+            keep_from_shared_caches(&mut parts.headers, asked);
             Response::from_parts(parts, ResponseBody::inner(body))
         }
     };
@@ -162,12 +162,15 @@ pub(super) fn pass_on<B>(
 }
 
 /// What a credential has bought is for its holder alone, unless the handler says otherwise.
-fn keep_from_shared_caches(headers: &mut HeaderMap, credential: Credential) {
+fn keep_from_shared_caches(headers: &mut HeaderMap, asked: &Asked) {
+    let credential = asked.credential;
     let kept = headers.get_all(CACHE_CONTROL).into_iter().map(HeaderValue::as_bytes);
     if credential == Credential::Other || is_never_kept(kept) {
         return;
     }
-    if credential == Credential::Identity && !headers.contains_key(CACHE_CONTROL) {
+    // What the gateway has paid for looks like a request without a credential to a cache.
+    let unpaid = asked.by_gateway || !headers.contains_key(CACHE_CONTROL);
+    if credential == Credential::Identity && unpaid {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static(PRIVATE));
     }
     let vary = headers.get_all(VARY).into_iter().map(HeaderValue::as_bytes);

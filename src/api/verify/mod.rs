@@ -72,9 +72,6 @@ impl CallerField {
 
 /// A text as it can stand in a header and be read back from it.
 fn visible(text: &str) -> String {
-    if text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return text.to_owned();
-    }
     text.bytes().fold(String::new(), |mut visible, byte| {
         if byte.is_ascii_graphic() && byte != b'%' {
             visible.push(char::from(byte));
@@ -96,7 +93,7 @@ fn visible(text: &str) -> String {
 ///   there. A proxy that puts parts of the client's path into that query must escape them;
 /// - or by a table of this endpoint ([`VerifyRulesBuilder::route`]) over the method and the path of the
 ///   original request, which the proxy sends in `X-Forwarded-Method` and `X-Forwarded-Uri` or in
-///   `X-Original-Method` and `X-Original-URI`, or as its own method and what stands behind the
+///   `X-Original-URI` alone, or as its own method and what stands behind the
 ///   endpoint in its own path. Without a method the callers are asked for all that is asked at that
 ///   path.
 ///

@@ -2,10 +2,11 @@ use std::fmt;
 
 use crate::{Rejection, auth::Sent};
 
-/// Where nginx says what the original request was for, by the example of its manual.
-const ORIGINAL: [&str; 2] = ["x-original-uri", "x-original-method"];
-/// Where Traefik and Caddy do.
-const FORWARDED: [&str; 2] = ["x-forwarded-uri", "x-forwarded-method"];
+/// Where nginx says what the original request was for, by the example of its manual. That says
+/// nothing of the method, so a method beside it may be the client's own.
+const ORIGINAL: (&str, Option<&str>) = ("x-original-uri", None);
+/// Where Traefik and Caddy do, and our files for nginx.
+const FORWARDED: (&str, Option<&str>) = ("x-forwarded-uri", Some("x-forwarded-method"));
 
 /// A proxy's question, as an adapter shows it: whose headers are those of the original request.
 pub struct VerifyRequest {
@@ -62,7 +63,7 @@ impl VerifyRequest {
             Some(at) => &uri[at + 1..] == query.as_bytes(),
             None => false,
         };
-        let mut uris = [ORIGINAL, FORWARDED].into_iter().flat_map(|[uri, _]| self.values(uri));
+        let mut uris = [ORIGINAL, FORWARDED].into_iter().flat_map(|(uri, _)| self.values(uri));
         let is_clients = self.rest.is_some() || uris.any(is_query);
         (!is_clients).then_some(query)
     }
@@ -82,9 +83,15 @@ impl VerifyRequest {
         }
     }
 
-    fn told(&self, [uri, method]: [&'static str; 2]) -> Result<Option<Original>, Rejection> {
+    fn told(
+        &self,
+        (uri, method): (&'static str, Option<&'static str>),
+    ) -> Result<Option<Original>, Rejection> {
         let Some(uri) = self.once(uri)? else { return Ok(None) };
-        let method = self.once(method)?.map(str::to_owned);
+        let method = match method {
+            Some(method) => self.once(method)?.map(str::to_owned),
+            None => None,
+        };
         let path = path(uri)?;
         Ok(Some(Original { method, path }))
     }

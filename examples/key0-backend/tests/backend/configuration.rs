@@ -404,14 +404,14 @@ fn names_that_are_misspelt() {
         &Setup::new().set("PORT_FILE", "port"),
         &["PORT_FILE is not valid: only secrets come from files; set PORT"],
     );
-    for name in ["SUPPORT_API_KEYS", "GATEWAY_ROUTES", "GATEWAY_SECRET_FILE"] {
+    for name in ["SUPPORT_API_KEYS", "SUPPORT_API_KEYS_FILE"] {
         let fault = format!("{name} is not valid: this version has nothing of that name");
         assert_refused(&Setup::new().set(name, "hush"), &[&fault]);
     }
     let theirs =
         [("DATABASE_HOST", "db"), ("LOG_LEVEL", "debug"), ("KEY0_BACKEND_PORT", "tcp://x")];
     let theirs = theirs.iter().fold(Setup::new(), |setup, (name, value)| setup.set(name, *value));
-    assert_accepted(&theirs.set("GATEWAY_ROUTES", "false"));
+    assert_accepted(&theirs.set("SUPPORT_API_KEYS", "false"));
 }
 
 /// What logs and histories call a key of the configuration does not depend on its place.

@@ -36,7 +36,7 @@ impl Example {
 
     fn start_with(name: &str, change: impl FnOnce(Setup) -> Setup) -> Option<Self> {
         // The last line that each prints before it waits.
-        let ready = if name == "actix_backend" { "listening on" } else { "Bearer " };
+        let ready = if name.ends_with("_backend") { "listening on" } else { "Bearer " };
         let backend = change(Setup::example(name)?).start_example(ready);
         let stdout = backend.stdout();
         let credential = stdout.split("Bearer ").nth(1).and_then(|rest| rest.split('\'').next());

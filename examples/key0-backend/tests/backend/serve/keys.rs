@@ -442,6 +442,7 @@ fn the_last_uses_are_written_at_the_end_and_what_is_over_is_purged_at_the_start(
 #[test]
 fn a_listing_that_is_not_read_to_its_end_is_no_error() {
     let setup = setup();
+    drop(setup.start());
     for _ in 0..3 {
         keys(&setup, &["create", "--role", "read"]);
     }
