@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! KEY0_ACCESS_TOKEN_SECRET=… INTERNAL_AUTH_SECRET=… DATABASE_URL=memory:// \
-//!     cargo run --features actix,sqlite --example actix_backend
+//!     cargo run --features actix,client,sqlite --example actix_backend
 //! ```
 
 use std::{
@@ -32,6 +32,7 @@ use key0_auth::{
     actix::{AuthMiddleware, Routes, internal_routes, keys_routes},
     api::{HandlerError, IssueToken, KeysApi, PaymentHandler, PaymentReceived},
     apikey::{BootstrapKeys, IssuanceSecrets},
+    client::segment,
     domain::{PlanId, ResourceId, Role, Secret, SecretSet, SystemClock, check_secrets_differ},
     store::{KeyRegistry, KeyUsage, Payment, PaymentStore},
     token::VerifyingKey,
@@ -214,7 +215,7 @@ async fn photo(id: Path<String>, identity: Identity) -> Result<Json<Photo>, Reje
     Ok(Json(Photo {
         tier_id: identity.plan_id().cloned(),
         plan_id: identity.plan_id().cloned(),
-        url: format!("https://cdn.example.com/photos/{id}.jpg"),
+        url: format!("https://cdn.example.com/photos/{}.jpg", segment(&id)),
         title: format!("Photo {id}"),
         resolution: "4K",
         id,

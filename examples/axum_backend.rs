@@ -3,7 +3,7 @@
 //!
 //! ```sh
 //! KEY0_ACCESS_TOKEN_SECRET=… INTERNAL_AUTH_SECRET=… MASTER_API_KEYS=… \
-//!     cargo run --features axum,backend,sqlite --example axum_backend
+//!     cargo run --features axum,backend,client,sqlite --example axum_backend
 //! ```
 
 use std::{env, error::Error};
@@ -15,6 +15,7 @@ use key0_auth::{
     async_trait,
     axum::request_ids,
     backend::{Backend, Secrets},
+    client::segment,
     store::{self, Payment},
 };
 use serde_json::{Value, json};
@@ -54,9 +55,9 @@ fn state(status: &str) -> Json<Value> {
 
 /// Whoever gets here has bought it.
 async fn photo(Path(id): Path<String>, who: Identity) -> Json<Value> {
-    let (url, title) = (format!("https://cdn.example.com/photos/{id}.jpg"), format!("Photo {id}"));
+    let url = format!("https://cdn.example.com/photos/{}.jpg", segment(&id));
     Json(json!({ "id": id, "tierId": who.plan_id(), "planId": who.plan_id(), "url": url,
-        "title": title, "resolution": "4K" }))
+        "title": format!("Photo {id}"), "resolution": "4K" }))
 }
 
 async fn data(Path(id): Path<String>, who: Identity) -> Json<Value> {

@@ -14,6 +14,7 @@ use key0_auth::{
     RejectionKind, Validator,
     api::{HandlerError, Introspect, IssueToken, KeysApi, PaymentHandler, PaymentReceived, Verify},
     axum as key0_axum,
+    client::segment,
     domain::{Clock, PlanId, ResourceId, SystemClock},
     store::{KeyUsage, Payment},
 };
@@ -301,27 +302,11 @@ async fn photo(path: ResourcePath, identity: Identity) -> Result<Response, Rejec
         id: &id,
         tier_id: identity.plan_id(),
         plan_id: identity.plan_id(),
-        url: format!("https://cdn.example.com/photos/{}.jpg", encoded(&id)),
+        url: format!("https://cdn.example.com/photos/{}.jpg", segment(&id)),
         title: format!("Photo {id}"),
         resolution: "4K",
     };
     Ok(Json(photo).into_response())
-}
-
-/// An id as a part of a URL's path: all but unreserved characters are escaped (RFC 3986, section 2).
-fn encoded(id: &str) -> String {
-    id.bytes().fold(String::with_capacity(id.len()), |mut encoded, byte| {
-        match byte {
-            b'-' | b'.' | b'_' | b'~' => encoded.push(char::from(byte)),
-            byte if byte.is_ascii_alphanumeric() => encoded.push(char::from(byte)),
-            byte => {
-                let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or('0');
-                let digits = [digit(byte >> 4), digit(byte & 15)].map(|c| c.to_ascii_uppercase());
-                encoded.extend(['%'].into_iter().chain(digits));
-            }
-        }
-        encoded
-    })
 }
 
 #[derive(Serialize)]
