@@ -31,6 +31,7 @@ mod key_store;
 mod keys_api;
 mod payment_received;
 #[cfg(feature = "tower")]
+#[allow(dead_code)]
 #[path = "../support/pool.rs"]
 mod pool;
 mod proxies;

@@ -5,6 +5,7 @@ use crate::{
     conformance::ConformanceOptions,
     demo::DemoOptions,
     keys::KeysOptions,
+    tools::{CompletionsOptions, DoctorOptions, HealthcheckOptions, SecretsOptions, TokenOptions},
 };
 
 /// A sample backend that sells to AI agents through Key0.
@@ -24,12 +25,24 @@ pub(crate) enum Command {
     Serve(ServeOptions),
     /// Check the configuration and say every fault, without listening or touching a store.
     CheckConfig(ServeOptions),
+    /// Say how the configuration is understood, and whether a server could work with it.
+    Doctor(DoctorOptions),
+    /// Ask a running backend whether it is ready.
+    Healthcheck(HealthcheckOptions),
     /// Make, list, show, revoke, rotate and import API keys, also while the server runs.
     Keys(KeysOptions),
     /// Judge a running backend, in whatever language, by the contract.
     Conformance(ConformanceOptions),
     /// Play the whole story over real HTTP, on throw-away secrets and a throw-away store.
     Demo(DemoOptions),
+    /// Make secrets.
+    Secrets(SecretsOptions),
+    /// Look into an access token.
+    Token(TokenOptions),
+    /// Print a script that completes this command line in a shell.
+    Completions(CompletionsOptions),
+    /// Print the manual page.
+    Man,
 }
 
 /// The variables that a command reads beside its options, and an example.
@@ -63,6 +76,26 @@ const HELP: &[(&str, Reads, &str)] = &[
         "key0-backend conformance --url http://127.0.0.1:3000",
     ),
     ("demo", Reads::Nothing, "key0-backend demo --exit"),
+    ("doctor", Reads::All, "key0-backend doctor --env-file production.env"),
+    (
+        "healthcheck",
+        Reads::These(&["HOST", "PORT"]),
+        "key0-backend healthcheck --timeout-seconds 2",
+    ),
+    ("secrets", Reads::Nothing, "key0-backend secrets generate"),
+    (
+        "token",
+        Reads::These(&[
+            "KEY0_ACCESS_TOKEN_SECRET",
+            "KEY0_ACCESS_TOKEN_PREVIOUS_SECRETS",
+            "KEY0_PUBLIC_KEY",
+            "KEY0_ACCESS_TOKEN_ISSUER",
+            "KEY0_ACCESS_TOKEN_AUDIENCE",
+        ]),
+        "key0-backend token inspect -",
+    ),
+    ("completions", Reads::Nothing, "key0-backend completions bash"),
+    ("man", Reads::Nothing, "key0-backend man"),
 ];
 
 impl Cli {

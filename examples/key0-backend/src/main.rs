@@ -12,6 +12,7 @@ mod output;
 mod partner;
 mod serve;
 mod signals;
+mod tools;
 
 use std::{io::Write, process::ExitCode};
 
@@ -35,7 +36,13 @@ fn main() -> ExitCode {
             }
             Err(error) => refuse(&error),
         },
+        cli::Command::Doctor(options) => tools::doctor(&options),
+        cli::Command::Healthcheck(options) => tools::healthcheck(&options),
         cli::Command::Keys(options) => keys::run(&options),
+        cli::Command::Secrets(options) => tools::secrets(&options),
+        cli::Command::Token(options) => tools::token(&options),
+        cli::Command::Completions(options) => tools::completions(&options),
+        cli::Command::Man => tools::man(),
         cli::Command::Conformance(options) => conformance::run(&options),
         cli::Command::Demo(options) => demo::run(&options),
     }

@@ -4,11 +4,13 @@ mod database_url;
 mod env_file;
 mod exposure;
 mod gateway;
+mod listeners;
 mod names;
 mod options;
 mod providers;
 mod secrets;
 mod serving;
+mod settings;
 mod spelling;
 mod variables;
 
@@ -26,6 +28,7 @@ use key0_auth::{
 
 use self::{
     exposure::Exposure,
+    listeners::listeners,
     secrets::Secrets,
     variables::{invalid, missing},
 };
@@ -33,6 +36,7 @@ pub(crate) use self::{
     names::VARIABLES,
     options::ServeOptions,
     serving::{AccessLog, Proxies, Serving},
+    settings::Setting,
     variables::Variables,
 };
 use crate::database::Database;
@@ -96,15 +100,29 @@ struct Strategies {
 impl Config {
     /// Reads and judges it, before anything is opened.
     pub(crate) fn load(options: &ServeOptions) -> Result<Self, ConfigError> {
-        let mut faults = Vec::new();
-        let variables = Variables::load(options, &mut faults);
-        let config = Self::read(&variables, &mut faults);
-        variables.locate(&mut faults);
-        ConfigError::check(faults)?;
-        match config {
-            Some(config) => Ok(config),
-            None => unreachable!("a configuration without a fault is whole"),
-        }
+        Self::examine(options).1
+    }
+
+    /// The same, and what every variable is.
+    pub(crate) fn examine(options: &ServeOptions) -> (Vec<Setting>, Result<Self, ConfigError>) {
+        let (settings, config) = load_part(options, |variables, faults| {
+            (variables.settings(), Self::read(variables, faults))
+        });
+        (settings, config)
+    }
+
+    /// Reads no more than how access tokens are verified.
+    pub(crate) fn load_tokens(options: &ServeOptions) -> Result<AccessTokens, ConfigError> {
+        load_part(options, |variables, faults| {
+            let secrets = Secrets::read(variables, faults);
+            ((), access_tokens(variables, &secrets, &mut Vec::new(), faults))
+        })
+        .1
+    }
+
+    /// Reads no more than where the public listener is.
+    pub(crate) fn load_address(options: &ServeOptions) -> Result<SocketAddr, ConfigError> {
+        load_part(options, |variables, faults| ((), listeners(variables, faults).0)).1
     }
 
     /// The variables in which another configuration differs and that count at the start alone.
@@ -129,16 +147,11 @@ impl Config {
 
     /// Reads no more than where keys are kept, and which shapes of them are taken.
     pub(crate) fn load_store(options: &ServeOptions) -> Result<(Database, KeyFormat), ConfigError> {
-        let mut faults = Vec::new();
-        let variables = Variables::load(options, &mut faults);
-        let database = database(&variables, &mut faults);
-        let format = key_format(&variables, &mut faults);
-        variables.locate(&mut faults);
-        ConfigError::check(faults)?;
-        match database {
-            Some(database) => Ok((database, format)),
-            None => unreachable!("a database without a fault is known"),
-        }
+        load_part(options, |variables, faults| {
+            let format = key_format(variables, faults);
+            ((), database(variables, faults).map(|database| (database, format)))
+        })
+        .1
     }
 
     fn read(variables: &Variables, faults: &mut Vec<ConfigFault>) -> Option<Self> {
@@ -189,6 +202,22 @@ impl Config {
             warnings,
         })
     }
+}
+
+/// Reads the variables and makes something of them, which is whole where there is no fault.
+fn load_part<A, T>(
+    options: &ServeOptions,
+    read: impl FnOnce(&Variables, &mut Vec<ConfigFault>) -> (A, Option<T>),
+) -> (A, Result<T, ConfigError>) {
+    let mut faults = Vec::new();
+    let variables = Variables::load(options, &mut faults);
+    let (aside, part) = read(&variables, &mut faults);
+    variables.locate(&mut faults);
+    let part = ConfigError::check(faults).map(|()| match part {
+        Some(part) => part,
+        None => unreachable!("what is read without a fault is whole"),
+    });
+    (aside, part)
 }
 
 impl Strategies {
@@ -324,34 +353,6 @@ fn issue_token_auth(variables: &Variables, faults: &mut Vec<ConfigFault>) -> Iss
             IssueTokenAuth::Internal
         }
     }
-}
-
-fn listeners(
-    variables: &Variables,
-    faults: &mut Vec<ConfigFault>,
-) -> (Option<SocketAddr>, Option<SocketAddr>) {
-    let public_host = variables.host("HOST", faults);
-    let public_port = variables.port("PORT", faults).unwrap_or(3000);
-    let public = public_host.map(|host| SocketAddr::new(host, public_port));
-    let internal_host = variables.host("INTERNAL_HOST", faults);
-    let internal_port = variables.port("INTERNAL_PORT", faults);
-    let internal = internal_port.and_then(|port| Some(SocketAddr::new(internal_host?, port)));
-    if variables.is_set("INTERNAL_HOST") && !variables.is_set("INTERNAL_PORT") {
-        let why = "INTERNAL_HOST is given, and without a port there is no listener for it";
-        faults.push(missing("INTERNAL_PORT", why));
-    }
-    if let (Some(public), Some(internal)) = (public, internal)
-        && overlap(public, internal)
-    {
-        faults.push(invalid("INTERNAL_PORT", "it is the same address as HOST and PORT"));
-    }
-    (public, internal)
-}
-
-/// Whether two listeners would take each other's address.
-fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
-    let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
-    one.port() != 0 && one.port() == other.port() && (everywhere || one.ip() == other.ip())
 }
 
 fn database(variables: &Variables, faults: &mut Vec<ConfigFault>) -> Option<Database> {

@@ -17,16 +17,16 @@ const MAX_KEY_NAME: usize = 32;
 /// The variables by name: flags win over the environment, the environment over the file. One that
 /// is set to nothing counts as not set.
 pub(crate) struct Variables {
-    values: HashMap<String, Value>,
+    pub(super) values: HashMap<String, Value>,
     /// Those of ours that are no text.
     unreadable: Vec<String>,
     /// The file with further variables.
-    file: String,
+    pub(super) file: String,
 }
 
-struct Value {
-    text: String,
-    source: Source,
+pub(super) struct Value {
+    pub(super) text: String,
+    pub(super) source: Source,
 }
 
 /// Where a value stands.

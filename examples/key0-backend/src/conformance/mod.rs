@@ -15,8 +15,8 @@ mod values;
 
 use std::{io, process::ExitCode};
 
-pub(crate) use self::options::ConformanceOptions;
 use self::{case::Group, run::Run, secrets::ConformanceSecrets, values::Values};
+pub(crate) use self::{options::ConformanceOptions, target::Target};
 use crate::{call::CallError, logging::Chain, signals::interrupted};
 
 /// Why there was nothing to judge.

@@ -1,4 +1,4 @@
-use std::str::FromStr;
+use std::{net::SocketAddr, str::FromStr};
 
 use http::{Uri, uri::Scheme};
 
@@ -46,13 +46,18 @@ impl FromStr for Target {
 }
 
 impl Target {
+    /// The backend that listens here.
+    pub(crate) fn of(address: SocketAddr) -> Self {
+        Self { authority: address.to_string(), prefix: String::new() }
+    }
+
     /// The host and the port.
-    pub(super) fn authority(&self) -> &str {
+    pub(crate) fn authority(&self) -> &str {
         &self.authority
     }
 
     /// A path of the contract as this backend has it.
-    pub(super) fn path(&self, path: &str) -> String {
+    pub(crate) fn path(&self, path: &str) -> String {
         format!("{}{path}", self.prefix)
     }
 }

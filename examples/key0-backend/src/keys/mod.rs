@@ -17,7 +17,7 @@ use key0_auth::{
 use serde_json::{Map, Value, json};
 
 use self::options::KeysCommand;
-pub(crate) use self::options::KeysOptions;
+pub(crate) use self::{options::KeysOptions, print::harmless};
 use crate::{
     config::{Config, ServeOptions},
     database::{Database, DatabaseError, Opening},

@@ -240,7 +240,7 @@ pub(super) fn member(value: &Value, name: &str) -> String {
 
 /// A text that can't steer the terminal it is shown on, nor hide a part of itself: Key0's callers
 /// choose what is kept with their keys.
-fn harmless(text: &str) -> String {
+pub(crate) fn harmless(text: &str) -> String {
     let shown = text.chars().map(|character| match character {
         _ if disturbs(character) => character.escape_unicode().to_string(),
         _ => character.to_string(),

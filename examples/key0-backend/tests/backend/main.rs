@@ -30,3 +30,4 @@ mod serve;
 #[path = "../../../../tests/support/servers/mod.rs"]
 mod servers;
 mod sidecar;
+mod tools;
