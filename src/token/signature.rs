@@ -24,7 +24,7 @@ compile_error!("key0-auth needs one of the features `aws_lc_rs` (the default) an
 /// The least size of an RSA modulus, in bits.
 const MIN_RSA_BITS: usize = 2048;
 /// The greatest size of an RSA modulus that the providers verify with, in bits.
-const MAX_RSA_BITS: usize = 8192;
+const MAX_RSA_BITS: usize = if cfg!(feature = "aws_lc_rs") { 8192 } else { 4096 };
 /// An uncompressed point of P-256: a marker byte and two coordinates (SEC 1, section 2.3.3).
 const P256_POINT_BYTES: usize = 65;
 /// The object identifier of P-256 (RFC 5480, section 2.1.1.1), as it stands in a DER key.
@@ -235,7 +235,7 @@ fn check_rsa(der: &[u8]) -> Result<(), &'static str> {
     if bits < MIN_RSA_BITS {
         Err("its RSA modulus is shorter than 2048 bits")
     } else if bits > MAX_RSA_BITS {
-        Err("its RSA modulus is longer than 8192 bits")
+        Err("its RSA modulus is longer than the crypto provider verifies with")
     } else if is_weak(&exponent) {
         Err("its RSA exponent must be odd and at least 3")
     } else {

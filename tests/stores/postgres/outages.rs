@@ -128,9 +128,9 @@ async fn a_network_that_is_lost_comes_back() {
 async fn a_slow_network_is_slow_and_no_outage() {
     let Some(server) = Postgres::start() else { return };
     let proxy = Proxy::to(server.address());
-    // A connection takes longer than a read may.
-    proxy.delay(Duration::from_millis(100));
-    let options = unhurried().read_timeout(Duration::from_secs(1));
+    // A connection takes longer than a read may, and less than it may take to be made.
+    proxy.delay(Duration::from_millis(50));
+    let options = unhurried().read_timeout(Duration::from_millis(500));
     let store = options.open(&server.url_through(proxy.port())).await.unwrap();
     let record = inserted(&store).await;
     // The first ones fail, until their connections are made.
