@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use actix_web::{
@@ -32,6 +32,13 @@ struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
     fn listen(&self, level: Level) -> tracing::subscriber::DefaultGuard {
+        // With one subscriber alone, tracing takes what the thread that comes first to a line of the
+        // log thinks of it for the last word, and other tests listen to nothing.
+        static SECOND: OnceLock<tracing::Dispatch> = OnceLock::new();
+        SECOND.get_or_init(|| {
+            let all = tracing_subscriber::fmt().with_max_level(Level::TRACE);
+            tracing::Dispatch::new(all.with_writer(io::sink).finish())
+        });
         let log = self.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(level)
