@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{sleep, timeout};
 
 use crate::{
     Cached, KeyStore,
@@ -34,19 +34,8 @@ pub(super) struct Housekeeping {
 impl Housekeeping {
     /// Runs for ever.
     pub(super) async fn run(self) {
-        tokio::join!(self.write_uses(), self.clear_away());
-    }
-
-    async fn write_uses(&self) {
         loop {
-            let next = Instant::now() + ROUND;
             report("the last uses of keys were not written", self.usage.flush().await);
-            sleep_until(next).await;
-        }
-    }
-
-    async fn clear_away(&self) {
-        loop {
             let nonces = in_steps(|| self.issue_token.forget_old_nonces(LIMIT)).await;
             report("old nonces were not forgotten", nonces);
             report("old keys were not purged", in_steps(|| self.keys.purge(LIMIT)).await);
