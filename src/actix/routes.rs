@@ -55,6 +55,16 @@ impl Routes {
         self.route(path, Method::POST, web::to(handler))
     }
 
+    /// Answers `PATCH`.
+    pub fn patch<F, Args>(self, path: &str, handler: F) -> Self
+    where
+        F: Handler<Args>,
+        Args: FromRequest + 'static,
+        F::Output: Respond + 'static,
+    {
+        self.route(path, Method::PATCH, web::to(handler))
+    }
+
     /// Answers `DELETE`.
     pub fn delete<F, Args>(self, path: &str, handler: F) -> Self
     where

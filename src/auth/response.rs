@@ -128,6 +128,8 @@ fn terms(kind: RejectionKind) -> Terms {
         Kind::InvalidApiKey => (UNAUTHORIZED, "invalid_api_key", Explained("invalid_token")),
         Kind::KeyRevoked => (UNAUTHORIZED, "key_revoked", Explained("invalid_token")),
         Kind::KeyExpired => (UNAUTHORIZED, "key_expired", Explained("invalid_token")),
+        Kind::KeySuspended => (UNAUTHORIZED, "key_suspended", Explained("invalid_token")),
+        Kind::KeyRotated => (UNAUTHORIZED, "key_rotated", Explained("invalid_token")),
         Kind::InsufficientPermissions => {
             ((403, "Forbidden"), "insufficient_permissions", Error("insufficient_scope"))
         }

@@ -1,3 +1,5 @@
+mod edit;
+mod find;
 mod listing;
 mod new_key;
 mod operator;
@@ -5,6 +7,7 @@ mod view;
 
 use std::{sync::Arc, time::Duration};
 
+use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use self::{
@@ -12,7 +15,10 @@ use self::{
     new_key::NewKey,
     view::{KeyView, Page, Shown},
 };
-use super::body::{self, Members, Reply, invalid, outage};
+use super::{
+    body::{self, Members, Reply, invalid, outage},
+    query::Query,
+};
 use crate::{
     ApiKeys, Policy, Rejection, RejectionKind,
     apikey::{Grant, KeyDigest, KeyRecord, KeyState, PlainKey},
@@ -27,6 +33,8 @@ pub use operator::Operator;
 const READ_DEADLINE: Duration = Duration::from_millis(500);
 /// How long a key is kept that is over.
 const RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// The longest time for which the old secret of a rotation works.
+const MAX_GRACE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// How many lines of a key's history are shown.
 const MAX_HISTORY: u32 = 100;
 /// How many listings are read at a time. One page can be megabytes, and must not keep credentials
@@ -81,6 +89,12 @@ impl KeysApi {
         Policy::role(Role::Master)
     }
 
+    /// What the caller of those that only read must be: the holder of a master key or of one for
+    /// support.
+    pub fn readers_policy() -> Policy {
+        Self::policy().or(Policy::role(Role::Support))
+    }
+
     /// The texts that this API has for refusals of the credential.
     pub fn wording(kind: RejectionKind) -> Option<&'static str> {
         use RejectionKind as Kind;
@@ -90,7 +104,9 @@ impl KeysApi {
             | Kind::TokenExpired
             | Kind::InvalidApiKey
             | Kind::KeyRevoked
-            | Kind::KeyExpired => Some("Invalid API key"),
+            | Kind::KeyExpired
+            | Kind::KeySuspended
+            | Kind::KeyRotated => Some("Invalid API key"),
             Kind::InsufficientPermissions => Some(operator::MASTERS_ONLY),
             _ => None,
         }
@@ -102,6 +118,7 @@ impl KeysApi {
     ///
     /// The reason to refuse the request.
     pub async fn create(&self, operator: &Operator, body: &[u8]) -> Result<Reply, Rejection> {
+        operator.check_may_change()?;
         let parts = &self.0;
         let wanted = NewKey::read(Members::parse(body)?, operator, parts.clock.now())?;
         let plain = parts.generate()?;
@@ -121,6 +138,7 @@ impl KeysApi {
     /// The reason to refuse it; [`RequestConflict`](RejectionKind::RequestConflict) where the key
     /// is known already, or comes from the configuration.
     pub async fn import(&self, operator: &Operator, body: &[u8]) -> Result<Reply, Rejection> {
+        operator.check_may_change()?;
         let parts = &self.0;
         let mut members = Members::parse(body)?;
         let format = parts.keys.key_format();
@@ -141,7 +159,7 @@ impl KeysApi {
     ///
     /// The reason to refuse the request.
     pub async fn list(&self, _: &Operator, query: Option<&str>) -> Result<Reply, Rejection> {
-        let listing = Listing::parse(query.unwrap_or_default())?;
+        let listing = Listing::parse(query)?;
         let parts = &self.0;
         let query = listing.query(parts.clock.now());
         let page = async {
@@ -173,18 +191,27 @@ impl KeysApi {
     }
 
     /// `DELETE /keys/{id}`: kills every secret of this id. No request on this instance that starts
-    /// after the return succeeds with one.
+    /// after the return succeeds with one. `query` is that of the URL: `reason` in it is kept.
     ///
     /// # Errors
     ///
     /// The reason to refuse the request; [`RequestConflict`](RejectionKind::RequestConflict) where
     /// the same key comes from the configuration as well, which still lets it in.
-    pub async fn revoke(&self, operator: &Operator, id: &str) -> Result<Reply, Rejection> {
+    pub async fn revoke(
+        &self,
+        operator: &Operator,
+        id: &str,
+        query: Option<&str>,
+    ) -> Result<Reply, Rejection> {
+        operator.check_may_change()?;
+        let reason = Query::new(query).get("reason")?;
+        reason.iter().try_for_each(|reason| new_key::check_text("reason", reason))?;
         let id = key_id(id)?;
         let (parts, actor) = (self.0.clone(), operator.actor().clone());
         body::carry_out(async move {
             let now = parts.clock.now();
-            let revoked = parts.registry.revoke(&id, &actor, now).await.map_err(outage)?;
+            let revoked = parts.registry.revoke_because(&id, reason.as_deref(), &actor, now).await;
+            let revoked = revoked.map_err(outage)?;
             let digest = revoked.ok_or_else(not_found)?;
             parts.keys.store().forget(&digest);
             parts.check_no_bootstrap(&digest)?;
@@ -193,8 +220,9 @@ impl KeysApi {
         .await
     }
 
-    /// `POST /keys/{id}/rotate`: a new secret under the same id, shown this once; the old one dies
-    /// at once. The body is empty, or an object without members.
+    /// `POST /keys/{id}/rotate`: a new secret under the same id, shown this once. The old one works
+    /// for as long as the body says by `gracePeriodSeconds`: up to 30 days, by default not at all.
+    /// The one before it dies at once.
     ///
     /// # Errors
     ///
@@ -207,12 +235,11 @@ impl KeysApi {
         id: &str,
         body: &[u8],
     ) -> Result<Reply, Rejection> {
-        if !body.is_empty() && !Members::parse(body)?.is_empty() {
-            return Err(invalid("A rotation takes no members"));
-        }
+        operator.check_may_change()?;
+        let grace = if body.is_empty() { Duration::ZERO } else { grace(Members::parse(body)?)? };
         let id = key_id(id)?;
         let (parts, operator) = (self.0.clone(), operator.clone());
-        body::carry_out_in_time(async move { parts.rotate(&operator, &id).await }).await
+        body::carry_out_in_time(async move { parts.rotate(&operator, &id, grace).await }).await
     }
 
     /// Removes keys that were expired or revoked 30 days ago, up to `limit`, and says how many. To
@@ -253,19 +280,29 @@ impl Parts {
         .await
     }
 
-    async fn rotate(&self, operator: &Operator, id: &KeyId) -> Result<Reply, Rejection> {
+    async fn rotate(
+        &self,
+        operator: &Operator,
+        id: &KeyId,
+        grace: Duration,
+    ) -> Result<Reply, Rejection> {
         for _ in 0..ROTATION_TRIES {
             let record = self.registry.get(id).await.map_err(outage)?.ok_or_else(not_found)?;
             self.check_rotatable(operator, &record)?;
             self.check_no_bootstrap(&record.digest)?;
             let plain = self.generate()?;
-            let rotation =
-                Rotation { old: record.digest, new: plain.digest(), display: plain.masked() };
             let (actor, now) = (operator.actor(), self.clock.now());
+            let rotation = Rotation {
+                old: record.digest,
+                new: plain.digest(),
+                display: plain.masked(),
+                old_until: Some(now.plus(grace).to_millis()),
+            };
             if self.registry.rotate(id, &rotation, actor, now).await.map_err(outage)? {
-                self.keys.store().forget(&rotation.old);
-                self.keys.store().forget(&rotation.new);
-                return Ok(Reply::json(200, &Shown::new(&record, Some(&plain))));
+                let changed = record.digests().chain([rotation.new]);
+                changed.for_each(|digest| self.keys.store().forget(&digest));
+                let old_until = rotation.old_until.filter(|_| !grace.is_zero());
+                return Ok(Reply::json(200, &Shown::new(&record, Some(&plain)).until(old_until)));
             }
         }
         Err(Rejection::new(RejectionKind::RequestConflict)
@@ -277,7 +314,8 @@ impl Parts {
             Grant::Integrator { role, .. } => operator.may_grant(role),
             Grant::Payment { .. } => false,
         };
-        if ours && record.state_at(self.clock.now()) == KeyState::InForce {
+        let state = record.state_at(self.clock.now());
+        if ours && matches!(state, KeyState::InForce | KeyState::Suspended) {
             Ok(())
         } else {
             Err(RejectionKind::KeyNotRotatable.into())
@@ -297,6 +335,21 @@ impl Parts {
         let generated = self.keys.key_format().generate();
         generated.map_err(|error| Rejection::new(RejectionKind::Internal).cause(error))
     }
+}
+
+/// How long the old secret of a rotation works.
+fn grace(mut members: Members) -> Result<Duration, Rejection> {
+    let seconds = match members.take("gracePeriodSeconds") {
+        None | Some(Value::Null) => Some(0),
+        Some(seconds) => seconds.as_u64(),
+    };
+    let grace = seconds.map(Duration::from_secs).filter(|grace| *grace <= MAX_GRACE);
+    let grace = grace
+        .ok_or_else(|| invalid("gracePeriodSeconds must be a whole number from 0 to 2592000"))?;
+    if members.is_empty() {
+        return Ok(grace);
+    }
+    Err(invalid("A rotation takes gracePeriodSeconds, and nothing else"))
 }
 
 /// What can't be an id is the id of no key.

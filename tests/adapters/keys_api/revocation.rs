@@ -46,7 +46,7 @@ async fn in_process(office: Office) {
             tokio::task::yield_now().await;
         }
         if round % 2 == 0 {
-            office.api.revoke(&Operator::host(), &id).await.unwrap();
+            office.api.revoke(&Operator::host(), &id, None).await.unwrap();
         } else {
             office.api.rotate(&Operator::host(), &id, b"").await.unwrap();
         }

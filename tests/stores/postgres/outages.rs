@@ -206,7 +206,13 @@ async fn a_primary_that_comes_back_as_a_standby_answers_nothing() {
         [options.open(&server.url()).await.unwrap(), options.with_pool(pool).await.unwrap()];
     let record = payment_key();
     stores[0].insert(&record, &Actor::host()).await.unwrap();
-    let query = KeyQuery { kind: KeyKind::Payment, in_force_at: None, after: None, limit: 10 };
+    let query = KeyQuery {
+        kind: KeyKind::Payment,
+        in_force_at: None,
+        filter: Default::default(),
+        after: None,
+        limit: 10,
+    };
     server.stop();
     server.stand_by(true);
     server.start_again();

@@ -38,7 +38,12 @@ async fn others_hear_of_every_change_at_once() {
     let ear = Ear::on(&other);
     let record = add(&one).await;
     hears(&ear, Change::Key(record.digest)).await;
-    let rotation = Rotation { old: record.digest, new: new_digest(), display: "x".to_owned() };
+    let rotation = Rotation {
+        old: record.digest,
+        new: new_digest(),
+        display: "x".to_owned(),
+        old_until: None,
+    };
     ear.forget();
     assert!(one.rotate(&record.id, &rotation, &Actor::host(), at(1)).await.unwrap());
     hears(&ear, Change::Key(rotation.old)).await;

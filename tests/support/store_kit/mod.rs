@@ -6,6 +6,7 @@
 
 pub mod issuances;
 pub mod keys;
+pub mod lifecycle;
 pub mod payments;
 pub mod registry;
 pub mod requests;
@@ -97,6 +98,18 @@ macro_rules! store_kit {
                     a_purge_takes_what_has_ended_before_in_bounds,
                     what_a_purge_takes_is_news,
                     a_purged_key_stays_issued,
+                }
+                lifecycle {
+                    every_new_field_survives,
+                    the_old_secret_is_found_until_the_next_rotation,
+                    the_digest_of_a_predecessor_is_taken,
+                    of_racing_rotations_no_answered_secret_is_lost,
+                    an_edit_changes_what_it_names_and_is_told,
+                    the_unknown_and_the_revoked_are_not_edited,
+                    of_racing_edits_all_count_and_a_revocation_stays,
+                    listeners_hear_of_both_secrets_before_the_return,
+                    an_expiry_that_was_moved_is_purged_by_the_new_one,
+                    listings_are_filtered_page_by_page,
                 }
                 issuances {
                     begin_then_complete_then_issued,

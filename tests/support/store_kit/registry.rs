@@ -13,7 +13,7 @@ use super::{
 };
 
 fn everything(kind: KeyKind) -> KeyQuery {
-    KeyQuery { kind, in_force_at: None, after: None, limit: 100 }
+    KeyQuery { kind, in_force_at: None, filter: Default::default(), after: None, limit: 100 }
 }
 
 fn made_at(seconds: i64) -> KeyRecord {
@@ -44,7 +44,12 @@ async fn pages(engine: &Engine, query: KeyQuery) -> Vec<KeyPage> {
 }
 
 fn rotation(record: &KeyRecord) -> Rotation {
-    Rotation { old: record.digest, new: new_digest(), display: "ak_new1…".to_owned() }
+    Rotation {
+        old: record.digest,
+        new: new_digest(),
+        display: "ak_new1…".to_owned(),
+        old_until: None,
+    }
 }
 
 fn master() -> Actor {

@@ -36,6 +36,7 @@ impl Secrets {
         tokens.extend(variables.secrets("KEY0_ACCESS_TOKEN_PREVIOUS_SECRETS", faults));
         let bootstrap: Vec<(Role, Secret)> = [
             (Role::Master, "MASTER_API_KEYS"),
+            (Role::Support, "SUPPORT_API_KEYS"),
             (Role::Minter, "MINTER_API_KEYS"),
             (Role::Read, "READ_API_KEYS"),
         ]

@@ -5,7 +5,7 @@ use key0_auth::{domain::Secret, error::ConfigFault};
 use super::ServeOptions;
 
 /// Every variable that has a meaning here, apart from those that name a file with a secret.
-const NAMES: [&str; 37] = [
+const NAMES: [&str; 38] = [
     "ACCESS_LOG",
     "API_KEY_TTL_SECONDS",
     "CACHE_TTL_SECONDS",
@@ -42,6 +42,7 @@ const NAMES: [&str; 37] = [
     "READ_API_KEYS",
     "RUST_LOG",
     "SHUTDOWN_DELAY_SECONDS",
+    "SUPPORT_API_KEYS",
     "TRUSTED_PROXIES",
 ];
 

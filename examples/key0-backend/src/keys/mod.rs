@@ -9,6 +9,7 @@ use std::{error::Error, io, process::ExitCode, sync::Arc};
 use key0_auth::{
     ApiKeys, Rejection,
     api::{KeysApi, Operator, Reply},
+    domain::{Clock, SystemClock},
     error::ConfigError,
     store::KeyRegistry,
 };
@@ -97,7 +98,9 @@ async fn command(options: &KeysOptions, api: &KeysApi) -> Result<ExitCode, KeysE
             let mut body = Map::new();
             body.insert("role".to_owned(), role.as_str().into());
             body.extend(label.clone().map(|label| ("label".to_owned(), label.into())));
-            body.extend(expires_at.clone().map(|at| ("expiresAt".to_owned(), at.into())));
+            if let Some(at) = expires_at {
+                body.insert("expiresAt".to_owned(), instant(at).into());
+            }
             if !permissions.is_empty() {
                 body.insert("permissions".to_owned(), permissions_of(permissions)?);
             }
@@ -105,21 +108,79 @@ async fn command(options: &KeysOptions, api: &KeysApi) -> Result<ExitCode, KeysE
             let made = value(&api.create(&operator, body.as_bytes()).await?)?;
             print::made(&made, options.json)?;
         }
-        KeysCommand::List { kind, all } => {
+        KeysCommand::List { kind, all, label, prefix, plan, resource, idle } => {
             let status = if *all { "all" } else { "active" };
-            let keys =
-                list(api, &operator, &format!("kind={}&status={status}", kind.as_str())).await?;
-            print::list(keys, options.json)?;
+            let mut query = format!("kind={}&status={status}", kind.as_str());
+            let idle = idle.map(|days| days.to_string());
+            let filters = [
+                ("label", label),
+                ("prefix", prefix),
+                ("planId", plan),
+                ("resourceId", resource),
+                ("idleDays", &idle),
+            ];
+            for (name, value) in filters {
+                if let Some(value) = value {
+                    query.push_str(&format!("&{name}={}", query_value(value)));
+                }
+            }
+            print::list(list(api, &operator, &query).await?, options.json)?;
+        }
+        KeysCommand::Find { key } => {
+            let is_digest = key.len() == 64 && key.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let body = match &**key {
+                "-" => json!({ "key": line_of_stdin()? }),
+                digest if is_digest => json!({ "digest": digest }),
+                display => json!({ "display": display }),
+            };
+            let found = api.find(&operator, body.to_string().as_bytes()).await?;
+            print::one(&value(&found)?, options.json)?;
+        }
+        KeysCommand::Edit { id, label, role, permissions, expires_at, metadata } => {
+            let mut body = Map::new();
+            let cleared =
+                |text: &str, value: Value| if text.is_empty() { Value::Null } else { value };
+            if let Some(label) = label {
+                body.insert("label".to_owned(), cleared(label, label.clone().into()));
+            }
+            if let Some(role) = role {
+                body.insert("role".to_owned(), role.as_str().into());
+            }
+            if let Some(first) = permissions.first() {
+                let permissions =
+                    if first.is_empty() { Value::Null } else { permissions_of(permissions)? };
+                body.insert("permissions".to_owned(), permissions);
+            }
+            if let Some(at) = expires_at {
+                body.insert("expiresAt".to_owned(), cleared(at, instant(at).into()));
+            }
+            if let Some(metadata) = metadata {
+                let read = serde_json::from_str(metadata).ok().filter(Value::is_object);
+                let object = || KeysError::Refused("--metadata takes a JSON object".to_owned());
+                let value =
+                    if metadata.is_empty() { Value::Null } else { read.ok_or_else(object)? };
+                body.insert("metadata".to_owned(), value);
+            }
+            edit(api, id, &Value::Object(body), options.json).await?;
+        }
+        KeysCommand::Suspend { id } => {
+            edit(api, id, &json!({ "suspended": true }), options.json).await?;
+        }
+        KeysCommand::Resume { id } => {
+            edit(api, id, &json!({ "suspended": false }), options.json).await?;
         }
         KeysCommand::Show { id } => {
             print::one(&value(&api.show(&operator, id).await?)?, options.json)?
         }
-        KeysCommand::Revoke { id } => {
-            api.revoke(&operator, id).await?;
+        KeysCommand::Revoke { id, reason } => {
+            let query = reason.as_deref().map(|it| format!("reason={}", query_value(it)));
+            api.revoke(&operator, id, query.as_deref()).await?;
             print::done(&json!({ "revoked": id }), &format!("revoked {id}"), options.json)?;
         }
-        KeysCommand::Rotate { id } => {
-            let made = value(&api.rotate(&operator, id, b"").await?)?;
+        KeysCommand::Rotate { id, grace } => {
+            let seconds = grace.unwrap_or_default().as_secs();
+            let body = json!({ "gracePeriodSeconds": seconds }).to_string();
+            let made = value(&api.rotate(&operator, id, body.as_bytes()).await?)?;
             print::made(&made, options.json)?;
         }
         KeysCommand::Import { file, role } => {
@@ -147,6 +208,31 @@ async fn open(options: &KeysOptions) -> Result<Arc<dyn KeyRegistry>, KeysError> 
         Database::Sqlite(_) | Database::Postgres(_) | Database::Redis(_) => {}
     }
     Ok(database.open(makes).await?.keys)
+}
+
+async fn edit(api: &KeysApi, id: &str, body: &Value, json: bool) -> Result<(), KeysError> {
+    let edited = api.edit(&Operator::host(), id, body.to_string().as_bytes()).await?;
+    Ok(print::one(&value(&edited)?, json)?)
+}
+
+/// An instant as the keys API takes it; a duration counts from now.
+fn instant(text: &str) -> String {
+    match options::duration(text) {
+        Ok(duration) => SystemClock.now().plus(duration).to_string(),
+        Err(_) => text.to_owned(),
+    }
+}
+
+/// A value as it stands in a URL's query.
+fn query_value(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02x}")).collect()
+}
+
+/// The first line of standard input: a key would else stand in the list of processes.
+fn line_of_stdin() -> Result<String, KeysError> {
+    let mut line = String::new();
+    io::stdin().read_line(&mut line)?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 fn permissions_of(pairs: &[String]) -> Result<Value, KeysError> {

@@ -9,7 +9,7 @@ use super::import::{Accepted, Line};
 const COLUMNS: [(&str, &str); 7] = [
     ("ID", "id"),
     ("KEY", "display"),
-    ("ROLE", "role"),
+    ("OPENS", "role"),
     ("CREATED", "createdAt"),
     ("EXPIRES", "expiresAt"),
     ("LAST USED", "lastUsedAt"),
@@ -22,9 +22,13 @@ pub(super) fn made(key: &Value, json: bool) -> io::Result<()> {
         return line(&key.to_string());
     }
     let mut text = String::new();
-    for (name, member) in
-        [("id", "id"), ("role", "role"), ("label", "label"), ("expires", "expiresAt")]
-    {
+    for (name, member) in [
+        ("id", "id"),
+        ("role", "role"),
+        ("label", "label"),
+        ("expires", "expiresAt"),
+        ("old until", "oldKeyUntil"),
+    ] {
         if let Some(value) = key.get(member).and_then(Value::as_str) {
             text.push_str(&format!("{name:8} {}\n", harmless(value)));
         }
@@ -44,6 +48,7 @@ pub(super) fn list(keys: Vec<Value>, json: bool) -> io::Result<()> {
     let heads = COLUMNS.map(|(head, _)| head.to_owned()).to_vec();
     let rows = keys.iter().map(|key| {
         let mut row = COLUMNS.map(|(_, name)| member(key, name)).to_vec();
+        row[2] = opens(key);
         if let Some(state) = state(key) {
             row[2] = format!("{} ({state})", row[2]);
         }
@@ -73,7 +78,9 @@ pub(super) fn one(key: &Value, json: bool) -> io::Result<()> {
     }
     for event in key.get("history").and_then(Value::as_array).into_iter().flatten() {
         let [at, action, by] = ["at", "action", "by"].map(|name| member(event, name));
-        text.push_str(&format!("{at:24} {action} by {by}\n"));
+        let reason = Some(member(event, "reason")).filter(|reason| !reason.is_empty());
+        let why = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+        text.push_str(&format!("{at:24} {action} by {by}{why}\n"));
     }
     line(text.trim_end())
 }
@@ -105,6 +112,21 @@ pub(super) fn imported(lines: &[Line], json: bool) -> io::Result<()> {
     line(&format!("{}{accepted} accepted, {refused} refused", lines.collect::<String>()))
 }
 
+/// What a key opens: what was bought, or its real rights.
+fn opens(key: &Value) -> String {
+    if let Some(rights) = key.get("permissions").and_then(Value::as_object) {
+        let right = |(resource, actions): (&String, &Value)| {
+            let actions = actions.as_array().into_iter().flatten().filter_map(Value::as_str);
+            format!("{resource}:{}", actions.collect::<Vec<_>>().join("+"))
+        };
+        return harmless(&rights.iter().map(right).collect::<Vec<_>>().join(" "));
+    }
+    match key.get("resourceId") {
+        Some(_) => format!("{} of {}", member(key, "resourceId"), member(key, "planId")),
+        None => member(key, "role"),
+    }
+}
+
 /// Why a key is not in force, where it is not.
 fn state(key: &Value) -> Option<&'static str> {
     let expires_at = key.get("expiresAt").and_then(Value::as_str);
@@ -113,6 +135,8 @@ fn state(key: &Value) -> Option<&'static str> {
         Some("revoked")
     } else if expires_at.is_some_and(|end| SystemClock.now() >= end) {
         Some("expired")
+    } else if key.get("suspendedAt").is_some() {
+        Some("suspended")
     } else {
         None
     }
