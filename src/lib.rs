@@ -1,26 +1,24 @@
-//! Decides, on every request, whether the credential that an AI agent sends is good.
+//! Checks, on every request, that an AI agent has paid for what it asks for.
 //!
-//! Agents pay through Key0, then call with `Authorization: Bearer …`. What they hold is either an
-//! access token that Key0 signed or an API key that this backend issued; partners send long-lived
-//! keys in `X-Api-Key`. Key0 itself calls two internal endpoints and proves who it is.
+//! [Key0](https://github.com/key0ai/key0) takes an agent's payment and gives it a credential: an
+//! access token that Key0 signed, or an API key that this backend issued. The agent sends it as
+//! `Authorization: Bearer …`. This crate turns it into an [`Identity`], or refuses the request.
 //!
-//! - [`Validator`] turns the headers of a request into an [`Identity`] or a [`Rejection`].
-//! - [`Policy`] says what the identity must be allowed to do.
-//! - [`AccessTokens`] takes shared secrets, public keys and JWK sets; with the feature `jwks` also
-//!   those that an identity provider publishes and rotates.
-//! - [`InternalAuth`] judges Key0's own calls; [`api`] answers them, and those of operators who
-//!   manage keys.
-//! - [`auth::Gateway`] lets in what Key0's gateway proxies, on routes that are sold per call.
-//!   [`api::Verify`] answers proxies in front of backends in other languages, [`api::Introspect`]
-//!   whoever holds a token and may ask about it.
-//! - The module `client` calls such a backend, as integrators and Key0 do (feature `client`).
-//! - `AuthLayer` and `InternalAuthLayer` do it for any tower stack (feature `tower`), the module
-//!   `axum` adds extractors and routes (feature `axum`); the module `actix` is all of that for
-//!   actix-web (feature `actix`).
-//! - `IdempotencyLayer` and `actix::IdempotencyMiddleware` run a request with an `Idempotency-Key`
-//!   once and answer its retries, see the module `idempotency` (feature `idempotency`).
+//! | part | what it does |
+//! |---|---|
+//! | [`Validator`] | turns the headers of a request into an [`Identity`] or a [`Rejection`] |
+//! | [`AccessTokens`] | verifies Key0's tokens: shared secrets, public keys, JWK sets |
+//! | [`ApiKeys`] | issued keys, in any [`KeyStore`], behind a cache |
+//! | [`Policy`] | says what an identity must be allowed to do |
+//! | `AuthLayer`, `actix::AuthMiddleware` | guard routes (features `tower`, `axum`, `actix`) |
+//! | [`InternalAuth`], [`api`] | let Key0 in and answer it; manage keys; answer proxies |
+//! | `backend::Backend` | all of these in one builder (feature `backend`) |
+//! | `IdempotencyLayer` | runs a request with an `Idempotency-Key` once (feature `idempotency`) |
+//! | `client` | calls such a backend, as partners and Key0 do (feature `client`) |
+//! | `testing` | tokens, time and outages for your tests (feature `testing`) |
 //!
-//! The start without any framework:
+//! The module `guide`, which the documentation with all features has, leads from a first route to
+//! several instances. The start without any framework:
 //!
 //! ```
 //! use key0_auth::{AccessTokens, RejectionKind, validate_key0_token};
@@ -33,18 +31,20 @@
 //!
 //! # What passes, what is refused
 //!
-//! A credential passes when it is proved good, and for as long as it is: signature, algorithm and
-//! every claim of a token; digest, revocation and expiry of a key, also on a cache hit. All else is
-//! refused. A store that can't answer is neither: [`RejectionKind::StoreUnavailable`], a 503.
+//! - A token passes while its signature, its algorithm and every claim are good.
+//! - A key passes while its digest is known and it is neither revoked nor expired, also on a cache
+//!   hit.
+//! - Everything else is refused.
+//! - If the store can't answer, the request is neither: [`RejectionKind::StoreUnavailable`], a 503.
 //!
 //! # What to mind
 //!
-//! - Bearer credentials are as good as their secrecy: serve them over TLS.
-//! - Start-up fails with a [`ConfigError`](error::ConfigError) that lists every fault at once;
-//!   requests never do. [`domain::check_secrets_differ`] is to be called with all secrets.
-//! - Expiry needs a clock that is right. No leeway is given unless one is configured.
-//! - Whoever revokes a key must do it through the [`Cached`] store that judges it, or through a
-//!   store that tells its listeners, as those of this crate do.
+//! - Serve it over TLS. A bearer credential is good for whoever holds it.
+//! - Start-up fails with a [`ConfigError`](error::ConfigError) that lists every fault at once.
+//! - Call [`domain::check_secrets_differ`] with all secrets, unless `backend::Secrets` does.
+//! - Keep the clock right. No leeway is given unless you configure one.
+//! - Revoke keys through the [`Cached`] store that validates them, or through a store that notifies
+//!   its caches. All stores of this crate do.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -110,12 +110,53 @@ pub use store::sqlite::SqliteStore;
 pub use store::{cached::Cached, keys::KeyStore, memory::MemoryStore};
 pub use token::validator::AccessTokens;
 
+// The pages name items of all features.
 #[cfg(all(
-    doctest,
-    feature = "axum",
+    any(doc, doctest),
     feature = "actix",
+    feature = "axum",
+    feature = "backend",
     feature = "client",
-    feature = "idempotency"
+    feature = "idempotency",
+    feature = "jwks",
+    feature = "sqlite",
+    feature = "testing"
 ))]
-#[doc = include_str!("../README.md")]
-struct Readme;
+pub mod guide {
+    #![doc = include_str!("docs/links.md")]
+    #![doc = include_str!("docs/guide.md")]
+
+    /// A page. Its links are defined twice: those of `links.md` come first and so count in rustdoc,
+    /// its own are for whoever reads the file.
+    macro_rules! pages {
+        ($($name:ident)+) => {
+            $(
+                #[doc = include_str!("docs/links.md")]
+                #[doc = include_str!(concat!("docs/", stringify!($name), ".md"))]
+                pub mod $name {}
+            )+
+        };
+    }
+
+    pages! {
+        first_route
+        issued_keys
+        internal_endpoints
+        partner_keys
+        selling
+        own_errors
+        own_store
+        testing
+        instances
+        rotating_secrets
+        proxies
+        any_language
+        outages
+        security
+        coming_from
+    }
+
+    #[cfg(doctest)]
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+}

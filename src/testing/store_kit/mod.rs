@@ -53,7 +53,19 @@ struct Chosen<S> {
     run: Box<dyn Fn(Arc<S>) -> Running + Send>,
 }
 
-#[doc = include_str!("../../docs/own_store.md")]
+/// The cases that every store of this crate passes, for a store of your own. The page `own_store` of
+/// the guide has a complete small store.
+///
+/// ```
+/// # #[tokio::main]
+/// # async fn main() {
+/// use std::sync::Arc;
+/// use key0_auth::{MemoryStore, testing::StoreKit};
+///
+/// // In your tests: #[tokio::test(flavor = "multi_thread")]
+/// StoreKit::new(async || Arc::new(MemoryStore::new())).keys().registry().run().await;
+/// # }
+/// ```
 #[must_use = "no case has run before `run`"]
 pub struct StoreKit<S, F> {
     make: F,
