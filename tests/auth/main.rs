@@ -8,6 +8,7 @@ mod differential;
 #[path = "../support/flow.rs"]
 mod flow;
 mod internal_auth;
+mod links;
 mod remembered_keys;
 mod remembered_tokens;
 #[cfg(feature = "testing")]
