@@ -1,4 +1,4 @@
-//! How often a judgement asks for memory, counted exactly.
+//! How often a validation asks for memory, counted exactly.
 //!
 //! What is on the way of every request of a known caller must not ask at all: a key that is in the
 //! cache, a token that is remembered, and the policies.
@@ -33,5 +33,5 @@ fn main() {
 }
 
 fn count(way: &mut Way) -> AllocationInfo {
-    allocation_counter::measure(|| assert!(way.judge_next()))
+    allocation_counter::measure(|| assert!(way.validate_next()))
 }

@@ -1,4 +1,4 @@
-//! How many instructions a judgement takes, whatever else the machine does: for an HS256 token the
+//! How many instructions a validation takes, whatever else the machine does: for an HS256 token the
 //! same number on every run. For API keys, which are random, it differs by 1 in 100, and where they
 //! are read anew by 5 in 100.
 //!
@@ -21,7 +21,7 @@ use std::hint::black_box;
 use gungraun::{Callgrind, OutputFormat, prelude::*};
 use ways::{Way, group};
 
-/// Few, since what comes before the judgement runs under valgrind as well.
+/// Few, since what comes before the validation runs under valgrind as well.
 const INPUTS: usize = 2;
 
 fn prepare(group_name: &'static str, name: &str) -> Way {
@@ -38,7 +38,7 @@ macro_rules! benchmark {
         #[library_benchmark]
         #[benches::way(args = [$(($group, $name)),+], setup = prepare)]
         fn $function(mut way: Way) -> Way {
-            black_box(way.judge_next());
+            black_box(way.validate_next());
             way
         }
     };
@@ -118,7 +118,7 @@ benchmark!(around_it, "around it":
 );
 
 library_benchmark_group!(
-    name = judgements,
+    name = validations,
     benchmarks = [hs256, rs256, es256, api_key, refused_token, refused_key, around_it]
 );
 
@@ -126,5 +126,5 @@ main!(
     config = LibraryBenchmarkConfig::default()
         .tool(Callgrind::with_args(["--cache-sim=no"]))
         .output_format(OutputFormat::default().truncate_description(None)),
-    library_benchmark_groups = judgements
+    library_benchmark_groups = validations
 );

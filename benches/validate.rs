@@ -1,4 +1,4 @@
-//! How long a judgement takes, beside the least that it can take.
+//! How long a validation takes, beside the least that it can take.
 //!
 //! Every credential is another one, as it is for a server; each way is seen to end as it should
 //! before its time is taken. First criterion takes each by itself. Then they run side by side, and
@@ -44,7 +44,7 @@ fn take_times(criterion: &mut Criterion, group: &mut Group) {
     let mut benchmarks = criterion.benchmark_group(group.name);
     for way in &mut group.ways {
         way.assert_good();
-        benchmarks.bench_function(way.name, |bencher| bencher.iter(|| way.judge_next()));
+        benchmarks.bench_function(way.name, |bencher| bencher.iter(|| way.validate_next()));
     }
     benchmarks.finish();
 }

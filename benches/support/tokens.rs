@@ -63,7 +63,7 @@ pub fn parts(token: &str) -> (String, Vec<u8>) {
     (input.to_owned(), URL_SAFE_NO_PAD.decode(signature).expect("base64url"))
 }
 
-/// The least that any judgement of an HS256 token costs: one HMAC with a key prepared before.
+/// The least that any validation of an HS256 token costs: one HMAC with a key prepared before.
 pub struct BareHmac(Hmac<Sha256>);
 
 impl BareHmac {

@@ -1,4 +1,4 @@
-//! What a request costs besides the judgement of its credential.
+//! What a request costs besides the validation of its credential.
 
 use std::hint::black_box;
 

@@ -18,7 +18,7 @@ pub struct Group {
     pub ways: Vec<Way>,
 }
 
-/// One way to judge something, and what is asked of its cost.
+/// One way to validate something, and what is asked of its cost.
 pub struct Way {
     pub name: &'static str,
     /// The way of the same group that its cost is divided by.
@@ -27,7 +27,7 @@ pub struct Way {
     /// Whether it must do without any allocation.
     pub asks_for_no_memory: bool,
     inputs: usize,
-    judge_next: Box<dyn FnMut() -> bool>,
+    validate_next: Box<dyn FnMut() -> bool>,
 }
 
 /// A limit of a way's cost divided by that of its base.
@@ -72,20 +72,27 @@ pub fn group(name: &'static str, size: usize) -> Group {
 }
 
 impl Way {
-    /// Judges each of the inputs in turn, for ever. `judge` says whether all went as it should.
+    /// Validates each of the inputs in turn, for ever. `validate` says whether all went as it should.
     fn new<T: 'static>(
         name: &'static str,
         inputs: Vec<T>,
-        mut judge: impl FnMut(&T) -> bool + 'static,
+        mut validate: impl FnMut(&T) -> bool + 'static,
     ) -> Self {
         let count = inputs.len();
         let mut next = 0;
-        let judge_next = Box::new(move || {
+        let validate_next = Box::new(move || {
             let input = &inputs[next];
             next = if next + 1 == inputs.len() { 0 } else { next + 1 };
-            judge(std::hint::black_box(input))
+            validate(std::hint::black_box(input))
         });
-        Self { name, base: None, limit: None, asks_for_no_memory: false, inputs: count, judge_next }
+        Self {
+            name,
+            base: None,
+            limit: None,
+            asks_for_no_memory: false,
+            inputs: count,
+            validate_next,
+        }
     }
 
     /// Shows its cost as a multiple of another one's.
@@ -108,16 +115,16 @@ impl Way {
         Self { asks_for_no_memory: true, ..self }
     }
 
-    /// Judges the next input.
+    /// Validates the next input.
     #[inline]
-    pub fn judge_next(&mut self) -> bool {
-        (self.judge_next)()
+    pub fn validate_next(&mut self) -> bool {
+        (self.validate_next)()
     }
 
-    /// Judges every input, and panics where that does not end as it should.
+    /// Validates every input, and panics where that does not end as it should.
     pub fn assert_good(&mut self) {
         for n in 0..self.inputs {
-            assert!(self.judge_next(), "{}: input {n}", self.name);
+            assert!(self.validate_next(), "{}: input {n}", self.name);
         }
     }
 }

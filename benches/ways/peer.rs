@@ -165,7 +165,7 @@ pub fn assert_equal_checks(ours: &AccessTokens) {
         assert!(!taken_by_both(&sign(&header, &usual)), "{header}");
     }
     let good = sign(HEADER, &usual);
-    for bent in [format!("{good}="), format!("{good}."), good[..good.len() - 1].to_owned()] {
-        assert!(!taken_by_both(&bent), "{bent}");
+    for tampered in [format!("{good}="), format!("{good}."), good[..good.len() - 1].to_owned()] {
+        assert!(!taken_by_both(&tampered), "{tampered}");
     }
 }

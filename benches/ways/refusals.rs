@@ -76,7 +76,7 @@ pub(super) fn tokens(size: usize) -> Vec<Way> {
     ]
 }
 
-/// Tries the keys twice, so that no bent token of ours reaches the fallback, and then asks it.
+/// Tries the keys twice, so that no tampered token of ours reaches the fallback, and then asks it.
 fn bad_signature_with_fallback(size: usize) -> Way {
     #[derive(Debug)]
     struct KnowsNobody;
@@ -128,14 +128,14 @@ pub(super) fn keys(size: usize) -> Vec<Way> {
     });
     let validator = shop.validator.clone();
     let two_headers = move |(bearer, key): &(String, String)| {
-        let judged = at_once(validator.validate([bearer.as_bytes()], [key.as_bytes()]));
-        black_box(judged).is_err_and(|refusal| refusal.kind() == MalformedCredential)
+        let validated = at_once(validator.validate([bearer.as_bytes()], [key.as_bytes()]));
+        black_box(validated).is_err_and(|refusal| refusal.kind() == MalformedCredential)
     };
     let two = shop.bearers(&shop.good).into_iter().zip(shop.revoked.clone());
     let validator = shop.validator.clone();
     let no_header = move |_: &()| {
-        let judged = at_once(validator.validate([], []));
-        black_box(judged).is_err_and(|refusal| refusal.kind() == MissingCredential)
+        let validated = at_once(validator.validate([], []));
+        black_box(validated).is_err_and(|refusal| refusal.kind() == MissingCredential)
     };
     vec![
         accepted_cached(&shop),

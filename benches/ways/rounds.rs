@@ -74,7 +74,7 @@ fn batch(way: &mut Way) -> u32 {
 fn time(way: &mut Way, count: u32) -> Duration {
     let began = Instant::now();
     for _ in 0..count {
-        black_box(way.judge_next());
+        black_box(way.validate_next());
     }
     began.elapsed()
 }
@@ -127,12 +127,12 @@ impl Figure {
             Some(Limit::AtMost(times)) => format!("at most {times}"),
             Some(Limit::AtLeast(times)) => format!("at least {times}"),
         };
-        let verdict = match self.is_within() {
+        let outcome = match self.is_within() {
             None => "",
             Some(true) => "kept",
             Some(false) => "not kept",
         };
-        format!("{start} {ratio:.2} | {base} | {limit} | {verdict} |")
+        format!("{start} {ratio:.2} | {base} | {limit} | {outcome} |")
     }
 
     fn to_json(&self) -> Value {

@@ -4,14 +4,14 @@
 use std::sync::LazyLock;
 
 use key0_auth::AccessTokens;
-use key0_auth_fuzz::{HEADER, NOW, access_tokens, judge, signed};
+use key0_auth_fuzz::{HEADER, NOW, access_tokens, validate, signed};
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value};
 
 static TOKENS: LazyLock<AccessTokens> = LazyLock::new(access_tokens);
 
 fuzz_target!(|payload: &[u8]| {
-    let Ok(claims) = judge(&TOKENS, &signed(HEADER.as_bytes(), payload)) else { return };
+    let Ok(claims) = validate(&TOKENS, &signed(HEADER.as_bytes(), payload)) else { return };
     // Read again by another parser, which forgives more.
     let read: Value = serde_json::from_slice(payload).expect("JSON");
     let read = read.as_object().expect("an object");

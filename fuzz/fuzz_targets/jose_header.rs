@@ -4,14 +4,14 @@
 use std::sync::LazyLock;
 
 use key0_auth::AccessTokens;
-use key0_auth_fuzz::{PAYLOAD, access_tokens, judge, signed};
+use key0_auth_fuzz::{PAYLOAD, access_tokens, validate, signed};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
 static TOKENS: LazyLock<AccessTokens> = LazyLock::new(access_tokens);
 
 fuzz_target!(|header: &[u8]| {
-    if judge(&TOKENS, &signed(header, PAYLOAD.as_bytes())).is_ok() {
+    if validate(&TOKENS, &signed(header, PAYLOAD.as_bytes())).is_ok() {
         let header: Value = serde_json::from_slice(header).expect("JSON");
         let header = header.as_object().expect("an object");
         assert_eq!(header["alg"], "HS256");

@@ -30,10 +30,10 @@ fuzz_target!(|data: &[u8]| {
         .expect("the secret is there");
     assert!(FORMAT.is_well_formed(key.expose()));
     let [at, with, ..] = *typo else { return };
-    let mut bent = key.expose().as_bytes().to_vec();
-    let at = usize::from(at) % bent.len();
-    bent[at] = with;
-    if let Ok(bent) = std::str::from_utf8(&bent) {
-        assert_eq!(FORMAT.is_well_formed(bent), bent == key.expose(), "{bent}");
+    let mut tampered = key.expose().as_bytes().to_vec();
+    let at = usize::from(at) % tampered.len();
+    tampered[at] = with;
+    if let Ok(tampered) = std::str::from_utf8(&tampered) {
+        assert_eq!(FORMAT.is_well_formed(tampered), tampered == key.expose(), "{tampered}");
     }
 });

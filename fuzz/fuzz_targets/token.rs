@@ -1,20 +1,20 @@
-//! Of all texts, one good token alone passes: no bent form of it does.
+//! Of all texts, one good token alone passes: no tampered form of it does.
 #![no_main]
 
 use std::sync::LazyLock;
 
 use key0_auth::AccessTokens;
-use key0_auth_fuzz::{HEADER, PAYLOAD, access_tokens, judge, signed};
+use key0_auth_fuzz::{HEADER, PAYLOAD, access_tokens, validate, signed};
 use libfuzzer_sys::fuzz_target;
 
 static TOKENS: LazyLock<AccessTokens> = LazyLock::new(access_tokens);
 static GOOD: LazyLock<String> = LazyLock::new(|| signed(HEADER.as_bytes(), PAYLOAD.as_bytes()));
 
-/// What a bend puts in: the alphabet of base64url, and what sloppy readers forgive besides.
+/// What is put in: the alphabet of base64url, and what sloppy readers forgive besides.
 const CHARACTERS: &[u8] =
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_=+/. \n\0";
 
-/// Either the text as it is, or, after a `!`, the good token bent: each three bytes replace,
+/// Either the text as it is, or, after a `!`, the good token tampered: each three bytes replace,
 /// insert or remove one character, its place counted from the end.
 fn text(data: &[u8]) -> Option<String> {
     let Some(bends) = data.strip_prefix(b"!") else {
@@ -36,8 +36,8 @@ fn text(data: &[u8]) -> Option<String> {
 }
 
 fuzz_target!(|data: &[u8]| {
-    assert!(judge(&TOKENS, &GOOD).is_ok(), "the good token passes");
+    assert!(validate(&TOKENS, &GOOD).is_ok(), "the good token passes");
     if let Some(text) = text(data) {
-        assert_eq!(judge(&TOKENS, &text).is_ok(), text == *GOOD, "{text}");
+        assert_eq!(validate(&TOKENS, &text).is_ok(), text == *GOOD, "{text}");
     }
 });

@@ -12,7 +12,7 @@ use sha2::Sha256;
 
 /// The secret that signs every token here.
 pub const SECRET: &str = "the secret of the fuzz targets, of no use elsewhere";
-/// The instant at which tokens are judged, in seconds since 1970.
+/// The instant at which tokens are validated, in seconds since 1970.
 pub const NOW: i64 = 1_795_305_965;
 /// A header that is good.
 pub const HEADER: &str = r#"{"alg":"HS256"}"#;
@@ -20,7 +20,7 @@ pub const HEADER: &str = r#"{"alg":"HS256"}"#;
 pub const PAYLOAD: &str =
     r#"{"sub":"r","jti":"c","resourceId":"photo-1","planId":"p","txHash":"0x1","exp":1795305966}"#;
 
-/// The judge of the tokens signed here.
+/// Validates the tokens signed here.
 pub fn access_tokens() -> AccessTokens {
     AccessTokens::hs256(SECRET).expect("the secret is long enough")
 }
@@ -37,7 +37,7 @@ pub fn signed(header: &[u8], payload: &[u8]) -> String {
     token
 }
 
-/// Judges a bare token at [`NOW`].
-pub fn judge(tokens: &AccessTokens, token: &str) -> Result<Arc<Claims>, Rejection> {
+/// Validates a bare token at [`NOW`].
+pub fn validate(tokens: &AccessTokens, token: &str) -> Result<Arc<Claims>, Rejection> {
     tokens.validate(Credential::try_from(token)?, Timestamp::from_seconds(NOW))
 }

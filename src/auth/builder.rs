@@ -68,7 +68,7 @@ impl ValidatorBuilder {
         self
     }
 
-    /// Sets how long the application may take to judge a credential before the request is answered
+    /// Sets how long the application may take to validate a credential before the request is answered
     /// 503; two seconds by default.
     pub fn fallback_deadline(mut self, deadline: Duration) -> Self {
         self.fallback_deadline = deadline;

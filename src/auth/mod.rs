@@ -1,7 +1,7 @@
 //! Who is asking: from the bytes of a request to an [`Identity`](crate::Identity) or a
 //! [`Rejection`](crate::Rejection), and from a rejection to an HTTP answer.
 //!
-//! A bearer value is judged by its shape: three parts between dots is an access token, the
+//! A bearer value is validated by its shape: three parts between dots is an access token, the
 //! configured prefix is an API key, anything else goes to the application's [`Fallback`], else it
 //! is refused. `X-Api-Key` always holds an API key.
 //!

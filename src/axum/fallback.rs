@@ -16,7 +16,7 @@ use crate::{
 /// goes, both with a body in the form of `responder`'s other refusals.
 ///
 /// Call it last, on the router that holds all routes and layers: routes that are added later keep
-/// axum's empty 405, and a `route_layer` that is added later would judge the credential first.
+/// axum's empty 405, and a `route_layer` that is added later would validate the credential first.
 /// Routes with a fallback of their own keep it. It takes the place of the router's own
 /// [`fallback`](Router::fallback): an application that has one, for a page or for files, calls
 /// [`with_problem_method_fallback`] instead.

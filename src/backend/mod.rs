@@ -76,12 +76,12 @@ impl Backend {
         BackendBuilder::new(store, secrets)
     }
 
-    /// What judges the credentials of agents and partners.
+    /// What validates the credentials of agents and partners.
     pub fn validator(&self) -> &Validator {
         &self.0.validator
     }
 
-    /// What judges Key0's own calls.
+    /// What validates Key0's own calls.
     pub fn internal_auth(&self) -> &Arc<InternalAuth> {
         &self.0.internal_auth
     }

@@ -1,7 +1,7 @@
 //! JSON read strictly: a member that stands twice in one object, at any depth, is a fault.
 //!
 //! Two readers of an object with duplicate members may see two different values (RFC 8259,
-//! section 4), and a gate must never see another one than the house behind it.
+//! section 4), and a guard must never see another one than the handler behind it.
 
 use std::{fmt, sync::LazyLock};
 

@@ -144,7 +144,7 @@ impl SecretSet {
 }
 
 /// Checks at start-up that secrets of different purposes differ pairwise, so that knowing one
-/// never opens another door: access token secrets, internal secrets, issuance secrets, the
+/// never opens what another protects: access token secrets, internal secrets, issuance secrets, the
 /// gateway's and bootstrap keys, each with the previous ones.
 ///
 /// # Errors

@@ -126,7 +126,7 @@ impl Idempotency {
     /// Takes all requests without an [`Identity`] for those of one caller: anybody can get the
     /// answer to anybody's request then. For closed networks alone; otherwise such a request is
     /// answered 401 where it has a key, also on a route where credentials are optional, and 500
-    /// where the middleware that judges credentials is missing.
+    /// where the middleware that validates credentials is missing.
     pub fn dangerous_allow_anonymous(mut self) -> Self {
         self.settings().allow_anonymous = true;
         self

@@ -73,7 +73,7 @@ pub struct IdempotentRequest {
 }
 
 impl IdempotentRequest {
-    /// A request of this caller; for one that was judged its
+    /// A request of this caller; for one that was validated its
     /// [`lasting_id`](crate::Identity::lasting_id).
     pub fn new(caller: impl Into<String>, key: IdempotencyKey) -> Self {
         Self { caller: caller.into(), key }

@@ -2,7 +2,7 @@
 //! that the first one got (draft-ietf-httpapi-idempotency-key-header).
 //!
 //! [`Idempotency`] says how long, how large and for which routes; `IdempotencyLayer` and
-//! `actix::IdempotencyMiddleware` put it around handlers, inside of the middleware that judges the
+//! `actix::IdempotencyMiddleware` put it around handlers, inside of the middleware that validates the
 //! credential.
 //!
 //! # What passes

@@ -70,8 +70,8 @@ pub struct ProbeAnswer {
 ///     // Here an application of any framework is called.
 ///     async |probe| {
 ///         let sent = probe.headers.iter().filter(|(name, _)| *name == "authorization");
-///         let judged = validator.validate(sent.map(|(_, value)| value.as_bytes()), []).await;
-///         match judged {
+///         let validated = validator.validate(sent.map(|(_, value)| value.as_bytes()), []).await;
+///         match validated {
 ///             _ if probe.path == "/health" => ProbeAnswer::new(200, "fine"),
 ///             Ok(_) => ProbeAnswer::new(200, "a photo"),
 ///             Err(rejection) => validator.responder().respond(&rejection).into(),
@@ -133,9 +133,9 @@ pub async fn assert_guarded_by(
 ///     // Here an application of any framework is called.
 ///     async |probe| {
 ///         let sent = probe.headers.iter().map(|(_, value)| value.as_bytes());
-///         let judged = validator.validate(sent, []).await;
+///         let validated = validator.validate(sent, []).await;
 ///         let id = probe.path.trim_start_matches("/photos/");
-///         match judged.and_then(|identity| Policy::resource(id).check(&identity)) {
+///         match validated.and_then(|identity| Policy::resource(id).check(&identity)) {
 ///             Ok(()) => ProbeAnswer::new(200, "a photo"),
 ///             Err(rejection) => validator.responder().respond(&rejection).into(),
 ///         }

@@ -124,7 +124,7 @@ impl AccessTokens {
         now: Timestamp,
     ) -> Result<Arc<Claims>, Rejection> {
         let token = CompactJws::split(token).ok_or_else(malformed)?;
-        // Never remembered, and never looked up: what opens one door is no word for the other.
+        // Never remembered, and never looked up: what opens a route that is sold must not open an internal endpoint.
         Ok(self.verify(&token, |raw| self.rules.validate_system(raw, wanted, now))?.0)
     }
 

@@ -27,7 +27,7 @@ fn secret(text: &str) -> Secret {
     Secret::new("a test secret", text).unwrap()
 }
 
-fn judge(tokens: &AccessTokens, token: &str, now: Timestamp) -> Result<Arc<Claims>, Rejection> {
+fn validate(tokens: &AccessTokens, token: &str, now: Timestamp) -> Result<Arc<Claims>, Rejection> {
     Credential::try_from(token).and_then(|credential| tokens.validate(credential, now))
 }
 
@@ -44,7 +44,7 @@ fn assert_refused(
     kind: RejectionKind,
     row: &str,
 ) {
-    let Err(refusal) = judge(tokens, token, at) else { panic!("accepted: {row}") };
+    let Err(refusal) = validate(tokens, token, at) else { panic!("accepted: {row}") };
     assert_eq!(refusal.kind(), kind, "{row}: {refusal}");
     let shown = format!("{} | {refusal} | {refusal:?}", refusal.message());
     for part in token.split('.').filter(|part| part.len() > 3) {
@@ -67,7 +67,7 @@ fn assert_invalid(token: &str, row: &str) {
 
 #[track_caller]
 fn assert_good(token: &str, row: &str) -> Arc<Claims> {
-    judge(&ours(), token, now()).unwrap_or_else(|refusal| panic!("{row}: {refusal}"))
+    validate(&ours(), token, now()).unwrap_or_else(|refusal| panic!("{row}: {refusal}"))
 }
 
 fn good_payload() -> String {
@@ -88,7 +88,7 @@ fn a_signature_that_is_none_is_told_from_a_wrong_one() {
         (&format!("{signature}*"), "The access token is malformed"),
         (&signature[..41], "The access token is malformed"),
     ] {
-        let refusal = judge(&ours(), &format!("{input}.{signature}"), now()).unwrap_err();
+        let refusal = validate(&ours(), &format!("{input}.{signature}"), now()).unwrap_err();
         assert_eq!(refusal.message(), message, "{signature}");
     }
 }
@@ -130,7 +130,7 @@ fn recorded() -> Value {
 }
 
 #[test]
-fn recorded_tokens_get_their_verdict() {
+fn recorded_tokens_get_their_outcome() {
     let wire = recorded();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let token = |name: &str| text(&wire["tokens"][name]);
@@ -142,7 +142,7 @@ fn recorded_tokens_get_their_verdict() {
         .unwrap();
     let rsa = AccessTokens::public_key_pem(wire["rs256PublicKeyPem"].as_str().unwrap()).unwrap();
 
-    let claims = judge(&current, &token("hs256"), now()).unwrap();
+    let claims = validate(&current, &token("hs256"), now()).unwrap();
     assert_eq!(claims.request_id(), wire["claims"]["sub"].as_str().unwrap());
     assert_eq!(claims.challenge_id(), wire["claims"]["jti"].as_str().unwrap());
     assert_eq!(claims.resource_id(), wire["claims"]["resourceId"].as_str().unwrap());
@@ -151,11 +151,11 @@ fn recorded_tokens_get_their_verdict() {
     assert_eq!(claims.issued_at(), Some(Timestamp::from_seconds(1_795_305_965)));
     assert_eq!(claims.expires_at(), Timestamp::from_seconds(4_002_825_965));
 
-    let all = judge(&current, &token("hs256DefaultResource"), now()).unwrap();
+    let all = validate(&current, &token("hs256DefaultResource"), now()).unwrap();
     assert_eq!(all.resource_id(), ResourceId::DEFAULT);
-    assert_eq!(judge(&rsa, &token("rs256"), now()).unwrap(), claims);
-    assert_eq!(judge(&rotated, &token("hs256"), now()).unwrap(), claims);
-    assert_eq!(judge(&rotated, &token("hs256PreviousSecret"), now()).unwrap(), claims);
+    assert_eq!(validate(&rsa, &token("rs256"), now()).unwrap(), claims);
+    assert_eq!(validate(&rotated, &token("hs256"), now()).unwrap(), claims);
+    assert_eq!(validate(&rotated, &token("hs256PreviousSecret"), now()).unwrap(), claims);
 
     let system = wire["requests"][1]["headers"]["authorization"].as_str().unwrap();
     let system = system.strip_prefix("Bearer ").unwrap();
@@ -240,7 +240,7 @@ fn ed25519_has_two_names_and_ed448_is_another_algorithm() {
         let signer = (DEFAULT_PROVIDER.signer_factory)(&jsonwebtoken::Algorithm::EdDSA, &private);
         let signature = signer.unwrap().try_sign(input.as_bytes()).unwrap();
         let token = format!("{input}.{}", b64(signature));
-        assert_eq!(judge(&tokens, &token, now()).is_ok(), good, "{name}");
+        assert_eq!(validate(&tokens, &token, now()).is_ok(), good, "{name}");
         assert_refused(&ours(), &token, now(), InvalidToken, name);
     }
 }
@@ -265,12 +265,12 @@ fn of_a_header_that_nobody_signed_nothing_is_built() {
     ] {
         let token = hs256(&header, good_payload());
         let tokens = ours();
-        let judged = |token: &str| judge(&tokens, token, now()).is_ok();
-        assert_eq!(judged(&token), good, "{header}");
+        let validated = |token: &str| validate(&tokens, token, now()).is_ok();
+        assert_eq!(validated(&token), good, "{header}");
         // The same with a signature that does not hold: all that is asked for is for the refusal.
         let (unsigned, _) = token.rsplit_once('.').unwrap();
         let forged = format!("{unsigned}.{}", b64([0; 32]));
-        let asked = allocation_counter::measure(|| assert!(!judged(&forged)));
+        let asked = allocation_counter::measure(|| assert!(!validated(&forged)));
         assert!(asked.count_total <= 10, "{header}: {asked:?}");
         assert!(asked.bytes_total <= 3 * token.len() as u64, "{header}: {asked:?}");
     }
@@ -349,7 +349,7 @@ fn an_algorithm_of_another_configured_key_does_not_lend_its_key() {
         .key(VerifyingKey::from_pem("rsa", Algorithm::Rs256, &pem).unwrap())
         .build()
         .unwrap();
-    assert!(judge(&tokens, &good_token(), now()).is_ok());
+    assert!(validate(&tokens, &good_token(), now()).is_ok());
     assert_refused(
         &tokens,
         &hs256(r#"{"alg":"RS256"}"#, good_payload()),
@@ -461,7 +461,7 @@ fn only_canonical_base64url_is_read() {
     assert_good(&good, "good");
     let signature = good.rsplit_once('.').unwrap().1;
 
-    let bent = |part: &str| {
+    let tampered = |part: &str| {
         let middle = part.len() / 2;
         vec![
             format!("{part}="),
@@ -476,16 +476,16 @@ fn only_canonical_base64url_is_read() {
             String::new(),
         ]
     };
-    for part in bent(&header) {
+    for part in tampered(&header) {
         // Signed anew, and with the signature of the good token.
         assert_invalid(&sign_parts(SECRET, &part, &payload), &part);
         assert_invalid(&format!("{part}.{payload}.{signature}"), &part);
     }
-    for part in bent(&payload) {
+    for part in tampered(&payload) {
         assert_invalid(&sign_parts(SECRET, &header, &part), &part);
         assert_invalid(&format!("{header}.{part}.{signature}"), &part);
     }
-    for part in bent(signature) {
+    for part in tampered(signature) {
         assert_invalid(&format!("{header}.{payload}.{part}"), &part);
     }
     let standard = payload.replace('-', "+").replace('_', "/");
@@ -637,7 +637,7 @@ fn a_token_expires_at_exp() {
     let exp = Timestamp::from_seconds(NOW + 3600);
     let just_before = Timestamp::from_micros(exp.as_micros() - 1);
     let token = good_token();
-    assert!(judge(&ours(), &token, just_before).is_ok());
+    assert!(validate(&ours(), &token, just_before).is_ok());
     assert_refused(&ours(), &token, exp, TokenExpired, "now == exp");
     let later = exp.plus(Duration::from_secs(1));
     assert_refused(&ours(), &token, later, TokenExpired, "now > exp");
@@ -648,7 +648,7 @@ fn a_token_expires_at_exp() {
             .replace(&format!("\"exp\":{}", NOW + 3600), &format!("\"exp\":{}.25", NOW + 3600)),
     );
     let exp = Timestamp::from_micros((NOW + 3600) * 1_000_000 + 250_000);
-    let claims = judge(&ours(), &fraction, Timestamp::from_micros(exp.as_micros() - 1)).unwrap();
+    let claims = validate(&ours(), &fraction, Timestamp::from_micros(exp.as_micros() - 1)).unwrap();
     assert_eq!(claims.expires_at(), exp);
     assert_refused(&ours(), &fraction, exp, TokenExpired, "now == exp with a fraction");
 }
@@ -708,12 +708,12 @@ fn leeway_forgives_so_much_and_no_more() {
         .build()
         .unwrap();
     let at = |micros: i64| Timestamp::from_micros((NOW + 3600) * 1_000_000 + micros);
-    assert!(judge(&tokens, &good_token(), at(29_999_999)).is_ok());
+    assert!(validate(&tokens, &good_token(), at(29_999_999)).is_ok());
     assert_refused(&tokens, &good_token(), at(30_000_000), TokenExpired, "exp + leeway");
 
     let early = with("nbf", NOW);
     let at = |micros: i64| Timestamp::from_micros(NOW * 1_000_000 + micros);
-    assert!(judge(&tokens, &early, at(-30_000_000)).is_ok());
+    assert!(validate(&tokens, &early, at(-30_000_000)).is_ok());
     assert_refused(&tokens, &early, at(-30_000_001), InvalidToken, "before nbf - leeway");
 
     for (leeway, fine) in [(MAX_LEEWAY, true), (MAX_LEEWAY + Duration::from_nanos(1), false)] {
@@ -778,7 +778,7 @@ fn issuer_and_audience_count_once_configured() {
         (iss(), Some(json!(["photos"]))),
     ] {
         let token = token(iss.clone(), aud.clone());
-        let claims = judge(&strict(), &token, now()).unwrap();
+        let claims = validate(&strict(), &token, now()).unwrap();
         assert_eq!(claims.issuer(), iss.as_ref().and_then(Value::as_str));
         let listed = aud.map(|aud| if aud.is_array() { aud } else { json!([aud]) });
         assert_eq!(Some(json!(claims.audience().collect::<Vec<_>>())), listed);
@@ -812,7 +812,7 @@ fn issuer_and_audience_count_once_configured() {
     }
     let listed = token(Some(json!(["https://key0.example"])), Some(json!("photos")));
     assert_refused(&strict(), &listed, now(), InvalidToken, "a list of issuers");
-    // Not configured, the issuer is kept and not judged, and whoever is named in `aud` is not us.
+    // Not configured, the issuer is kept and not validated, and whoever is named in `aud` is not us.
     let claims = assert_good(&token(Some(json!("anyone")), None), "kept");
     assert_eq!((claims.issuer(), claims.audience().count()), (Some("anyone"), 0));
     for aud in [json!("photos"), json!(["a", "b"]), json!([]), json!("")] {
@@ -923,7 +923,7 @@ fn what_the_issuer_signs_is_accepted_and_says_the_same() {
             for claims in [full_claims(), claims("r-1", "basic", "0xab").for_audience("photos")] {
                 let token = issuer.access_token(&claims).unwrap();
                 if signs == verifies {
-                    assert_eq!(judge(tokens, &token, now()).unwrap(), claims.into());
+                    assert_eq!(validate(tokens, &token, now()).unwrap(), claims.into());
                 } else {
                     assert_refused(tokens, &token, now(), InvalidToken, "another key");
                 }
@@ -946,9 +946,9 @@ fn asymmetric_signatures_are_bound_to_their_message() {
             assert_refused(&tokens, &token, now(), InvalidToken, row);
         };
         for at in [0, raw.len() / 2, raw.len() - 1] {
-            let mut bent = raw.clone();
-            bent[at] ^= 1;
-            refuse(&bent, "a changed signature");
+            let mut tampered = raw.clone();
+            tampered[at] ^= 1;
+            refuse(&tampered, "a changed signature");
         }
         refuse(&[], "no signature");
         refuse(&vec![0; raw.len()], "a signature of zeros");
@@ -1029,7 +1029,7 @@ fn a_kid_selects_among_named_keys() {
         let token = token(secret, kid);
         let row = format!("{secret} {kid:?}");
         if good {
-            assert!(judge(&tokens, &token, now()).is_ok(), "{row}");
+            assert!(validate(&tokens, &token, now()).is_ok(), "{row}");
         } else {
             assert_refused(&tokens, &token, now(), InvalidToken, &row);
         }
@@ -1040,7 +1040,7 @@ fn a_kid_selects_among_named_keys() {
     let signed =
         TokenIssuer::hs256(&secret(a)).kid("a").access_token(&claims("r-1", "basic", "0xab"));
     let signed = signed.unwrap();
-    assert!(judge(&named, &signed, now()).is_ok());
+    assert!(validate(&named, &signed, now()).is_ok());
 }
 
 #[test]
@@ -1057,7 +1057,7 @@ fn a_kid_does_not_change_the_algorithm() {
         (r#"{"alg":"RS256","kid":"hmac"}"#, false),
     ] {
         let token = hs256(header, good_payload());
-        assert_eq!(judge(&tokens, &token, now()).is_ok(), good, "{header}");
+        assert_eq!(validate(&tokens, &token, now()).is_ok(), good, "{header}");
     }
 }
 
@@ -1117,7 +1117,7 @@ fn keys_that_can_not_be_trusted_are_refused_at_start_up() {
         assert!(VerifyingKey::from_any_pem("THE_KEY", &pem.replace('\n', "\r\n")).is_ok());
 
         let body = pem.lines().nth(1).unwrap();
-        for (bent, row) in [
+        for (tampered, row) in [
             (format!("{pem}{pem}"), "two blocks"),
             (format!("{pem}{}", key_file(&format!("{name}-private"))), "a private key behind it"),
             (format!("{}{pem}", key_file(&format!("{name}-private"))), "a private key before it"),
@@ -1133,8 +1133,8 @@ fn keys_that_can_not_be_trusted_are_refused_at_start_up() {
             (String::new(), "nothing"),
         ] {
             let row = format!("{name}: {row}");
-            assert_bad_key(VerifyingKey::from_any_pem("THE_KEY", &bent), &bent, &row);
-            assert_bad_key(VerifyingKey::from_pem("THE_KEY", own, &bent), &bent, &row);
+            assert_bad_key(VerifyingKey::from_any_pem("THE_KEY", &tampered), &tampered, &row);
+            assert_bad_key(VerifyingKey::from_pem("THE_KEY", own, &tampered), &tampered, &row);
         }
     }
 }
@@ -1173,7 +1173,7 @@ fn public_keys_come_in_every_spelling_of_a_setting() {
             let private = key_file(&format!("{name}-private"));
             let issuer = TokenIssuer::from_pem(name, algorithm, &private).unwrap();
             let token = issuer.access_token(&claims("r-1", "basic", "0xab")).unwrap();
-            judge(&tokens, &token, now()).unwrap();
+            validate(&tokens, &token, now()).unwrap();
         }
         assert_bad_key(VerifyingKey::from_any_pem("THE_KEY", &pem), &pem, "several for one");
     }
@@ -1256,8 +1256,8 @@ fn keys_that_anybody_could_sign_for_are_refused() {
     let head = &der[..der.len() - 3];
     assert!(der.ends_with(&[0x01, 0x00, 0x01]));
     for exponent in [[0, 0, 1], [0, 0, 2], [1, 0, 0], [0, 0, 0]] {
-        let bent = spki(head, &exponent);
-        assert!(VerifyingKey::from_any_pem("THE_KEY", &bent).is_err(), "{exponent:?}");
+        let tampered = spki(head, &exponent);
+        assert!(VerifyingKey::from_any_pem("THE_KEY", &tampered).is_err(), "{exponent:?}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! The floors of the house: a room imports only from lower floors, never from a sibling.
+//! The floors of the sources: a room imports only from lower floors, never from a sibling.
 //!
 //! Read from the sources themselves, code under `#[cfg(test)]` left out: every path that starts
 //! with `crate`, `self`, `super` or the crate's name, in use trees, inline and inside macros. A
@@ -184,7 +184,7 @@ fn sources_below(folder: &Path, base: &Path, into: &mut Vec<(String, String)>) {
 }
 
 #[test]
-fn the_house_keeps_its_floors() {
+fn rooms_import_from_lower_floors_only() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut sources = Vec::new();
     sources_below(&src, &src, &mut sources);
@@ -197,7 +197,7 @@ fn the_house_keeps_its_floors() {
         sources.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
     let findings = check(&sources);
     assert!(findings.faults.is_empty(), "\n{}\n", findings.faults.join("\n"));
-    // Imports that are there, and through a re-export: the check does see what it judges.
+    // Imports that are there, and through a re-export: the check sees what it is there for.
     for (from, to) in [("token", "domain"), ("token", "error"), ("store", "apikey")] {
         assert!(findings.imports.contains(&(from.into(), to.into())), "{from} imports {to}");
     }

@@ -1,4 +1,4 @@
-//! Generated and bent tokens, judged by this crate and by an oracle: `jsonwebtoken::decode` as
+//! Generated and tampered tokens, validated by this crate and by an oracle: `jsonwebtoken::decode` as
 //! strict as it can be set, and the rules it has no word for, written out plainly below.
 //!
 //! `KEY0_DIFFERENTIAL_SEED` says where the
@@ -26,24 +26,24 @@ use serde_json::{Map, Value};
 const FOREIGN_SECRET: &str = "a secret that nobody has configured, 32+";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Verdict {
+enum Outcome {
     Good,
     Expired,
     Invalid,
 }
 
 #[test]
-fn verdicts_equal_those_of_the_oracle() {
-    judge_cases(5_000);
+fn outcomes_equal_those_of_the_oracle() {
+    validate_cases(5_000);
 }
 
 #[test]
 #[ignore = "long: differential"]
-fn long_differential_verdicts_equal_those_of_the_oracle() {
-    judge_cases(1_000_000);
+fn long_differential_outcomes_equal_those_of_the_oracle() {
+    validate_cases(1_000_000);
 }
 
-fn judge_cases(cases: u64) {
+fn validate_cases(cases: u64) {
     // The other test of this program may have been first.
     let _ = DEFAULT_PROVIDER.install_default();
     let seed: u64 = env::var("KEY0_DIFFERENTIAL_SEED").map_or(1, |seed| seed.parse().unwrap());
@@ -55,32 +55,32 @@ fn judge_cases(cases: u64) {
             .map(|worker| {
                 let parties = &parties;
                 scope.spawn(move || {
-                    let mut counts: BTreeMap<Verdict, u64> = BTreeMap::new();
+                    let mut counts: BTreeMap<Outcome, u64> = BTreeMap::new();
                     for case in (worker..cases).step_by(workers as usize) {
-                        let verdict = judge_case(parties, seed.wrapping_add(case));
-                        *counts.entry(verdict).or_default() += 1;
+                        let outcome = validate_case(parties, seed.wrapping_add(case));
+                        *counts.entry(outcome).or_default() += 1;
                     }
                     counts
                 })
             })
             .collect();
-        let mut sum: BTreeMap<Verdict, u64> = BTreeMap::new();
+        let mut sum: BTreeMap<Outcome, u64> = BTreeMap::new();
         for worker in workers {
-            for (verdict, count) in worker.join().expect("a verdict differed") {
-                *sum.entry(verdict).or_default() += count;
+            for (outcome, count) in worker.join().expect("a outcome differed") {
+                *sum.entry(outcome).or_default() += count;
             }
         }
         sum
     });
     println!("{cases} cases from seed {seed}: {counts:?}");
     // A generator whose tokens are all refused for one reason would prove nothing.
-    for verdict in [Verdict::Good, Verdict::Expired, Verdict::Invalid] {
-        let share = counts.get(&verdict).copied().unwrap_or_default() as f64 / cases as f64;
-        assert!(share > 0.04, "{verdict:?}: {share}");
+    for outcome in [Outcome::Good, Outcome::Expired, Outcome::Invalid] {
+        let share = counts.get(&outcome).copied().unwrap_or_default() as f64 / cases as f64;
+        assert!(share > 0.04, "{outcome:?}: {share}");
     }
 }
 
-fn judge_case(parties: &[Party], seed: u64) -> Verdict {
+fn validate_case(parties: &[Party], seed: u64) -> Outcome {
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d);
     let party = random.pick(parties);
     let mut now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as i64;
@@ -90,33 +90,33 @@ fn judge_case(parties: &[Party], seed: u64) -> Verdict {
     }
     let token = generate(&mut random, party, now.div_euclid(1_000_000));
     let wanted = oracle(party, &token, now);
-    let judge = |tokens: &AccessTokens, now| {
-        let judged = Credential::try_from(token.as_str())
+    let validate = |tokens: &AccessTokens, now| {
+        let validated = Credential::try_from(token.as_str())
             .and_then(|token| tokens.validate(token, Timestamp::from_micros(now)));
-        match judged.map_err(|refusal| refusal.kind()) {
-            Ok(_) => Verdict::Good,
-            Err(RejectionKind::TokenExpired) => Verdict::Expired,
+        match validated.map_err(|refusal| refusal.kind()) {
+            Ok(_) => Outcome::Good,
+            Err(RejectionKind::TokenExpired) => Outcome::Expired,
             // The last two: an empty token, and one with a byte that no header may hold.
             Err(
                 RejectionKind::InvalidToken
                 | RejectionKind::MissingCredential
                 | RejectionKind::MalformedCredential,
-            ) => Verdict::Invalid,
+            ) => Outcome::Invalid,
             Err(other) => panic!("seed {seed}: {other:?} for {token}"),
         }
     };
-    let got = judge(&party.tokens, now);
+    let got = validate(&party.tokens, now);
     assert_eq!(got, wanted, "seed {seed}, now {now} µs, party {}\n{token}", party.name);
     // It may have been good at an earlier time, and be remembered since.
-    judge(&party.remembers, now - random.pick(&[0, 1, 60, 7200]) * 1_000_000);
+    validate(&party.remembers, now - random.pick(&[0, 1, 60, 7200]) * 1_000_000);
     for _ in 0..2 {
-        let got = judge(&party.remembers, now);
+        let got = validate(&party.remembers, now);
         assert_eq!(got, wanted, "seed {seed}, now {now} µs, {} remembers\n{token}", party.name);
     }
     got
 }
 
-// The judges
+// The two sides
 
 /// One configuration, as this crate and as the oracle know it.
 struct Party {
@@ -203,12 +203,12 @@ fn parties() -> Vec<Party> {
     ]
 }
 
-fn oracle(party: &Party, token: &str, now: i64) -> Verdict {
-    oracle_reads(party, token, now).unwrap_or(Verdict::Invalid)
+fn oracle(party: &Party, token: &str, now: i64) -> Outcome {
+    oracle_reads(party, token, now).unwrap_or(Outcome::Invalid)
 }
 
 /// `None` for a token that is invalid whatever the time.
-fn oracle_reads(party: &Party, token: &str, now: i64) -> Option<Verdict> {
+fn oracle_reads(party: &Party, token: &str, now: i64) -> Option<Outcome> {
     if token.len() > 8192 {
         return None;
     }
@@ -286,9 +286,9 @@ fn oracle_reads(party: &Party, token: &str, now: i64) -> Option<Verdict> {
     let told = match decoded {
         Ok(seen) => {
             assert_eq!(seen, claims, "the oracle's two readers differ: {token}");
-            Some(Verdict::Good)
+            Some(Outcome::Good)
         }
-        Err(ErrorKind::ExpiredSignature) => Some(Verdict::Expired),
+        Err(ErrorKind::ExpiredSignature) => Some(Outcome::Expired),
         // The signature held, and a claim is wrong; below it shows whether it had expired besides,
         // which this crate tells first.
         Err(
@@ -303,21 +303,21 @@ fn oracle_reads(party: &Party, token: &str, now: i64) -> Option<Verdict> {
         Err(_) => return None,
     };
 
-    let verdict = explicit_rules(party, &claims, now).unwrap_or(Verdict::Invalid);
+    let outcome = explicit_rules(party, &claims, now).unwrap_or(Outcome::Invalid);
     if ask_clock {
         match told {
-            Some(Verdict::Expired) => assert_ne!(verdict, Verdict::Good, "{token}"),
-            Some(_) => assert_ne!(verdict, Verdict::Expired, "{token}"),
-            None => assert_ne!(verdict, Verdict::Good, "{token}"),
+            Some(Outcome::Expired) => assert_ne!(outcome, Outcome::Good, "{token}"),
+            Some(_) => assert_ne!(outcome, Outcome::Expired, "{token}"),
+            None => assert_ne!(outcome, Outcome::Good, "{token}"),
         }
     } else if told.is_none() {
-        assert_ne!(verdict, Verdict::Good, "{token}");
+        assert_ne!(outcome, Outcome::Good, "{token}");
     }
-    Some(verdict)
+    Some(outcome)
 }
 
 /// What CONTRACT asks of the claims, in its order: types, expiry, then everything else.
-fn explicit_rules(party: &Party, claims: &Map<String, Value>, now: i64) -> Option<Verdict> {
+fn explicit_rules(party: &Party, claims: &Map<String, Value>, now: i64) -> Option<Outcome> {
     let micros = |name: &str| match claims.get(name) {
         None => Some(None),
         Some(value) => {
@@ -341,7 +341,7 @@ fn explicit_rules(party: &Party, claims: &Map<String, Value>, now: i64) -> Optio
     };
 
     if now >= exp + leeway {
-        return Some(Verdict::Expired);
+        return Some(Outcome::Expired);
     }
     if nbf.is_some_and(|nbf| nbf > now + leeway) || claims.contains_key("cnf") {
         return None;
@@ -369,7 +369,7 @@ fn explicit_rules(party: &Party, claims: &Map<String, Value>, now: i64) -> Optio
     id("resourceId")?;
     let hash = id("txHash")?;
     let system = subject == "key0-service" || plan == "system" || hash == "system-auth";
-    (!system).then_some(Verdict::Good)
+    (!system).then_some(Outcome::Good)
 }
 
 /// Decodes base64url by going there and back over the standard alphabet.
@@ -503,7 +503,7 @@ fn generate(random: &mut Random, party: &Party, now: i64) -> String {
         header.push((r#""typ""#.to_owned(), typ.to_owned()));
     }
     if random.one_in(8) {
-        bend_header(random, &mut header);
+        tamper_with_header(random, &mut header);
     }
     let mut payload = members(&good_claims(now));
     set(&mut payload, "exp", random_time(random, now));
@@ -522,7 +522,7 @@ fn generate(random: &mut Random, party: &Party, now: i64) -> String {
     }
     if random.one_in(2) {
         for _ in 0..=random.below(3) {
-            bend_claims(random, &mut payload, now);
+            tamper_with_claims(random, &mut payload, now);
         }
     }
 
@@ -534,10 +534,10 @@ fn generate(random: &mut Random, party: &Party, now: i64) -> String {
     let signature = signer.sign(&token);
     token.push('.');
     token.push_str(&signature);
-    if random.one_in(10) { bend_token(random, token) } else { token }
+    if random.one_in(10) { tamper_with_token(random, token) } else { token }
 }
 
-/// A certificate's thumbprint (`x5t`), which a bent `x5u` can come to, must be a text for
+/// A certificate's thumbprint (`x5t`), which a tampered `x5u` can come to, must be a text for
 /// jsonwebtoken; this crate gives it no meaning and passes it over.
 fn without_thumbprint(mut header: Vec<u8>) -> Vec<u8> {
     if let Some(at) = header.windows(3).position(|three| three == b"5t\"") {
@@ -633,7 +633,7 @@ fn value(random: &mut Random) -> String {
     }
 }
 
-fn bend_claims(random: &mut Random, members: &mut Members, now: i64) {
+fn tamper_with_claims(random: &mut Random, members: &mut Members, now: i64) {
     let at = random.below(members.len());
     match random.below(11) {
         0 => drop(members.remove(at)),
@@ -684,7 +684,7 @@ fn bend_claims(random: &mut Random, members: &mut Members, now: i64) {
     }
 }
 
-fn bend_header(random: &mut Random, members: &mut Members) {
+fn tamper_with_header(random: &mut Random, members: &mut Members) {
     match random.below(7) {
         0 => {
             let name = *random.pick(&["crit", "zip", "b64", "jwk", "jku", "x5u", "x5c"]);
@@ -751,11 +751,11 @@ fn write(random: &mut Random, members: &Members) -> Vec<u8> {
 
 fn encode(random: &mut Random, text: Vec<u8>) -> String {
     let part = b64(text);
-    if random.one_in(24) { bend_part(random, part) } else { part }
+    if random.one_in(24) { tamper_with_part(random, part) } else { part }
 }
 
 /// Changes how a part is written, often not what sloppy readers read in it.
-fn bend_part(random: &mut Random, mut part: String) -> String {
+fn tamper_with_part(random: &mut Random, mut part: String) -> String {
     match random.below(5) {
         0 => part.push('='),
         1 => part.push_str("=="),
@@ -773,7 +773,7 @@ fn bend_part(random: &mut Random, mut part: String) -> String {
     part
 }
 
-fn bend_token(random: &mut Random, token: String) -> String {
+fn tamper_with_token(random: &mut Random, token: String) -> String {
     let parts: Vec<&str> = token.split('.').collect();
     let at = random.below(token.len());
     match random.below(8) {
@@ -788,7 +788,7 @@ fn bend_token(random: &mut Random, token: String) -> String {
         5 => format!("{token}.{}", parts[0]),
         6 => match token.rsplit_once('.') {
             Some((input, signature)) => {
-                format!("{input}.{}", bend_part(random, signature.to_owned()))
+                format!("{input}.{}", tamper_with_part(random, signature.to_owned()))
             }
             None => token,
         },

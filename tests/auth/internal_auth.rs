@@ -38,7 +38,7 @@ fn by_token(clock: Arc<TestClock>) -> InternalAuthBuilder {
 }
 
 /// What a request of these header values is let in by.
-fn judge_all(
+fn validate_all(
     auth: &InternalAuth,
     authorization: &[&[u8]],
     secret: &[&[u8]],
@@ -47,12 +47,12 @@ fn judge_all(
     caller.map(|caller| caller.strategy())
 }
 
-fn judge(auth: &InternalAuth, authorization: &str) -> Result<InternalStrategy, Rejection> {
-    judge_all(auth, &[authorization.as_bytes()], &[])
+fn validate(auth: &InternalAuth, authorization: &str) -> Result<InternalStrategy, Rejection> {
+    validate_all(auth, &[authorization.as_bytes()], &[])
 }
 
-fn judge_token(auth: &InternalAuth, token: &str) -> Result<InternalStrategy, Rejection> {
-    judge(auth, &format!("Bearer {token}"))
+fn validate_token(auth: &InternalAuth, token: &str) -> Result<InternalStrategy, Rejection> {
+    validate(auth, &format!("Bearer {token}"))
 }
 
 /// Asserts the one answer to every refusal, and hands out the reason that only the log sees.
@@ -115,15 +115,15 @@ fn a_shared_secret_opens_from_the_header_and_as_a_bearer_token() {
     for good in [INTERNAL, OLD_INTERNAL] {
         let padded = format!(" \t{good} ");
         for value in [good, &padded] {
-            let result = judge_all(&auth, &[], &[value.as_bytes()]);
+            let result = validate_all(&auth, &[], &[value.as_bytes()]);
             assert_eq!(result.unwrap(), InternalStrategy::SharedSecret);
         }
         for scheme in ["Bearer", "bearer", "BEARER"] {
-            let result = judge(&auth, &format!("{scheme} {good}"));
+            let result = validate(&auth, &format!("{scheme} {good}"));
             assert_eq!(result.unwrap(), InternalStrategy::SharedSecret);
         }
         // Another scheme in the other header is no business of ours.
-        judge_all(&auth, &[b"Basic dTpw"], &[good.as_bytes()]).unwrap();
+        validate_all(&auth, &[b"Basic dTpw"], &[good.as_bytes()]).unwrap();
     }
 }
 
@@ -161,11 +161,11 @@ fn whatever_is_not_the_secret_is_refused_with_one_answer() {
     ];
     rows.extend(nearly.iter().map(|near| ("nearly", vec![], vec![near.as_bytes()])));
     for (row, authorization, secret) in rows {
-        let reason = assert_refused(&auth, judge_all(&auth, &authorization, &secret), row);
+        let reason = assert_refused(&auth, validate_all(&auth, &authorization, &secret), row);
         assert!(!reason.is_empty());
     }
     let reason = |authorization: &[&[u8]], secret: &[&[u8]]| {
-        assert_refused(&auth, judge_all(&auth, authorization, secret), "a reason")
+        assert_refused(&auth, validate_all(&auth, authorization, secret), "a reason")
     };
     assert_eq!(reason(&[], &[]), "no internal credential was sent");
     assert_eq!(reason(&[], &[b"x"]), "the internal credential is wrong");
@@ -178,9 +178,9 @@ fn whatever_is_not_the_secret_is_refused_with_one_answer() {
 fn of_two_places_any_one_that_holds_opens() {
     let auth = by_secret();
     let bearer = format!("Bearer {INTERNAL}");
-    judge_all(&auth, &[b"Bearer wrong"], &[INTERNAL.as_bytes()]).unwrap();
-    judge_all(&auth, &[bearer.as_bytes()], &[b"wrong"]).unwrap();
-    judge_all(&auth, &[bearer.as_bytes()], &[b""]).unwrap();
+    validate_all(&auth, &[b"Bearer wrong"], &[INTERNAL.as_bytes()]).unwrap();
+    validate_all(&auth, &[bearer.as_bytes()], &[b"wrong"]).unwrap();
+    validate_all(&auth, &[bearer.as_bytes()], &[b""]).unwrap();
 }
 
 #[test]
@@ -188,9 +188,9 @@ fn a_secret_can_be_any_bytes() {
     let bytes = "ein Geheimnis mit ❤ und mehr als 32 Bytes";
     let auth =
         InternalAuth::builder().shared_secret(SecretSet::new(secret(bytes))).build().unwrap();
-    judge_all(&auth, &[], &[bytes.as_bytes()]).unwrap();
-    judge(&auth, &format!("Bearer {bytes}")).unwrap();
-    assert_refused(&auth, judge_all(&auth, &[], &["ein Geheimnis".as_bytes()]), "a part of it");
+    validate_all(&auth, &[], &[bytes.as_bytes()]).unwrap();
+    validate(&auth, &format!("Bearer {bytes}")).unwrap();
+    assert_refused(&auth, validate_all(&auth, &[], &["ein Geheimnis".as_bytes()]), "a part of it");
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn the_header_can_have_another_name() {
     let auth =
         InternalAuth::builder().shared_secret(secrets()).header("X-Shop-Internal").build().unwrap();
     assert_eq!(auth.header(), "x-shop-internal");
-    judge_all(&auth, &[], &[INTERNAL.as_bytes()]).unwrap();
+    validate_all(&auth, &[], &[INTERNAL.as_bytes()]).unwrap();
 }
 
 // System tokens
@@ -211,16 +211,16 @@ fn a_short_lived_system_token_opens() {
     let token = issuer.system_token(AUDIENCE, START, MINUTE).unwrap();
     for _ in 0..2 {
         // A client may resend one token.
-        assert_eq!(judge_token(&auth, &token).unwrap(), InternalStrategy::SignedJwt);
+        assert_eq!(validate_token(&auth, &token).unwrap(), InternalStrategy::SignedJwt);
     }
-    judge_token(&auth, &system_with(&[])).unwrap();
+    validate_token(&auth, &system_with(&[])).unwrap();
     clock.set(START.plus(MINUTE).minus(Duration::from_micros(1)));
-    judge_token(&auth, &token).unwrap();
+    validate_token(&auth, &token).unwrap();
     clock.set(START.plus(MINUTE));
-    assert_refused(&auth, judge_token(&auth, &token), "expired");
+    assert_refused(&auth, validate_token(&auth, &token), "expired");
     // The header for the secret is none for tokens.
     clock.set(START);
-    let result = judge_all(&auth, &[], &[token.as_bytes()]);
+    let result = validate_all(&auth, &[], &[token.as_bytes()]);
     assert_refused(&auth, result, "a token in the secret's header");
 }
 
@@ -253,7 +253,7 @@ fn each_rule_for_system_tokens_is_needed() {
         ("bound to a key", vec![("cnf", json!({}))]),
     ];
     for (row, changes) in rows {
-        let reason = assert_refused(&auth, judge_token(&auth, &system_with(&changes)), row);
+        let reason = assert_refused(&auth, validate_token(&auth, &system_with(&changes)), row);
         assert!(reason.starts_with("request refused: "), "{reason}");
     }
     // Right at the limits.
@@ -263,11 +263,11 @@ fn each_rule_for_system_tokens_is_needed() {
         vec![("iat", at(10.0)), ("exp", at(limit))],
         vec![("iat", at(60.0)), ("exp", at(120.0))],
     ] {
-        judge_token(&auth, &system_with(&changes)).unwrap();
+        validate_token(&auth, &system_with(&changes)).unwrap();
     }
     let short = by_token(TestClock::new()).max_lifetime(MINUTE).build().unwrap();
-    judge_token(&short, &system_with(&[])).unwrap();
-    let result = judge_token(&short, &system_with(&[("exp", at(60.001))]));
+    validate_token(&short, &system_with(&[])).unwrap();
+    let result = validate_token(&short, &system_with(&[("exp", at(60.001))]));
     assert_refused(&short, result, "over another limit");
 }
 
@@ -294,7 +294,7 @@ fn nobody_else_s_token_opens() {
         ("two", format!("{} {}", system_with(&[]), system_with(&[]))),
         ("the access tokens' secret", SECRET.into()),
     ] {
-        assert_refused(&auth, judge_token(&auth, &token), row);
+        assert_refused(&auth, validate_token(&auth, &token), row);
     }
     let rotated = AccessTokens::builder()
         .key(VerifyingKey::hs256(&secret(SECRET)))
@@ -307,7 +307,7 @@ fn nobody_else_s_token_opens() {
         .build()
         .unwrap();
     let previous = other_key.system_token(AUDIENCE, START, MINUTE).unwrap();
-    judge_token(&rotated, &previous).unwrap();
+    validate_token(&rotated, &previous).unwrap();
 }
 
 #[test]
@@ -322,17 +322,17 @@ fn the_recorded_system_token_is_refused_for_its_lifetime_alone() {
             .clock(clock.clone())
     };
     let auth = builder().build().unwrap();
-    let reason = assert_refused(&auth, judge(&auth, header), "70 years");
+    let reason = assert_refused(&auth, validate(&auth, header), "70 years");
     assert_eq!(reason, "request refused: The token lives longer than is allowed");
     let century = builder().max_lifetime(Duration::from_secs(100 * 366 * 86_400)).build().unwrap();
-    assert_eq!(judge(&century, header).unwrap(), InternalStrategy::SignedJwt);
+    assert_eq!(validate(&century, header).unwrap(), InternalStrategy::SignedJwt);
 
     // The other recorded way in.
     let value = wire["requests"][0]["headers"]["x-internal-auth"].as_str().unwrap();
     assert_eq!(value, wire["internalAuthSecret"].as_str().unwrap());
     let auth =
         InternalAuth::builder().shared_secret(SecretSet::new(secret(value))).build().unwrap();
-    judge_all(&auth, &[], &[value.as_bytes()]).unwrap();
+    validate_all(&auth, &[], &[value.as_bytes()]).unwrap();
 }
 
 #[test]
@@ -341,19 +341,19 @@ fn replay_protection_lets_each_token_in_once() {
     let auth = by_token(clock.clone()).replay_protection().build().unwrap();
     let token = system_with(&[("jti", json!("one"))]);
     let other = system_with(&[("jti", json!("two"))]);
-    judge_token(&auth, &token).unwrap();
-    let reason = assert_refused(&auth, judge_token(&auth, &token), "a replay");
+    validate_token(&auth, &token).unwrap();
+    let reason = assert_refused(&auth, validate_token(&auth, &token), "a replay");
     assert_eq!(reason, "the system token was used before");
-    judge_token(&auth, &other).unwrap();
+    validate_token(&auth, &other).unwrap();
     // The id counts, not the text.
     let same_id = system_with(&[("jti", json!("one")), ("exp", at(120.0))]);
-    assert_refused(&auth, judge_token(&auth, &same_id), "another token of the same id");
+    assert_refused(&auth, validate_token(&auth, &same_id), "another token of the same id");
     // One that was refused for another reason is not used up.
     let early = system_with(&[("jti", json!("three")), ("nbf", at(1.0))]);
-    assert_refused(&auth, judge_token(&auth, &early), "not yet");
+    assert_refused(&auth, validate_token(&auth, &early), "not yet");
     clock.set(START.plus(Duration::from_secs(1)));
-    judge_token(&auth, &early).unwrap();
-    assert_refused(&auth, judge_token(&auth, &token), "a replay, later");
+    validate_token(&auth, &early).unwrap();
+    assert_refused(&auth, validate_token(&auth, &token), "a replay, later");
 }
 
 #[test]
@@ -370,16 +370,16 @@ fn a_leeway_opens_no_gap_for_replays() {
         .clock(clock.clone())
         .build()
         .unwrap();
-    judge_token(&auth, &system_with(&[])).unwrap();
+    validate_token(&auth, &system_with(&[])).unwrap();
     let late = system_with(&[("jti", json!("late"))]);
     for seconds in [60, 90, 119] {
         clock.set(START.plus(Duration::from_secs(seconds)));
-        let result = judge_token(&auth, &system_with(&[]));
+        let result = validate_token(&auth, &system_with(&[]));
         let reason = assert_refused(&auth, result, "within the leeway");
         assert_eq!(reason, "the system token was used before");
     }
-    judge_token(&auth, &late).unwrap();
-    assert_refused(&auth, judge_token(&auth, &late), "again within the leeway");
+    validate_token(&auth, &late).unwrap();
+    assert_refused(&auth, validate_token(&auth, &late), "again within the leeway");
 }
 
 // Several strategies, and none
@@ -389,15 +389,15 @@ fn of_several_strategies_any_one_opens() {
     let both = by_token(TestClock::new()).shared_secret(secrets()).build().unwrap();
     let token = system_with(&[]);
     let bearer = format!("Bearer {token}");
-    assert_eq!(judge(&both, &bearer).unwrap(), InternalStrategy::SignedJwt);
+    assert_eq!(validate(&both, &bearer).unwrap(), InternalStrategy::SignedJwt);
     assert_eq!(
-        judge_all(&both, &[], &[INTERNAL.as_bytes()]).unwrap(),
+        validate_all(&both, &[], &[INTERNAL.as_bytes()]).unwrap(),
         InternalStrategy::SharedSecret
     );
-    assert_eq!(judge_token(&both, INTERNAL).unwrap(), InternalStrategy::SharedSecret);
-    let by_token = judge_all(&both, &[bearer.as_bytes()], &[b"wrong"]).unwrap();
+    assert_eq!(validate_token(&both, INTERNAL).unwrap(), InternalStrategy::SharedSecret);
+    let by_token = validate_all(&both, &[bearer.as_bytes()], &[b"wrong"]).unwrap();
     assert_eq!(by_token, InternalStrategy::SignedJwt);
-    judge_all(&both, &[b"Bearer a.b.c"], &[OLD_INTERNAL.as_bytes()]).unwrap();
+    validate_all(&both, &[b"Bearer a.b.c"], &[OLD_INTERNAL.as_bytes()]).unwrap();
     for (row, authorization, secret) in [
         ("wrong in both", vec![&b"Bearer a.b.c"[..]], vec![&b"wrong"[..]]),
         ("the header twice beside a good token", vec![bearer.as_bytes()], vec![b"x", b"x"]),
@@ -408,15 +408,15 @@ fn of_several_strategies_any_one_opens() {
         ),
         ("nothing", vec![], vec![]),
     ] {
-        assert_refused(&both, judge_all(&both, &authorization, &secret), row);
+        assert_refused(&both, validate_all(&both, &authorization, &secret), row);
     }
     // A strategy that is off opens nothing.
     let secret_alone = by_secret();
-    assert_refused(&secret_alone, judge(&secret_alone, &bearer), "tokens are off");
+    assert_refused(&secret_alone, validate(&secret_alone, &bearer), "tokens are off");
     let token_alone = self::by_token(TestClock::new()).build().unwrap();
-    let result = judge_all(&token_alone, &[], &[INTERNAL.as_bytes()]);
+    let result = validate_all(&token_alone, &[], &[INTERNAL.as_bytes()]);
     assert_refused(&token_alone, result, "secrets are off");
-    assert_refused(&token_alone, judge_token(&token_alone, INTERNAL), "secrets are off");
+    assert_refused(&token_alone, validate_token(&token_alone, INTERNAL), "secrets are off");
 }
 
 #[test]
@@ -425,7 +425,7 @@ fn none_lets_everybody_in_and_stands_alone() {
     for (authorization, secret) in
         [(vec![], vec![]), (vec![&b"Bearer a"[..], b"Bearer b"], vec![&b"x"[..], b"y"])]
     {
-        let result = judge_all(&open, &authorization, &secret);
+        let result = validate_all(&open, &authorization, &secret);
         assert_eq!(result.unwrap(), InternalStrategy::None);
     }
     let faults = |builder: InternalAuthBuilder| builder.build().unwrap_err().into_faults();
@@ -472,7 +472,7 @@ fn the_application_can_give_refusals_a_form() {
     }
     let auth =
         InternalAuth::builder().shared_secret(secrets()).problem_body(Plain).build().unwrap();
-    let refusal = judge_all(&auth, &[], &[]).unwrap_err();
+    let refusal = validate_all(&auth, &[], &[]).unwrap_err();
     let answer = auth.responder().respond(&refusal);
     assert_eq!((answer.status, &*answer.body), (401, &b"invalid_internal_auth"[..]));
 }
@@ -490,9 +490,9 @@ fn no_secret_and_no_token_shows_in_anything() {
     hidden.assert_not_in("InternalAuthBuilder", &builder);
     let auth = builder.build().unwrap();
     hidden.assert_not_in("InternalCaller", auth.validate([], [INTERNAL.as_bytes()]));
-    judge_token(&auth, &token).unwrap();
+    validate_token(&auth, &token).unwrap();
     for credential in [&token, &expired, "a wrong guess at the secret"] {
-        let refusal: Rejection = judge_token(&auth, credential).unwrap_err();
+        let refusal: Rejection = validate_token(&auth, credential).unwrap_err();
         let kind: RejectionKind = refusal.kind();
         assert_eq!(kind, InvalidInternalAuth);
         assert!(!hidden.shows_in(&whole_chain(&refusal)), "{}", whole_chain(&refusal));

@@ -148,7 +148,7 @@ async fn the_store_that_tells_of_a_change_is_heard() {
 }
 
 #[tokio::test]
-async fn the_time_is_judged_at_every_hit() {
+async fn the_time_is_validated_at_every_hit() {
     let clocks = (TestClock::new(), TestClock::new());
     let expires_at = clocks.0.now().plus(SECOND);
     let flow = flow_with(clocks.0, clocks.1);
@@ -207,13 +207,13 @@ fn a_hit_allocates_nothing() {
     });
     // What follows needs none.
     drop(runtime);
-    let judge_all = |times: usize| {
+    let validate_all = |times: usize| {
         for (plain, _) in keys.iter().cycle().take(times) {
             assert!(matches!(at_once(&validator, plain.expose()), Some(Ok(_))));
         }
     };
-    judge_all(HITS);
-    let hits = allocation_counter::measure(|| judge_all(HITS));
+    validate_all(HITS);
+    let hits = allocation_counter::measure(|| validate_all(HITS));
     assert_eq!(hits.count_total, 0, "{hits:?}");
     let some = allocation_counter::measure(|| drop(std::hint::black_box(Box::new(1))));
     assert_eq!(some.count_total, 1, "allocations are counted");

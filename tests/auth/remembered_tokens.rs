@@ -1,4 +1,4 @@
-//! Tokens that are remembered get the verdict that they would get from the start, and no other
+//! Tokens that are remembered get the outcome that they would get from the start, and no other
 //! token gets theirs.
 
 use std::{sync::Arc, time::Duration};
@@ -54,17 +54,17 @@ fn claims(id: &str) -> Claims {
 }
 
 /// The claims, or the kind and the text of the refusal.
-type Verdict = Result<Claims, (RejectionKind, String)>;
+type Outcome = Result<Claims, (RejectionKind, String)>;
 
-fn judge(tokens: &AccessTokens, token: &str, at: Timestamp) -> Verdict {
+fn validate(tokens: &AccessTokens, token: &str, at: Timestamp) -> Outcome {
     Credential::try_from(token)
         .and_then(|token| tokens.validate(token, at))
         .map(Arc::unwrap_or_clone)
         .map_err(|refusal| (refusal.kind(), refusal.message().to_owned()))
 }
 
-fn kind(verdict: Verdict) -> Option<RejectionKind> {
-    verdict.err().map(|(kind, _)| kind)
+fn kind(outcome: Outcome) -> Option<RejectionKind> {
+    outcome.err().map(|(kind, _)| kind)
 }
 
 /// How many tokens are remembered; `None` where there is no memory.
@@ -83,7 +83,7 @@ fn an_accepted_token_is_remembered_and_says_the_same() {
         let token = issuer(name).access_token(&claims).unwrap();
         for turn in 0..3 {
             assert_eq!(remembered(&tokens), Some(turn.min(1)), "{name}");
-            assert_eq!(judge(&tokens, &token, now()), Ok(claims.clone()), "{name}");
+            assert_eq!(validate(&tokens, &token, now()), Ok(claims.clone()), "{name}");
         }
     }
 }
@@ -93,7 +93,7 @@ fn nothing_is_remembered_unasked() {
     let tokens = AccessTokens::builder().key(key("ed25519")).build().unwrap();
     let token = issuer("ed25519").access_token(&claims("r-1")).unwrap();
     for _ in 0..2 {
-        assert!(judge(&tokens, &token, now()).is_ok());
+        assert!(validate(&tokens, &token, now()).is_ok());
         assert_eq!(remembered(&tokens), None);
     }
 }
@@ -103,14 +103,14 @@ fn tokens_of_a_shared_secret_are_never_remembered() {
     let token = TokenIssuer::hs256(&shared()).access_token(&claims("r-1")).unwrap();
     let tokens = AccessTokens::builder().key(VerifyingKey::hs256(&shared())).remember_verified(10);
     let tokens = tokens.build().unwrap();
-    assert!(judge(&tokens, &token, now()).is_ok());
+    assert!(validate(&tokens, &token, now()).is_ok());
     assert_eq!(remembered(&tokens), None);
 
     let both = remembering("ed25519").key(VerifyingKey::hs256(&shared())).build().unwrap();
-    assert!(judge(&both, &token, now()).is_ok());
+    assert!(validate(&both, &token, now()).is_ok());
     assert_eq!(remembered(&both), Some(0));
     let token = issuer("ed25519").access_token(&claims("r-1")).unwrap();
-    assert!(judge(&both, &token, now()).is_ok());
+    assert!(validate(&both, &token, now()).is_ok());
     assert_eq!(remembered(&both), Some(1));
 }
 
@@ -127,7 +127,7 @@ fn a_memory_has_room_for_one_token_to_a_million() {
 // The time
 
 #[test]
-fn a_remembered_token_is_judged_by_the_time_as_one_never_seen() {
+fn a_remembered_token_is_validated_by_the_time_as_one_never_seen() {
     let token = issuer("ed25519")
         .access_token(&claims("r-1").valid_from(Timestamp::from_seconds(NOW - 60)))
         .unwrap();
@@ -152,11 +152,11 @@ fn a_remembered_token_is_judged_by_the_time_as_one_never_seen() {
             (NOW * micros, None),
         ] {
             let at = Timestamp::from_micros(at);
-            assert!(judge(&remembers, &token, now()).is_ok());
+            assert!(validate(&remembers, &token, now()).is_ok());
             assert_eq!(remembered(&remembers), Some(1));
-            let verdict = judge(&remembers, &token, at);
-            assert_eq!(verdict, judge(&builder().build().unwrap(), &token, at), "{at}");
-            assert_eq!(kind(verdict), wanted, "{at}");
+            let outcome = validate(&remembers, &token, at);
+            assert_eq!(outcome, validate(&builder().build().unwrap(), &token, at), "{at}");
+            assert_eq!(kind(outcome), wanted, "{at}");
             // What is refused makes room: else it would keep its place by being sent again.
             assert_eq!(remembered(&remembers), Some(usize::from(wanted.is_none())), "{at}");
         }
@@ -169,16 +169,16 @@ fn a_token_that_was_refused_for_its_time_passes_when_its_time_has_come() {
     let early = claims("r-1").valid_from(Timestamp::from_seconds(NOW + 60));
     let token = issuer("ed25519").access_token(&early).unwrap();
     for _ in 0..2 {
-        assert_eq!(kind(judge(&tokens, &token, now())), Some(InvalidToken));
+        assert_eq!(kind(validate(&tokens, &token, now())), Some(InvalidToken));
         assert_eq!(remembered(&tokens), Some(0));
     }
-    assert!(judge(&tokens, &token, Timestamp::from_seconds(NOW + 60)).is_ok());
+    assert!(validate(&tokens, &token, Timestamp::from_seconds(NOW + 60)).is_ok());
     assert_eq!(remembered(&tokens), Some(1));
 }
 
 // Other tokens
 
-/// Much that comes near a token without being it; of its bytes, one in `step` is bent.
+/// Much that comes near a token without being it; of its bytes, one in `step` is tampered.
 fn near(token: &str, foreign_signature: &str, step: usize) -> Vec<String> {
     let parts: Vec<&str> = token.split('.').collect();
     let [header, payload, signature] = parts[..] else { panic!("{token}") };
@@ -211,21 +211,21 @@ fn near(token: &str, foreign_signature: &str, step: usize) -> Vec<String> {
 }
 
 #[test]
-fn what_is_not_the_very_token_is_judged_from_the_start() {
+fn what_is_not_the_very_token_is_validated_from_the_start() {
     for (_, name) in PAIRS {
         let tokens = remembering(name).build().unwrap();
         let sign = |id: &str| issuer(name).access_token(&claims(id)).unwrap();
         let token = sign("r-1");
-        assert!(judge(&tokens, &token, now()).is_ok());
+        assert!(validate(&tokens, &token, now()).is_ok());
         let other = sign("r-2");
         // RSA is slow without optimisation.
         let step = if name == "rsa2048" { 13 } else { 1 };
-        for bent in near(&token, other.rsplit_once('.').unwrap().1, step) {
-            assert_ne!(bent, token);
-            assert!(judge(&tokens, &bent, now()).is_err(), "{name}: {bent}\nof {token}");
+        for tampered in near(&token, other.rsplit_once('.').unwrap().1, step) {
+            assert_ne!(tampered, token);
+            assert!(validate(&tokens, &tampered, now()).is_err(), "{name}: {tampered}\nof {token}");
         }
         assert_eq!(remembered(&tokens), Some(1), "{name}");
-        assert!(judge(&tokens, &token, now()).is_ok());
+        assert!(validate(&tokens, &token, now()).is_ok());
     }
 }
 
@@ -235,13 +235,13 @@ fn claims_under_the_signature_of_another_token_are_not_taken_for_it() {
     let [mine, other] =
         ["r-1", "r-2"].map(|id| issuer("ed25519").access_token(&claims(id)).unwrap());
     for token in [&mine, &other] {
-        assert!(judge(&tokens, token, now()).is_ok());
+        assert!(validate(&tokens, token, now()).is_ok());
     }
     let (input, _) = mine.rsplit_once('.').unwrap();
     let (_, signature) = other.rsplit_once('.').unwrap();
-    assert_eq!(kind(judge(&tokens, &format!("{input}.{signature}"), now())), Some(InvalidToken));
-    assert_eq!(judge(&tokens, &mine, now()).unwrap().request_id(), "r-1");
-    assert_eq!(judge(&tokens, &other, now()).unwrap().request_id(), "r-2");
+    assert_eq!(kind(validate(&tokens, &format!("{input}.{signature}"), now())), Some(InvalidToken));
+    assert_eq!(validate(&tokens, &mine, now()).unwrap().request_id(), "r-1");
+    assert_eq!(validate(&tokens, &other, now()).unwrap().request_id(), "r-2");
 }
 
 #[test]
@@ -250,7 +250,7 @@ fn refused_tokens_are_not_remembered() {
     let issuer = issuer("ed25519");
     let good = claims("r-1").from_issuer("key0");
     let token = issuer.access_token(&good).unwrap();
-    assert!(judge(&tokens, &token, now()).is_ok());
+    assert!(validate(&tokens, &token, now()).is_ok());
     let (input, _) = token.rsplit_once('.').unwrap();
     let mut refused = vec![
         issuer.access_token(&claims("r-1")).unwrap(),
@@ -261,20 +261,20 @@ fn refused_tokens_are_not_remembered() {
     ];
     refused.extend((0..100).map(|n| format!("{input}.{}", b64([n; 64]))));
     for token in &refused {
-        assert!(judge(&tokens, token, now()).is_err(), "{token}");
+        assert!(validate(&tokens, token, now()).is_err(), "{token}");
     }
     let late = issuer.access_token(&claims("r-2").from_issuer("key0")).unwrap();
-    assert_eq!(kind(judge(&tokens, &late, Timestamp::from_seconds(EXP))), Some(TokenExpired));
+    assert_eq!(kind(validate(&tokens, &late, Timestamp::from_seconds(EXP))), Some(TokenExpired));
     assert_eq!(remembered(&tokens), Some(1));
 }
 
-// Other judges
+// Other validators
 
 #[test]
 fn a_memory_is_of_one_validator() {
     let token = issuer("ed25519").access_token(&claims("r-1")).unwrap();
     let first = remembering("ed25519").build().unwrap();
-    assert!(judge(&first, &token, now()).is_ok());
+    assert!(validate(&first, &token, now()).is_ok());
     assert_eq!(remembered(&first), Some(1));
     for other in [
         remembering("p256"),
@@ -283,7 +283,7 @@ fn a_memory_is_of_one_validator() {
         AccessTokens::builder().key(key("ed25519").kid("a")).key(key("p256")).issuer("key0"),
     ] {
         let other = other.build().unwrap();
-        assert_eq!(kind(judge(&other, &token, now())), Some(InvalidToken), "{other:?}");
+        assert_eq!(kind(validate(&other, &token, now())), Some(InvalidToken), "{other:?}");
     }
     assert_eq!(remembered(&remembering("ed25519").build().unwrap()), Some(0));
 }
@@ -312,8 +312,8 @@ fn a_token_that_one_door_remembers_does_not_open_the_other() {
     let opens = |token: &str| internal.validate([format!("Bearer {token}").as_bytes()], []).is_ok();
     for _ in 0..3 {
         assert!(opens(&system));
-        assert_eq!(kind(judge(&tokens, &system, now())), Some(InvalidToken));
-        assert!(judge(&tokens, &access, now()).is_ok());
+        assert_eq!(kind(validate(&tokens, &system, now())), Some(InvalidToken));
+        assert!(validate(&tokens, &access, now()).is_ok());
         assert!(!opens(&access));
     }
     assert_eq!(remembered(&tokens), Some(1), "the access token alone");
@@ -328,7 +328,10 @@ fn no_more_tokens_are_remembered_than_there_is_room_for() {
     for n in 0..200 {
         let token = issuer.access_token(&claims(&n.to_string())).unwrap();
         for _ in 0..2 {
-            assert_eq!(judge(&tokens, &token, now()).unwrap().request_id(), n.to_string().as_str());
+            assert_eq!(
+                validate(&tokens, &token, now()).unwrap().request_id(),
+                n.to_string().as_str()
+            );
         }
         assert!(remembered(&tokens) <= Some(20));
     }
@@ -388,11 +391,11 @@ fn threads_that_share_a_memory_get_the_claims_of_their_own_token() {
             scope.spawn(move || {
                 for turn in 0..500 {
                     let (id, token) = &signed[(turn * (thread + 1) + turn / 7) % signed.len()];
-                    assert_eq!(judge(tokens, token, now()).unwrap().request_id(), id.as_str());
+                    assert_eq!(validate(tokens, token, now()).unwrap().request_id(), id.as_str());
                     let (input, _) = token.rsplit_once('.').unwrap();
                     let (_, signature) = signed[(turn + 1) % 16].1.rsplit_once('.').unwrap();
                     let crossed = format!("{input}.{signature}");
-                    assert!(crossed == *token || judge(tokens, &crossed, now()).is_err());
+                    assert!(crossed == *token || validate(tokens, &crossed, now()).is_err());
                 }
             });
         }
@@ -404,7 +407,7 @@ fn threads_that_share_a_memory_get_the_claims_of_their_own_token() {
 fn debug_shows_how_many_and_none_of_them() {
     let tokens = remembering("ed25519").build().unwrap();
     let token = issuer("ed25519").access_token(&claims("r-secret")).unwrap();
-    assert!(judge(&tokens, &token, now()).is_ok());
+    assert!(validate(&tokens, &token, now()).is_ok());
     let shown = format!("{tokens:?}");
     assert!(shown.contains("Remembered(1 tokens)"), "{shown}");
     for hidden in ["r-secret", "photo-1", "0xab"].into_iter().chain(token.split('.')) {

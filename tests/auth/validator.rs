@@ -359,7 +359,7 @@ async fn a_token_ends_at_its_exp() {
 }
 
 #[tokio::test]
-async fn expiry_is_judged_at_every_request_also_on_a_cache_hit() {
+async fn expiry_is_validated_at_every_request_also_on_a_cache_hit() {
     let flow = flow();
     let expires_at = START.plus(2 * SECOND);
     let (plain, _) =
@@ -485,13 +485,13 @@ async fn two_credentials_are_refused_and_one_sent_twice_is_not() {
     let (first, second) = (flow.payment_key("a", "b").await, flow.payment_key("a", "b").await);
     let bearer = |credential: &str| format!("Bearer {credential}");
     let (first, second) = (first.expose(), second.expose());
-    let judge = async |authorization: &[String], keys: &[&str]| {
+    let validate = async |authorization: &[String], keys: &[&str]| {
         let authorization: Vec<&[u8]> = authorization.iter().map(String::as_bytes).collect();
         let keys: Vec<&[u8]> = keys.iter().map(|key| key.as_bytes()).collect();
         flow.validator.validate(authorization, keys).await
     };
-    judge(&[bearer(first)], &[first]).await.unwrap();
-    judge(&["Basic dTpw".into()], &[first]).await.unwrap();
+    validate(&[bearer(first)], &[first]).await.unwrap();
+    validate(&["Basic dTpw".into()], &[first]).await.unwrap();
     for (authorization, keys) in [
         (vec![bearer(first)], vec![second]),
         (vec![bearer(&token())], vec![first]),
@@ -502,7 +502,7 @@ async fn two_credentials_are_refused_and_one_sent_twice_is_not() {
         (vec![bearer(&format!("{first},{second}"))], vec![first]),
         (vec![bearer("\u{e9}")], vec![]),
     ] {
-        let result = judge(&authorization, &keys).await;
+        let result = validate(&authorization, &keys).await;
         let refusal = assert_refused(result, MalformedCredential, &format!("{authorization:?}"));
         assert_eq!(flow.validator.responder().respond(&refusal).status, 400);
     }
@@ -704,7 +704,7 @@ fn refused_tokens_of_ours() -> Vec<(String, String, RejectionKind)> {
     let mut rows: Vec<(String, String, RejectionKind)> =
         rows.into_iter().map(|(row, token, kind)| (row.to_owned(), token, kind)).collect();
 
-    // The same again, each bent as some readers wouldn't mind. One whose signature needs both
+    // The same again, each tampered as some readers wouldn't mind. One whose signature needs both
     // letters that the other alphabet writes otherwise is searched for.
     let with_both = (0..)
         .map(|n| token_with(&[("exp", json!(now - 1)), ("n", json!(n))]))
@@ -721,7 +721,7 @@ fn refused_tokens_of_ours() -> Vec<(String, String, RejectionKind)> {
         let (rest, last) = signature.split_at(signature.len() - 1);
         let at = alphabet.find(last).unwrap();
         let stray = &alphabet[at + 1..at + 2];
-        for (how, bent) in [
+        for (how, tampered) in [
             ("padded", format!("{input}.{signature}=")),
             ("padded twice", format!("{input}.{signature}==")),
             ("stray bits", format!("{input}.{rest}{stray}")),
@@ -730,11 +730,11 @@ fn refused_tokens_of_ours() -> Vec<(String, String, RejectionKind)> {
             ("a part too many", format!("{input}.{signature}.x")),
             ("two parts too many", format!("{input}.{signature}.x.y")),
         ] {
-            rows.push((format!("{how}: {bent}"), bent, InvalidToken));
+            rows.push((format!("{how}: {tampered}"), tampered, InvalidToken));
         }
         if other_alphabet != signature {
-            let bent = format!("{input}.{other_alphabet}");
-            rows.push((format!("the other alphabet: {bent}"), bent, InvalidToken));
+            let tampered = format!("{input}.{other_alphabet}");
+            rows.push((format!("the other alphabet: {tampered}"), tampered, InvalidToken));
         }
     }
     rows

@@ -80,21 +80,21 @@ fn issuance(record: &KeyRecord) -> Issuance {
 }
 
 #[derive(Debug, Default)]
-struct Ear(Mutex<Vec<Change>>);
+struct Recorder(Mutex<Vec<Change>>);
 
-impl ChangeListener for Ear {
+impl ChangeListener for Recorder {
     fn changed(&self, change: Change) {
         self.0.lock().unwrap().push(change);
     }
 }
 
-impl Ear {
+impl Recorder {
     fn on(listeners: &Listeners) -> Arc<Self> {
-        let ear = Arc::new(Self::default());
-        let listener: Arc<dyn ChangeListener> = ear.clone();
+        let recorder = Arc::new(Self::default());
+        let listener: Arc<dyn ChangeListener> = recorder.clone();
         let listener: Weak<dyn ChangeListener> = Arc::downgrade(&listener);
         listeners.add(listener);
-        ear
+        recorder
     }
 
     fn take(&self) -> Vec<Change> {
@@ -206,7 +206,7 @@ async fn a_read_that_nobody_waits_for_is_skipped() {
 #[tokio::test]
 async fn a_failed_job_is_undone_alone() {
     let (_folder, store, raw) = fresh();
-    let ear = Ear::on(&store.shared.listeners);
+    let recorder = Recorder::on(&store.shared.listeners);
     let (one, two, three) = (key(), key(), key());
     let mut taken = key();
     taken.digest = one.digest;
@@ -232,7 +232,7 @@ async fn a_failed_job_is_undone_alone() {
         kept.push(job.await.unwrap().is_ok());
     }
     assert_eq!(kept, [true, false, true, false]);
-    assert_eq!(ear.take(), [Change::Key(one.digest), Change::Key(two.digest)]);
+    assert_eq!(recorder.take(), [Change::Key(one.digest), Change::Key(two.digest)]);
     let count: i64 = raw.query_row("SELECT count(*) FROM keys", (), |row| row.get(0)).unwrap();
     assert_eq!(count, 2);
 }
@@ -245,7 +245,7 @@ async fn what_is_not_committed_is_not_acknowledged() {
          CREATE TABLE children (parent INTEGER REFERENCES parents DEFERRABLE INITIALLY DEFERRED)",
     )
     .unwrap();
-    let ear = Ear::on(&store.shared.listeners);
+    let recorder = Recorder::on(&store.shared.listeners);
     let record = key();
     // In one batch with a write that lets the commit itself fail, and with one whose failure ends
     // the transaction.
@@ -273,14 +273,14 @@ async fn what_is_not_committed_is_not_acknowledged() {
                     StoreErrorKind::Unavailable | StoreErrorKind::Corrupt
                 ));
             }
-            assert_eq!(ear.take(), []);
+            assert_eq!(recorder.take(), []);
             let count: i64 =
                 raw.query_row("SELECT count(*) FROM keys", (), |row| row.get(0)).unwrap();
             assert_eq!(count, 0, "{poison}");
         }
     }
     store.insert(&record, &Actor::host()).await.unwrap();
-    assert_eq!(ear.take(), [Change::Key(record.digest)]);
+    assert_eq!(recorder.take(), [Change::Key(record.digest)]);
 }
 
 #[tokio::test]
@@ -434,19 +434,19 @@ async fn what_is_forgotten_is_in_no_file() {
     assert_eq!(count(b"what the answer said"), 0);
 }
 
-fn watcher(folder: &TempDir) -> (Watcher, Arc<Ear>) {
+fn watcher(folder: &TempDir) -> (Watcher, Arc<Recorder>) {
     let listeners = Arc::new(Listeners::default());
-    let ear = Ear::on(&listeners);
+    let recorder = Recorder::on(&listeners);
     let path = folder.path().join("store.db");
     let conn = open::reader(&path, READ_TIMEOUT).unwrap();
     let files = Arc::new(Files::new(&path).unwrap());
-    (Watcher::new(conn, files, listeners).unwrap(), ear)
+    (Watcher::new(conn, files, listeners).unwrap(), recorder)
 }
 
 #[tokio::test]
 async fn whatever_happens_to_a_key_is_seen() {
     let (folder, store, raw) = fresh();
-    let (mut watcher, ear) = watcher(&folder);
+    let (mut watcher, recorder) = watcher(&folder);
     let (one, two) = (key(), key());
     let changed = |record: &KeyRecord| Change::Key(record.digest);
     let new = KeyDigest::of("another");
@@ -458,36 +458,36 @@ async fn whatever_happens_to_a_key_is_seen() {
         raw.execute_batch(&sql).unwrap();
     };
     watcher.look().unwrap();
-    assert_eq!(ear.take(), []);
+    assert_eq!(recorder.take(), []);
 
     store.insert(&one, &Actor::host()).await.unwrap();
     store.insert(&two, &Actor::host()).await.unwrap();
     watcher.look().unwrap();
-    assert_eq!(ear.take(), [changed(&one), changed(&two)]);
+    assert_eq!(recorder.take(), [changed(&one), changed(&two)]);
 
     run("UPDATE keys SET last_used_at = 5");
     watcher.look().unwrap();
-    assert_eq!(ear.take(), []);
+    assert_eq!(recorder.take(), []);
 
     for column in ["revoked_at = 1", "expires_at = 1", "plan_id = 'gold'", "metadata = '{\"a\":1}'"]
     {
         run(&format!("UPDATE keys SET {column}, last_used_at = 6 WHERE id = $one"));
         watcher.look().unwrap();
-        assert_eq!(ear.take(), [changed(&one)], "{column}");
+        assert_eq!(recorder.take(), [changed(&one)], "{column}");
     }
 
     run("BEGIN; UPDATE keys SET revoked_at = 2; ROLLBACK");
     watcher.look().unwrap();
-    assert_eq!(ear.take(), []);
+    assert_eq!(recorder.take(), []);
 
     run("UPDATE keys SET digest = $new WHERE id = $one");
     watcher.look().unwrap();
-    assert_eq!(ear.take(), [changed(&one), Change::Key(new)]);
+    assert_eq!(recorder.take(), [changed(&one), Change::Key(new)]);
 
     // Both take a row away without a trigger for its removal.
     run("UPDATE OR REPLACE keys SET id = $two WHERE id = $one");
     watcher.look().unwrap();
-    assert!(ear.take().contains(&changed(&two)));
+    assert!(recorder.take().contains(&changed(&two)));
     let third = KeyDigest::of("third");
     raw.execute(
         "INSERT OR REPLACE INTO keys (id, digest, display, kind, metadata, created_at)
@@ -496,12 +496,12 @@ async fn whatever_happens_to_a_key_is_seen() {
     )
     .unwrap();
     watcher.look().unwrap();
-    let heard = ear.take();
+    let heard = recorder.take();
     assert!(heard.contains(&Change::Key(new)) && heard.contains(&Change::Key(third)));
 
     run("DELETE FROM keys");
     watcher.look().unwrap();
-    assert_eq!(ear.take(), [Change::Key(third)]);
+    assert_eq!(recorder.take(), [Change::Key(third)]);
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -512,14 +512,14 @@ fn hex(bytes: &[u8]) -> String {
 #[tokio::test]
 async fn where_changes_may_be_missed_anything_may_have_changed() {
     let (folder, store, raw) = fresh();
-    let (mut watcher, ear) = watcher(&folder);
+    let (mut watcher, recorder) = watcher(&folder);
     let mut all = async |cause: &str| {
         watcher.look().unwrap();
-        assert_eq!(ear.take(), [Change::All], "{cause}");
+        assert_eq!(recorder.take(), [Change::All], "{cause}");
         let record = key();
         store.insert(&record, &Actor::host()).await.unwrap();
         watcher.look().unwrap();
-        assert_eq!(ear.take(), [Change::Key(record.digest)], "after {cause}");
+        assert_eq!(recorder.take(), [Change::Key(record.digest)], "after {cause}");
     };
     store.insert(&key(), &Actor::host()).await.unwrap();
     raw.execute_batch("DELETE FROM key_changes").unwrap();
@@ -553,16 +553,16 @@ async fn where_changes_may_be_missed_anything_may_have_changed() {
 #[tokio::test]
 async fn after_an_error_anything_may_have_changed() {
     let (folder, _store, raw) = fresh();
-    let (mut watcher, ear) = watcher(&folder);
+    let (mut watcher, recorder) = watcher(&folder);
     raw.execute_batch("ALTER TABLE key_changes RENAME TO gone").unwrap();
     watcher.look().unwrap_err();
     watcher.lose();
-    assert_eq!(ear.take(), []);
+    assert_eq!(recorder.take(), []);
     raw.execute_batch("ALTER TABLE gone RENAME TO key_changes").unwrap();
     watcher.look().unwrap();
-    assert_eq!(ear.take(), [Change::All]);
+    assert_eq!(recorder.take(), [Change::All]);
     watcher.look().unwrap();
-    assert_eq!(ear.take(), []);
+    assert_eq!(recorder.take(), []);
 }
 
 /// So many keys that expired long ago, newer than all others, written past the store.

@@ -16,17 +16,17 @@ fn refused(status: u16, kind: RejectionKind) -> ProbeAnswer {
         .in_process(Some(&kind.into()))
 }
 
-/// Judges an application that answers so; what is said of it, where it does not pass.
-fn judged(
+/// Validates an application that answers so; what is said of it, where it does not pass.
+fn validated(
     answer: impl Fn(Probe) -> ProbeAnswer + Send + 'static,
     routes: &'static [(&'static str, &'static str)],
     open: &'static [(&'static str, &'static str)],
 ) -> Result<(), String> {
-    let judging = std::thread::spawn(move || {
+    let validating = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(assert_guarded_by(async |probe| answer(probe), routes, open));
     });
-    judging.join().map_err(|panic| match panic.downcast::<String>() {
+    validating.join().map_err(|panic| match panic.downcast::<String>() {
         Ok(text) => *text,
         Err(panic) => panic.downcast_ref::<&str>().unwrap().to_string(),
     })
@@ -34,7 +34,7 @@ fn judged(
 
 #[track_caller]
 fn fails(answer: impl Fn(Probe) -> ProbeAnswer + Send + 'static, told: &str) {
-    let said = judged(answer, &[("GET", "/a"), ("POST", "/b/{id}/c")], &[("GET", "/open")]);
+    let said = validated(answer, &[("GET", "/a"), ("POST", "/b/{id}/c")], &[("GET", "/open")]);
     let said = said.expect_err(told);
     assert!(said.contains(told), "{told}: {said}");
 }
@@ -46,13 +46,13 @@ fn guarded(probe: &Probe) -> ProbeAnswer {
 #[test]
 fn guarded_routes_pass() {
     let routes: &[_] = &[("GET", "/a"), ("HEAD", "/a"), ("POST", "/b/{id}/c")];
-    assert_eq!(judged(|probe| guarded(&probe), routes, &[("GET", "/open")]), Ok(()));
+    assert_eq!(validated(|probe| guarded(&probe), routes, &[("GET", "/open")]), Ok(()));
     for status in [200, 204, 302, 400, 415] {
         let open = move |probe: Probe| match &*probe.path {
             "/open" => ProbeAnswer::new(status, ""),
             _ => guarded(&probe),
         };
-        assert_eq!(judged(open, routes, &[("GET", "/open")]), Ok(()), "{status}");
+        assert_eq!(validated(open, routes, &[("GET", "/open")]), Ok(()), "{status}");
     }
 }
 
@@ -156,12 +156,12 @@ fn a_refusal_of_another_kind_is_none() {
         answer.rejection = None;
         answer
     };
-    assert_eq!(judged(by_wire, &[("GET", "/a")], &[]), Ok(()));
+    assert_eq!(validated(by_wire, &[("GET", "/a")], &[]), Ok(()));
 }
 
-/// Judges whether an application that answers so sells its one route.
+/// Validates whether an application that answers so sells its one route.
 fn sells(answer: fn(&str) -> ProbeAnswer) -> Result<(), String> {
-    let judging = std::thread::spawn(move || {
+    let validating = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(assert_sold_by(
             async |probe| {
@@ -172,7 +172,7 @@ fn sells(answer: fn(&str) -> ProbeAnswer) -> Result<(), String> {
             &[("GET", "/photos/{id}/{number}")],
         ));
     });
-    judging.join().map_err(|panic| *panic.downcast::<String>().unwrap())
+    validating.join().map_err(|panic| *panic.downcast::<String>().unwrap())
 }
 
 #[test]
@@ -210,9 +210,9 @@ fn a_route_that_asks_for_no_resource_is_named() {
 
 #[test]
 fn a_proof_of_nothing_is_none() {
-    let said = judged(|_| refusal(), &[], &[("GET", "/open")]).unwrap_err();
+    let said = validated(|_| refusal(), &[], &[("GET", "/open")]).unwrap_err();
     assert!(said.contains("no route is listed"), "{said}");
-    let said = judged(|_| refusal(), &[("GET", "/a/{id")], &[]).unwrap_err();
+    let said = validated(|_| refusal(), &[("GET", "/a/{id")], &[]).unwrap_err();
     assert!(said.contains("a brace that is not closed"), "{said}");
 }
 
@@ -348,11 +348,11 @@ mod sold {
         }
     }
 
-    async fn judge_axum(own_form: bool) {
+    async fn validate_axum(own_form: bool) {
         assert_sold(by_axum(validator(own_form), |auth| auth), credential, ROUTES).await;
     }
 
-    async fn judge_actix(own_form: bool) {
+    async fn validate_actix(own_form: bool) {
         let validator = validator(own_form);
         let routes = by_actix(|auth| auth, &validator);
         let app = App::new().configure(routes.with_problem_fallbacks(validator.responder()));
@@ -362,25 +362,25 @@ mod sold {
     #[tokio::test]
     #[should_panic(expected = "GET /films/{id} with a credential for another resource: answered")]
     async fn a_route_that_is_not_sold_is_named() {
-        judge_axum(false).await;
+        validate_axum(false).await;
     }
 
     #[tokio::test]
     #[should_panic(expected = "GET /films/{id} with a credential for another resource: answered")]
     async fn a_route_that_is_not_sold_is_named_whatever_the_form() {
-        judge_axum(true).await;
+        validate_axum(true).await;
     }
 
     #[actix_web::test]
     #[should_panic(expected = "GET /films/{id} with a credential for another resource: answered")]
     async fn an_actix_route_that_is_not_sold_is_named() {
-        judge_actix(false).await;
+        validate_actix(false).await;
     }
 
     #[actix_web::test]
     #[should_panic(expected = "GET /films/{id} with a credential for another resource: answered")]
     async fn an_actix_route_that_is_not_sold_is_named_whatever_the_form() {
-        judge_actix(true).await;
+        validate_actix(true).await;
     }
 
     /// Its guard asks for a parameter that it has not.

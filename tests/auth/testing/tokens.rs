@@ -22,7 +22,7 @@ fn claims(token: &str) -> Value {
 
 #[track_caller]
 fn refused(token: TestToken) -> RejectionKind {
-    token.validate().expect_err("a bent token").kind()
+    token.validate().expect_err("a tampered token").kind()
 }
 
 #[test]
@@ -106,19 +106,19 @@ async fn system_tokens_open_internal_endpoints() {
     let minter = TokenSigner::with(secret).clock(clock.clone());
     let tokens = AccessTokens::hs256("a secret that Key0 shares with this backend").unwrap();
     let internal = InternalAuth::builder().signed_jwt(tokens, "shop").clock(clock).build().unwrap();
-    let judge = |token: TestToken| {
+    let validate = |token: TestToken| {
         let header = token.bearer();
         internal.validate([header.as_bytes()], []).map(|caller| caller.strategy())
     };
-    assert_eq!(judge(minter.system_token("shop")).unwrap(), InternalStrategy::SignedJwt);
-    for bent in [
+    assert_eq!(validate(minter.system_token("shop")).unwrap(), InternalStrategy::SignedJwt);
+    for tampered in [
         minter.system_token("another-shop"),
         minter.system_token("shop").expired(),
         minter.system_token("shop").without("iat"),
         minter.system_token("shop").expires_in(HOUR),
         minter.token(),
     ] {
-        assert!(judge(bent).is_err());
+        assert!(validate(tampered).is_err());
     }
     assert!(TokenSigner::new().token().validate().is_ok());
     let foreign = TokenSigner::new().token().bearer();
