@@ -62,9 +62,9 @@ impl KeyFormat {
         }
     }
 
-    /// Takes keys of another service too, of whatever shape, that were imported: a credential of at
-    /// least 20 characters that has no shape of ours is looked up by its digest, before any fallback
-    /// is asked. Each such credential costs a lookup, also where nobody knows it.
+    /// Accepts imported keys of another service, too, whatever their shape. A credential of at
+    /// least 20 characters that has no shape of ours is looked up by its digest, before any
+    /// fallback is asked. Each such credential costs a lookup, even if nobody knows it.
     #[must_use]
     pub fn allow_foreign(mut self) -> Self {
         self.foreign = true;

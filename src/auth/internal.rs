@@ -312,9 +312,12 @@ impl InternalAuthBuilder {
     ///
     /// # Errors
     ///
-    /// Fails without a strategy, with [`dangerous_allow_anyone`](Self::dangerous_allow_anyone)
-    /// next to another, with an audience that is no id, a lifetime of less than a second, or a
-    /// header whose name is not a token (RFC 9110, section 5.6.2) or is `Authorization`.
+    /// Fails
+    ///
+    /// - without a strategy, and with [`dangerous_allow_anyone`](Self::dangerous_allow_anyone)
+    ///   beside another one,
+    /// - with an audience that is no id, or a lifetime of less than a second,
+    /// - with a header whose name is not a token (RFC 9110, section 5.6.2) or is `Authorization`.
     pub fn build(self) -> Result<InternalAuth, ConfigError> {
         let mut faults = Vec::new();
         let some = self.shared_secret.is_some() || self.signed_jwt.is_some();

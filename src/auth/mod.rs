@@ -1,9 +1,13 @@
 //! Who is asking: from the bytes of a request to an [`Identity`](crate::Identity) or a
 //! [`Rejection`](crate::Rejection), and from a rejection to an HTTP answer.
 //!
-//! A bearer value is validated by its shape: three parts between dots is an access token, the
-//! configured prefix is an API key, anything else goes to the application's [`Fallback`], else it
-//! is refused. `X-Api-Key` always holds an API key.
+//! The shape of a bearer value says what it is:
+//!
+//! - three parts between dots are an access token,
+//! - the configured prefix makes an API key,
+//! - anything else goes to the application's [`Fallback`], if it has one, or is refused.
+//!
+//! `X-Api-Key` always holds an API key.
 //!
 //! A store that can't answer is a 503, never a refusal and never a pass.
 

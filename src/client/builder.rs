@@ -150,9 +150,13 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
-    /// [`ConfigFault::Invalid`] for a base URL that is none, names a user, has a query or a fragment
-    /// or is plain http to another host; for a credential that can't be sent, and a second one; for
-    /// times, attempts and sizes that leave nothing; when TLS can't be set up.
+    /// [`ConfigFault::Invalid`]
+    ///
+    /// - for a base URL that is none, names a user, has a query or a fragment, or is plain http to
+    ///   another host,
+    /// - for a credential that can't be sent, and for a second one,
+    /// - for times, attempts and sizes that leave nothing,
+    /// - when TLS can't be set up.
     pub fn build(self) -> Result<Client, ConfigError> {
         let mut faults = self.faults;
         let mut check = |holds: bool, name: &str, reason: &str| {

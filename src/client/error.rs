@@ -58,8 +58,9 @@ pub enum ErrorKind {
     Refused,
     /// The server points elsewhere. The client does not follow: it would take its credential along.
     Redirected,
-    /// The answer of 200 to 299 is not the JSON that was asked for: of another version of the
-    /// server, which has done it, or of something before the server, which has not.
+    /// The answer of 200 to 299 is not the JSON that was asked for. It may come from another
+    /// version of the server, which has done it, or from something in front of the server, which
+    /// has not.
     Unreadable,
     /// The answer of 200 to 299 is larger than is read.
     TooLarge,
@@ -206,8 +207,8 @@ impl Error {
 
     /// Whether the call may have been carried out, by whichever of its attempts, and nobody knows.
     ///
-    /// An attempt leaves that open where its answer did not come whole, is a redirect or unreadable,
-    /// and where it is a 408, any status from 500 on, or a 409 that says that the call is in progress
+    /// An attempt leaves that open if its answer did not come whole, is a redirect or can't be
+    /// read. So does a 408, a status from 500 on, and a 409 that says that the call is in progress
     /// or that its answer was not kept. A refusal that the server replays settles it.
     pub fn is_outcome_unknown(&self) -> bool {
         self.0.outcome_unknown

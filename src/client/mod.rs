@@ -1,4 +1,4 @@
-//! The integrator's side: calls to a backend, sent again where that is safe, with typed answers and
+//! The partner's side: calls to a backend, sent again where that is safe, with typed answers and
 //! typed errors.
 //!
 //! ```
@@ -9,7 +9,7 @@
 //! use serde_json::{Value, json};
 //!
 //! let client = Client::builder("http://127.0.0.1:9")
-//!     .api_key("ak_a_key_of_an_integrator")
+//!     .api_key("ak_a_key_of_a_partner")
 //!     .attempts(2)
 //!     .backoff(Duration::from_millis(1), Duration::from_millis(1))
 //!     .build()?;
@@ -24,12 +24,17 @@
 //!
 //! # What is sent again
 //!
-//! A call is sent again where there is no connection, where one broke, where the answer is late, and
-//! where it is a 408, 425, 429, 502, 503 or 504; a GET also after a 500; a POST also after a 409
-//! `idempotency_in_progress`. Pauses double and are jittered; a `Retry-After` is waited for before
-//! them, and one that is longer than what is left of the [deadline](ClientBuilder::deadline) ends
-//! the call at once. While the server says that it is at it already, with that 409 or with a 503
-//! `issuance_in_progress`, no attempt is counted: the deadline alone ends it.
+//! A call is sent again
+//!
+//! - if there is no connection, or it broke,
+//! - if the answer is late,
+//! - after a 408, 425, 429, 502, 503 or 504; a GET also after a 500, a POST also after a 409
+//!   `idempotency_in_progress`.
+//!
+//! Pauses double and are jittered. A `Retry-After` is waited for before them; if it is longer than
+//! what is left of the [deadline](ClientBuilder::deadline), the call ends at once. While the server
+//! says that it is at it already, with that 409 or with a 503 `issuance_in_progress`, no attempt is
+//! counted: only the deadline ends the call.
 //!
 //! | call | sent again |
 //! |---|---|

@@ -5,7 +5,7 @@ use super::bytes::Visible;
 /// The longest credential that is looked at, in bytes: 8 KiB.
 pub const MAX_CREDENTIAL_BYTES: usize = 8 * 1024;
 
-/// What an agent or an integrator presents: visible ASCII, 1 to [`MAX_CREDENTIAL_BYTES`] bytes.
+/// What an agent or a partner presents: visible ASCII, 1 to [`MAX_CREDENTIAL_BYTES`] bytes.
 ///
 /// It borrows from the request and shows nothing of itself in `Debug`.
 #[derive(Clone, Copy)]

@@ -143,9 +143,9 @@ impl SecretSet {
     }
 }
 
-/// Checks at start-up that secrets of different purposes differ pairwise, so that knowing one
-/// never opens what another protects: access token secrets, internal secrets, issuance secrets, the
-/// gateway's and bootstrap keys, each with the previous ones.
+/// Checks at start-up that secrets of different purposes differ pairwise, so that knowing one never
+/// opens what another protects. Hand it all of them, each with its previous ones: access token
+/// secrets, internal secrets, issuance secrets, the gateway's and bootstrap keys.
 ///
 /// # Errors
 ///

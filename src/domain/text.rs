@@ -11,9 +11,9 @@ use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 /// The longest text that is kept in its place, in bytes: `0x` and 64 digits, as a hash on a chain.
 const MAX_SHORT_BYTES: usize = 66;
 
-/// Whether a character moves, turns or breaks the text around it where it is shown, or does not show
-/// itself: Unicode's controls, format characters and separators of lines, and what has its property
-/// `Default_Ignorable_Code_Point`.
+/// Whether a character moves, turns or breaks the text around it, or can't be seen itself. These
+/// are Unicode's controls, format characters and line separators, and the characters with its
+/// property `Default_Ignorable_Code_Point`.
 ///
 /// ```
 /// use key0_auth::domain::disturbs;

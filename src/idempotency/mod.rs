@@ -7,8 +7,8 @@
 //!
 //! # What passes
 //!
-//! - The first `POST` or `PATCH` with a key, while the handler runs in a task of its own: a client
-//!   that hangs up does not stop it, so that its retry finds the answer.
+//! - The first `POST` or `PATCH` with a key. The handler runs in a task of its own: a client that
+//!   hangs up does not stop it, and its retry finds the answer.
 //! - A request without a key, unless the route [demands](Idempotency::required) one, and every
 //!   other method, whatever its headers say: those are idempotent by themselves.
 //!
@@ -31,10 +31,10 @@
 //! secrets](Idempotency::secret_responses), and a handler's own
 //! [`IdempotencyKeyReused`](crate::RejectionKind::IdempotencyKeyReused).
 //!
-//! `Set-Cookie`, `Date`, `X-Request-Id` and what belongs to one connection are told to the first
-//! caller alone. An answer [over the limit](Idempotency::max_response_bytes), or one whose body
-//! breaks off, reaches the first caller as it is, and can't be told again: the request must not run
-//! twice, so retries get 409 `idempotency_response_not_kept`.
+//! Only the first caller gets `Set-Cookie`, `Date`, `X-Request-Id` and what belongs to one
+//! connection. An answer [over the limit](Idempotency::max_response_bytes), or one whose body
+//! breaks off, reaches the first caller as it is and can't be kept. The request must not run twice,
+//! so its retries get 409 `idempotency_response_not_kept`.
 //!
 //! # What to mind
 //!
@@ -46,9 +46,9 @@
 //!   Compression and CORS stand outside of it, as their headers are for one request, not for its
 //!   retries.
 //! - A run holds its key by a [lease](Idempotency::lease) that is renewed while the handler runs.
-//!   After a crash the key is free when the lease ends, and a retry runs the handler again:
-//!   whether the first had any effect is known to the application alone, which can write
-//!   [`IdempotentRequest`] into its own rows.
+//!   After a crash the key is free when the lease ends, and a retry runs the handler again. Only
+//!   the application knows whether the first run had any effect: it can write [`IdempotentRequest`]
+//!   into its own rows.
 //! - A handler that blocks its thread renews nothing where the runtime has no other one, as a worker
 //!   of actix-web's: what blocks belongs into `web::block`.
 //! - A run ends after [five minutes](Idempotency::max_run), the body of its answer included, which

@@ -49,11 +49,13 @@ pub struct ProbeAnswer {
 /// Proves that no route was left open by accident, in whatever framework: `send` gets a request
 /// and brings the answer.
 ///
-/// Each of `routes`, a method and a path, must refuse a request without a credential, and requests
-/// with bad ones, by a 401 with a challenge and `no-store` and, where the application runs in this
-/// process, with the [`Rejection`] in the response's extensions. The body may be of any form. Each
-/// of `open` must answer without a credential, neither by a refusal nor by a failure. What stands
-/// between braces in a path is filled in, so that the patterns of a router will do.
+/// - Each of `routes`, a method and a path, must refuse a request without a credential, and
+///   requests with bad ones. The refusal is a 401 with a challenge and `no-store`, and a body of
+///   any form. If the application runs in this process, the [`Rejection`] is in the response's
+///   extensions.
+/// - Each of `open` must answer without a credential, with neither a refusal nor a failure.
+///
+/// What stands between braces in a path is filled in, so the patterns of a router will do.
 ///
 /// # Panics
 ///
@@ -113,9 +115,9 @@ pub async fn assert_guarded_by(
 ///
 /// `credential` makes a good access token or key, sent as a bearer, that was bought for a resource.
 /// What stands between braces in the paths of `routes` is filled in with `x`. Each route must let
-/// the credential for `x` in, and refuse one that was bought for another resource: by a 403 with a
-/// challenge and `no-store` and, where the application runs in this process, with the
-/// [`Rejection`] in the response's extensions.
+/// the credential for `x` in, and refuse one that was bought for another resource. The refusal is a
+/// 403 with a challenge and `no-store`. If the application runs in this process, the [`Rejection`]
+/// is in the response's extensions.
 ///
 /// # Panics
 ///

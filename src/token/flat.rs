@@ -1,9 +1,8 @@
 //! Headers and claims of the usual token, read without a JSON parser.
 //!
-//! A shortcut, never a second opinion: it reads only what it is sure of, which is one object of
-//! known names, plain texts and whole numbers, all of it in visible ASCII, and leaves all else to
-//! the parser. What it does read, the parser would read the same; what it refuses, the parser would
-//! refuse.
+//! A shortcut, never a second opinion. It reads only one object of known names, plain texts and
+//! whole numbers, all in visible ASCII, and leaves everything else to the parser. What it reads,
+//! the parser would read the same. What it refuses, the parser would refuse.
 
 use super::raw::{Claim, Header, Name, RawClaims};
 use crate::domain::{

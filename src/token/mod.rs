@@ -3,18 +3,23 @@
 //! A token is good when a configured key of the algorithm that its header names has signed it and
 //! its claims keep every rule. The algorithm belongs to the key: a header can only fail to match.
 //!
-//! Refused, whatever the signature says: a `typ` other than `JWT` and `at+jwt`; the header members `crit`, `zip`, `b64`, `jwk`, `jku`,
-//! `x5u` and `x5c`; a member that stands twice; base64url with padding or stray bits; more than
-//! 8 KiB; a header of more than 32 unknown members; a `cnf` claim (RFC 7800), because a
-//! sender-constrained token is no bearer token; an `aud` where no audience is configured.
+//! Refused, whatever the signature says:
+//!
+//! - a `typ` other than `JWT` and `at+jwt`,
+//! - the header members `crit`, `zip`, `b64`, `jwk`, `jku`, `x5u` and `x5c`, and more than 32
+//!   unknown ones,
+//! - a member that stands twice,
+//! - base64url with padding or stray bits, and more than 8 KiB,
+//! - a `cnf` claim (RFC 7800), because a sender-constrained token is no bearer token,
+//! - an `aud` where no audience is configured.
 //!
 //! Keys that anybody could sign for are refused when they are read: RSA of fewer than 2048 bits or
 //! with an exponent of 1, Ed25519 points of small order.
 //!
 //! With [`remember_verified`](AccessTokensBuilder::remember_verified) an accepted token of an
-//! asymmetric key is known again by the SHA-256 of all its bytes, as they were received, of which
-//! all 32 bytes are compared. Nothing that was read out of the token has a part in this, so no two
-//! tokens are taken for each other by what they say or by how they are malformed.
+//! asymmetric key is recognised by the SHA-256 of all its bytes, as they were received. All 32
+//! bytes of the digest are compared. Nothing that was read out of the token is part of it, so no
+//! two tokens are taken for each other.
 
 mod algorithm;
 #[cfg(feature = "jwks")]

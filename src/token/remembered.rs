@@ -1,7 +1,7 @@
 //! Tokens that were accepted before, so that their signature need not be checked again.
 //!
 //! What is remembered is the outcome for one sequence of bytes. So its key is the SHA-256 of the
-//! token as it was received, signature included, and all 32 bytes of it are compared: a token that
+//! token as it was received, signature included, and all 32 bytes are compared. A token that
 //! differs anywhere is another token and is validated from the start.
 
 use std::{
@@ -23,8 +23,8 @@ const WAYS: usize = 16;
 /// a few bytes of JSON can take hundreds in memory.
 const MAX_VALUES: usize = 64;
 
-/// The claims of accepted tokens, in a table of fixed size as a processor's cache is one: the
-/// digest says which set a token belongs to, and in a full set the least recently used goes.
+/// The claims of accepted tokens, in a table of fixed size, as a processor's cache is one. The
+/// digest says which set a token belongs to. In a full set the least recently used goes.
 ///
 /// It belongs to keys and rules that never change. Claims that they accepted once, they accept
 /// again, but for the time, which is to be checked at every hit.

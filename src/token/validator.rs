@@ -266,9 +266,9 @@ impl AccessTokensBuilder {
     /// very same token comes again. None by default, at most 1,000,000.
     ///
     /// Only tokens of asymmetric keys: to check a shared secret costs little more than to look a
-    /// token up. `exp` and `nbf` are checked every time. The memory is of this one [`AccessTokens`],
-    /// whose keys and rules never change: where other keys are to hold, another one is built, and
-    /// it knows nothing of what this one has accepted.
+    /// token up. `exp` and `nbf` are checked every time. The memory belongs to this one
+    /// [`AccessTokens`], whose keys and rules never change. For other keys you build another one,
+    /// which knows nothing of what this one accepted.
     ///
     /// Ask for twice the tokens that are in use: the memory is made of small sets, some of which
     /// are full before others. A token with no claims but Key0's own takes less than 1 KiB, none
