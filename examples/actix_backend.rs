@@ -70,7 +70,7 @@ async fn main() -> Outcome {
     let port: u16 = env::var("PORT").map_or(Ok(3000), |port| port.parse())?;
 
     let usage = backend.usage.clone();
-    actix_web::rt::spawn(backend.clone().keep_house());
+    actix_web::rt::spawn(backend.clone().housekeeping());
     let server = HttpServer::new(move || {
         let responder = backend.validator.responder();
         App::new()
@@ -144,14 +144,14 @@ impl Backend {
         })
     }
 
-    /// Clears away what is past its time, and writes down when keys were used.
-    async fn keep_house(self) {
+    /// Removes what has expired, and writes down when keys were used.
+    async fn housekeeping(self) {
         loop {
             let forgotten = self.issue_token.forget_old_nonces(1_000).await;
             let purged = self.keys_api.purge(1_000).await;
             let written = self.usage.flush().await;
             if let Err(error) = forgotten.and(purged).and(written) {
-                eprintln!("the house is not in order: {error}");
+                eprintln!("housekeeping failed: {error}");
             }
             sleep(HOUSEKEEPING).await;
         }
@@ -252,7 +252,7 @@ fn checked(id: Path<String>, identity: &Identity) -> Result<String, Rejection> {
     Ok(id.into_inner())
 }
 
-/// The sample's way to deal with a payment.
+/// What the sample does with a payment.
 #[derive(Debug)]
 struct PrintPayment;
 
@@ -271,7 +271,7 @@ pub(crate) async fn observe(
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let id = request_id(request.headers().get(&REQUEST_ID));
     let mut answer = pin!(next.call(request));
-    // A panic is a fault of one request and nobody else's; its words are in the log.
+    // A panic ends one request and no other; its message is in the log.
     let answer = poll_fn(|cx| {
         let polled = catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx)));
         polled.unwrap_or_else(|_| Poll::Ready(Err(Rejection::from(RejectionKind::Internal).into())))

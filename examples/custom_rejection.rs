@@ -1,4 +1,4 @@
-//! Refusals in your own words and in your own form. Status and challenge stay what they are.
+//! Refusals in your own words and in your own form. The status and the challenge stay.
 //!
 //! ```sh
 //! cargo run --features axum --example custom_rejection

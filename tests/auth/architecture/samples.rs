@@ -1,4 +1,4 @@
-//! Small houses with one fault each: the check must find it, and nothing where there is none.
+//! Small source trees with one fault each: the check must find it, and nothing where there is none.
 
 use super::check;
 
@@ -6,7 +6,7 @@ const LIB: &str = "pub mod token; pub use auth::identity::{Identity, validator::
                    #[cfg(feature = \"x\")] pub use self::error::{self as faults, Rejection};
                    pub use domain::Secret;";
 
-/// The faults of one file in a house with the root above.
+/// The faults of one file in a tree with the root above.
 fn faults(path: &str, text: &str) -> Vec<String> {
     check(&[("lib.rs", LIB), (path, text)]).faults
 }
