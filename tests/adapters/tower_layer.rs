@@ -308,7 +308,7 @@ async fn only_a_service_that_is_ready_is_called() {
 }
 
 #[tokio::test]
-async fn a_token_is_judged_at_once_and_a_key_when_the_store_answers() {
+async fn a_token_is_validated_at_once_and_a_key_when_the_store_answers() {
     let store = store();
     let key = payment_key(&store, "basic");
     let calls = Arc::new(std::sync::atomic::AtomicUsize::new(0));
@@ -580,7 +580,7 @@ async fn a_request_that_a_policy_looked_at_arrives_whole() {
         *arrived.lock().unwrap() = Some(request);
         ready(Answer::Ok(Response::new(String::new())))
     });
-    // One that is judged at once, and one that waits for the store.
+    // One that is validated at once, and one that waits for the store.
     for credential in [token("gold"), payment_key(&store, "gold").expose().to_owned()] {
         let mut request = bearer(&credential).map(|_| "the body".to_owned());
         *request.method_mut() = Method::PUT;
@@ -627,7 +627,7 @@ async fn the_innermost_layer_s_identity_is_the_handler_s() {
     // The outer layer was content, the inner one saw no credential of its own.
     let nested = tower::layer::layer_fn(|inner| all.layer(keys_alone.layer(inner)));
     assert_eq!(kind(outcome(nested, by_token()).await), Ok(None));
-    // The other way round the inner one has judged itself.
+    // The other way round the inner one has validated itself.
     let nested = tower::layer::layer_fn(|inner| keys_alone.layer(all.layer(inner)));
     assert_eq!(kind(outcome(nested, by_token()).await), Ok(Some(IdentityKind::AccessToken)));
     let nested = tower::layer::layer_fn(|inner| all.layer(keys_alone.layer(inner)));
@@ -651,7 +651,7 @@ async fn an_identity_that_was_there_before_is_gone() {
 }
 
 #[tokio::test]
-async fn an_internal_caller_is_judged_before_the_body_is_read() {
+async fn an_internal_caller_is_validated_before_the_body_is_read() {
     let secret = SecretSet::new(Secret::new("internal", INTERNAL_SECRET).unwrap());
     let builder = InternalAuth::builder().shared_secret(secret).header("X-Key0-Secret");
     let layer = InternalAuthLayer::new(Arc::new(builder.build().unwrap()));

@@ -112,7 +112,7 @@ async fn a_request_body_reaches_the_handler_as_it_was() {
 }
 
 #[actix_web::test]
-async fn a_token_is_judged_at_once_and_a_key_when_the_store_answers() {
+async fn a_token_is_validated_at_once_and_a_key_when_the_store_answers() {
     let store = store();
     let key = payment_key(&store, "basic");
     let auth = AuthMiddleware::new(validator(&store));
@@ -353,7 +353,7 @@ async fn the_innermost_middleware_s_identity_is_the_handler_s() {
     };
     // The outer middleware was content, the inner one saw no credential of its own.
     assert_eq!(nested(&keys_alone, &all, bearer(&token("basic"))).await, None);
-    // The other way round the inner one has judged itself.
+    // The other way round the inner one has validated itself.
     let seen = nested(&all, &keys_alone, bearer(&token("basic"))).await;
     assert_eq!(seen, Some(IdentityKind::AccessToken));
     assert_eq!(nested(&keys_alone, &all, by_key()).await, Some(IdentityKind::PaymentKey));
@@ -380,7 +380,7 @@ async fn an_identity_that_was_there_before_is_gone() {
 }
 
 #[actix_web::test]
-async fn an_internal_caller_is_judged_by_the_header_that_was_set() {
+async fn an_internal_caller_is_validated_by_the_header_that_was_set() {
     let secret = SecretSet::new(Secret::new("internal", INTERNAL_SECRET).unwrap());
     let builder = InternalAuth::builder().shared_secret(secret).header("X-Key0-Secret");
     let auth = InternalAuthMiddleware::new(Arc::new(builder.build().unwrap()));

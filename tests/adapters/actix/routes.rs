@@ -242,7 +242,7 @@ async fn the_order_of_building_matters() {
 }
 
 #[actix_web::test]
-async fn a_policy_in_a_handler_judges_the_decoded_id() {
+async fn a_policy_in_a_handler_checks_the_decoded_id() {
     let auth = auth();
     let photo = async |id: Path<String>, who: Identity| {
         Policy::resource(id.as_str()).check(&who).map(|()| id.into_inner())

@@ -80,7 +80,7 @@ async fn system_tokens_open_what_key0_opens_and_are_signed_for_each_attempt() {
     let seen = server.seen();
     let tokens: Vec<&str> = seen.iter().map(|it| it.header("authorization").unwrap()).collect();
     assert_eq!(tokens.iter().collect::<HashSet<_>>().len(), 3, "{tokens:?}");
-    let judge = |at: Timestamp, audience: &str, token: &str| {
+    let validate = |at: Timestamp, audience: &str, token: &str| {
         let internal = InternalAuth::builder()
             .signed_jwt(Arc::new(AccessTokens::hs256(SECRET).unwrap()), audience)
             .clock(Arc::new(Fixed(at)))
@@ -89,11 +89,11 @@ async fn system_tokens_open_what_key0_opens_and_are_signed_for_each_attempt() {
         internal.validate([token.as_bytes()], []).map(|caller| caller.strategy())
     };
     for token in tokens {
-        let strategy = judge(now, "backend-service", token).unwrap();
+        let strategy = validate(now, "backend-service", token).unwrap();
         assert_eq!(strategy, InternalStrategy::SignedJwt);
-        assert!(judge(now, "another-service", token).is_err());
-        assert!(judge(now.plus(Duration::from_secs(299)), "backend-service", token).is_ok());
-        assert!(judge(now.plus(Duration::from_secs(300)), "backend-service", token).is_err());
+        assert!(validate(now, "another-service", token).is_err());
+        assert!(validate(now.plus(Duration::from_secs(299)), "backend-service", token).is_ok());
+        assert!(validate(now.plus(Duration::from_secs(300)), "backend-service", token).is_err());
     }
 }
 

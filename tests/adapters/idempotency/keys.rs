@@ -1,4 +1,4 @@
-//! Which requests have a key, and in what order a request is judged.
+//! Which requests have a key, and in what order a request is validated.
 
 use crate::idempotency::{
     shop::{ALICE, BOB},
@@ -13,7 +13,7 @@ mod on_both {
         quoted_and_bare_are_one_key,
         callers_do_not_meet,
         another_request_under_the_key_is_refused,
-        the_order_of_judgement,
+        the_order_of_checks,
         a_body_up_to_the_limit_passes,
         other_methods_ignore_the_key,
         a_handler_is_told_whose_request_it_is,
@@ -110,7 +110,7 @@ async fn another_request_under_the_key_is_refused(stage: Stage) {
     assert_eq!(stage.shop.orders(), 1);
 }
 
-async fn the_order_of_judgement(stage: Stage) {
+async fn the_order_of_checks(stage: Stage) {
     let app = stage.app_with(stage.shop.idempotency().json().max_body_bytes(10)).await;
     let mut sent = Sent::to("/orders")
         .without("x-api-key")

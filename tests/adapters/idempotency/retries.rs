@@ -17,7 +17,7 @@ mod on_both {
         a_retry_is_told_what_the_first_was_told,
         an_answer_is_kept_for_a_day,
         a_refusal_is_replayed_in_the_same_form,
-        rights_are_judged_anew,
+        rights_are_checked_anew,
         what_asks_for_another_try_is_not_kept,
         while_the_first_runs_others_are_sent_away,
         of_a_hundred_requests_one_runs,
@@ -83,7 +83,7 @@ async fn a_refusal_is_replayed_in_the_same_form(stage: Stage) {
     assert_eq!(stage.shop.orders(), 1);
 }
 
-async fn rights_are_judged_anew(stage: Stage) {
+async fn rights_are_checked_anew(stage: Stage) {
     let app = stage.app().await;
     for (path, status) in [("/forbidden", 403), ("/status/403", 403), ("/status/401", 401)] {
         let before = stage.shop.orders();

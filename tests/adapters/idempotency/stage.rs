@@ -155,10 +155,10 @@ impl App {
     }
 }
 
-/// Who judges callers.
+/// Whether callers are asked for a credential.
 #[derive(Clone, Copy)]
-enum Door {
-    Closed,
+enum Credentials {
+    Required,
     Optional,
     None,
 }
@@ -181,23 +181,23 @@ impl Stage {
     }
 
     pub async fn app_with(&self, idempotency: Idempotency) -> App {
-        self.build(idempotency, Door::Closed).await
+        self.build(idempotency, Credentials::Required).await
     }
 
-    /// The same with nobody who judges callers.
+    /// The same with no guard outside.
     pub async fn open_app(&self, idempotency: Idempotency) -> App {
-        self.build(idempotency, Door::None).await
+        self.build(idempotency, Credentials::None).await
     }
 
     /// The same where credentials are optional.
     pub async fn optional_app(&self) -> App {
-        self.build(self.shop.idempotency(), Door::Optional).await
+        self.build(self.shop.idempotency(), Credentials::Optional).await
     }
 
-    async fn build(&self, idempotency: Idempotency, door: Door) -> App {
+    async fn build(&self, idempotency: Idempotency, credentials: Credentials) -> App {
         let send: Rc<dyn Fn(Sent) -> Sending> = match self.framework {
-            Framework::Tower => on_tower(self.shop.clone(), idempotency, door),
-            Framework::Actix => on_actix(self.shop.clone(), idempotency, door).await,
+            Framework::Tower => on_tower(self.shop.clone(), idempotency, credentials),
+            Framework::Actix => on_actix(self.shop.clone(), idempotency, credentials).await,
         };
         App { send, log: self.log.clone() }
     }
@@ -288,12 +288,16 @@ impl MessageBody for Chunks {
     }
 }
 
-fn on_tower(shop: Arc<Shop>, idempotency: Idempotency, door: Door) -> Rc<dyn Fn(Sent) -> Sending> {
+fn on_tower(
+    shop: Arc<Shop>,
+    idempotency: Idempotency,
+    credentials: Credentials,
+) -> Rc<dyn Fn(Sent) -> Sending> {
     let auth = AuthLayer::new(shop.validator.clone());
-    let auth = match door {
-        Door::Closed => Some(auth),
-        Door::Optional => Some(auth.optional()),
-        Door::None => None,
+    let auth = match credentials {
+        Credentials::Required => Some(auth),
+        Credentials::Optional => Some(auth.optional()),
+        Credentials::None => None,
     };
     let handler = service_fn(move |request: Request<Full<Bytes>>| {
         let shop = shop.clone();
@@ -387,17 +391,17 @@ async fn fail(
 async fn on_actix(
     shop: Arc<Shop>,
     idempotency: Idempotency,
-    door: Door,
+    credentials: Credentials,
 ) -> Rc<dyn Fn(Sent) -> Sending> {
     let auth = AuthMiddleware::new(shop.validator.clone());
     let handler = web::to(move |request: HttpRequest, body: web::Bytes| {
         by_actix(shop.clone(), request, body)
     });
     let route = handler.wrap(from_fn(fail)).wrap(IdempotencyMiddleware::new(idempotency));
-    let route = match door {
-        Door::Closed => route.wrap(auth),
-        Door::Optional => route.wrap(auth.optional()),
-        Door::None => route,
+    let route = match credentials {
+        Credentials::Required => route.wrap(auth),
+        Credentials::Optional => route.wrap(auth.optional()),
+        Credentials::None => route,
     };
     let app = Rc::new(init_service(ActixApp::new().default_service(route)).await);
     Rc::new(move |sent: Sent| {
