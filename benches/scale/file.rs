@@ -153,8 +153,13 @@ impl Subject {
             let after = KeyCursor::of(&found.expect("it answers").expect("the key is there"));
             for (after, newest) in [(None, self.keys - 1), (Some(after), number - 1)] {
                 let deep = after.is_some();
-                let query =
-                    KeyQuery { kind: KeyKind::Payment, in_force_at: None, after, limit: PAGE };
+                let query = KeyQuery {
+                    kind: KeyKind::Payment,
+                    in_force_at: None,
+                    filter: Default::default(),
+                    after,
+                    limit: PAGE,
+                };
                 let (page, took) = timed(|| self.runtime.block_on(self.store.list(&query)));
                 let page = page.expect("the store answers");
                 assert_eq!(page.keys.len(), PAGE as usize);

@@ -20,22 +20,29 @@ use crate::{
 /// | `POST /keys` | makes a key and shows it, this once |
 /// | `GET /keys` | a page of keys, newest first |
 /// | `GET /keys/{id}` | one key with its history |
+/// | `POST /keys/find` | the key that somebody holds, in whatever state |
+/// | `PATCH /keys/{id}` | changes what is said of a key, suspends or resumes it |
 /// | `POST /keys/{id}/rotate` | a new secret under the same id |
 /// | `DELETE /keys/{id}` | kills every secret of the id |
+///
+/// The two that read are open to a key for support, too.
 pub fn keys_routes(validator: Validator, keys: KeysApi) -> Routes {
-    let auth = AuthMiddleware::new(validator).policy(KeysApi::policy()).wording(KeysApi::wording);
-    routes::<Checked>(keys).each(|route| route.wrap(auth.clone()))
+    let auth =
+        AuthMiddleware::new(validator).policy(KeysApi::readers_policy()).wording(KeysApi::wording);
+    routes::<Checked, Reading>(keys).each(|route| route.wrap(auth.clone()))
 }
 
 /// The keys API behind nothing: whoever reaches it can make and revoke keys. For closed networks
 /// alone.
 pub fn dangerous_keys_routes(keys: KeysApi) -> Routes {
-    routes::<Unchecked>(keys)
+    routes::<Unchecked, Unchecked>(keys)
 }
 
-fn routes<C>(keys: KeysApi) -> Routes
+/// `C` may change keys, `R` may read them.
+fn routes<C, R>(keys: KeysApi) -> Routes
 where
     C: FromRequest<Error = Rejection> + Into<Operator> + 'static,
+    R: FromRequest<Error = Rejection> + Into<Operator> + 'static,
 {
     let create = {
         let keys = keys.clone();
@@ -46,23 +53,37 @@ where
     };
     let list = {
         let keys = keys.clone();
-        move |caller: C, request: HttpRequest| {
+        move |caller: R, request: HttpRequest| {
             let (keys, query) = (keys.clone(), request.query_string().to_owned());
             async move { keys.list(&caller.into(), Some(&query)).await.map(reply) }
         }
     };
     let show = {
         let keys = keys.clone();
-        move |caller: C, id: Path<String>| {
+        move |caller: R, id: Path<String>| {
             let keys = keys.clone();
             async move { keys.show(&caller.into(), &id).await.map(reply) }
         }
     };
     let revoke = {
         let keys = keys.clone();
-        move |caller: C, id: Path<String>| {
+        move |caller: C, id: Path<String>, request: HttpRequest| {
+            let (keys, query) = (keys.clone(), request.query_string().to_owned());
+            async move { keys.revoke(&caller.into(), &id, Some(&query)).await.map(reply) }
+        }
+    };
+    let find = {
+        let keys = keys.clone();
+        move |caller: C, JsonBody(body)| {
             let keys = keys.clone();
-            async move { keys.revoke(&caller.into(), &id).await.map(reply) }
+            async move { keys.find(&caller.into(), &body).await.map(reply) }
+        }
+    };
+    let edit = {
+        let keys = keys.clone();
+        move |caller: C, id: Path<String>, JsonBody(body)| {
+            let keys = keys.clone();
+            async move { keys.edit(&caller.into(), &id, &body).await.map(reply) }
         }
     };
     let rotate = move |caller: C, id: Path<String>, JsonBodyIfAny(body)| {
@@ -76,13 +97,18 @@ where
         .delete("/keys", missing_id)
         .get("/keys/", missing_id)
         .delete("/keys/", missing_id)
+        .post("/keys/find", find)
         .get("/keys/{id}", show)
+        .patch("/keys/{id}", edit)
         .delete("/keys/{id}", revoke)
         .post("/keys/{id}/rotate", rotate)
 }
 
 /// The caller whom the middleware has let in.
 struct Checked(Operator);
+
+/// The same, where it only reads.
+struct Reading(Operator);
 
 /// Whoever calls.
 struct Unchecked;
@@ -92,14 +118,32 @@ impl FromRequest for Checked {
     type Future = Ready<Result<Self, Rejection>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let identity = request.extensions().get::<Identity>().cloned();
-        let identity = identity.ok_or_else(|| Rejection::from(RejectionKind::Internal));
-        ready(identity.and_then(|identity| Operator::of(&identity).map(Self)))
+        ready(identity(request).and_then(|identity| Operator::of(&identity).map(Self)))
     }
+}
+
+impl FromRequest for Reading {
+    type Error = Rejection;
+    type Future = Ready<Result<Self, Rejection>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(identity(request).and_then(|identity| Operator::reader(&identity).map(Self)))
+    }
+}
+
+fn identity(request: &HttpRequest) -> Result<Identity, Rejection> {
+    let identity = request.extensions().get::<Identity>().cloned();
+    identity.ok_or_else(|| RejectionKind::Internal.into())
 }
 
 impl From<Checked> for Operator {
     fn from(Checked(operator): Checked) -> Self {
+        operator
+    }
+}
+
+impl From<Reading> for Operator {
+    fn from(Reading(operator): Reading) -> Self {
         operator
     }
 }

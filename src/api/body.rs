@@ -229,6 +229,11 @@ impl Members {
         }
     }
 
+    /// A member of any form, `null` too.
+    pub(super) fn take_as_it_is(&mut self, name: &str) -> Option<Value> {
+        self.0.remove(name)
+    }
+
     /// A member of any form. One that is `null` counts as absent.
     pub(super) fn take(&mut self, name: &str) -> Option<Value> {
         self.0.remove(name).filter(|value| !value.is_null())

@@ -11,6 +11,7 @@ mod issuance;
 mod issue_token;
 mod keys;
 mod payment_received;
+mod query;
 mod verify;
 
 #[cfg(any(

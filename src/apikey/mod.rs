@@ -16,4 +16,4 @@ pub(crate) use format::looks_issued;
 pub use format::{KeyFormat, PlainKey};
 pub use issuer::{IssuanceSecrets, Nonce, SecretFingerprint};
 pub use metadata::{InvalidMetadata, Metadata};
-pub use record::{Grant, KeyKind, KeyRecord, KeyState};
+pub use record::{Grant, KeyKind, KeyRecord, KeyState, Predecessor};

@@ -23,8 +23,25 @@ pub struct KeyRecord {
     pub expires_at: Option<Timestamp>,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
+    /// Why, where that was said.
+    pub revoked_reason: Option<String>,
+    /// Since when it is suspended: it opens nothing until it is resumed.
+    pub suspended_at: Option<Timestamp>,
+    /// The secret that the present one has replaced.
+    pub predecessor: Option<Predecessor>,
     /// When it was last used; written a minute late at most.
     pub last_used_at: Option<Timestamp>,
+}
+
+/// A secret that was replaced, and still works for a while.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Predecessor {
+    /// The digest of the secret.
+    pub digest: KeyDigest,
+    /// What may be shown of it, as `ak_1a2B…`.
+    pub display: String,
+    /// From when on it is refused.
+    pub until: Timestamp,
 }
 
 /// What a key opens. A payment key has no role, an integrator's key has no resource.
@@ -76,8 +93,12 @@ pub enum KeyState {
     InForce,
     /// It was revoked. This comes before an expiry.
     Revoked,
+    /// It was presented by a secret that has been replaced, and the time to change over is past.
+    Rotated,
     /// Its time is over.
     Expired,
+    /// It is suspended, and can be resumed.
+    Suspended,
 }
 
 impl KeyRecord {
@@ -98,6 +119,9 @@ impl KeyRecord {
             created_at: created_at.to_millis(),
             expires_at: None,
             revoked_at: None,
+            revoked_reason: None,
+            suspended_at: None,
+            predecessor: None,
             last_used_at: None,
         }
     }
@@ -111,7 +135,9 @@ impl KeyRecord {
             }
         };
         let label = self.label.as_deref().map_or(0, str::len);
-        let texts = [self.metadata.as_json().len(), label, self.display.len()];
+        let reason = self.revoked_reason.as_deref().map_or(0, str::len);
+        let replaced = self.predecessor.as_ref().map_or(0, |old| old.display.len());
+        let texts = [self.metadata.as_json().len(), label, self.display.len(), reason, replaced];
         size_of::<Self>()
             + texts.map(|text| text + BLOCK).iter().sum::<usize>()
             + permissions.sum::<usize>()
@@ -131,14 +157,38 @@ impl KeyRecord {
         self.revoked_at.or(self.expires_at)
     }
 
-    /// Whether the key can be used at `now`: not revoked, and `now < expires_at`.
+    /// The digests under which the key is found: of its secret, and of the one before.
+    pub fn digests(&self) -> impl Iterator<Item = KeyDigest> {
+        [Some(self.digest), self.predecessor.as_ref().map(|old| old.digest)].into_iter().flatten()
+    }
+
+    /// The predecessor, where the secret with this digest is not the present one.
+    pub(crate) fn replaced(&self, digest: &KeyDigest) -> Option<&Predecessor> {
+        self.predecessor.as_ref().filter(|old| old.digest == *digest)
+    }
+
+    /// Whether the key can be used at `now` with its present secret: neither revoked nor
+    /// suspended, and `now < expires_at`.
     pub fn state_at(&self, now: Timestamp) -> KeyState {
         if self.revoked_at.is_some() {
             KeyState::Revoked
         } else if self.expires_at.is_some_and(|expires_at| now >= expires_at) {
             KeyState::Expired
+        } else if self.suspended_at.is_some() {
+            KeyState::Suspended
         } else {
             KeyState::InForce
         }
+    }
+
+    /// Whether the key can be used at `now` with the secret of this digest. `None` where it is
+    /// neither the present secret nor the one before.
+    pub fn state_of(&self, digest: &KeyDigest, now: Timestamp) -> Option<KeyState> {
+        let state = self.state_at(now);
+        if self.digest == *digest {
+            return Some(state);
+        }
+        let old = self.replaced(digest)?;
+        Some(if state != KeyState::Revoked && now >= old.until { KeyState::Rotated } else { state })
     }
 }

@@ -117,10 +117,9 @@ impl ApiKeys {
         found: Option<Arc<KeyRecord>>,
         now: Timestamp,
     ) -> Result<Arc<KeyRecord>, Rejection> {
+        let record = found.ok_or(RejectionKind::InvalidApiKey)?;
         // The store compares as it likes; the last word is a comparison in constant time.
-        let record =
-            found.filter(|record| record.digest == *digest).ok_or(RejectionKind::InvalidApiKey)?;
-        match record.state_at(now) {
+        match record.state_of(digest, now).ok_or(RejectionKind::InvalidApiKey)? {
             KeyState::InForce => {
                 if let Some(usage) = &self.usage {
                     usage.note(&record, now);
@@ -128,7 +127,9 @@ impl ApiKeys {
                 Ok(record)
             }
             KeyState::Revoked => Err(RejectionKind::KeyRevoked.into()),
+            KeyState::Rotated => Err(RejectionKind::KeyRotated.into()),
             KeyState::Expired => Err(RejectionKind::KeyExpired.into()),
+            KeyState::Suspended => Err(RejectionKind::KeySuspended.into()),
         }
     }
 }

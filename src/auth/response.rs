@@ -134,6 +134,8 @@ fn terms(kind: RejectionKind) -> Terms {
         Kind::InvalidApiKey => (UNAUTHORIZED, "invalid_api_key", Explained("invalid_token")),
         Kind::KeyRevoked => (UNAUTHORIZED, "key_revoked", Explained("invalid_token")),
         Kind::KeyExpired => (UNAUTHORIZED, "key_expired", Explained("invalid_token")),
+        Kind::KeySuspended => (UNAUTHORIZED, "key_suspended", Explained("invalid_token")),
+        Kind::KeyRotated => (UNAUTHORIZED, "key_rotated", Explained("invalid_token")),
         Kind::InsufficientPermissions => {
             ((403, "Forbidden"), "insufficient_permissions", Error("insufficient_scope"))
         }
@@ -361,7 +363,7 @@ mod tests {
     /// The table on the page of `RejectionKind` is whole and true.
     #[test]
     fn the_table_of_kinds_is_right() {
-        const KINDS: [RejectionKind; 28] = [
+        const KINDS: [RejectionKind; 30] = [
             RejectionKind::MissingCredential,
             RejectionKind::MalformedCredential,
             RejectionKind::InvalidToken,
@@ -369,6 +371,8 @@ mod tests {
             RejectionKind::InvalidApiKey,
             RejectionKind::KeyRevoked,
             RejectionKind::KeyExpired,
+            RejectionKind::KeySuspended,
+            RejectionKind::KeyRotated,
             RejectionKind::InsufficientPermissions,
             RejectionKind::InvalidInternalAuth,
             RejectionKind::StoreUnavailable,

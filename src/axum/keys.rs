@@ -20,14 +20,19 @@ use crate::{
 /// | `POST /keys` | makes a key and shows it, this once |
 /// | `GET /keys` | a page of keys, newest first |
 /// | `GET /keys/{id}` | one key with its history |
+/// | `POST /keys/find` | the key that somebody holds, in whatever state |
+/// | `PATCH /keys/{id}` | changes what is said of a key, suspends or resumes it |
 /// | `POST /keys/{id}/rotate` | a new secret under the same id |
 /// | `DELETE /keys/{id}` | kills every secret of the id |
+///
+/// The two that read are open to a key for support, too.
 pub fn keys_routes<S>(validator: Validator, keys: KeysApi) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
-    let auth = AuthLayer::new(validator).policy(KeysApi::policy()).wording(KeysApi::wording);
-    routes::<S, Checked>(keys).route_layer(auth)
+    let auth =
+        AuthLayer::new(validator).policy(KeysApi::readers_policy()).wording(KeysApi::wording);
+    routes::<S, Checked, Reading>(keys).route_layer(auth)
 }
 
 /// The keys API behind nothing: whoever reaches it can make and revoke keys. For closed networks
@@ -36,13 +41,15 @@ pub fn dangerous_keys_routes<S>(keys: KeysApi) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
-    routes::<S, Unchecked>(keys)
+    routes::<S, Unchecked, Unchecked>(keys)
 }
 
-fn routes<S, C>(keys: KeysApi) -> Router<S>
+/// `C` may change keys, `R` may read them.
+fn routes<S, C, R>(keys: KeysApi) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
     C: FromRequestParts<S, Rejection = Rejection> + Into<Operator> + Send + 'static,
+    R: FromRequestParts<S, Rejection = Rejection> + Into<Operator> + Send + 'static,
 {
     let create = {
         let keys = keys.clone();
@@ -53,18 +60,32 @@ where
     };
     let list = {
         let keys = keys.clone();
-        async move |caller: C, RawQuery(query): RawQuery| {
+        async move |caller: R, RawQuery(query): RawQuery| {
             keys.list(&caller.into(), query.as_deref()).await.map(answer)
         }
     };
     let show = {
         let keys = keys.clone();
-        async move |caller: C, id: KeyPath| keys.show(&caller.into(), &text(id)?).await.map(answer)
+        async move |caller: R, id: KeyPath| keys.show(&caller.into(), &text(id)?).await.map(answer)
     };
     let revoke = {
         let keys = keys.clone();
-        async move |caller: C, id: KeyPath| {
-            keys.revoke(&caller.into(), &text(id)?).await.map(answer)
+        async move |caller: C, id: KeyPath, RawQuery(query): RawQuery| {
+            keys.revoke(&caller.into(), &text(id)?, query.as_deref()).await.map(answer)
+        }
+    };
+    let find = {
+        let keys = keys.clone();
+        async move |caller: C, request: Request| {
+            let body = read(request).await?;
+            keys.find(&caller.into(), &body).await.map(answer)
+        }
+    };
+    let edit = {
+        let keys = keys.clone();
+        async move |caller: C, id: KeyPath, request: Request| {
+            let body = read(request).await?;
+            keys.edit(&caller.into(), &text(id)?, &body).await.map(answer)
         }
     };
     let rotate = async move |caller: C, id: KeyPath, request: Request| {
@@ -76,7 +97,8 @@ where
     Router::new()
         .route("/keys", get(list).post(create).delete(missing_id))
         .route("/keys/", on(needs_id, missing_id))
-        .route("/keys/{id}", get(show).delete(revoke))
+        .route("/keys/find", post(find))
+        .route("/keys/{id}", get(show).patch(edit).delete(revoke))
         .route("/keys/{id}/rotate", post(rotate))
 }
 
@@ -91,6 +113,9 @@ fn text(id: KeyPath) -> Result<String, Rejection> {
 /// The caller whom the layer has let in.
 struct Checked(Operator);
 
+/// The same, where it only reads.
+struct Reading(Operator);
+
 /// Whoever calls.
 struct Unchecked;
 
@@ -98,10 +123,20 @@ impl<S: Send + Sync> FromRequestParts<S> for Checked {
     type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
-        let identity = parts.extensions.get::<Identity>();
-        let identity = identity.ok_or_else(|| Rejection::from(RejectionKind::Internal))?;
-        Operator::of(identity).map(Self)
+        Operator::of(identity(parts)?).map(Self)
     }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Reading {
+    type Rejection = Rejection;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
+        Operator::reader(identity(parts)?).map(Self)
+    }
+}
+
+fn identity(parts: &Parts) -> Result<&Identity, Rejection> {
+    parts.extensions.get().ok_or_else(|| RejectionKind::Internal.into())
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Unchecked {
@@ -114,6 +149,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Unchecked {
 
 impl From<Checked> for Operator {
     fn from(Checked(operator): Checked) -> Self {
+        operator
+    }
+}
+
+impl From<Reading> for Operator {
+    fn from(Reading(operator): Reading) -> Self {
         operator
     }
 }

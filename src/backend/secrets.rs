@@ -23,7 +23,7 @@ use crate::{
 /// | `INTERNAL_AUTH_SECRET`, `INTERNAL_AUTH_PREVIOUS_SECRETS` | required for `shared-secret` |
 /// | `INTERNAL_AUTH_AUDIENCE`, `INTERNAL_AUTH_MAX_LIFETIME_SECONDS` | `backend-service`, 300 |
 /// | `ISSUANCE_SECRET`, `ISSUANCE_PREVIOUS_SECRETS` | else derived from `INTERNAL_AUTH_SECRET` |
-/// | `MASTER_API_KEYS`, `MINTER_API_KEYS`, `READ_API_KEYS` | bootstrap keys |
+/// | `MASTER_API_KEYS`, `SUPPORT_API_KEYS`, `MINTER_API_KEYS`, `READ_API_KEYS` | bootstrap keys |
 ///
 /// A secret, the public key and a list of keys can stand in a file, too, which `NAME_FILE` names.
 /// Secrets have at least 32 bytes, and differ.
@@ -52,14 +52,13 @@ pub struct Secrets {
 }
 
 /// What the sample backend reads and this can't: it is refused, never ignored.
-const ELSEWHERE: [&str; 8] = [
+const ELSEWHERE: [&str; 7] = [
     "KEY0_JWKS_URL",
     "INTERNAL_OAUTH_ISSUER",
     "INTERNAL_OAUTH_JWKS_URL",
     "GATEWAY_SECRET",
     "GATEWAY_ROUTES",
     "ISSUE_TOKEN_AUTH",
-    "SUPPORT_API_KEYS",
     "FOREIGN_API_KEYS",
 ];
 
@@ -121,6 +120,7 @@ impl Secrets {
         let mut bootstrap = Vec::new();
         for (role, name) in [
             (Role::Master, "MASTER_API_KEYS"),
+            (Role::Support, "SUPPORT_API_KEYS"),
             (Role::Minter, "MINTER_API_KEYS"),
             (Role::Read, "READ_API_KEYS"),
         ] {
@@ -172,7 +172,7 @@ impl Secrets {
     }
 }
 
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 18] = [
     "INTERNAL_AUTH_AUDIENCE",
     "INTERNAL_AUTH_MAX_LIFETIME_SECONDS",
     "INTERNAL_AUTH_PREVIOUS_SECRETS",
@@ -190,6 +190,7 @@ const NAMES: [&str; 17] = [
     "MASTER_API_KEYS",
     "MINTER_API_KEYS",
     "READ_API_KEYS",
+    "SUPPORT_API_KEYS",
 ];
 
 fn tokens(

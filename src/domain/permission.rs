@@ -51,16 +51,21 @@ pub enum Role {
     Read,
     /// Creates, reads and updates.
     Minter,
+    /// Looks at keys and purchases to help their holders, and changes nothing.
+    Support,
     /// Does everything, and manages keys.
     Master,
 }
 
 impl Role {
-    /// The role's name: `read`, `minter` or `master`.
+    const ALL: [Self; 4] = [Self::Read, Self::Minter, Self::Support, Self::Master];
+
+    /// The role's name: `read`, `minter`, `support` or `master`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Read => "read",
             Self::Minter => "minter",
+            Self::Support => "support",
             Self::Master => "master",
         }
     }
@@ -70,6 +75,7 @@ impl Role {
         match self {
             Self::Read => matches!(action, Action::Read),
             Self::Minter => matches!(action, Action::Create | Action::Read | Action::Update),
+            Self::Support => false,
             Self::Master => true,
         }
     }
@@ -79,10 +85,7 @@ impl FromStr for Role {
     type Err = InvalidPermissions;
 
     fn from_str(text: &str) -> Result<Self, InvalidPermissions> {
-        [Self::Read, Self::Minter, Self::Master]
-            .into_iter()
-            .find(|role| role.as_str() == text)
-            .ok_or(InvalidPermissions)
+        Self::ALL.into_iter().find(|role| role.as_str() == text).ok_or(InvalidPermissions)
     }
 }
 
@@ -192,6 +195,7 @@ mod tests {
         let implied = |role: Role| Action::ALL.map(|action| role.allows(action));
         assert_eq!(implied(Role::Read), [false, true, false, false]);
         assert_eq!(implied(Role::Minter), [true, true, true, false]);
+        assert_eq!(implied(Role::Support), [false; 4]);
         assert_eq!(implied(Role::Master), [true, true, true, true]);
     }
 

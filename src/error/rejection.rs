@@ -55,6 +55,8 @@ const MAX_INSTANCE_BYTES: usize = 2 * 1024;
 /// | [`InvalidApiKey`](Self::InvalidApiKey) | 401 | `invalid_api_key` |
 /// | [`KeyRevoked`](Self::KeyRevoked) | 401 | `key_revoked` |
 /// | [`KeyExpired`](Self::KeyExpired) | 401 | `key_expired` |
+/// | [`KeySuspended`](Self::KeySuspended) | 401 | `key_suspended` |
+/// | [`KeyRotated`](Self::KeyRotated) | 401 | `key_rotated` |
 /// | [`InsufficientPermissions`](Self::InsufficientPermissions) | 403 | `insufficient_permissions` |
 /// | [`InvalidInternalAuth`](Self::InvalidInternalAuth) | 401 | `invalid_internal_auth` |
 /// | [`StoreUnavailable`](Self::StoreUnavailable) | 503 | `store_unavailable` |
@@ -93,6 +95,10 @@ pub enum RejectionKind {
     KeyRevoked,
     /// An API key that is known and whose time is over.
     KeyExpired,
+    /// An API key that is known and suspended.
+    KeySuspended,
+    /// The secret of an API key that has been replaced by another one.
+    KeyRotated,
     /// A good credential without the right that this request needs.
     InsufficientPermissions,
     /// The caller of an internal endpoint did not prove who it is.
@@ -145,7 +151,11 @@ impl RejectionKind {
             Self::MalformedCredential => "The credential could not be read",
             Self::InvalidToken => "The access token is not valid",
             Self::TokenExpired => "The access token has expired",
-            Self::InvalidApiKey | Self::KeyRevoked | Self::KeyExpired => "Invalid API key",
+            Self::InvalidApiKey
+            | Self::KeyRevoked
+            | Self::KeyExpired
+            | Self::KeySuspended
+            | Self::KeyRotated => "Invalid API key",
             Self::InsufficientPermissions => "The credential does not grant this",
             Self::InvalidInternalAuth => "Internal authentication failed",
             Self::StoreUnavailable => "The credential store can't be reached",
@@ -159,7 +169,9 @@ impl RejectionKind {
             Self::CredentialRevoked => "The credential of this payment has been revoked",
             Self::NotForSale => "This resource and plan are not for sale",
             Self::IssuanceInProgress => "The credential is being issued by another request",
-            Self::KeyNotRotatable => "Only the key of a minter or a reader in force can be rotated",
+            Self::KeyNotRotatable => {
+                "Only a partner's key that is in force or suspended can be rotated"
+            }
             Self::InvalidIdempotencyKey => {
                 "The Idempotency-Key header must be 1 to 255 visible ASCII characters"
             }
@@ -260,7 +272,14 @@ impl Rejection {
                 | Kind::TooManyRequests,
                 _,
             ) => Retry::After,
-            (Kind::InvalidToken | Kind::InvalidApiKey | Kind::KeyRevoked, _)
+            (
+                Kind::InvalidToken
+                | Kind::InvalidApiKey
+                | Kind::KeyRevoked
+                | Kind::KeySuspended
+                | Kind::KeyRotated,
+                _,
+            )
             | (Kind::InvalidInternalAuth, _) => Retry::NewCredential,
             // Where a role or a permission is asked for, no shop sells it.
             (Kind::MissingCredential | Kind::TokenExpired | Kind::KeyExpired, Some([]))

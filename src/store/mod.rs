@@ -54,8 +54,8 @@ pub use registry::KeyRegistry;
 #[allow(unused_imports)]
 pub(crate) use spi::{
     Change, ChangeListener, IdempotencyState, Issuance, IssuanceClaim, IssuanceKey, IssuanceState,
-    KeyCursor, KeyPage, KeyQuery, LONGEST_WAIT, Lease, LeaseToken, LeasedPayment, PaymentOutcome,
-    RequestFingerprint, Rotation, Slot, StoredResponse,
+    KeyCursor, KeyEdit, KeyFilter, KeyPage, KeyQuery, LONGEST_WAIT, Lease, LeaseToken,
+    LeasedPayment, PaymentOutcome, RequestFingerprint, Rotation, Slot, StoredResponse,
 };
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]

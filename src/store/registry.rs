@@ -2,8 +2,8 @@ use async_trait::async_trait;
 
 use super::keys::KeyStore;
 use crate::{
-    apikey::{KeyDigest, KeyEvent, KeyKind, KeyRecord},
-    domain::{Actor, KeyId, Timestamp},
+    apikey::{Grant, KeyAction, KeyDigest, KeyEvent, KeyKind, KeyRecord, Metadata},
+    domain::{Actor, KeyId, Permissions, PlanId, ResourceId, Role, Timestamp},
     error::{StoreError, StoreErrorKind},
 };
 
@@ -30,9 +30,11 @@ pub trait KeyRegistry: KeyStore {
     /// Fails when the store can't tell.
     async fn history(&self, id: &KeyId, limit: u32) -> Result<Vec<KeyEvent>, StoreError>;
 
-    /// Gives a key another secret, durably, and tells the listeners before it returns; the old
-    /// secret is dead then. `false`, and nothing changes, where the key is unknown, revoked, or
-    /// has another secret than `rotation.old`.
+    /// Gives a key another secret, durably, and tells the listeners before it returns. The old
+    /// secret becomes the key's [predecessor](KeyRecord::predecessor) where `rotation` says until
+    /// when, else it is unknown from then on; the predecessor until now is unknown in any case.
+    /// `false`, and nothing changes, where the key is unknown, revoked, or has another secret than
+    /// `rotation.old`.
     ///
     /// # Errors
     ///
@@ -70,6 +72,34 @@ pub trait KeyRegistry: KeyStore {
         Ok(added)
     }
 
+    /// Changes what is said of a key, durably, and tells the listeners before it returns. Its
+    /// history then says so. The record as it is now; `None`, and nothing changes, where the key is
+    /// unknown or revoked.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store can't tell what is said of the key now.
+    async fn edit(
+        &self,
+        id: &KeyId,
+        edit: &KeyEdit,
+        by: &Actor,
+        at: Timestamp,
+    ) -> Result<Option<KeyRecord>, StoreError>;
+
+    /// [Revokes](KeyStore::revoke) a key, and keeps why.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store can't tell whether the key is revoked now.
+    async fn revoke_because(
+        &self,
+        id: &KeyId,
+        reason: Option<&str>,
+        by: &Actor,
+        at: Timestamp,
+    ) -> Result<Option<KeyDigest>, StoreError>;
+
     /// Keeps when keys were last used, where that is later than what is known. Ids that are
     /// unknown are passed over. The listeners are not told.
     ///
@@ -94,10 +124,43 @@ pub struct KeyQuery {
     pub kind: KeyKind,
     /// Only those that can be used at this instant; else all.
     pub in_force_at: Option<Timestamp>,
+    /// Only those of which this holds.
+    pub filter: KeyFilter,
     /// Only those that come after this cursor.
     pub after: Option<KeyCursor>,
     /// How many at most; at least 1.
     pub limit: u32,
+}
+
+/// What must hold of a key that is listed; by default nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyFilter {
+    /// Its label is exactly this.
+    pub label: Option<String>,
+    /// What may be shown of it begins with this.
+    pub prefix: Option<String>,
+    /// It was bought with this plan.
+    pub plan_id: Option<PlanId>,
+    /// It was bought for this resource.
+    pub resource_id: Option<ResourceId>,
+    /// It was not used since; one that was never used counts from when it was made.
+    pub idle_since: Option<Timestamp>,
+}
+
+impl KeyFilter {
+    /// Whether it holds of this key.
+    pub fn admits(&self, record: &KeyRecord) -> bool {
+        let bought = match &record.grant {
+            Grant::Payment { resource_id, plan_id, .. } => (Some(resource_id), Some(plan_id)),
+            Grant::Integrator { .. } => (None, None),
+        };
+        let used_at = record.last_used_at.unwrap_or(record.created_at);
+        (self.label.is_none() || self.label == record.label)
+            && self.prefix.as_ref().is_none_or(|prefix| record.display.starts_with(&**prefix))
+            && self.resource_id.as_ref().is_none_or(|wanted| bought.0 == Some(wanted))
+            && self.plan_id.as_ref().is_none_or(|wanted| bought.1 == Some(wanted))
+            && self.idle_since.is_none_or(|since| used_at < since)
+    }
 }
 
 /// A point in a listing: newer keys come before it, older ones after it, and of those made at the
@@ -131,6 +194,68 @@ pub struct Rotation {
     pub new: KeyDigest,
     /// What may be shown of the new one, as `ak_1a2B…`.
     pub display: String,
+    /// Until when the old one works; without it, it is unknown at once.
+    pub old_until: Option<Timestamp>,
+}
+
+/// What is to be changed of a key; by default nothing. Of two `Option`s the inner one is the value.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct KeyEdit {
+    /// The role of a partner's key.
+    pub role: Option<Role>,
+    /// Its permissions.
+    pub permissions: Option<Option<Permissions>>,
+    /// Its label.
+    pub label: Option<Option<String>>,
+    /// When it expires.
+    pub expires_at: Option<Option<Timestamp>>,
+    /// What is kept with it.
+    pub metadata: Option<Metadata>,
+    /// Whether it is suspended.
+    pub suspended: Option<bool>,
+}
+
+impl KeyEdit {
+    /// Changes a record, and says what its history tells of it: nothing where nothing was changed.
+    pub fn apply(&self, record: &mut KeyRecord, by: &Actor, at: Timestamp) -> Vec<KeyEvent> {
+        let before = record.clone();
+        if let Grant::Integrator { role, permissions } = &mut record.grant {
+            *role = self.role.unwrap_or(*role);
+            if let Some(wanted) = &self.permissions {
+                permissions.clone_from(wanted);
+            }
+        }
+        if let Some(label) = &self.label {
+            record.label.clone_from(label);
+        }
+        record.expires_at = self.expires_at.unwrap_or(record.expires_at);
+        if let Some(metadata) = &self.metadata {
+            record.metadata = metadata.clone();
+        }
+        match self.suspended {
+            Some(true) => record.suspended_at = record.suspended_at.or(Some(at)),
+            Some(false) => record.suspended_at = None,
+            None => {}
+        }
+        let changed = [
+            ("role or permissions", record.grant != before.grant),
+            ("label", record.label != before.label),
+            ("expiresAt", record.expires_at != before.expires_at),
+            ("metadata", record.metadata != before.metadata),
+        ];
+        let names: Vec<_> = changed.iter().filter(|(_, is)| *is).map(|(name, _)| *name).collect();
+        let mut events = Vec::new();
+        if !names.is_empty() {
+            let what = names.join(", ");
+            events.push(KeyEvent::new(KeyAction::Edited, by, at).because(Some(&what)));
+        }
+        if record.suspended_at.is_some() != before.suspended_at.is_some() {
+            let resumed = record.suspended_at.is_none();
+            let action = if resumed { KeyAction::Resumed } else { KeyAction::Suspended };
+            events.push(KeyEvent::new(action, by, at));
+        }
+        events
+    }
 }
 
 /// What stands at one cursor of a listing.

@@ -5,7 +5,7 @@
 //! | trait | its values |
 //! |---|---|
 //! | [`KeyStore`](crate::KeyStore) | [`Change`], [`ChangeListener`] |
-//! | [`KeyRegistry`](super::KeyRegistry) | [`KeyQuery`], [`KeyCursor`], [`KeyPage`], [`Rotation`] |
+//! | [`KeyRegistry`](super::KeyRegistry) | [`KeyQuery`], [`KeyFilter`], [`KeyCursor`], [`KeyPage`], [`Rotation`], [`KeyEdit`] |
 //! | [`PaymentStore`](super::PaymentStore) | [`Issuance`], [`IssuanceKey`], [`IssuanceClaim`], [`IssuanceState`], [`RequestFingerprint`], [`PaymentOutcome`], [`LeasedPayment`] |
 //! | [`IdempotencyStore`](super::IdempotencyStore) | [`Slot`], [`RequestFingerprint`], [`IdempotencyState`], [`StoredResponse`] |
 //! | the last two | [`Lease`], [`LeaseToken`], [`LONGEST_WAIT`] |
@@ -18,5 +18,5 @@ pub use super::{
         Issuance, IssuanceClaim, IssuanceKey, IssuanceState, LeasedPayment, PaymentOutcome,
         RequestFingerprint,
     },
-    registry::{KeyCursor, KeyPage, KeyQuery, Rotation},
+    registry::{KeyCursor, KeyEdit, KeyFilter, KeyPage, KeyQuery, Rotation},
 };

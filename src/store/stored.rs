@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use crate::{
-    apikey::{Grant, Metadata},
+    apikey::{Grant, KeyDigest, Metadata, Predecessor},
     domain::{Permissions, Timestamp},
     error::StoreError,
 };
@@ -39,6 +39,19 @@ pub(crate) fn json<T: serde::de::DeserializeOwned>(
     column: &'static str,
 ) -> Result<T, StoreError> {
     serde_json::from_str(text).map_err(|_| bad(column))
+}
+
+/// A key's predecessor; all of its columns are there or none.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(crate) fn predecessor(
+    digest: Option<[u8; 32]>,
+    display: Option<String>,
+    until: Option<i64>,
+) -> Result<Option<Predecessor>, StoreError> {
+    let Some(digest) = digest else { return Ok(None) };
+    let (Some(display), Some(until)) = (display, until) else { return Err(bad("old_until")) };
+    let (digest, until) = (KeyDigest::from_bytes(digest), instant(until, "old_until")?);
+    Ok(Some(Predecessor { digest, display, until }))
 }
 
 pub(crate) fn metadata(text: &str) -> Result<Metadata, StoreError> {

@@ -1,15 +1,19 @@
+use std::time::Duration;
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use crate::{
     Rejection,
-    api::body::invalid,
+    api::{body::invalid, query::Query},
     apikey::KeyKind,
-    domain::{KeyId, Timestamp},
-    store::{KeyCursor, KeyQuery},
+    domain::{KeyId, PlanId, ResourceId, Timestamp},
+    store::{KeyCursor, KeyFilter, KeyQuery},
 };
 
 const DEFAULT_LIMIT: u32 = 100;
 const MAX_LIMIT: u32 = 1_000;
+const MAX_IDLE_DAYS: u32 = 3_650;
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What the query of `GET /keys` asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +21,8 @@ pub(super) struct Listing {
     kind: KeyKind,
     status: Status,
     limit: u32,
+    filter: KeyFilter,
+    idle_days: Option<u32>,
     after: Option<KeyCursor>,
 }
 
@@ -27,48 +33,41 @@ enum Status {
 }
 
 impl Listing {
-    /// None of the values needs an escape, so none is read.
-    pub(super) fn parse(query: &str) -> Result<Self, Rejection> {
-        let [mut kind, mut status, mut limit, mut cursor] = [None; 4];
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            // An empty value counts as absent, and so does what this version does not know.
-            if value.is_empty() {
-                continue;
-            }
-            let known = match name {
-                "kind" => &mut kind,
-                "status" => &mut status,
-                "limit" => &mut limit,
-                "cursor" => &mut cursor,
-                _ => continue,
-            };
-            if known.replace(value).is_some() {
-                return Err(invalid("A parameter of the listing stands twice"));
-            }
-        }
+    pub(super) fn parse(query: Option<&str>) -> Result<Self, Rejection> {
+        let query = Query::new(query);
         let mut listing = Self {
-            kind: match kind {
+            kind: match query.get("kind")?.as_deref() {
                 None | Some("integrator") => KeyKind::Integrator,
                 Some("payment") => KeyKind::Payment,
                 Some(_) => return Err(invalid("kind must be integrator or payment")),
             },
-            status: match status {
+            status: match query.get("status")?.as_deref() {
                 None | Some("active") => Status::InForce,
                 Some("all") => Status::All,
                 Some(_) => return Err(invalid("status must be active or all")),
             },
-            limit: limit.map_or(Ok(DEFAULT_LIMIT), read_limit)?,
+            limit: query.number("limit", 1..=MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT),
+            filter: KeyFilter {
+                label: query.get("label")?,
+                prefix: query.get("prefix")?,
+                plan_id: query.parsed("planId", PlanId::new)?,
+                resource_id: query.parsed("resourceId", ResourceId::new)?,
+                idle_since: None,
+            },
+            idle_days: query.number("idleDays", 1..=MAX_IDLE_DAYS)?,
             after: None,
         };
-        listing.after = cursor.map(|cursor| listing.read_cursor(cursor)).transpose()?;
+        let cursor = query.get("cursor")?;
+        listing.after = cursor.map(|cursor| listing.read_cursor(&cursor)).transpose()?;
         Ok(listing)
     }
 
     pub(super) fn query(&self, now: Timestamp) -> KeyQuery {
+        let idle_since = self.idle_days.map(|days| now.minus(DAY.saturating_mul(days)));
         KeyQuery {
             kind: self.kind,
             in_force_at: (self.status == Status::InForce).then_some(now),
+            filter: KeyFilter { idle_since, ..self.filter.clone() },
             after: self.after.clone(),
             limit: self.limit,
         }
@@ -103,15 +102,25 @@ impl Listing {
         let mut hasher = crc32fast::Hasher::new();
         hasher.update(self.kind.as_str().as_bytes());
         hasher.update(&[u8::from(self.status == Status::All)]);
+        let KeyFilter { label, prefix, plan_id, resource_id, .. } = &self.filter;
+        let texts = [
+            label.as_deref(),
+            prefix.as_deref(),
+            plan_id.as_ref().map(PlanId::as_str),
+            resource_id.as_ref().map(ResourceId::as_str),
+        ];
+        for (name, text) in (b'a'..).zip(texts) {
+            if let Some(text) = text {
+                hasher.update(&[0, name]);
+                hasher.update(text.as_bytes());
+            }
+        }
+        if let Some(days) = self.idle_days {
+            hasher.update(&days.to_be_bytes());
+        }
         hasher.update(place);
         hasher.finalize().to_be_bytes()
     }
-}
-
-fn read_limit(text: &str) -> Result<u32, Rejection> {
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    let limit = text.parse().ok().filter(|limit| digits && (1..=MAX_LIMIT).contains(limit));
-    limit.ok_or_else(|| invalid("limit must be a number from 1 to 1000"))
 }
 
 #[cfg(test)]
@@ -123,19 +132,23 @@ mod tests {
         KeyCursor { created_at: Timestamp::from_micros(1_795_000_000_123_456), id }
     }
 
+    fn parse(query: &str) -> Result<Listing, Rejection> {
+        Listing::parse(Some(query))
+    }
+
     #[test]
     fn a_cursor_comes_back_as_the_place_it_was() {
-        for query in ["", "kind=payment", "status=all", "kind=payment&status=all&limit=7"] {
-            let listing = Listing::parse(query).expect("legal");
+        for query in ["", "kind=payment", "status=all", "kind=payment&planId=gold&limit=7"] {
+            let listing = parse(query).expect("legal");
             let with = format!("{query}&cursor={}", listing.cursor(&place()));
-            assert_eq!(Listing::parse(&with).expect("legal").after, Some(place()), "{query}");
+            assert_eq!(parse(&with).expect("legal").after, Some(place()), "{query}");
         }
     }
 
     #[test]
     fn a_bent_cursor_and_one_of_another_listing_are_refused() {
-        let cursor = Listing::parse("").expect("legal").cursor(&place());
-        let refused = |query: String| Listing::parse(&query).is_err();
+        let cursor = parse("").expect("legal").cursor(&place());
+        let refused = |query: String| parse(&query).is_err();
         for at in 0..cursor.len() {
             let mut tampered = cursor.clone().into_bytes();
             tampered[at] = if tampered[at] == b'A' { b'B' } else { b'A' };
@@ -145,31 +158,37 @@ mod tests {
         }
         assert!(refused(format!("cursor={cursor}=")));
         assert!(refused(format!("cursor={cursor}A")));
-        assert!(refused(format!("kind=payment&cursor={cursor}")));
-        assert!(refused(format!("status=all&cursor={cursor}")));
+        for other in ["kind=payment", "status=all", "label=a", "prefix=a", "planId=a", "idleDays=1"]
+        {
+            assert!(refused(format!("{other}&cursor={cursor}")), "{other}");
+        }
         assert!(!refused(format!("status=active&cursor={cursor}")));
     }
 
     #[test]
-    fn parameters_are_read_strictly() {
-        let absent = ["limit=", "limit", "kind=", "cursor=", "Kind=payment", "page=2"];
-        let known = ["limit=1", "limit=1000", "limit=007", "&kind=integrator&", "status=active"];
-        for good in absent.into_iter().chain(known) {
-            assert!(Listing::parse(good).is_ok(), "{good}");
+    fn what_is_empty_or_unknown_does_not_count() {
+        let plain = parse("").expect("legal");
+        for same in ["limit=", "limit", "kind=", "cursor=", "page=2", "label=", "&kind=integrator&"]
+        {
+            assert_eq!(parse(same).expect("legal"), plain, "{same}");
         }
+    }
+
+    #[test]
+    fn what_can_not_be_meant_is_refused() {
         for bad in [
             "limit=0",
             "limit=1001",
-            "limit=+1",
-            "limit=-1",
-            "limit=1.0",
-            "limit=99999999999",
             "limit=1&limit=1",
             "kind=master",
             "status=revoked",
             "kind=payment&kind=payment",
+            "idleDays=0",
+            "idleDays=3651",
+            "planId=%20",
+            "label=%ff",
         ] {
-            assert!(Listing::parse(bad).is_err(), "{bad}");
+            assert!(parse(bad).is_err(), "{bad}");
         }
     }
 }

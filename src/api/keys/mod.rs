@@ -1,6 +1,9 @@
+mod edit;
+mod find;
 mod listing;
 mod new_key;
 mod operator;
+mod rotate;
 mod view;
 
 use std::{sync::Arc, time::Duration};
@@ -12,13 +15,16 @@ use self::{
     new_key::NewKey,
     view::{KeyView, Page, Shown},
 };
-use super::body::{self, Members, Reply, invalid, outage};
+use super::{
+    body::{self, Members, Reply, invalid, outage},
+    query::Query,
+};
 use crate::{
     ApiKeys, Policy, Rejection, RejectionKind,
-    apikey::{Grant, KeyDigest, KeyRecord, KeyState, PlainKey},
+    apikey::{KeyDigest, KeyRecord, PlainKey},
     domain::{Actor, Clock, KeyId, Role, SystemClock},
     error::{StoreError, StoreErrorKind},
-    store::{KeyRegistry, Rotation, steady::SteadyClock},
+    store::{KeyRegistry, steady::SteadyClock},
 };
 
 pub use operator::Operator;
@@ -32,8 +38,6 @@ const MAX_HISTORY: u32 = 100;
 /// How many listings are read at a time. One page can be megabytes, and must not keep credentials
 /// waiting.
 const LISTINGS_AT_ONCE: usize = 1;
-/// How often a rotation is tried that another one comes before.
-const ROTATION_TRIES: usize = 3;
 
 /// `/keys`: operators onboard partners and cut them off. Cheap to clone.
 ///
@@ -81,6 +85,12 @@ impl KeysApi {
         Policy::role(Role::Master)
     }
 
+    /// What the caller of those that only read must be: the holder of a master key or of one for
+    /// support.
+    pub fn readers_policy() -> Policy {
+        Self::policy().or(Policy::role(Role::Support))
+    }
+
     /// The texts that this API has for refusals of the credential.
     pub fn wording(kind: RejectionKind) -> Option<&'static str> {
         use RejectionKind as Kind;
@@ -90,7 +100,9 @@ impl KeysApi {
             | Kind::TokenExpired
             | Kind::InvalidApiKey
             | Kind::KeyRevoked
-            | Kind::KeyExpired => Some("Invalid API key"),
+            | Kind::KeyExpired
+            | Kind::KeySuspended
+            | Kind::KeyRotated => Some("Invalid API key"),
             Kind::InsufficientPermissions => Some(operator::MASTERS_ONLY),
             _ => None,
         }
@@ -102,6 +114,7 @@ impl KeysApi {
     ///
     /// The reason to refuse the request.
     pub async fn create(&self, operator: &Operator, body: &[u8]) -> Result<Reply, Rejection> {
+        operator.check_may_change()?;
         let parts = &self.0;
         let wanted = NewKey::read(Members::parse(body)?, operator, parts.clock.now())?;
         let plain = parts.generate()?;
@@ -199,7 +212,7 @@ impl KeysApi {
     ///
     /// The reason to refuse the request.
     pub async fn list(&self, _: &Operator, query: Option<&str>) -> Result<Reply, Rejection> {
-        let listing = Listing::parse(query.unwrap_or_default())?;
+        let listing = Listing::parse(query)?;
         let parts = &self.0;
         let query = listing.query(parts.clock.now());
         let page = async {
@@ -231,46 +244,33 @@ impl KeysApi {
     }
 
     /// `DELETE /keys/{id}`: kills every secret of this id. No request on this instance that starts
-    /// after the return succeeds with one.
+    /// after the return succeeds with one. `query` is that of the URL: `reason` in it is kept.
     ///
     /// # Errors
     ///
     /// The reason to refuse the request; [`RequestConflict`](RejectionKind::RequestConflict) where
     /// the same key comes from the configuration as well, which still lets it in.
-    pub async fn revoke(&self, operator: &Operator, id: &str) -> Result<Reply, Rejection> {
+    pub async fn revoke(
+        &self,
+        operator: &Operator,
+        id: &str,
+        query: Option<&str>,
+    ) -> Result<Reply, Rejection> {
+        operator.check_may_change()?;
+        let reason = Query::new(query).get("reason")?;
+        reason.iter().try_for_each(|reason| new_key::check_text("reason", reason))?;
         let id = key_id(id)?;
         let (parts, actor) = (self.0.clone(), operator.actor().clone());
         body::carry_out(async move {
             let now = parts.clock.now();
-            let revoked = parts.registry.revoke(&id, &actor, now).await.map_err(outage)?;
+            let revoked = parts.registry.revoke_because(&id, reason.as_deref(), &actor, now).await;
+            let revoked = revoked.map_err(outage)?;
             let digest = revoked.ok_or_else(not_found)?;
             parts.keys.store().forget(&digest);
             parts.check_no_bootstrap(&digest)?;
             Ok(Reply::empty())
         })
         .await
-    }
-
-    /// `POST /keys/{id}/rotate`: a new secret under the same id, shown this once; the old one dies
-    /// at once. The body is empty, or an object without members.
-    ///
-    /// # Errors
-    ///
-    /// The reason to refuse the request; [`KeyNotRotatable`](RejectionKind::KeyNotRotatable) for a
-    /// payment key, for one that is over, and for a master's key unless the operator is on the
-    /// host.
-    pub async fn rotate(
-        &self,
-        operator: &Operator,
-        id: &str,
-        body: &[u8],
-    ) -> Result<Reply, Rejection> {
-        if !body.is_empty() && !Members::parse(body)?.is_empty() {
-            return Err(invalid("A rotation takes no members"));
-        }
-        let id = key_id(id)?;
-        let (parts, operator) = (self.0.clone(), operator.clone());
-        body::carry_out_in_time(async move { parts.rotate(&operator, &id).await }).await
     }
 
     /// Removes keys that were expired or revoked 30 days ago, up to `limit`, and says how many. To
@@ -295,6 +295,7 @@ impl KeysApi {
 impl Parts {
     /// The record of a key that was issued elsewhere, and whether its digest alone is known.
     fn imported(&self, operator: &Operator, body: &[u8]) -> Result<(KeyRecord, bool), Rejection> {
+        operator.check_may_change()?;
         let mut members = Members::parse(body)?;
         let (digest, display) = new_key::imported(&mut members, self.keys.key_format())?;
         let by_digest = display == "…";
@@ -321,37 +322,6 @@ impl Parts {
             Ok(record)
         })
         .await
-    }
-
-    async fn rotate(&self, operator: &Operator, id: &KeyId) -> Result<Reply, Rejection> {
-        for _ in 0..ROTATION_TRIES {
-            let record = self.registry.get(id).await.map_err(outage)?.ok_or_else(not_found)?;
-            self.check_rotatable(operator, &record)?;
-            self.check_no_bootstrap(&record.digest)?;
-            let plain = self.generate()?;
-            let rotation =
-                Rotation { old: record.digest, new: plain.digest(), display: plain.masked() };
-            let (actor, now) = (operator.actor(), self.clock.now());
-            if self.registry.rotate(id, &rotation, actor, now).await.map_err(outage)? {
-                self.keys.store().forget(&rotation.old);
-                self.keys.store().forget(&rotation.new);
-                return Ok(Reply::json(200, &Shown::new(&record, Some(&plain))));
-            }
-        }
-        Err(Rejection::new(RejectionKind::RequestConflict)
-            .detail("The key is being changed by other requests"))
-    }
-
-    fn check_rotatable(&self, operator: &Operator, record: &KeyRecord) -> Result<(), Rejection> {
-        let ours = match record.grant {
-            Grant::Integrator { role, .. } => operator.may_grant(role),
-            Grant::Payment { .. } => false,
-        };
-        if ours && record.state_at(self.clock.now()) == KeyState::InForce {
-            Ok(())
-        } else {
-            Err(RejectionKind::KeyNotRotatable.into())
-        }
     }
 
     /// A key that comes from the configuration as well is let in whatever the store says.

@@ -44,9 +44,7 @@ impl NewKey {
                 "A key takes role, label, permissions, expiresAt and metadata, and nothing else",
             ));
         }
-        if new.role == Role::Master && new.permissions.is_some() {
-            return Err(invalid("A master key has no permissions of its own"));
-        }
+        check_permissions(new.role, new.permissions.as_ref())?;
         Ok(new)
     }
 
@@ -60,24 +58,43 @@ impl NewKey {
     }
 }
 
-fn role(value: Option<Value>, operator: &Operator) -> Result<Role, Rejection> {
+/// Checks that a role that stands for what it may do has no permissions of its own.
+pub(super) fn check_permissions(
+    role: Role,
+    permissions: Option<&Permissions>,
+) -> Result<(), Rejection> {
+    match role {
+        Role::Master | Role::Support if permissions.is_some() => {
+            Err(invalid("The key of a master or of support has no permissions of its own"))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn role(value: Option<Value>, operator: &Operator) -> Result<Role, Rejection> {
     let role = value.as_ref().and_then(Value::as_str).and_then(|text| text.parse().ok());
     role.filter(|role| operator.may_grant(*role))
         .ok_or_else(|| invalid("role must be \"minter\" or \"read\""))
 }
 
-fn label(value: Value) -> Result<String, Rejection> {
+pub(super) fn label(value: Value) -> Result<String, Rejection> {
     let Value::String(label) = value else { return Err(invalid("label must be a string")) };
-    if label.chars().nth(MAX_LABEL_CHARS).is_some() {
-        return Err(invalid("label must have at most 200 characters"));
-    }
-    if label.chars().any(disturbs) {
-        return Err(invalid("label must not hold control characters"));
-    }
+    check_text("label", &label)?;
     Ok(label)
 }
 
-fn permissions(value: Value) -> Result<Permissions, Rejection> {
+/// Checks a text that people write and read.
+pub(in crate::api) fn check_text(name: &str, text: &str) -> Result<(), Rejection> {
+    if text.chars().nth(MAX_LABEL_CHARS).is_some() {
+        return Err(invalid(format!("{name} must have at most 200 characters")));
+    }
+    if text.chars().any(disturbs) {
+        return Err(invalid(format!("{name} must not hold control characters")));
+    }
+    Ok(())
+}
+
+pub(super) fn permissions(value: Value) -> Result<Permissions, Rejection> {
     let shape = "permissions must map resources to some of create, read, update and delete";
     let small = value.to_string().len() <= MAX_PERMISSIONS_BYTES;
     let permissions: Permissions = serde_json::from_value(value).map_err(|_| invalid(shape))?;
@@ -96,7 +113,7 @@ fn is_resource(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte))
 }
 
-fn expiry(value: &Value, now: Timestamp) -> Result<Timestamp, Rejection> {
+pub(super) fn expiry(value: &Value, now: Timestamp) -> Result<Timestamp, Rejection> {
     let instant: Option<Timestamp> = value.as_str().and_then(|text| text.parse().ok());
     let instant = instant.ok_or_else(|| {
         invalid("expiresAt must be an ISO 8601 instant such as 2026-01-31T12:00:00.000Z")
@@ -105,7 +122,7 @@ fn expiry(value: &Value, now: Timestamp) -> Result<Timestamp, Rejection> {
     if instant > now { Ok(instant) } else { Err(invalid("expiresAt must be in the future")) }
 }
 
-fn metadata(value: Value) -> Result<Map<String, Value>, Rejection> {
+pub(super) fn metadata(value: Value) -> Result<Map<String, Value>, Rejection> {
     let fits = can_be_kept(&value);
     match value {
         Value::Object(metadata) if fits => Ok(metadata),
@@ -132,7 +149,7 @@ pub(super) fn imported(
     }
 }
 
-fn bytes_of_hex(text: &str) -> Option<[u8; 32]> {
+pub(super) fn bytes_of_hex(text: &str) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];
     let digits = text.as_bytes();
     if digits.len() != 2 * bytes.len() {

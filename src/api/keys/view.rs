@@ -33,9 +33,22 @@ pub(super) struct KeyView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     revoked_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    revoked_reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    suspended_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    predecessor: Option<Replaced<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     last_used_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     history: Option<&'a [KeyEvent]>,
+}
+
+/// The secret before the present one, and until when it works.
+#[derive(Serialize)]
+struct Replaced<'a> {
+    display: &'a str,
+    until: Timestamp,
 }
 
 /// A page of a listing.
@@ -50,7 +63,7 @@ pub(super) struct Page<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Listed<'a> {
-    Key(KeyView<'a>),
+    Key(Box<KeyView<'a>>),
     Unreadable(Unreadable<'a>),
 }
 
@@ -83,10 +96,12 @@ pub(super) struct Shown<'a> {
     metadata: &'a Metadata,
     #[serde(skip_serializing_if = "Option::is_none")]
     warning: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    old_key_until: Option<Timestamp>,
 }
 
 impl<'a> KeyView<'a> {
-    fn new(record: &'a KeyRecord) -> Self {
+    pub(super) fn new(record: &'a KeyRecord) -> Self {
         let (role, permissions) = granted(record);
         let (resource_id, plan_id) = match &record.grant {
             Grant::Payment { resource_id, plan_id, .. } => (Some(resource_id), Some(plan_id)),
@@ -105,6 +120,12 @@ impl<'a> KeyView<'a> {
             created_at: record.created_at,
             expires_at: record.expires_at,
             revoked_at: record.revoked_at,
+            revoked_reason: record.revoked_reason.as_deref(),
+            suspended_at: record.suspended_at,
+            predecessor: record
+                .predecessor
+                .as_ref()
+                .map(|old| Replaced { display: &old.display, until: old.until }),
             last_used_at: record.last_used_at,
             history: None,
         }
@@ -121,7 +142,8 @@ impl<'a> Page<'a> {
             Listed::Key(key) => Reverse((key.created_at, key.id.clone())),
             Listed::Unreadable(key) => Reverse((key.created_at, key.id.clone())),
         };
-        let mut keys: Vec<_> = page.keys.iter().map(|key| Listed::Key(KeyView::new(key))).collect();
+        let mut keys: Vec<_> =
+            page.keys.iter().map(|key| Listed::Key(Box::new(KeyView::new(key)))).collect();
         let unreadable = |key: &'a KeyCursor| Unreadable {
             id: &key.id,
             created_at: key.created_at,
@@ -148,7 +170,14 @@ impl<'a> Shown<'a> {
             expires_at: record.expires_at,
             metadata: &record.metadata,
             warning: None,
+            old_key_until: None,
         }
+    }
+
+    /// Says until when the secret before works.
+    pub(super) fn until(mut self, old_key_until: Option<Timestamp>) -> Self {
+        self.old_key_until = old_key_until;
+        self
     }
 
     /// A key that was issued elsewhere. Of a digest nobody can tell the shape.

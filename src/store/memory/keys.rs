@@ -8,11 +8,12 @@ use async_trait::async_trait;
 
 use super::MemoryStore;
 use crate::{
-    apikey::{KeyAction, KeyDigest, KeyEvent, KeyRecord, KeyState},
+    apikey::{KeyAction, KeyDigest, KeyEvent, KeyRecord, KeyState, Predecessor},
     domain::{Actor, KeyId, Timestamp},
     error::{StoreError, StoreErrorKind},
     store::{
-        Change, ChangeListener, KeyCursor, KeyPage, KeyQuery, KeyRegistry, Rotation, keys::KeyStore,
+        Change, ChangeListener, KeyCursor, KeyEdit, KeyPage, KeyQuery, KeyRegistry, Rotation,
+        keys::KeyStore,
     },
 };
 
@@ -27,53 +28,76 @@ pub(super) struct Keys {
 
 impl Keys {
     pub(super) fn insert(&mut self, record: &KeyRecord, by: &Actor) -> Result<(), StoreError> {
-        if self.records.contains_key(&record.id) || self.ids.contains_key(&record.digest) {
+        let taken = record.digests().any(|digest| self.ids.contains_key(&digest));
+        if taken || self.records.contains_key(&record.id) {
             return Err(StoreError::new(StoreErrorKind::Conflict));
         }
-        self.ids.insert(record.digest, record.id.clone());
+        for digest in record.digests() {
+            self.ids.insert(digest, record.id.clone());
+        }
         self.cursors.insert(KeyCursor::of(record));
         self.records.insert(record.id.clone(), record.clone());
         self.note(&record.id, KeyEvent::new(KeyAction::Created, by, record.created_at));
         Ok(())
     }
 
-    /// Gives a record another digest; `false` where it does not have the old one any more.
+    /// Gives a record another digest, and says which ones changed by that; `None` where it does not
+    /// have the old one any more.
     pub(super) fn replace(
         &mut self,
         id: &KeyId,
         rotation: &Rotation,
         by: &Actor,
         at: Timestamp,
-    ) -> Result<bool, StoreError> {
-        let Rotation { old, new, display } = rotation;
+    ) -> Result<Option<Vec<KeyDigest>>, StoreError> {
+        let Rotation { old, new, display, old_until } = rotation;
         if old != new && self.ids.contains_key(new) {
             return Err(StoreError::new(StoreErrorKind::Conflict));
         }
         let Some(record) = self.records.get_mut(id).filter(|record| record.digest == *old) else {
-            return Ok(false);
+            return Ok(None);
         };
+        let mut changed: Vec<_> = record.digests().collect();
+        changed.push(*new);
         record.digest = *new;
-        record.display.clone_from(display);
-        self.ids.remove(old);
-        self.ids.insert(*new, id.clone());
+        let display = std::mem::replace(&mut record.display, display.clone());
+        record.predecessor = old_until.map(|until| Predecessor { digest: *old, display, until });
+        let known: Vec<_> = record.digests().collect();
+        changed.iter().for_each(|digest| drop(self.ids.remove(digest)));
+        self.ids.extend(known.into_iter().map(|digest| (digest, id.clone())));
         self.note(id, KeyEvent::new(KeyAction::Rotated, by, at));
-        Ok(true)
+        Ok(Some(changed))
     }
 
-    fn revoke(&mut self, id: &KeyId, by: &Actor, at: Timestamp) -> Option<KeyDigest> {
+    fn revoke(
+        &mut self,
+        id: &KeyId,
+        reason: Option<&str>,
+        by: &Actor,
+        at: Timestamp,
+    ) -> Option<KeyRecord> {
         let record = self.records.get_mut(id).filter(|record| record.revoked_at.is_none())?;
         record.revoked_at = Some(at);
-        let digest = record.digest;
-        self.note(id, KeyEvent::new(KeyAction::Revoked, by, at));
-        Some(digest)
+        record.revoked_reason = reason.map(str::to_owned);
+        let revoked = record.clone();
+        self.note(id, KeyEvent::new(KeyAction::Revoked, by, at).because(reason));
+        Some(revoked)
     }
 
-    fn remove(&mut self, id: &KeyId) -> Option<KeyDigest> {
+    fn edit(&mut self, id: &KeyId, edit: &KeyEdit, by: &Actor, at: Timestamp) -> Option<KeyRecord> {
+        let record = self.records.get_mut(id).filter(|record| record.revoked_at.is_none())?;
+        let events = edit.apply(record, by, at);
+        let edited = record.clone();
+        events.into_iter().for_each(|event| self.note(id, event));
+        Some(edited)
+    }
+
+    fn remove(&mut self, id: &KeyId) -> Option<KeyRecord> {
         let record = self.records.remove(id)?;
-        self.ids.remove(&record.digest);
+        record.digests().for_each(|digest| drop(self.ids.remove(&digest)));
         self.cursors.remove(&KeyCursor::of(&record));
         self.histories.remove(id);
-        Some(record.digest)
+        Some(record)
     }
 
     fn note(&mut self, id: &KeyId, event: KeyEvent) {
@@ -84,13 +108,24 @@ impl Keys {
         let until = query.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let wanted = |record: &&KeyRecord| {
             let in_force = |now| record.state_at(now) == KeyState::InForce;
-            record.kind() == query.kind && query.in_force_at.is_none_or(in_force)
+            record.kind() == query.kind
+                && query.in_force_at.is_none_or(in_force)
+                && query.filter.admits(record)
         };
         let cursors = self.cursors.range((Bound::Unbounded, until)).rev();
         let mut records = cursors.filter_map(|cursor| self.records.get(&cursor.id)).filter(wanted);
         let keys: Vec<_> = records.by_ref().take(query.limit as usize).cloned().collect();
         let next = records.next().and_then(|_| keys.last()).map(KeyCursor::of);
         KeyPage { keys, unreadable: Vec::new(), next }
+    }
+}
+
+impl MemoryStore {
+    /// Tells the listeners of keys that were just changed, and whether any were.
+    pub(super) fn tell_if_any(&self, changed: Option<Vec<KeyDigest>>) -> bool {
+        let changes = changed.as_ref().map(|digests| digests.iter().copied().map(Change::Key));
+        self.shared.listeners.tell(&changes.into_iter().flatten().collect::<Vec<_>>());
+        changed.is_some()
     }
 }
 
@@ -119,11 +154,7 @@ impl KeyStore for MemoryStore {
         by: &Actor,
         at: Timestamp,
     ) -> Result<Option<KeyDigest>, StoreError> {
-        let revoked = self.with(|state| Ok(state.keys.revoke(id, by, at)))?;
-        if let Some(digest) = revoked {
-            self.shared.listeners.tell(&[Change::Key(digest)]);
-        }
-        Ok(revoked)
+        self.revoke_because(id, None, by, at).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
@@ -159,14 +190,35 @@ impl KeyRegistry for MemoryStore {
         let rotated = self.with(|state| {
             let revoked = |record: &KeyRecord| record.revoked_at.is_some();
             if state.keys.records.get(id).is_none_or(revoked) {
-                return Ok(false);
+                return Ok(None);
             }
             state.keys.replace(id, rotation, by, at)
         })?;
-        if rotated {
-            self.shared.listeners.tell(&[Change::Key(rotation.old), Change::Key(rotation.new)]);
-        }
-        Ok(rotated)
+        Ok(self.tell_if_any(rotated))
+    }
+
+    async fn edit(
+        &self,
+        id: &KeyId,
+        edit: &KeyEdit,
+        by: &Actor,
+        at: Timestamp,
+    ) -> Result<Option<KeyRecord>, StoreError> {
+        let edited = self.with(|state| Ok(state.keys.edit(id, edit, by, at)))?;
+        self.tell_if_any(edited.as_ref().map(|record| record.digests().collect()));
+        Ok(edited)
+    }
+
+    async fn revoke_because(
+        &self,
+        id: &KeyId,
+        reason: Option<&str>,
+        by: &Actor,
+        at: Timestamp,
+    ) -> Result<Option<KeyDigest>, StoreError> {
+        let revoked = self.with(|state| Ok(state.keys.revoke(id, reason, by, at)))?;
+        self.tell_if_any(revoked.as_ref().map(|record| record.digests().collect()));
+        Ok(revoked.map(|record| record.digest))
     }
 
     async fn touch(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
@@ -181,7 +233,7 @@ impl KeyRegistry for MemoryStore {
     }
 
     async fn purge_keys(&self, before: Timestamp, limit: u32) -> Result<u32, StoreError> {
-        let changes = self.with(|state| {
+        let removed = self.with(|state| {
             let over = |record: &&KeyRecord| record.ends_at().is_some_and(|end| end < before);
             let ids: Vec<_> = state
                 .keys
@@ -191,10 +243,10 @@ impl KeyRegistry for MemoryStore {
                 .take(limit as usize)
                 .map(|record| record.id.clone())
                 .collect();
-            let removed = ids.iter().filter_map(|id| state.keys.remove(id));
-            Ok(removed.map(Change::Key).collect::<Vec<_>>())
+            let removed: Vec<_> = ids.iter().filter_map(|id| state.keys.remove(id)).collect();
+            Ok(removed)
         })?;
-        self.shared.listeners.tell(&changes);
-        Ok(u32::try_from(changes.len()).unwrap_or(limit))
+        self.tell_if_any(Some(removed.iter().flat_map(KeyRecord::digests).collect()));
+        Ok(u32::try_from(removed.len()).unwrap_or(limit))
     }
 }

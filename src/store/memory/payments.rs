@@ -169,9 +169,9 @@ impl PaymentStore for MemoryStore {
                 return Ok(false);
             };
             let display = display.to_owned();
-            let rotation = Rotation { old: old.digest, new: new.digest, display };
+            let rotation = Rotation { old: old.digest, new: new.digest, display, old_until: None };
             if let Some(id) = &old.key_id
-                && !state.keys.replace(id, &rotation, &Actor::key0(), at)?
+                && state.keys.replace(id, &rotation, &Actor::key0(), at)?.is_none()
             {
                 return Ok(false);
             }

@@ -7,11 +7,11 @@ use super::{PostgresStore, row::Fault};
 use crate::{
     apikey::{KeyAction, KeyDigest, KeyEvent, KeyRecord},
     domain::{Actor, KeyId, Timestamp},
-    error::StoreError,
+    error::{StoreError, StoreErrorKind},
     store::{
-        Change, ChangeListener, Rotation,
+        Change, ChangeListener, KeyEdit, KeyRegistry, Rotation,
         keys::KeyStore,
-        stored::{StoredGrant, instant, instant_if_any, metadata, parsed},
+        stored::{StoredGrant, instant, instant_if_any, metadata, parsed, predecessor},
     },
 };
 
@@ -20,22 +20,27 @@ macro_rules! select_keys {
     ($which:literal) => {
         concat!(
             "SELECT id, digest, display, kind, role, permissions, resource_id, plan_id, label, \
-             metadata, created_at, expires_at, revoked_at, last_used_at FROM ",
+             metadata, created_at, expires_at, revoked_at, last_used_at, revoked_reason, \
+             suspended_at, old_digest, old_display, old_until FROM ",
             $which
         )
     };
 }
 pub(super) use select_keys;
 
+/// The second half is looked at only where the first has found nothing.
+pub(super) const BY_DIGEST: &str = concat!(
+    select_keys!("keys WHERE digest = $1 UNION ALL "),
+    select_keys!("keys WHERE old_digest = $1 LIMIT 1")
+);
+
 #[async_trait]
 impl KeyStore for PostgresStore {
     async fn find(&self, digest: &KeyDigest) -> Result<Option<KeyRecord>, StoreError> {
         self.read(async {
             let mut reader = self.reader().await?;
-            let row = sqlx::query(select_keys!("keys WHERE digest = $1"))
-                .bind(digest.as_bytes())
-                .fetch_optional(&mut *reader)
-                .await?;
+            let row =
+                sqlx::query(BY_DIGEST).bind(digest.as_bytes()).fetch_optional(&mut *reader).await?;
             reader.end().await?;
             row.as_ref().map(record).transpose()
         })
@@ -62,7 +67,7 @@ impl KeyStore for PostgresStore {
             tx.end().await
         })
         .await?;
-        self.tell(&[Change::Key(record.digest)])
+        self.tell(&record.digests().map(Change::Key).collect::<Vec<_>>())
     }
 
     async fn revoke(
@@ -71,27 +76,7 @@ impl KeyStore for PostgresStore {
         by: &Actor,
         at: Timestamp,
     ) -> Result<Option<KeyDigest>, StoreError> {
-        let revoked = self.write(async {
-            let mut tx = self.begin().await?;
-            let digest: Option<[u8; 32]> = sqlx::query_scalar(
-                "UPDATE keys SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL
-                 RETURNING digest",
-            )
-            .bind(id.as_str())
-            .bind(at.as_micros())
-            .fetch_optional(&mut *tx)
-            .await?;
-            if digest.is_some() {
-                note(&mut tx, id, &KeyEvent::new(KeyAction::Revoked, by, at)).await?;
-            }
-            tx.end().await?;
-            Ok(digest.map(KeyDigest::from_bytes))
-        });
-        let revoked = revoked.await?;
-        if let Some(digest) = revoked {
-            self.tell(&[Change::Key(digest)])?;
-        }
-        Ok(revoked)
+        self.revoke_because(id, None, by, at).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
@@ -129,10 +114,15 @@ pub(super) async fn insert(
     by: &Actor,
 ) -> Result<(), Fault> {
     let grant = StoredGrant::of(&record.grant)?;
+    for digest in record.digests() {
+        check_free(tx, &digest).await?;
+    }
     sqlx::query(
         "INSERT INTO keys (id, digest, display, kind, role, permissions, resource_id, plan_id,
-             label, metadata, created_at, expires_at, revoked_at, last_used_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+             label, metadata, created_at, expires_at, revoked_at, last_used_at, revoked_reason,
+             suspended_at, old_digest, old_display, old_until)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
+             $19)",
     )
     .bind(record.id.as_str())
     .bind(record.digest.as_bytes())
@@ -148,6 +138,11 @@ pub(super) async fn insert(
     .bind(record.expires_at.map(Timestamp::as_micros))
     .bind(record.revoked_at.map(Timestamp::as_micros))
     .bind(record.last_used_at.map(Timestamp::as_micros))
+    .bind(&record.revoked_reason)
+    .bind(record.suspended_at.map(Timestamp::as_micros))
+    .bind(record.predecessor.as_ref().map(|old| old.digest.as_bytes()))
+    .bind(record.predecessor.as_ref().map(|old| &old.display))
+    .bind(record.predecessor.as_ref().map(|old| old.until.as_micros()))
     .execute(&mut *tx)
     .await?;
     note(tx, &record.id, &KeyEvent::new(KeyAction::Created, by, record.created_at)).await
@@ -167,12 +162,21 @@ pub(super) async fn insert_many(
     let times = |time: fn(&KeyRecord) -> Option<Timestamp>| -> Vec<Option<i64>> {
         records.iter().map(|record| time(record).map(Timestamp::as_micros)).collect()
     };
+    let old = || records.iter().map(|record| record.predecessor.as_ref());
     let added: Vec<(String, Vec<u8>)> = sqlx::query_as(
         "INSERT INTO keys (id, digest, display, kind, role, permissions, resource_id, plan_id,
-             label, metadata, created_at, expires_at, revoked_at, last_used_at)
+             label, metadata, created_at, expires_at, revoked_at, last_used_at, revoked_reason,
+             suspended_at, old_digest, old_display, old_until)
          SELECT * FROM unnest($1::text[], $2::bytea[], $3::text[], $4::text[], $5::text[],
              $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::bigint[],
-             $12::bigint[], $13::bigint[], $14::bigint[])
+             $12::bigint[], $13::bigint[], $14::bigint[], $15::text[], $16::bigint[],
+             $17::bytea[], $18::text[], $19::bigint[])
+             AS added (id, digest, display, kind, role, permissions, resource_id, plan_id, label,
+             metadata, created_at, expires_at, revoked_at, last_used_at, revoked_reason,
+             suspended_at, old_digest, old_display, old_until)
+         WHERE NOT EXISTS (SELECT 1 FROM keys WHERE keys.old_digest = added.digest)
+         AND NOT EXISTS (SELECT 1 FROM keys
+             WHERE keys.digest = added.old_digest OR keys.old_digest = added.old_digest)
          ON CONFLICT DO NOTHING RETURNING id, digest",
     )
     .bind(records.iter().map(|record| record.id.as_str()).collect::<Vec<_>>())
@@ -189,6 +193,11 @@ pub(super) async fn insert_many(
     .bind(times(|record| record.expires_at))
     .bind(times(|record| record.revoked_at))
     .bind(times(|record| record.last_used_at))
+    .bind(records.iter().map(|record| record.revoked_reason.as_deref()).collect::<Vec<_>>())
+    .bind(times(|record| record.suspended_at))
+    .bind(old().map(|old| old.map(|old| old.digest.as_bytes().as_slice())).collect::<Vec<_>>())
+    .bind(old().map(|old| old.map(|old| old.display.as_str())).collect::<Vec<_>>())
+    .bind(old().map(|old| old.map(|old| old.until.as_micros())).collect::<Vec<_>>())
     .fetch_all(&mut *tx)
     .await?;
     // One that stands twice among the records is added the first time.
@@ -212,8 +221,18 @@ pub(super) async fn insert_many(
     Ok(added)
 }
 
-/// Gives a record another digest; `false` where it does not have the old one any more, or is
-/// revoked and must not be. The caller tells of both digests.
+/// Refuses a digest by which another key's predecessor is found. The index knows those of the
+/// secrets alone.
+async fn check_free(tx: &mut PgConnection, digest: &KeyDigest) -> Result<(), Fault> {
+    let taken = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM keys WHERE old_digest = $1)");
+    match taken.bind(digest.as_bytes()).fetch_one(tx).await? {
+        true => Err(StoreError::new(StoreErrorKind::Conflict).into()),
+        false => Ok(()),
+    }
+}
+
+/// Gives a record another digest, and says which ones changed by that; `None` where it does not
+/// have the old one any more, or is revoked and must not be.
 pub(super) async fn replace(
     tx: &mut PgConnection,
     id: &KeyId,
@@ -221,34 +240,85 @@ pub(super) async fn replace(
     revoked_too: bool,
     by: &Actor,
     at: Timestamp,
-) -> Result<bool, Fault> {
-    let replaced = sqlx::query(
-        "UPDATE keys SET digest = $3, display = $4
-         WHERE id = $1 AND digest = $2 AND (revoked_at IS NULL OR $5)",
+) -> Result<Option<Vec<Change>>, Fault> {
+    let Rotation { old, new, display, old_until } = rotation;
+    let older: Option<Option<[u8; 32]>> = sqlx::query_scalar(
+        "SELECT old_digest FROM keys
+         WHERE id = $1 AND digest = $2 AND (revoked_at IS NULL OR $3) FOR NO KEY UPDATE",
     )
     .bind(id.as_str())
-    .bind(rotation.old.as_bytes())
-    .bind(rotation.new.as_bytes())
-    .bind(&rotation.display)
+    .bind(old.as_bytes())
     .bind(revoked_too)
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some(older) = older else { return Ok(None) };
+    if new != old {
+        check_free(tx, new).await?;
+    }
+    sqlx::query(
+        "UPDATE keys SET digest = $2, display = $3, old_until = $4,
+             old_digest = CASE WHEN $4::bigint IS NOT NULL THEN digest END,
+             old_display = CASE WHEN $4::bigint IS NOT NULL THEN display END
+         WHERE id = $1",
+    )
+    .bind(id.as_str())
+    .bind(new.as_bytes())
+    .bind(display)
+    .bind(old_until.map(Timestamp::as_micros))
     .execute(&mut *tx)
     .await?;
-    let replaced = replaced.rows_affected() == 1;
-    if replaced {
-        note(tx, id, &KeyEvent::new(KeyAction::Rotated, by, at)).await?;
+    note(tx, id, &KeyEvent::new(KeyAction::Rotated, by, at)).await?;
+    let changed = older.map(KeyDigest::from_bytes).into_iter().chain([*old, *new]);
+    Ok(Some(changed.map(Change::Key).collect()))
+}
+
+/// Changes what is said of a key that is not revoked.
+pub(super) async fn edit(
+    tx: &mut PgConnection,
+    id: &KeyId,
+    edit: &KeyEdit,
+    by: &Actor,
+    at: Timestamp,
+) -> Result<Option<KeyRecord>, Fault> {
+    let row = sqlx::query(select_keys!("keys WHERE id = $1 AND revoked_at IS NULL FOR UPDATE"))
+        .bind(id.as_str())
+        .fetch_optional(&mut *tx)
+        .await?;
+    let Some(mut record) = row.as_ref().map(record).transpose()? else { return Ok(None) };
+    let events = edit.apply(&mut record, by, at);
+    let grant = StoredGrant::of(&record.grant)?;
+    sqlx::query(
+        "UPDATE keys SET role = $2, permissions = $3, label = $4, metadata = $5, expires_at = $6,
+             suspended_at = $7
+         WHERE id = $1",
+    )
+    .bind(id.as_str())
+    .bind(grant.role)
+    .bind(grant.permissions)
+    .bind(&record.label)
+    .bind(record.metadata.as_json())
+    .bind(record.expires_at.map(Timestamp::as_micros))
+    .bind(record.suspended_at.map(Timestamp::as_micros))
+    .execute(&mut *tx)
+    .await?;
+    for event in &events {
+        note(tx, id, event).await?;
     }
-    Ok(replaced)
+    Ok(Some(record))
 }
 
 /// Adds a line to a key's history.
-async fn note(tx: &mut PgConnection, id: &KeyId, event: &KeyEvent) -> Result<(), Fault> {
-    sqlx::query("INSERT INTO key_events (key_id, action, actor, at) VALUES ($1, $2, $3, $4)")
-        .bind(id.as_str())
-        .bind(event.action.as_str())
-        .bind(event.by.as_str())
-        .bind(event.at.as_micros())
-        .execute(tx)
-        .await?;
+pub(super) async fn note(tx: &mut PgConnection, id: &KeyId, event: &KeyEvent) -> Result<(), Fault> {
+    sqlx::query(
+        "INSERT INTO key_events (key_id, action, actor, at, reason) VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(id.as_str())
+    .bind(event.action.as_str())
+    .bind(event.by.as_str())
+    .bind(event.at.as_micros())
+    .bind(&event.reason)
+    .execute(tx)
+    .await?;
     Ok(())
 }
 
@@ -270,5 +340,8 @@ pub(super) fn record(row: &PgRow) -> Result<KeyRecord, Fault> {
         expires_at: instant_if_any(row.try_get(11)?, "expires_at")?,
         revoked_at: instant_if_any(row.try_get(12)?, "revoked_at")?,
         last_used_at: instant_if_any(row.try_get(13)?, "last_used_at")?,
+        revoked_reason: row.try_get(14)?,
+        suspended_at: instant_if_any(row.try_get(15)?, "suspended_at")?,
+        predecessor: predecessor(row.try_get(16)?, row.try_get(17)?, row.try_get(18)?)?,
     })
 }

@@ -75,14 +75,15 @@ impl PaymentStore for PostgresStore {
         display: &str,
         at: Timestamp,
     ) -> Result<bool, StoreError> {
-        let rotation = Rotation { old: old.digest, new: new.digest, display: display.to_owned() };
+        let display = display.to_owned();
+        let rotation = Rotation { old: old.digest, new: new.digest, display, old_until: None };
         let replaced = self.write(async {
             let mut tx = self.begin().await?;
             let stored = issuances::issuance_to_change(&mut tx, key).await?;
             let mut replaced = stored.as_ref() == Some(old);
             if replaced && let Some(id) = &old.key_id {
                 let by = Actor::key0();
-                replaced = keys::replace(&mut tx, id, &rotation, true, &by, at).await?;
+                replaced = keys::replace(&mut tx, id, &rotation, true, &by, at).await?.is_some();
             }
             if replaced {
                 issuances::put(&mut tx, key, None, new).await?;

@@ -7,11 +7,11 @@ use super::{
     row::Fault,
 };
 use crate::{
-    apikey::{KeyDigest, KeyEvent, KeyRecord},
-    domain::{Actor, KeyId, Timestamp},
+    apikey::{KeyAction, KeyDigest, KeyEvent, KeyRecord},
+    domain::{Actor, KeyId, PlanId, ResourceId, Timestamp},
     error::StoreError,
     store::{
-        Change, KeyCursor, KeyPage, KeyQuery, KeyRegistry, Rotation,
+        Change, KeyCursor, KeyEdit, KeyPage, KeyQuery, KeyRegistry, Rotation,
         registry::Listed,
         stored::{instant, parsed},
     },
@@ -27,8 +27,12 @@ pub(super) const PAGE: &str = select_keys!(
     "(SELECT * FROM keys
       WHERE kind = $1 AND ($2::bigint IS NULL OR (created_at, id) < ($2, $3))
       ORDER BY created_at DESC, id DESC LIMIT $4) AS looked_through
-     WHERE $5::bigint IS NULL
-     OR (revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $5))
+     WHERE ($5::bigint IS NULL
+            OR (revoked_at IS NULL AND suspended_at IS NULL
+                AND (expires_at IS NULL OR expires_at > $5)))
+     AND ($7::text IS NULL OR label = $7) AND ($8::text IS NULL OR starts_with(display, $8))
+     AND ($9::text IS NULL OR plan_id = $9) AND ($10::text IS NULL OR resource_id = $10)
+     AND ($11::bigint IS NULL OR coalesce(last_used_at, created_at) < $11)
      ORDER BY created_at DESC, id DESC LIMIT $6"
 );
 /// The last key that was looked through, where there may be more.
@@ -63,7 +67,8 @@ impl KeyRegistry for PostgresStore {
         });
         let added = added.await?;
         let changes = records.iter().zip(&added).filter(|(_, added)| **added);
-        let changes: Vec<_> = changes.map(|(record, _)| Change::Key(record.digest)).collect();
+        let digests = changes.flat_map(|(record, _)| record.digests());
+        let changes: Vec<_> = digests.map(Change::Key).collect();
         self.tell(&changes)?;
         Ok(added)
     }
@@ -72,8 +77,8 @@ impl KeyRegistry for PostgresStore {
         self.write(async {
             let snapshot = Some(self.shared.snapshot.clone());
             let mut tx = self.shared.writes.lend_after(snapshot).await?;
-            let rows: Vec<(String, String, i64)> = sqlx::query_as(
-                "SELECT action, actor, at FROM key_events WHERE key_id = $1
+            let rows: Vec<(String, String, i64, Option<String>)> = sqlx::query_as(
+                "SELECT action, actor, at, reason FROM key_events WHERE key_id = $1
                  ORDER BY event DESC LIMIT $2",
             )
             .bind(id.as_str())
@@ -81,9 +86,10 @@ impl KeyRegistry for PostgresStore {
             .fetch_all(&mut *tx)
             .await?;
             tx.end().await?;
-            let events = rows.iter().rev().map(|(action, actor, at)| {
+            let events = rows.iter().rev().map(|(action, actor, at, reason)| {
                 let actor: Actor = parsed(actor, "actor")?;
-                Ok(KeyEvent::new(parsed(action, "action")?, &actor, instant(*at, "at")?))
+                let event = KeyEvent::new(parsed(action, "action")?, &actor, instant(*at, "at")?);
+                Ok(event.because(reason.as_deref()))
             });
             events.collect()
         })
@@ -104,10 +110,59 @@ impl KeyRegistry for PostgresStore {
             Ok(rotated)
         });
         let rotated = rotated.await?;
-        if rotated {
-            self.tell(&[Change::Key(rotation.old), Change::Key(rotation.new)])?;
-        }
-        Ok(rotated)
+        self.tell(rotated.as_deref().unwrap_or_default())?;
+        Ok(rotated.is_some())
+    }
+
+    async fn edit(
+        &self,
+        id: &KeyId,
+        edit: &KeyEdit,
+        by: &Actor,
+        at: Timestamp,
+    ) -> Result<Option<KeyRecord>, StoreError> {
+        let edited = self.write(async {
+            let mut tx = self.begin().await?;
+            let edited = keys::edit(&mut tx, id, edit, by, at).await?;
+            tx.end().await?;
+            Ok(edited)
+        });
+        let edited = edited.await?;
+        let digests = edited.iter().flat_map(KeyRecord::digests);
+        self.tell(&digests.map(Change::Key).collect::<Vec<_>>())?;
+        Ok(edited)
+    }
+
+    async fn revoke_because(
+        &self,
+        id: &KeyId,
+        reason: Option<&str>,
+        by: &Actor,
+        at: Timestamp,
+    ) -> Result<Option<KeyDigest>, StoreError> {
+        let revoked = self.write(async {
+            let mut tx = self.begin().await?;
+            let digests: Option<([u8; 32], Option<[u8; 32]>)> = sqlx::query_as(
+                "UPDATE keys SET revoked_at = $2, revoked_reason = $3
+                 WHERE id = $1 AND revoked_at IS NULL RETURNING digest, old_digest",
+            )
+            .bind(id.as_str())
+            .bind(at.as_micros())
+            .bind(reason)
+            .fetch_optional(&mut *tx)
+            .await?;
+            if digests.is_some() {
+                let event = KeyEvent::new(KeyAction::Revoked, by, at).because(reason);
+                keys::note(&mut tx, id, &event).await?;
+            }
+            tx.end().await?;
+            Ok(digests)
+        });
+        let revoked = revoked.await?;
+        let digests = revoked.iter().flat_map(|(digest, old)| [Some(*digest), *old]).flatten();
+        let digests: Vec<_> = digests.map(|it| Change::Key(KeyDigest::from_bytes(it))).collect();
+        self.tell(&digests)?;
+        Ok(revoked.map(|(digest, _)| KeyDigest::from_bytes(digest)))
     }
 
     async fn touch(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
@@ -142,30 +197,32 @@ impl KeyRegistry for PostgresStore {
         let removed = self.write(async {
             let mut tx = self.begin().await?;
             // Another instance may be at it: each takes what the other has not.
-            let removed: Vec<(String, [u8; 32])> = sqlx::query_as(
+            let removed: Vec<(String, [u8; 32], Option<[u8; 32]>)> = sqlx::query_as(
                 "DELETE FROM keys WHERE id IN (
                      SELECT id FROM keys
                      WHERE (revoked_at IS NOT NULL OR expires_at IS NOT NULL)
                      AND coalesce(revoked_at, expires_at) < $1
                      LIMIT $2 FOR UPDATE SKIP LOCKED)
-                 RETURNING id, digest",
+                 RETURNING id, digest, old_digest",
             )
             .bind(before.as_micros())
             .bind(i64::from(limit))
             .fetch_all(&mut *tx)
             .await?;
-            let ids: Vec<&str> = removed.iter().map(|(id, _)| &**id).collect();
+            let ids: Vec<&str> = removed.iter().map(|(id, ..)| &**id).collect();
             sqlx::query("DELETE FROM key_events WHERE key_id = ANY($1)")
                 .bind(ids)
                 .execute(&mut *tx)
                 .await?;
             tx.end().await?;
-            let digests = removed.iter().map(|(_, digest)| KeyDigest::from_bytes(*digest));
-            Ok(digests.map(Change::Key).collect::<Vec<_>>())
+            let digests =
+                removed.iter().flat_map(|(_, digest, old)| [Some(*digest), *old]).flatten();
+            let changes = digests.map(|it| Change::Key(KeyDigest::from_bytes(it)));
+            Ok((removed.len(), changes.collect::<Vec<_>>()))
         });
-        let removed = removed.await?;
-        self.tell(&removed)?;
-        Ok(u32::try_from(removed.len()).unwrap_or(limit))
+        let (removed, changes) = removed.await?;
+        self.tell(&changes)?;
+        Ok(u32::try_from(removed).unwrap_or(limit))
     }
 }
 
@@ -182,6 +239,11 @@ async fn page(tx: &mut PgConnection, query: &KeyQuery) -> Result<KeyPage, Fault>
         .bind(MOST_LOOKED_THROUGH)
         .bind(query.in_force_at.map(Timestamp::as_micros))
         .bind(i64::from(query.limit) + 1)
+        .bind(&query.filter.label)
+        .bind(&query.filter.prefix)
+        .bind(query.filter.plan_id.as_ref().map(PlanId::as_str))
+        .bind(query.filter.resource_id.as_ref().map(ResourceId::as_str))
+        .bind(query.filter.idle_since.map(Timestamp::as_micros))
         .fetch_all(&mut *tx)
         .await?;
     let limit = query.limit as usize;

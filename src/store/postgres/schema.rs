@@ -4,7 +4,7 @@ use sqlx::{AssertSqlSafe, Error, Executor, PgConnection};
 pub(super) const MARKER: &str = "key0-auth 4b657930-7a1e-4c5d-9f43-0d1f6e2b8c11";
 
 /// What takes a schema from each version to the next.
-pub(super) const MIGRATIONS: [&str; 1] = [V1];
+pub(super) const MIGRATIONS: [&str; 2] = [V1, V2];
 
 /// The newest version.
 pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
@@ -255,4 +255,48 @@ CREATE TABLE idempotency (
     CHECK ((lease_token IS NULL) = (status IS NOT NULL))
 );
 CREATE INDEX idempotency_free ON idempotency (free_at);
+"#;
+
+/// Keys can be suspended, and their former secret works for a while.
+const V2: &str = r#"
+ALTER TABLE keys
+    ADD COLUMN revoked_reason text,
+    ADD COLUMN suspended_at   bigint,
+    ADD COLUMN old_digest     bytea CHECK (length(old_digest) = 32),
+    ADD COLUMN old_display    text,
+    ADD COLUMN old_until      bigint;
+CREATE INDEX keys_replaced ON keys (old_digest) WHERE old_digest IS NOT NULL;
+ALTER TABLE key_events ADD COLUMN reason text;
+
+CREATE OR REPLACE FUNCTION log_key_change() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    log text := format('INSERT INTO %I.key_changes (digest) SELECT DISTINCT digest
+                        FROM unnest($1) AS changed (digest) WHERE digest IS NOT NULL',
+                       TG_TABLE_SCHEMA);
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        EXECUTE format('INSERT INTO %I.key_changes (digest) VALUES (NULL)', TG_TABLE_SCHEMA);
+    ELSIF TG_OP = 'INSERT' THEN
+        EXECUTE log USING ARRAY[NEW.digest, NEW.old_digest];
+    ELSIF TG_OP = 'DELETE' THEN
+        EXECUTE log USING ARRAY[OLD.digest, OLD.old_digest];
+    ELSE
+        EXECUTE log USING ARRAY[OLD.digest, OLD.old_digest, NEW.digest, NEW.old_digest];
+    END IF;
+    PERFORM pg_notify('key0_changes', TG_TABLE_SCHEMA);
+    RETURN NULL;
+END
+$$;
+DROP TRIGGER keys_updated ON keys;
+CREATE TRIGGER keys_updated AFTER UPDATE ON keys
+    FOR EACH ROW WHEN (
+        (OLD.id, OLD.digest, OLD.display, OLD.kind, OLD.role, OLD.permissions, OLD.resource_id,
+         OLD.plan_id, OLD.label, OLD.metadata, OLD.created_at, OLD.expires_at, OLD.revoked_at,
+         OLD.revoked_reason, OLD.suspended_at, OLD.old_digest, OLD.old_display, OLD.old_until)
+        IS DISTINCT FROM
+        (NEW.id, NEW.digest, NEW.display, NEW.kind, NEW.role, NEW.permissions, NEW.resource_id,
+         NEW.plan_id, NEW.label, NEW.metadata, NEW.created_at, NEW.expires_at, NEW.revoked_at,
+         NEW.revoked_reason, NEW.suspended_at, NEW.old_digest, NEW.old_display, NEW.old_until)
+    ) EXECUTE FUNCTION log_key_change();
 "#;

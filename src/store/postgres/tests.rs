@@ -21,7 +21,8 @@ use crate::{
     apikey::{Grant, KeyDigest, KeyFormat, KeyRecord},
     domain::{Actor, ChallengeId, KeyId, Role, Timestamp, TxHash},
     store::{
-        Change, IssuanceClaim, IssuanceKey, IssuanceState, Lease, PaymentStore, RequestFingerprint,
+        Change, IssuanceClaim, IssuanceKey, IssuanceState, KeyRegistry, Lease, PaymentStore,
+        RequestFingerprint, Rotation,
         feed::{Listening, Source},
     },
 };
@@ -101,6 +102,11 @@ async fn a_listing_goes_by_its_index_and_stops_when_the_page_is_full() {
             .bind(100_i64)
             .bind(None::<i64>)
             .bind(11_i64)
+            .bind(None::<&str>)
+            .bind(None::<&str>)
+            .bind(None::<&str>)
+            .bind(None::<&str>)
+            .bind(None::<i64>)
             .fetch_all(&mut raw)
             .await
             .expect("it is explained");
@@ -132,5 +138,67 @@ async fn a_hash_that_an_older_version_kept_without_0x_is_spent() {
         };
         let state = store.begin_issuance(&claim, Timestamp::from_seconds(1)).await;
         assert_eq!(state.expect("it answers"), IssuanceState::Redeemed, "{hash}");
+    }
+}
+
+/// What others do to a key by whatever means is told of both of its secrets.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_of_the_first_version_is_taken_over_with_its_data() {
+    let Some(schema) = postgres_server::Schema::fresh() else { return };
+    let mut raw = PgConnection::connect(&schema.url).await.expect("it connects");
+    let name = &schema.name;
+    let digits = "ab".repeat(32);
+    let setup = format!(
+        "CREATE SCHEMA IF NOT EXISTS {name}; SET search_path = {name};
+         {}
+         INSERT INTO key0_auth (marker, version) VALUES ('{}', 1);
+         INSERT INTO keys (id, digest, display, kind, role, metadata, created_at, revoked_at) VALUES
+             ('live', sha256('live'), 'ak_live…', 'integrator', 'read', '{{\"a\":1}}', 1, NULL),
+             ('dead', sha256('dead'), 'ak_dead…', 'integrator', 'minter', '{{}}', 2, 3);
+         INSERT INTO key_events (key_id, action, actor, at) VALUES ('dead', 'revoked', 'host', 3);
+         INSERT INTO issuances (namespace, id, fingerprint, tx_hash, digest, issued_at)
+             VALUES ('challenge', 'c', sha256(''), '0x{digits}', sha256(''), 0);
+         INSERT INTO payments (challenge_id, request_id, resource_id, plan_id, tx_hash, details,
+             received_at) VALUES ('c', 'r', 'photo-1', 'basic', '0x{digits}', '{{}}', 4)",
+        super::schema::MIGRATIONS[0],
+        super::schema::MARKER,
+    );
+    let run = sqlx::raw_sql(sqlx::AssertSqlSafe(setup));
+    run.execute(&mut raw).await.expect("it is set up");
+
+    let store = PostgresOptions::new().schema(name).open(&schema.url).await.expect("it opens");
+    let live = store.find(&KeyDigest::of("live")).await.expect("it answers").expect("it is kept");
+    assert_eq!((live.metadata.as_json(), live.suspended_at), ("{\"a\":1}", None));
+    let dead = store.get(&KeyId::new("dead").expect("legal")).await.expect("it answers");
+    let dead = dead.expect("it is kept");
+    assert_eq!(dead.revoked_at, Some(Timestamp::from_micros(3)));
+    assert_eq!(store.history(&dead.id, 9).await.expect("it answers").len(), 1);
+    let challenge = ChallengeId::new("c").expect("legal");
+    assert!(store.payment(&challenge).await.expect("it answers").is_some());
+    let claim = IssuanceClaim {
+        key: IssuanceKey::Challenge(ChallengeId::new("d").expect("legal")),
+        fingerprint: RequestFingerprint::of([&b"body"[..]]),
+        tx_hash: TxHash::new(&digits).expect("legal"),
+        lease: Lease::new(Timestamp::from_seconds(100)),
+    };
+    let state = store.begin_issuance(&claim, Timestamp::from_seconds(1)).await;
+    assert_eq!(state.expect("it answers"), IssuanceState::Redeemed);
+
+    let new = KeyDigest::of("new");
+    let rotation = Rotation {
+        old: live.digest,
+        new,
+        display: "x".to_owned(),
+        old_until: Some(Timestamp::from_seconds(50)),
+    };
+    let now = Timestamp::from_seconds(1);
+    assert!(store.rotate(&live.id, &rotation, &Actor::host(), now).await.expect("it answers"));
+    let mut reader = reader(&schema).await;
+    for change in ["UPDATE keys SET suspended_at = 5 WHERE id = 'live'", "DELETE FROM keys"] {
+        sqlx::raw_sql(change).execute(&mut raw).await.expect("it is done");
+        let heard = reader.look().await.expect("it looks");
+        for digest in [live.digest, new] {
+            assert!(heard.contains(&Change::Key(digest)), "{change}: {heard:?}");
+        }
     }
 }

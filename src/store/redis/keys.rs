@@ -9,11 +9,11 @@ use super::{
     scripts,
 };
 use crate::{
-    apikey::{KeyAction, KeyDigest, KeyEvent, KeyRecord},
+    apikey::{KeyAction, KeyDigest, KeyEvent, KeyRecord, Predecessor},
     domain::{Actor, KeyId, Timestamp},
     error::StoreError,
     store::{
-        Change, ChangeListener, KeyCursor,
+        Change, ChangeListener, KeyCursor, KeyRegistry,
         keys::KeyStore,
         stored::{StoredGrant, bad, metadata},
     },
@@ -26,7 +26,7 @@ impl KeyStore for RedisStore {
         call.arg(digest.as_bytes());
         let found: Option<Vec<Vec<u8>>> = self.read(&call).await?;
         let record = found.map(|fields| record(&Fields::new(fields))).transpose()?;
-        if record.as_ref().is_some_and(|record| record.digest != *digest) {
+        if record.as_ref().is_some_and(|record| record.digests().all(|known| known != *digest)) {
             return Err(bad("digest"));
         }
         Ok(record)
@@ -43,7 +43,7 @@ impl KeyStore for RedisStore {
         let mut call = self.call(&scripts::INSERT);
         add_arguments(&mut call, record, by)?;
         let () = self.write(&call).await?;
-        self.tell(&[record.digest]);
+        self.tell(&record.digests().collect::<Vec<_>>());
         Ok(())
     }
 
@@ -53,13 +53,7 @@ impl KeyStore for RedisStore {
         by: &Actor,
         at: Timestamp,
     ) -> Result<Option<KeyDigest>, StoreError> {
-        let mut call = self.call(&scripts::REVOKE);
-        call.arg(id.as_str()).arg(at.as_micros());
-        call.arg(event_text(&KeyEvent::new(KeyAction::Revoked, by, at)));
-        let digest: Option<Vec<u8>> = self.write(&call).await?;
-        let digest = digest.as_deref().map(digest_of).transpose()?;
-        self.tell(digest.as_slice());
-        Ok(digest)
+        self.revoke_because(id, None, by, at).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
@@ -89,37 +83,53 @@ pub(super) fn add_arguments(
     record: &KeyRecord,
     by: &Actor,
 ) -> Result<(), StoreError> {
-    let grant = StoredGrant::of(&record.grant)?;
     let cursor = cursor_text(&KeyCursor::of(record));
+    let old = record.predecessor.as_ref();
+    let old_digest = old.map_or(&[][..], |old| old.digest.as_bytes());
     call.arg(record.id.as_str()).arg(record.digest.as_bytes()).arg(record.kind().as_str());
-    call.arg(&cursor).arg(micros_if_any(record.ends_at()));
+    call.arg(old_digest).arg(&cursor).arg(micros_if_any(record.ends_at()));
     call.arg(event_text(&KeyEvent::new(KeyAction::Created, by, record.created_at)));
 
-    call.arg("id").arg(record.id.as_str()).arg("digest").arg(record.digest.as_bytes());
-    call.arg("display").arg(&record.display).arg("kind").arg(record.kind().as_str());
-    call.arg("place").arg(&cursor).arg("metadata").arg(record.metadata.as_json());
-    call.arg("created_at").arg(record.created_at.as_micros());
-    for (name, text) in [
-        ("role", &grant.role),
-        ("permissions", &grant.permissions),
-        ("resource_id", &grant.resource_id),
-        ("plan_id", &grant.plan_id),
-        ("label", &record.label),
-    ] {
-        if let Some(text) = text {
-            call.arg(name).arg(text);
-        }
-    }
-    for (name, instant) in [
-        ("expires_at", record.expires_at),
-        ("revoked_at", record.revoked_at),
-        ("last_used_at", record.last_used_at),
-    ] {
-        if let Some(instant) = instant {
-            call.arg(name).arg(instant.as_micros());
+    for (name, value) in fields(record)? {
+        if let Some(value) = value {
+            call.arg(name).arg(value);
         }
     }
     Ok(())
+}
+
+/// A field of a hash, and what stands there.
+type Field = (&'static str, Option<Vec<u8>>);
+
+/// The fields of a key's hash.
+pub(super) fn fields(record: &KeyRecord) -> Result<[Field; 20], StoreError> {
+    let grant = StoredGrant::of(&record.grant)?;
+    let old = record.predecessor.as_ref();
+    let text = |text: &str| Some(text.as_bytes().to_vec());
+    let bytes = |text: Option<String>| text.map(String::into_bytes);
+    let instant = |at: Option<Timestamp>| at.map(|at| at.as_micros().to_string().into_bytes());
+    Ok([
+        ("id", text(record.id.as_str())),
+        ("digest", Some(record.digest.as_bytes().to_vec())),
+        ("display", text(&record.display)),
+        ("kind", text(record.kind().as_str())),
+        ("place", text(&cursor_text(&KeyCursor::of(record)))),
+        ("metadata", text(record.metadata.as_json())),
+        ("created_at", instant(Some(record.created_at))),
+        ("role", bytes(grant.role)),
+        ("permissions", bytes(grant.permissions)),
+        ("resource_id", bytes(grant.resource_id)),
+        ("plan_id", bytes(grant.plan_id)),
+        ("label", bytes(record.label.clone())),
+        ("expires_at", instant(record.expires_at)),
+        ("revoked_at", instant(record.revoked_at)),
+        ("revoked_reason", bytes(record.revoked_reason.clone())),
+        ("suspended_at", instant(record.suspended_at)),
+        ("last_used_at", instant(record.last_used_at)),
+        ("old_digest", old.map(|old| old.digest.as_bytes().to_vec())),
+        ("old_display", old.and_then(|old| text(&old.display))),
+        ("old_until", instant(old.map(|old| old.until))),
+    ])
 }
 
 pub(super) fn record(fields: &Fields) -> Result<KeyRecord, StoreError> {
@@ -141,7 +151,17 @@ pub(super) fn record(fields: &Fields) -> Result<KeyRecord, StoreError> {
         expires_at: fields.instant("expires_at")?,
         revoked_at: fields.instant("revoked_at")?,
         last_used_at: fields.instant("last_used_at")?,
+        revoked_reason: text("revoked_reason")?,
+        suspended_at: fields.instant("suspended_at")?,
+        predecessor: predecessor(fields)?,
     })
+}
+
+fn predecessor(fields: &Fields) -> Result<Option<Predecessor>, StoreError> {
+    let Some(digest) = fields.array("old_digest")? else { return Ok(None) };
+    let display = needed(fields.text("old_display")?, "old_display")?.to_owned();
+    let until = needed(fields.instant("old_until")?, "old_until")?;
+    Ok(Some(Predecessor { digest: KeyDigest::from_bytes(digest), display, until }))
 }
 
 pub(super) fn digest_of(bytes: &[u8]) -> Result<KeyDigest, StoreError> {
@@ -150,7 +170,12 @@ pub(super) fn digest_of(bytes: &[u8]) -> Result<KeyDigest, StoreError> {
 
 /// A line of a history as it is kept.
 pub(super) fn event_text(event: &KeyEvent) -> String {
-    format!("{} {} {}", event.action.as_str(), event.at.as_micros(), event.by)
+    let KeyEvent { action, by, at, reason, .. } = event;
+    let line = format!("{} {} {by}", action.as_str(), at.as_micros());
+    match reason {
+        Some(reason) => format!("{line} {reason}"),
+        None => line,
+    }
 }
 
 /// A cursor as it is kept: texts that sort as the cursors do.

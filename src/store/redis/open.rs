@@ -11,7 +11,7 @@ use super::{Durability, RedisOptions, RedisUrl, link::connect, row::discreet, sc
 use crate::error::ConfigFault;
 
 /// What the version says of a database that this program understands.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const APPLICATION: &str = "key0-auth";
 /// The oldest Redis that can tell whether a user has all the rights that are needed.
 const OLDEST: u32 = 7;
@@ -155,11 +155,32 @@ impl Address {
             ("rights", _) => Err(OpenError::Rights { address, missing: text }),
             ("missing", _) => Err(OpenError::Missing { address, prefix }),
             ("found" | "made", Some(VERSION)) => Ok(Found { version: text, made, durability }),
+            ("found", Some(found)) if found < VERSION => {
+                let version = self.update(&mut connection, &text).await?;
+                Ok(Found { version, made, durability })
+            }
             ("found", Some(found)) if found > VERSION => {
                 Err(OpenError::Newer { address, prefix, found })
             }
             _ => Err(OpenError::Foreign { address, prefix }),
         })
+    }
+
+    /// Takes a database of an older version over, and says what its version is from now on. What
+    /// was added since is absent from its records, and means nothing there. Instances of the older
+    /// version that have it open know it no more, and answer 503.
+    async fn update(
+        &self,
+        connection: &mut MultiplexedConnection,
+        older: &str,
+    ) -> Result<String, RedisError> {
+        let id = older.rsplit(' ').next().unwrap_or_default();
+        scripts::UPDATE
+            .key(self.version_key())
+            .arg(older)
+            .arg(format!("{APPLICATION} {VERSION} {id}"))
+            .invoke_async(connection)
+            .await
     }
 
     fn unfit(&self, why: String) -> OpenError {

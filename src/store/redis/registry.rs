@@ -8,11 +8,11 @@ use super::{
     scripts,
 };
 use crate::{
-    apikey::{KeyAction, KeyEvent},
-    domain::{Actor, KeyId, Timestamp},
+    apikey::{KeyAction, KeyDigest, KeyEvent, KeyRecord},
+    domain::{Actor, KeyId, PlanId, ResourceId, Timestamp},
     error::StoreError,
     store::{
-        KeyCursor, KeyPage, KeyQuery, KeyRegistry, Rotation,
+        KeyCursor, KeyEdit, KeyFilter, KeyPage, KeyQuery, KeyRegistry, Rotation,
         registry::Listed,
         stored::{bad, parsed},
     },
@@ -24,6 +24,9 @@ const MOST_LOOKED_THROUGH: usize = 10_000;
 const LOOKED_THROUGH_AT_ONCE: usize = 1_000;
 /// From so many bytes on, a page ends.
 const MOST_BYTES: usize = 4 << 20;
+/// What an edit writes; what is empty is removed.
+const EDITED: [&str; 6] =
+    ["role", "permissions", "label", "metadata", "expires_at", "suspended_at"];
 /// How many keys are purged by one script.
 const PURGED_AT_ONCE: u32 = 500;
 
@@ -72,15 +75,75 @@ impl KeyRegistry for RedisStore {
         by: &Actor,
         at: Timestamp,
     ) -> Result<bool, StoreError> {
-        let Rotation { old, new, display } = rotation;
+        let Rotation { old, new, display, old_until } = rotation;
         let mut call = self.call(&scripts::ROTATE);
         call.arg(id.as_str()).arg(old.as_bytes()).arg(new.as_bytes()).arg(display);
         call.arg(event_text(&KeyEvent::new(KeyAction::Rotated, by, at)));
-        let rotated: bool = self.write(&call).await?;
+        call.arg(keys::micros_if_any(*old_until));
+        let (rotated, older): (bool, Vec<u8>) = self.write(&call).await?;
         if rotated {
-            self.tell(&[*old, *new]);
+            let older = if older.is_empty() { None } else { Some(digest_of(&older)?) };
+            self.tell(&older.into_iter().chain([*old, *new]).collect::<Vec<_>>());
         }
         Ok(rotated)
+    }
+
+    async fn edit(
+        &self,
+        id: &KeyId,
+        edit: &KeyEdit,
+        by: &Actor,
+        at: Timestamp,
+    ) -> Result<Option<KeyRecord>, StoreError> {
+        let deadline = self.write_deadline();
+        loop {
+            let mut call = self.call(&scripts::GET);
+            call.arg(id.as_str());
+            let found: Option<Vec<Vec<u8>>> = self.write_until(&call, deadline).await?;
+            let Some(found) = found.map(Fields::new) else { return Ok(None) };
+            let mut record = keys::record(&found)?;
+            if record.revoked_at.is_some() {
+                return Ok(None);
+            }
+            let events = edit.apply(&mut record, by, at);
+            let mut call = self.call(&scripts::EDIT);
+            call.arg(id.as_str()).arg(found.bytes("edits").unwrap_or_default());
+            call.arg(keys::micros_if_any(record.ends_at())).arg(events.len());
+            for event in &events {
+                call.arg(event_text(event));
+            }
+            for (name, value) in keys::fields(&record)? {
+                if EDITED.contains(&name) {
+                    call.arg(name).arg(value.unwrap_or_default());
+                }
+            }
+            // Where somebody else was faster, once more from the start.
+            let edited: bool = self.write_until(&call, deadline).await?;
+            if edited {
+                self.tell(&record.digests().collect::<Vec<_>>());
+                return Ok(Some(record));
+            }
+        }
+    }
+
+    async fn revoke_because(
+        &self,
+        id: &KeyId,
+        reason: Option<&str>,
+        by: &Actor,
+        at: Timestamp,
+    ) -> Result<Option<KeyDigest>, StoreError> {
+        let mut call = self.call(&scripts::REVOKE);
+        call.arg(id.as_str()).arg(at.as_micros());
+        call.arg(event_text(&KeyEvent::new(KeyAction::Revoked, by, at).because(reason)));
+        if let Some(reason) = reason {
+            call.arg(reason);
+        }
+        let digests: Vec<Vec<u8>> = self.write(&call).await?;
+        let digests =
+            digests.iter().map(|bytes| digest_of(bytes)).collect::<Result<Vec<_>, _>>()?;
+        self.tell(&digests);
+        Ok(digests.first().copied())
     }
 
     async fn touch(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
@@ -137,6 +200,18 @@ impl RedisStore {
         );
         call.arg(keys::micros_if_any(query.in_force_at));
         call.arg(wanted).arg(LOOKED_THROUGH_AT_ONCE).arg(MOST_BYTES);
+        let KeyFilter { label, prefix, plan_id, resource_id, idle_since } = &query.filter;
+        let equal = [
+            ("label", label.as_deref()),
+            ("plan_id", plan_id.as_ref().map(PlanId::as_str)),
+            ("resource_id", resource_id.as_ref().map(ResourceId::as_str)),
+        ];
+        call.arg(prefix.as_deref().unwrap_or_default()).arg(keys::micros_if_any(*idle_since));
+        for (name, wanted) in equal {
+            if let Some(wanted) = wanted {
+                call.arg(name).arg(wanted);
+            }
+        }
         let (looked_through, last, found): (usize, String, Vec<Vec<Vec<u8>>>) =
             self.write_until(&call, deadline).await?;
         let bytes = found.iter().flatten().map(Vec::len).sum();
@@ -159,10 +234,10 @@ fn cursor(text: &str) -> Result<KeyCursor, StoreError> {
 }
 
 fn event(line: &str) -> Result<KeyEvent, StoreError> {
-    let mut parts = line.splitn(3, ' ');
+    let mut parts = line.splitn(4, ' ');
     let (Some(action), Some(at), Some(by)) = (parts.next(), parts.next(), parts.next()) else {
         return Err(bad("event"));
     };
     let by: Actor = parsed(by, "actor")?;
-    Ok(KeyEvent::new(parsed(action, "action")?, &by, micros(at, "at")?))
+    Ok(KeyEvent::new(parsed(action, "action")?, &by, micros(at, "at")?).because(parts.next()))
 }

@@ -34,6 +34,10 @@ macro_rules! scripts {
 pub(super) static OPEN: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("lua/open.lua")));
 
+/// Brings a database of an older version to this one.
+pub(super) static UPDATE: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("lua/update.lua")));
+
 /// Does nothing but what every script that reads does first.
 pub(super) static PROBE: LazyLock<Script> =
     LazyLock::new(|| Script::new(concat!(head!(reads), "return 1")));
@@ -46,6 +50,7 @@ scripts! {
     reads PAYMENT = "payment";
     reads CHANGES = "changes";
     writes INSERT = "insert";
+    withdraws EDIT = "edit";
     writes TOUCH = "touch";
     writes BEGIN_ISSUANCE = "begin_issuance";
     writes COMPLETE_ISSUANCE = "complete_issuance";

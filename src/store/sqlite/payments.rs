@@ -66,7 +66,7 @@ impl PaymentStore for SqliteStore {
     ) -> Result<bool, StoreError> {
         let (key, old, new) = (key.clone(), old.clone(), new.clone());
         let display = display.to_owned();
-        let rotation = Rotation { old: old.digest, new: new.digest, display };
+        let rotation = Rotation { old: old.digest, new: new.digest, display, old_until: None };
         self.write(move |tx| {
             let stored = known(tx.conn, &key)?.and_then(|known| known.issuance);
             if stored.as_ref() != Some(&old) {
@@ -78,8 +78,10 @@ impl PaymentStore for SqliteStore {
                 return Ok(false);
             }
             put(tx.conn, &key, None, &new)?;
-            tx.changed(old.digest);
-            tx.changed(new.digest);
+            if old.key_id.is_none() {
+                tx.changed(old.digest);
+                tx.changed(new.digest);
+            }
             Ok(true)
         })
         .await

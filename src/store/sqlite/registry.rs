@@ -1,13 +1,17 @@
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, ToSql};
 
-use super::{SqliteStore, keys, row::Fault};
+use super::{
+    SqliteStore,
+    keys::{self, select_keys},
+    row::Fault,
+};
 use crate::{
     apikey::{KeyDigest, KeyEvent, KeyRecord},
     domain::{Actor, KeyId, Timestamp},
-    error::StoreError,
+    error::{StoreError, StoreErrorKind},
     store::{
-        KeyPage, KeyQuery, KeyRegistry, Rotation,
+        KeyEdit, KeyPage, KeyQuery, KeyRegistry, Rotation,
         registry::Listed,
         stored::{instant, parsed},
     },
@@ -18,15 +22,12 @@ use crate::{
 pub(super) const MOST_LOOKED_THROUGH: u32 = 10_000;
 
 pub(super) const NEWEST: &str =
-    "SELECT id, digest, display, kind, role, permissions, resource_id, plan_id,
-    label, metadata, created_at, expires_at, revoked_at, last_used_at FROM keys
-    WHERE kind = ?1 ORDER BY created_at DESC, id DESC LIMIT ?2";
-pub(super) const OLDER: &str =
-    "SELECT id, digest, display, kind, role, permissions, resource_id, plan_id,
-    label, metadata, created_at, expires_at, revoked_at, last_used_at FROM keys
-    WHERE kind = ?1 AND (created_at, id) < (?3, ?4)
-    ORDER BY created_at DESC, id DESC LIMIT ?2";
-pub(super) const OVER: &str = "SELECT id, digest FROM keys
+    select_keys!("WHERE kind = ?1 ORDER BY created_at DESC, id DESC LIMIT ?2");
+pub(super) const OLDER: &str = select_keys!(
+    "WHERE kind = ?1 AND (created_at, id) < (?3, ?4)
+     ORDER BY created_at DESC, id DESC LIMIT ?2"
+);
+pub(super) const OVER: &str = "SELECT id, digest, old_digest FROM keys
     WHERE (revoked_at IS NOT NULL OR expires_at IS NOT NULL)
     AND coalesce(revoked_at, expires_at) < ?1 LIMIT ?2";
 
@@ -44,18 +45,13 @@ impl KeyRegistry for SqliteStore {
     ) -> Result<Vec<bool>, StoreError> {
         let (records, by) = (records.to_vec(), by.clone());
         self.write(move |tx| {
-            let mut known =
-                tx.conn.prepare_cached("SELECT count(*) FROM keys WHERE id = ?1 OR digest = ?2")?;
-            let mut added = Vec::with_capacity(records.len());
-            for record in &records {
-                let ids = (record.id.as_str(), record.digest.as_bytes());
-                let is_new = known.query_row(ids, |row| row.get::<_, i64>(0))? == 0;
-                if is_new {
-                    keys::insert(tx, record, &by)?;
-                }
-                added.push(is_new);
-            }
-            Ok(added)
+            // A conflict is found before anything of the record is written.
+            let added = records.iter().map(|record| match keys::insert(tx, record, &by) {
+                Ok(()) => Ok(true),
+                Err(Fault(error)) if error.kind() == StoreErrorKind::Conflict => Ok(false),
+                Err(fault) => Err(fault),
+            });
+            added.collect()
         })
         .await
     }
@@ -79,14 +75,31 @@ impl KeyRegistry for SqliteStore {
                 .prepare_cached("SELECT 1 FROM keys WHERE id = ?1 AND revoked_at IS NULL")?
                 .query_row([id.as_str()], |_| Ok(()))
                 .optional()?;
-            let rotated = counts.is_some() && keys::replace(tx, &id, &rotation, &by, at)?;
-            if rotated {
-                tx.changed(rotation.old);
-                tx.changed(rotation.new);
-            }
-            Ok(rotated)
+            Ok(counts.is_some() && keys::replace(tx, &id, &rotation, &by, at)?)
         })
         .await
+    }
+
+    async fn edit(
+        &self,
+        id: &KeyId,
+        edit: &KeyEdit,
+        by: &Actor,
+        at: Timestamp,
+    ) -> Result<Option<KeyRecord>, StoreError> {
+        let (id, edit, by) = (id.clone(), edit.clone(), by.clone());
+        self.write(move |tx| keys::edit(tx, &id, &edit, &by, at)).await
+    }
+
+    async fn revoke_because(
+        &self,
+        id: &KeyId,
+        reason: Option<&str>,
+        by: &Actor,
+        at: Timestamp,
+    ) -> Result<Option<KeyDigest>, StoreError> {
+        let (id, reason, by) = (id.clone(), reason.map(str::to_owned), by.clone());
+        self.write(move |tx| keys::revoke(tx, &id, reason.as_deref(), &by, at)).await
     }
 
     async fn touch(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
@@ -108,16 +121,18 @@ impl KeyRegistry for SqliteStore {
         self.write(move |tx| {
             let mut over = tx.conn.prepare_cached(OVER)?;
             let mut rows = over.query((before.as_micros(), limit))?;
-            let mut removed: Vec<(String, [u8; 32])> = Vec::new();
+            let mut removed: Vec<(String, [u8; 32], Option<[u8; 32]>)> = Vec::new();
             while let Some(row) = rows.next()? {
-                removed.push((row.get(0)?, row.get(1)?));
+                removed.push((row.get(0)?, row.get(1)?, row.get(2)?));
             }
-            for (id, digest) in &removed {
+            for (id, digest, old) in &removed {
                 tx.conn
                     .prepare_cached("DELETE FROM key_events WHERE key_id = ?1")?
                     .execute([id])?;
                 tx.conn.prepare_cached("DELETE FROM keys WHERE id = ?1")?.execute([id])?;
-                tx.changed(KeyDigest::from_bytes(*digest));
+                for digest in old.iter().chain([digest]) {
+                    tx.changed(KeyDigest::from_bytes(*digest));
+                }
             }
             Ok(u32::try_from(removed.len()).unwrap_or(limit))
         })
@@ -141,11 +156,7 @@ fn page(conn: &Connection, query: &KeyQuery) -> Result<KeyPage, Fault> {
     while let Some(row) = rows.next()? {
         looked_through += 1;
         // Most of those that are over are passed by without being understood.
-        let skipped = match query.in_force_at {
-            Some(now) => !keys::is_in_force(row, now)?,
-            None => false,
-        };
-        if skipped {
+        if !keys::is_wanted(row, query)? {
             if looked_through == MOST_LOOKED_THROUGH {
                 next = Some(keys::cursor(row)?);
             }
@@ -167,7 +178,8 @@ fn page(conn: &Connection, query: &KeyQuery) -> Result<KeyPage, Fault> {
 
 fn history(conn: &Connection, id: &KeyId, limit: u32) -> Result<Vec<KeyEvent>, Fault> {
     let mut statement = conn.prepare_cached(
-        "SELECT action, actor, at FROM key_events WHERE key_id = ?1 ORDER BY event DESC LIMIT ?2",
+        "SELECT action, actor, at, reason FROM key_events WHERE key_id = ?1
+         ORDER BY event DESC LIMIT ?2",
     )?;
     let mut rows = statement.query((id.as_str(), limit))?;
     let mut events = Vec::new();
@@ -175,7 +187,9 @@ fn history(conn: &Connection, id: &KeyId, limit: u32) -> Result<Vec<KeyEvent>, F
         let (action, actor): (String, String) = (row.get(0)?, row.get(1)?);
         let actor: Actor = parsed(&actor, "actor")?;
         let at = instant(row.get(2)?, "at")?;
-        events.push(KeyEvent::new(parsed(&action, "action")?, &actor, at));
+        let reason: Option<String> = row.get(3)?;
+        let event = KeyEvent::new(parsed(&action, "action")?, &actor, at);
+        events.push(event.because(reason.as_deref()));
     }
     events.reverse();
     Ok(events)

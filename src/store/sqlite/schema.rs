@@ -4,7 +4,7 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(super) const APPLICATION_ID: i32 = 0x4b65_7930;
 
 /// What takes a file from each version to the next.
-pub(super) const MIGRATIONS: [&str; 2] = [V1, V2];
+pub(super) const MIGRATIONS: [&str; 3] = [V1, V2, V3];
 
 /// The newest version.
 pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
@@ -203,4 +203,51 @@ CREATE TABLE key_events (
     at     INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX key_events_of_key ON key_events (key_id);
+";
+
+/// Keys can be suspended, and their former secret works for a while.
+const V3: &str = "
+ALTER TABLE keys ADD COLUMN revoked_reason TEXT;
+ALTER TABLE keys ADD COLUMN suspended_at INTEGER;
+ALTER TABLE keys ADD COLUMN old_digest BLOB;
+ALTER TABLE keys ADD COLUMN old_display TEXT;
+ALTER TABLE keys ADD COLUMN old_until INTEGER;
+CREATE INDEX keys_replaced ON keys (old_digest) WHERE old_digest IS NOT NULL;
+ALTER TABLE key_events ADD COLUMN reason TEXT;
+
+DROP TRIGGER keys_displaced_by_insert;
+DROP TRIGGER keys_displaced_by_update;
+DROP TRIGGER keys_inserted;
+DROP TRIGGER keys_updated;
+DROP TRIGGER keys_deleted;
+CREATE TRIGGER keys_displaced_by_insert BEFORE INSERT ON keys BEGIN
+    INSERT INTO key_changes (digest) SELECT digest FROM keys WHERE id = NEW.id;
+    INSERT INTO key_changes (digest)
+        SELECT old_digest FROM keys
+        WHERE (id = NEW.id OR digest = NEW.digest) AND old_digest IS NOT NULL;
+END;
+CREATE TRIGGER keys_displaced_by_update BEFORE UPDATE OF id ON keys WHEN OLD.id <> NEW.id BEGIN
+    INSERT INTO key_changes (digest) SELECT digest FROM keys WHERE id = NEW.id;
+    INSERT INTO key_changes (digest)
+        SELECT old_digest FROM keys
+        WHERE (id = NEW.id OR digest = NEW.digest) AND old_digest IS NOT NULL;
+END;
+CREATE TRIGGER keys_inserted AFTER INSERT ON keys BEGIN
+    INSERT INTO key_changes (digest) VALUES (NEW.digest);
+    INSERT INTO key_changes (digest) SELECT NEW.old_digest WHERE NEW.old_digest IS NOT NULL;
+END;
+CREATE TRIGGER keys_updated AFTER UPDATE OF id, digest, display, kind, role, permissions,
+    resource_id, plan_id, label, metadata, created_at, expires_at, revoked_at, revoked_reason,
+    suspended_at, old_digest, old_display, old_until ON keys
+BEGIN
+    INSERT INTO key_changes (digest) VALUES (OLD.digest);
+    INSERT INTO key_changes (digest) SELECT NEW.digest WHERE NEW.digest <> OLD.digest;
+    INSERT INTO key_changes (digest) SELECT OLD.old_digest WHERE OLD.old_digest IS NOT NULL;
+    INSERT INTO key_changes (digest)
+        SELECT NEW.old_digest WHERE NEW.old_digest NOT IN (OLD.digest, coalesce(OLD.old_digest, ''));
+END;
+CREATE TRIGGER keys_deleted AFTER DELETE ON keys BEGIN
+    INSERT INTO key_changes (digest) VALUES (OLD.digest);
+    INSERT INTO key_changes (digest) SELECT OLD.old_digest WHERE OLD.old_digest IS NOT NULL;
+END;
 ";

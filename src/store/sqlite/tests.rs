@@ -567,13 +567,17 @@ async fn after_an_error_anything_may_have_changed() {
 
 /// So many keys that expired long ago, newer than all others, written past the store.
 fn add_expired(raw: &Connection, count: i64) {
+    add_expired_from(raw, 0, count);
+}
+
+fn add_expired_from(raw: &Connection, after: i64, count: i64) {
     raw.execute(
-        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
+        "WITH RECURSIVE n (i) AS (SELECT ?2 + 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1 + ?2)
          INSERT INTO keys (id, digest, display, kind, resource_id, plan_id, metadata, created_at,
              expires_at)
          SELECT 'old-' || i, randomblob(32), 'ak_…', 'payment', 'photo-1', 'basic', '{}',
              1000000 + i, 2000000 FROM n",
-        [count],
+        [count, after],
     )
     .unwrap();
 }
@@ -585,8 +589,13 @@ async fn a_page_looks_through_no_more_than_its_bound() {
     store.insert(&record, &Actor::host()).await.unwrap();
     let bound = registry::MOST_LOOKED_THROUGH;
     add_expired(&raw, i64::from(2 * bound + 1));
-    let mut query =
-        KeyQuery { kind: KeyKind::Payment, in_force_at: Some(at(100)), after: None, limit: 10 };
+    let mut query = KeyQuery {
+        kind: KeyKind::Payment,
+        in_force_at: Some(at(100)),
+        filter: Default::default(),
+        after: None,
+        limit: 10,
+    };
     for _ in 0..2 {
         let page = store.list(&query).await.unwrap();
         assert_eq!(page.keys, []);
@@ -624,14 +633,45 @@ async fn a_file_of_the_first_version_is_taken_over() {
     raw.pragma_update(None, "application_id", schema::APPLICATION_ID).unwrap();
     raw.pragma_update(None, "user_version", 1).unwrap();
     add_expired(&raw, 3);
-    drop(raw);
+    // An older process has it open, and goes on.
     let store = SqliteStore::open(&path).unwrap();
-    let query = KeyQuery { kind: KeyKind::Payment, in_force_at: None, after: None, limit: 10 };
+    let query = KeyQuery {
+        kind: KeyKind::Payment,
+        in_force_at: None,
+        filter: Default::default(),
+        after: None,
+        limit: 10,
+    };
     let listed = store.list(&query).await.unwrap().keys;
     assert_eq!(listed.len(), 3);
     let id = &listed[0].id;
     store.revoke(id, &Actor::host(), at(1)).await.unwrap().unwrap();
     assert_eq!(store.history(id, 10).await.unwrap().len(), 1);
+
+    add_expired_from(&raw, 3, 1);
+    // What others do to a key is told of both of its secrets.
+    let old = listed[1].digest;
+    let new = KeyDigest::of("new");
+    let display = "x".to_owned();
+    let rotation = crate::store::Rotation { old, new, display, old_until: Some(at(9)) };
+    assert!(store.rotate(&listed[1].id, &rotation, &Actor::host(), at(1)).await.unwrap());
+    let of_id = listed[1].id.as_str();
+    for change in
+        ["UPDATE keys SET suspended_at = 5 WHERE id = ?1", "DELETE FROM keys WHERE id = ?1"]
+    {
+        raw.execute("DELETE FROM key_changes", ()).unwrap();
+        assert_eq!(raw.execute(change, [of_id]).unwrap(), 1);
+        for digest in [old, new] {
+            let told: bool = raw
+                .query_row(
+                    "SELECT EXISTS (SELECT 1 FROM key_changes WHERE digest = ?1)",
+                    [digest.as_bytes()],
+                    |row| row.get(0),
+                )
+                .unwrap();
+            assert!(told, "{change}");
+        }
+    }
 }
 
 /// A caller that gave up was told of an outage: what it asked for is not done after all.
@@ -798,7 +838,7 @@ async fn a_key_that_can_not_be_read_hides_no_other_and_can_be_revoked() {
         assert_eq!(listed, expected, "{limit}");
     }
     for record in &records[..2] {
-        api.revoke(&operator, record.id.as_str()).await.unwrap();
+        api.revoke(&operator, record.id.as_str(), None).await.unwrap();
     }
     let page = api.list(&operator, Some("kind=payment")).await.unwrap();
     assert!(!String::from_utf8(page.body).unwrap().contains("unreadable"));

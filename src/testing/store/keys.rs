@@ -8,7 +8,7 @@ use crate::{
     apikey::{KeyDigest, KeyEvent, KeyRecord},
     domain::{Actor, KeyId, Timestamp},
     error::StoreError,
-    store::{ChangeListener, KeyPage, KeyQuery, KeyRegistry, Rotation},
+    store::{ChangeListener, KeyEdit, KeyPage, KeyQuery, KeyRegistry, Rotation},
 };
 
 #[async_trait]
@@ -65,6 +65,26 @@ impl<S: KeyRegistry + ?Sized> KeyRegistry for FaultyStore<S> {
         at: Timestamp,
     ) -> Result<bool, StoreError> {
         self.run("rotate", self.inner.rotate(id, rotation, by, at)).await
+    }
+
+    async fn edit(
+        &self,
+        id: &KeyId,
+        edit: &KeyEdit,
+        by: &Actor,
+        at: Timestamp,
+    ) -> Result<Option<KeyRecord>, StoreError> {
+        self.run("edit", self.inner.edit(id, edit, by, at)).await
+    }
+
+    async fn revoke_because(
+        &self,
+        id: &KeyId,
+        reason: Option<&str>,
+        by: &Actor,
+        at: Timestamp,
+    ) -> Result<Option<KeyDigest>, StoreError> {
+        self.run("revoke", self.inner.revoke_because(id, reason, by, at)).await
     }
 
     async fn touch(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {

@@ -13,6 +13,7 @@ macro_rules! cases {
 mod issuances;
 mod issued_keys;
 mod keys;
+mod lifecycle;
 mod payments;
 mod registry;
 mod replacements;
@@ -152,11 +153,10 @@ where
 {
     /// Asks for the cases of [`KeyRegistry`], beyond those of [`keys`](Self::keys).
     pub fn registry(self) -> Self {
-        self.add(false, registry::CASES, |store| store).add(
-            true,
-            registry::NOTIFICATIONS,
-            |store| store,
-        )
+        self.add(false, registry::CASES, |store| store)
+            .add(true, registry::NOTIFICATIONS, |store| store)
+            .add(false, lifecycle::CASES, |store| store)
+            .add(true, lifecycle::NOTIFICATIONS, |store| store)
     }
 }
 

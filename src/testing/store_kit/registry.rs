@@ -17,7 +17,7 @@ use crate::{
 };
 
 fn everything(kind: KeyKind) -> KeyQuery {
-    KeyQuery { kind, in_force_at: None, after: None, limit: 100 }
+    KeyQuery { kind, in_force_at: None, filter: Default::default(), after: None, limit: 100 }
 }
 
 fn made_at(seconds: i64) -> KeyRecord {
@@ -48,7 +48,8 @@ async fn pages(store: &Arc<dyn KeyRegistry>, query: KeyQuery) -> Vec<KeyPage> {
 }
 
 fn rotation(record: &KeyRecord) -> Rotation {
-    Rotation { old: record.digest, new: new_digest(), display: "ak_new1…".to_owned() }
+    let display = "ak_new1…".to_owned();
+    Rotation { old: record.digest, new: new_digest(), display, old_until: None }
 }
 
 fn master() -> Actor {

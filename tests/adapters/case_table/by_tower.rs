@@ -45,7 +45,7 @@ impl InProcess {
             ["health"] | ["api", "photos" | "data", _] if !segments.contains(&"") => "GET,HEAD",
             ["v1", "dpp", "passports"] | ["internal", "issue-token" | "payment-received"] => "POST",
             ["keys"] => "GET,HEAD,POST,DELETE",
-            ["keys", _] => "GET,HEAD,DELETE",
+            ["keys", _] => "GET,HEAD,PATCH,DELETE",
             ["keys", _, "rotate"] => "POST",
             _ => return self.refuse(Rejection::new(RejectionKind::NotFound).instance(&path)),
         };
@@ -116,7 +116,7 @@ impl InProcess {
             }
             (_, [] | [""]) => Err(KeysApi::missing_id()),
             ("POST", [id, _]) => keys.rotate(&operator, id, request.body()).await,
-            ("DELETE", [id, ..]) => keys.revoke(&operator, id).await,
+            ("DELETE", [id, ..]) => keys.revoke(&operator, id, request.uri().query()).await,
             (_, [id, ..]) => keys.show(&operator, id).await,
         }
     }

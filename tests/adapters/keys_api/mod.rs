@@ -2,6 +2,7 @@
 #![cfg(all(feature = "axum", feature = "sqlite", feature = "testing"))]
 mod changes;
 mod create;
+mod lifecycle;
 mod listing;
 mod revocation;
 
@@ -23,6 +24,7 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 pub(crate) const MASTER: &str = "a-master-key-of-the-configuration-1";
+pub(crate) const SUPPORT: &str = "a-support-key-of-the-configuration-1";
 pub(crate) const START: Timestamp = FakeClock::START;
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -80,9 +82,10 @@ impl Office {
         let clock = FakeClock::new();
         let usage = KeyUsage::new(registry.clone());
         let master = Secret::new("master", MASTER).unwrap();
+        let support = Secret::new("support", SUPPORT).unwrap();
         let keys = ApiKeys::new(registry.clone())
             .usage(usage.clone())
-            .bootstrap(BootstrapKeys::new().key(Role::Master, master));
+            .bootstrap(BootstrapKeys::new().key(Role::Master, master).key(Role::Support, support));
         let keys = Arc::new(keys);
         let validator =
             Validator::builder().api_keys(keys.clone()).clock(clock.clone()).build().unwrap();

@@ -47,7 +47,7 @@ async fn in_process(office: Office, rounds: usize) {
             tokio::task::yield_now().await;
         }
         if round % 2 == 0 {
-            office.api.revoke(&Operator::host(), &id).await.unwrap();
+            office.api.revoke(&Operator::host(), &id, None).await.unwrap();
         } else {
             office.api.rotate(&Operator::host(), &id, b"").await.unwrap();
         }

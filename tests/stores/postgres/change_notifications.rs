@@ -28,8 +28,12 @@ async fn other_instances_hear_of_every_change_without_a_look() {
         one.insert(&record, &Actor::host()).await.unwrap();
         eventually("the new key", || recorder.heard_of(record.digest)).await;
         recorder.forget();
-        let rotation =
-            Rotation { old: record.digest, new: new_digest(), display: "ak_new…".to_owned() };
+        let rotation = Rotation {
+            old: record.digest,
+            new: new_digest(),
+            display: "ak_new…".to_owned(),
+            old_until: None,
+        };
         assert!(one.rotate(&record.id, &rotation, &Actor::host(), at(1)).await.unwrap());
         eventually("the rotation", || {
             recorder.heard_of(rotation.old) && recorder.heard_of(rotation.new)

@@ -91,7 +91,7 @@ async fn an_empty_schema_is_taken_and_a_newer_one_refused() {
     drop(ours.open().await);
     run(&mut raw, "UPDATE key0_auth SET version = 99").await;
     let error = refusal(&ours, "").await;
-    assert!(matches!(error, PostgresOpenError::Newer { found: 99, known: 1, .. }), "{error:?}");
+    assert!(matches!(error, PostgresOpenError::Newer { found: 99, known: 2, .. }), "{error:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,6 +183,7 @@ async fn a_pool_of_the_application_is_shared_and_left_as_it_is() {
     let query = key0_auth::store::spi::KeyQuery {
         kind: key0_auth::apikey::KeyKind::Payment,
         in_force_at: None,
+        filter: Default::default(),
         after: None,
         limit: 100,
     };

@@ -176,7 +176,13 @@ async fn a_primary_that_comes_back_as_a_standby_answers_nothing() {
     let stores =
         [options.open(&server.url()).await.unwrap(), options.with_pool(pool).await.unwrap()];
     let record = inserted(&stores[0]).await;
-    let query = KeyQuery { kind: KeyKind::Payment, in_force_at: None, after: None, limit: 10 };
+    let query = KeyQuery {
+        kind: KeyKind::Payment,
+        in_force_at: None,
+        filter: Default::default(),
+        after: None,
+        limit: 10,
+    };
     server.stop();
     server.stand_by(true);
     server.start_again();

@@ -307,7 +307,13 @@ async fn what_can_not_be_understood_is_an_error_of_its_own_kind() {
         assert_eq!(kind, StoreErrorKind::Corrupt, "{bad}");
         if bad.starts_with("metadata") || bad.starts_with("created_at") {
             let kind = record.kind();
-            let query = KeyQuery { kind, in_force_at: None, after: None, limit: 10 };
+            let query = KeyQuery {
+                kind,
+                in_force_at: None,
+                filter: Default::default(),
+                after: None,
+                limit: 10,
+            };
             let page = store.list(&query).await.unwrap();
             assert_eq!(page.keys, []);
             assert_eq!(page.unreadable.iter().map(|key| &key.id).collect::<Vec<_>>(), [&record.id]);

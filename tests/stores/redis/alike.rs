@@ -212,6 +212,7 @@ impl Past {
                     old: chance.of(&[record.digest, new_digest()]),
                     new: chance.of(&[new_digest(), taken]),
                     display: "ak_y…".to_owned(),
+                    old_until: self.steps.is_multiple_of(2).then_some(now),
                 };
                 let _ = both!(store => store.rotate(&record.id, &rotation, &host, now));
             }

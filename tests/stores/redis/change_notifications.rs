@@ -37,7 +37,12 @@ async fn others_hear_of_every_change_at_once() {
     let recorder = ChangeRecorder::on(&other);
     let record = add(&one).await;
     hears(&recorder, Change::Key(record.digest)).await;
-    let rotation = Rotation { old: record.digest, new: new_digest(), display: "x".to_owned() };
+    let rotation = Rotation {
+        old: record.digest,
+        new: new_digest(),
+        display: "x".to_owned(),
+        old_until: None,
+    };
     recorder.forget();
     assert!(one.rotate(&record.id, &rotation, &Actor::host(), at(1)).await.unwrap());
     hears(&recorder, Change::Key(rotation.old)).await;

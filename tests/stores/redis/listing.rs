@@ -10,7 +10,13 @@ use crate::{
 };
 
 fn query(limit: u32) -> KeyQuery {
-    KeyQuery { kind: KeyKind::Integrator, in_force_at: Some(at(50)), after: None, limit }
+    KeyQuery {
+        kind: KeyKind::Integrator,
+        in_force_at: Some(at(50)),
+        filter: Default::default(),
+        after: None,
+        limit,
+    }
 }
 
 /// All keys of a listing, and how many pages they were on.

@@ -29,7 +29,13 @@ pub(crate) async fn failures(
     let (host, claim) = (Actor::host(), claim(challenge("x"), "0xf"));
     let sold = payment_key();
     let slot = Slot { scope: "s".to_owned(), key: "k".to_owned() };
-    let query = KeyQuery { kind: KeyKind::Integrator, in_force_at: None, after: None, limit: 10 };
+    let query = KeyQuery {
+        kind: KeyKind::Integrator,
+        in_force_at: None,
+        filter: Default::default(),
+        after: None,
+        limit: 10,
+    };
     let id = key0_auth::domain::ChallengeId::new("x").unwrap();
     let issued = issuance(&sold);
     vec![
@@ -289,7 +295,12 @@ async fn where_the_memory_is_full_nothing_is_taken_by_halves_and_keys_can_still_
 
     store.revoke(&revoked.id, &Actor::host(), at(1)).await.unwrap().unwrap();
     assert!(store.find(&revoked.digest).await.unwrap().unwrap().revoked_at.is_some());
-    let rotation = Rotation { old: leaked.digest, new: new_digest(), display: "x".to_owned() };
+    let rotation = Rotation {
+        old: leaked.digest,
+        new: new_digest(),
+        display: "x".to_owned(),
+        old_until: None,
+    };
     assert!(store.rotate(&leaked.id, &rotation, &Actor::host(), at(1)).await.unwrap());
     assert_eq!(store.find(&leaked.digest).await.unwrap(), None);
     assert_eq!(store.purge_keys(at(2), 9).await.unwrap(), 1);

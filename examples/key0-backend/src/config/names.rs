@@ -72,6 +72,7 @@ pub(crate) const VARIABLES: &[Variable] = &[
     ),
     secret("ISSUANCE_PREVIOUS_SECRETS", "", "Those that were current before."),
     secret("MASTER_API_KEYS", "", "Keys of operators; name=key or bare, comma-separated."),
+    secret("SUPPORT_API_KEYS", "", "Keys that look at keys and purchases, and change nothing."),
     secret("MINTER_API_KEYS", "", "Keys of partners that may create, read and update."),
     secret("READ_API_KEYS", "", "Keys of partners that may read."),
     plain("FOREIGN_API_KEYS", "false", "Whether imported keys of other shapes open, too."),
@@ -96,16 +97,11 @@ pub(crate) const VARIABLES: &[Variable] = &[
     plain("RUST_LOG", "info", "What is logged, as info,key0_auth=debug."),
 ];
 
-/// What other versions understand. To ask for it here is a fault, not a wish.
-pub(super) const NOT_HERE: &[&str] = &["SUPPORT_API_KEYS"];
-
 /// What a variable of this name means here.
 pub(super) enum Meaning {
     Ours,
     /// The file of one of ours that is no secret.
     FileOfNoSecret(&'static str),
-    /// This version lacks it.
-    NotHere,
     /// One of ours, most likely.
     Misspelt(String),
     SomebodyElses,
@@ -122,11 +118,7 @@ impl Meaning {
             let is_ours = variable.is_secret;
             return if is_ours { Self::Ours } else { Self::FileOfNoSecret(variable.name) };
         }
-        if NOT_HERE.contains(&bare.unwrap_or(name)) {
-            return Self::NotHere;
-        }
         let names = VARIABLES.iter().map(|variable| variable.name);
-        let names = names.chain(NOT_HERE.iter().copied());
         let files = VARIABLES.iter().filter(|variable| variable.is_secret);
         let files: Vec<_> = files.map(|variable| format!("{}_FILE", variable.name)).collect();
         match spelling::meant(name, names.chain(files.iter().map(String::as_str))) {
@@ -143,7 +135,6 @@ mod tests {
     #[test]
     fn no_name_stands_for_two() {
         let mut names: Vec<_> = VARIABLES.iter().map(|variable| variable.name).collect();
-        names.extend(NOT_HERE);
         let count = names.len();
         names.sort_unstable();
         names.dedup();

@@ -111,6 +111,7 @@ fn bootstrap(variables: &Variables, faults: &mut Vec<ConfigFault>) -> (Bootstrap
     let (mut keys, mut secrets) = (BootstrapKeys::new(), Vec::new());
     for (role, setting) in [
         (Role::Master, "MASTER_API_KEYS"),
+        (Role::Support, "SUPPORT_API_KEYS"),
         (Role::Minter, "MINTER_API_KEYS"),
         (Role::Read, "READ_API_KEYS"),
     ] {

@@ -74,7 +74,6 @@ impl Variables {
 
     fn put(&mut self, name: &str, text: String, source: Source, faults: &mut Vec<ConfigFault>) {
         let place = self.place(name, source);
-        let asks = !matches!(text.trim(), "" | "0" | "false");
         match Meaning::of(name) {
             Meaning::Ours => {
                 self.values.insert(name.to_owned(), Value { text, source });
@@ -82,14 +81,11 @@ impl Variables {
             Meaning::FileOfNoSecret(meant) => {
                 faults.push(invalid(&place, &format!("only secrets come from files; set {meant}")));
             }
-            Meaning::NotHere if asks => {
-                faults.push(invalid(&place, "this version has nothing of that name"));
-            }
             Meaning::Misspelt(meant) => {
                 let why = format!("there is no such variable; {meant} was meant, most likely");
                 faults.push(invalid(&place, &why));
             }
-            Meaning::NotHere | Meaning::SomebodyElses => {}
+            Meaning::SomebodyElses => {}
         }
     }
 

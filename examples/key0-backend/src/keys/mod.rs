@@ -4,7 +4,7 @@ mod import;
 mod options;
 mod print;
 
-use std::{error::Error, io, process::ExitCode, sync::Arc, time::Duration};
+use std::{error::Error, io, process::ExitCode, sync::Arc};
 
 use key0_auth::{
     ApiKeys, Rejection,
@@ -103,12 +103,11 @@ async fn command(options: &KeysOptions, api: &KeysApi) -> Result<ExitCode, KeysE
     let operator = Operator::host();
     match &options.command {
         KeysCommand::Create { role, label, permissions, expires_at, expires_in } => {
-            let expires_in = expires_in.map(Duration::from_secs);
             let expires_in = expires_in.map(|life| SystemClock.now().plus(life).to_string());
             let mut body = Map::new();
             body.insert("role".to_owned(), role.as_str().into());
             body.extend(label.clone().map(|label| ("label".to_owned(), label.into())));
-            let expires_at = expires_at.clone().or(expires_in);
+            let expires_at = expires_at.as_deref().map(instant).or(expires_in);
             body.extend(expires_at.map(|at| ("expiresAt".to_owned(), at.into())));
             if !permissions.is_empty() {
                 body.insert("permissions".to_owned(), permissions_of(permissions)?);
@@ -117,22 +116,81 @@ async fn command(options: &KeysOptions, api: &KeysApi) -> Result<ExitCode, KeysE
             let made = value(&api.create(&operator, body.as_bytes()).await?)?;
             print::made(&made, options.json)?;
         }
-        KeysCommand::List { kind, all, label } => {
+        KeysCommand::List { kind, all, label, prefix, plan, resource, idle } => {
             let status = if *all { "all" } else { "active" };
-            let query = format!("kind={}&status={status}", kind.as_str());
+            let mut query = format!("kind={}&status={status}", kind.as_str());
+            let idle = idle.map(|days| days.to_string());
+            let filters = [
+                ("label", label),
+                ("prefix", prefix),
+                ("planId", plan),
+                ("resourceId", resource),
+                ("idleDays", &idle),
+            ];
+            for (name, value) in filters {
+                if let Some(value) = value {
+                    query.push_str(&format!("&{name}={}", query_value(value)));
+                }
+            }
             let mut shown = print::List::new(options.json)?;
-            list(api, &operator, &query, label.as_deref(), &mut shown).await?;
+            list(api, &operator, &query, &mut shown).await?;
             shown.end()?;
+        }
+        KeysCommand::Find { key } => {
+            let is_digest = key.len() == 64 && key.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let body = match &**key {
+                "-" => json!({ "key": line_of_stdin()? }),
+                digest if is_digest => json!({ "digest": digest }),
+                display => json!({ "display": display }),
+            };
+            let found = api.find(&operator, body.to_string().as_bytes()).await?;
+            print::one(&value(&found)?, options.json)?;
+        }
+        KeysCommand::Edit { id, label, role, permissions, expires_at, metadata } => {
+            let mut body = Map::new();
+            let cleared =
+                |text: &str, value: Value| if text.is_empty() { Value::Null } else { value };
+            if let Some(label) = label {
+                body.insert("label".to_owned(), cleared(label, label.clone().into()));
+            }
+            if let Some(role) = role {
+                body.insert("role".to_owned(), role.as_str().into());
+            }
+            if let Some(first) = permissions.first() {
+                let permissions =
+                    if first.is_empty() { Value::Null } else { permissions_of(permissions)? };
+                body.insert("permissions".to_owned(), permissions);
+            }
+            if let Some(at) = expires_at {
+                body.insert("expiresAt".to_owned(), cleared(at, instant(at).into()));
+            }
+            if let Some(metadata) = metadata {
+                let read = serde_json::from_str(metadata).ok().filter(Value::is_object);
+                let object = || KeysError::Refused("--metadata takes a JSON object".to_owned());
+                let value =
+                    if metadata.is_empty() { Value::Null } else { read.ok_or_else(object)? };
+                body.insert("metadata".to_owned(), value);
+            }
+            edit(api, id, &Value::Object(body), options.json).await?;
+        }
+        KeysCommand::Suspend { id } => {
+            edit(api, id, &json!({ "suspended": true }), options.json).await?;
+        }
+        KeysCommand::Resume { id } => {
+            edit(api, id, &json!({ "suspended": false }), options.json).await?;
         }
         KeysCommand::Show { id } => {
             print::one(&value(&api.show(&operator, id).await?)?, options.json)?
         }
-        KeysCommand::Revoke { id } => {
-            api.revoke(&operator, id).await?;
+        KeysCommand::Revoke { id, reason } => {
+            let query = reason.as_deref().map(|it| format!("reason={}", query_value(it)));
+            api.revoke(&operator, id, query.as_deref()).await?;
             print::done(&json!({ "revoked": id }), &format!("revoked {id}"), options.json)?;
         }
-        KeysCommand::Rotate { id } => {
-            let made = value(&api.rotate(&operator, id, b"").await?)?;
+        KeysCommand::Rotate { id, grace } => {
+            let seconds = grace.unwrap_or_default().as_secs();
+            let body = json!({ "gracePeriodSeconds": seconds }).to_string();
+            let made = value(&api.rotate(&operator, id, body.as_bytes()).await?)?;
             print::made(&made, options.json)?;
         }
         KeysCommand::Import(import) => {
@@ -157,6 +215,31 @@ async fn open(options: &KeysOptions) -> Result<(Arc<dyn KeyRegistry>, KeyFormat)
     Ok((database.open(Opening::Existing).await?.keys, format))
 }
 
+async fn edit(api: &KeysApi, id: &str, body: &Value, json: bool) -> Result<(), KeysError> {
+    let edited = api.edit(&Operator::host(), id, body.to_string().as_bytes()).await?;
+    Ok(print::one(&value(&edited)?, json)?)
+}
+
+/// An instant as the keys API takes it; a duration counts from now.
+fn instant(text: &str) -> String {
+    match options::duration(text) {
+        Ok(duration) => SystemClock.now().plus(duration).to_string(),
+        Err(_) => text.to_owned(),
+    }
+}
+
+/// A value as it stands in a URL's query.
+fn query_value(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02x}")).collect()
+}
+
+/// The first line of standard input: a key would else stand in the list of processes.
+fn line_of_stdin() -> Result<String, KeysError> {
+    let mut line = String::new();
+    io::stdin().read_line(&mut line)?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
 fn permissions_of(pairs: &[String]) -> Result<Value, KeysError> {
     let mut permissions: Map<String, Value> = Map::new();
     for pair in pairs {
@@ -172,21 +255,18 @@ fn permissions_of(pairs: &[String]) -> Result<Value, KeysError> {
     Ok(Value::Object(permissions))
 }
 
-/// Shows every key of a listing that has this label, if one is asked for.
+/// Shows every key of a listing.
 async fn list(
     api: &KeysApi,
     operator: &Operator,
     query: &str,
-    label: Option<&str>,
     shown: &mut print::List,
 ) -> Result<(), KeysError> {
     let mut cursor = String::new();
     loop {
         let query = format!("{query}&limit={PAGE}{cursor}");
         let mut page = value(&api.list(operator, Some(&query)).await?)?;
-        if let Some(Value::Array(mut keys)) = page.get_mut("keys").map(Value::take) {
-            let has = |key: &Value| key.get("label").and_then(Value::as_str) == label;
-            keys.retain(|key| label.is_none() || has(key));
+        if let Some(Value::Array(keys)) = page.get_mut("keys").map(Value::take) {
             shown.page(&keys)?;
         }
         match page.get("nextCursor").and_then(Value::as_str) {

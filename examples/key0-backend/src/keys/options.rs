@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -21,7 +21,7 @@ pub(crate) struct KeysOptions {
 pub(crate) enum KeysCommand {
     /// Make a key and show it, this once.
     Create {
-        /// What it stands for; a master manages keys
+        /// What it stands for; a master manages keys, support looks at them and at purchases
         #[arg(long)]
         role: RoleName,
         /// A name to tell it by
@@ -30,24 +30,73 @@ pub(crate) enum KeysCommand {
         /// What it may do, in place of what its role implies; as dpp:create, any number of times
         #[arg(long = "permission", value_name = "RESOURCE:ACTION")]
         permissions: Vec<String>,
-        /// From when on it is expired, as 2027-01-31T12:00:00Z
+        /// From when on it is expired: as 2027-01-31T12:00:00Z, or as 30d from now
         #[arg(long, value_name = "INSTANT", conflicts_with = "expires_in")]
         expires_at: Option<String>,
         /// After how long it is expired: a number and s, m, h, d or w, as 30d
-        #[arg(long, value_name = "DURATION", value_parser = seconds)]
-        expires_in: Option<u64>,
+        #[arg(long, value_name = "DURATION", value_parser = duration)]
+        expires_in: Option<Duration>,
     },
     /// List keys, the newest first.
     List {
         /// Of which kind
         #[arg(long, default_value = "integrator")]
         kind: KindName,
-        /// Also those that are expired or revoked
+        /// Also those that are expired, revoked or suspended
         #[arg(long)]
         all: bool,
-        /// Only those with this label
+        /// Only those with exactly this label
         #[arg(long)]
         label: Option<String>,
+        /// Only those that are shown with this beginning, as ak_1a
+        #[arg(long)]
+        prefix: Option<String>,
+        /// Only those that were bought with this plan
+        #[arg(long)]
+        plan: Option<String>,
+        /// Only those that were bought for this resource
+        #[arg(long)]
+        resource: Option<String>,
+        /// Only those that were not used for so many days
+        #[arg(long, value_name = "DAYS")]
+        idle: Option<u32>,
+    },
+    /// Find the key that somebody holds, by its plain text on standard input, its SHA-256 in
+    /// hexadecimal, or the form in which lists show it.
+    Find {
+        /// - for the plain text on standard input; else a digest, or as ak_1a2B
+        key: String,
+    },
+    /// Change what is said of a key. An empty value clears.
+    Edit {
+        /// Its id
+        id: String,
+        /// A name to tell it by
+        #[arg(long)]
+        label: Option<String>,
+        /// What it stands for
+        #[arg(long)]
+        role: Option<RoleName>,
+        /// What it may do, in place of what its role implies; as dpp:create, any number of times,
+        /// or empty for what the role implies
+        #[arg(long = "permission", value_name = "RESOURCE:ACTION")]
+        permissions: Vec<String>,
+        /// From when on it is expired: as 2027-01-31T12:00:00Z, or as 30d from now
+        #[arg(long, value_name = "INSTANT")]
+        expires_at: Option<String>,
+        /// What is kept with it, as a JSON object
+        #[arg(long, value_name = "JSON")]
+        metadata: Option<String>,
+    },
+    /// Suspend a key: it opens nothing until it is resumed.
+    Suspend {
+        /// Its id
+        id: String,
+    },
+    /// Resume a key that is suspended.
+    Resume {
+        /// Its id
+        id: String,
     },
     /// Show one key and what was done to it.
     Show {
@@ -58,11 +107,17 @@ pub(crate) enum KeysCommand {
     Revoke {
         /// Its id
         id: String,
+        /// Why, for its record and its history
+        #[arg(long)]
+        reason: Option<String>,
     },
-    /// Give a key another secret and show it, this once; the old one dies at once.
+    /// Give a key another secret and show it, this once.
     Rotate {
         /// Its id
         id: String,
+        /// How long the old one goes on working, as 24h; at most 30d, by default not at all
+        #[arg(long, value_name = "DURATION", value_parser = duration)]
+        grace: Option<Duration>,
     },
     /// Take over keys that were issued elsewhere, one on each line of a file: the plain text of
     /// one, or its SHA-256 in hexadecimal, or a JSON object with "key" or "digest", "role", and
@@ -73,6 +128,7 @@ pub(crate) enum KeysCommand {
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum RoleName {
     Master,
+    Support,
     Minter,
     Read,
 }
@@ -87,6 +143,7 @@ impl RoleName {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Master => "master",
+            Self::Support => "support",
             Self::Minter => "minter",
             Self::Read => "read",
         }
@@ -102,8 +159,8 @@ impl KindName {
     }
 }
 
-/// The seconds of a duration such as `30d`.
-fn seconds(text: &str) -> Result<u64, String> {
+/// Reads a duration such as `30d`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let invalid = || "a number and s, m, h, d or w, as 30d".to_owned();
     let unit = text.chars().next_back().ok_or_else(invalid)?;
     let each = match unit {
@@ -114,24 +171,28 @@ fn seconds(text: &str) -> Result<u64, String> {
         'w' => 7 * 24 * 60 * 60,
         _ => return Err(invalid()),
     };
-    let number: u64 = text[..text.len() - 1].parse().map_err(|_| invalid())?;
-    number.checked_mul(each).filter(|seconds| *seconds > 0).ok_or_else(invalid)
+    let number = &text[..text.len() - 1];
+    let digits = number.bytes().all(|byte| byte.is_ascii_digit());
+    let number: u64 = number.parse().ok().filter(|_| digits).ok_or_else(invalid)?;
+    let seconds = number.checked_mul(each).filter(|seconds| *seconds > 0);
+    seconds.map(Duration::from_secs).ok_or_else(invalid)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::seconds;
+    use super::*;
 
     #[test]
     fn durations() {
         for (text, expected) in
             [("1s", 1), ("90m", 5_400), ("2h", 7_200), ("30d", 2_592_000), ("1w", 604_800)]
         {
-            assert_eq!(seconds(text), Ok(expected));
+            assert_eq!(duration(text), Ok(Duration::from_secs(expected)));
         }
-        for bad in ["", "30", "d", "0d", "-1d", "1.5h", "1y", "30 d", "99999999999999999999d", "1é"]
+        for bad in
+            ["", "30", "d", "0d", "-1d", "+1d", "1.5h", "1y", "30 d", "99999999999999999999d", "1é"]
         {
-            assert!(seconds(bad).is_err(), "{bad}");
+            assert!(duration(bad).is_err(), "{bad}");
         }
     }
 }

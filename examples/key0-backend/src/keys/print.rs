@@ -9,7 +9,7 @@ use super::import::{Line, Outcome};
 const COLUMNS: [(&str, &str); 7] = [
     ("ID", "id"),
     ("KEY", "display"),
-    ("ROLE", "role"),
+    ("OPENS", "role"),
     ("CREATED", "createdAt"),
     ("EXPIRES", "expiresAt"),
     ("LAST USED", "lastUsedAt"),
@@ -21,9 +21,13 @@ pub(super) fn made(key: &Value, json: bool) -> io::Result<()> {
         return line(&key.to_string());
     }
     let mut text = String::new();
-    for (name, member) in
-        [("id", "id"), ("role", "role"), ("label", "label"), ("expires", "expiresAt")]
-    {
+    for (name, member) in [
+        ("id", "id"),
+        ("role", "role"),
+        ("label", "label"),
+        ("expires", "expiresAt"),
+        ("old until", "oldKeyUntil"),
+    ] {
         if let Some(value) = key.get(member).and_then(Value::as_str) {
             text.push_str(&format!("{name:8} {}\n", harmless(value)));
         }
@@ -88,6 +92,7 @@ impl List {
 
 fn row(key: &Value) -> [String; COLUMNS.len()] {
     let mut row = COLUMNS.map(|(_, name)| member(key, name));
+    row[2] = opens(key);
     if let Some(state) = state(key) {
         row[2] = format!("{} ({state})", row[2]);
     }
@@ -108,7 +113,9 @@ pub(super) fn one(key: &Value, json: bool) -> io::Result<()> {
     }
     for event in key.get("history").and_then(Value::as_array).into_iter().flatten() {
         let [at, action, by] = ["at", "action", "by"].map(|name| member(event, name));
-        text.push_str(&format!("{at:24} {action} by {by}\n"));
+        let reason = Some(member(event, "reason")).filter(|reason| !reason.is_empty());
+        let why = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+        text.push_str(&format!("{at:24} {action} by {by}{why}\n"));
     }
     line(text.trim_end())
 }
@@ -218,6 +225,21 @@ impl Imported {
     }
 }
 
+/// What a key opens: what was bought, or its real rights.
+fn opens(key: &Value) -> String {
+    if let Some(rights) = key.get("permissions").and_then(Value::as_object) {
+        let right = |(resource, actions): (&String, &Value)| {
+            let actions = actions.as_array().into_iter().flatten().filter_map(Value::as_str);
+            format!("{resource}:{}", actions.collect::<Vec<_>>().join("+"))
+        };
+        return harmless(&rights.iter().map(right).collect::<Vec<_>>().join(" "));
+    }
+    match key.get("resourceId") {
+        Some(_) => format!("{} of {}", member(key, "resourceId"), member(key, "planId")),
+        None => member(key, "role"),
+    }
+}
+
 /// Why a key is not in force, where it is not.
 fn state(key: &Value) -> Option<&'static str> {
     let expires_at = key.get("expiresAt").and_then(Value::as_str);
@@ -228,6 +250,8 @@ fn state(key: &Value) -> Option<&'static str> {
         Some("revoked")
     } else if expires_at.is_some_and(|end| SystemClock.now() >= end) {
         Some("expired")
+    } else if key.get("suspendedAt").is_some() {
+        Some("suspended")
     } else {
         None
     }

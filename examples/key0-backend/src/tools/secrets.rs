@@ -4,12 +4,13 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value};
 
 /// The variables that hold nothing but random characters.
-const RANDOM: [&str; 7] = [
+const RANDOM: [&str; 8] = [
     "KEY0_ACCESS_TOKEN_SECRET",
     "INTERNAL_AUTH_SECRET",
     "ISSUANCE_SECRET",
     "GATEWAY_SECRET",
     "MASTER_API_KEYS",
+    "SUPPORT_API_KEYS",
     "MINTER_API_KEYS",
     "READ_API_KEYS",
 ];

@@ -112,6 +112,7 @@ fn secrets_that_are_short() {
         PREVIOUS_INTERNAL,
         "ISSUANCE_PREVIOUS_SECRETS",
         "MASTER_API_KEYS",
+        "SUPPORT_API_KEYS",
         "MINTER_API_KEYS",
         "READ_API_KEYS",
     ] {
@@ -134,7 +135,7 @@ fn secrets_that_are_short() {
 /// Knowing one secret must never open another door.
 #[test]
 fn secrets_that_are_equal() {
-    let all: [(&str, &str); 9] = [
+    let all: [(&str, &str); 10] = [
         (TOKEN, "KEY0_ACCESS_TOKEN_SECRET"),
         (PREVIOUS_TOKENS, "KEY0_ACCESS_TOKEN_PREVIOUS_SECRETS (number 1)"),
         (INTERNAL, "INTERNAL_AUTH_SECRET"),
@@ -142,6 +143,7 @@ fn secrets_that_are_equal() {
         (ISSUANCE, ISSUANCE),
         ("ISSUANCE_PREVIOUS_SECRETS", "ISSUANCE_PREVIOUS_SECRETS (number 1)"),
         ("MASTER_API_KEYS", "MASTER_API_KEYS (number 1)"),
+        ("SUPPORT_API_KEYS", "SUPPORT_API_KEYS (number 1)"),
         ("MINTER_API_KEYS", "MINTER_API_KEYS (number 1)"),
         ("READ_API_KEYS", "READ_API_KEYS (number 1)"),
     ];
@@ -404,14 +406,10 @@ fn names_that_are_misspelt() {
         &Setup::new().set("PORT_FILE", "port"),
         &["PORT_FILE is not valid: only secrets come from files; set PORT"],
     );
-    for name in ["SUPPORT_API_KEYS", "SUPPORT_API_KEYS_FILE"] {
-        let fault = format!("{name} is not valid: this version has nothing of that name");
-        assert_refused(&Setup::new().set(name, "hush"), &[&fault]);
-    }
     let theirs =
         [("DATABASE_HOST", "db"), ("LOG_LEVEL", "debug"), ("KEY0_BACKEND_PORT", "tcp://x")];
     let theirs = theirs.iter().fold(Setup::new(), |setup, (name, value)| setup.set(name, *value));
-    assert_accepted(&theirs.set("SUPPORT_API_KEYS", "false"));
+    assert_accepted(&theirs);
 }
 
 /// What logs and histories call a key of the configuration does not depend on its place.
@@ -932,9 +930,9 @@ fn databases_that_can_not_be_used() {
     assert_unusable(
         &ours,
         &path,
-        "the database PATH has schema version 99, newer than 2 of this program\n",
+        "the database PATH has schema version 99, newer than 3 of this program\n",
     );
-    sql(&path, "PRAGMA user_version = 2");
+    sql(&path, "PRAGMA user_version = 3");
     drop(ours.start());
 
     let not_ours = "PATH is not a database of key0-auth\n";

@@ -74,7 +74,13 @@ fn measure(server: &Postgres, keys: u64) -> (Cost, Cost) {
         let created_at = Timestamp::from_seconds(last as i64);
         let after = KeyCursor { created_at, id: id(last).parse().unwrap() };
         let kind = KeyKind::Payment;
-        let query = KeyQuery { kind, in_force_at: None, after: Some(after), limit: PAGE };
+        let query = KeyQuery {
+            kind,
+            in_force_at: None,
+            filter: Default::default(),
+            after: Some(after),
+            limit: PAGE,
+        };
         let page = store.list(&query).await.unwrap();
         assert_eq!(page.keys.len() as u64, last.min(PAGE.into()));
     });

@@ -27,6 +27,8 @@ pub(crate) const MARK: &str = "hush";
 pub(crate) const TOKEN_SECRET: &str = "hush: the access token secret of these tests";
 pub(crate) const INTERNAL_SECRET: &str = "hush: the internal auth secret of these tests";
 
+/// The file in the folder that standard input comes from, where it is there.
+pub(crate) const INPUT: &str = "input";
 /// How long the process may take to start, or to end by itself.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often is looked whether something has come about.
@@ -142,7 +144,7 @@ impl Setup {
             .env_clear()
             .envs(&self.variables)
             .current_dir(self.folder.path())
-            .stdin(Stdio::null())
+            .stdin(fs::File::open(self.path(INPUT)).map_or_else(|_| Stdio::null(), Stdio::from))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

@@ -14,9 +14,12 @@ local function tell(digest)
   redis.pcall('PUBLISH', prefix .. 'changes:' .. ARGV[1], change)
 end
 
-local function taken(id, digest)
+-- By the arguments that `add_key` takes.
+local function taken(first)
+  local id, digest, old = ARGV[first], ARGV[first + 1], ARGV[first + 3]
   return redis.call('EXISTS', prefix .. 'key:' .. id) == 1
     or redis.call('EXISTS', prefix .. 'digest:' .. digest) == 1
+    or (old ~= '' and redis.call('EXISTS', prefix .. 'digest:' .. old) == 1)
 end
 
 local function conflict()
@@ -29,22 +32,35 @@ local function is_over(instant, now, latest)
   return instant <= tonumber(now) or instant > tonumber(latest)
 end
 
--- The arguments from `first` on: id, digest, kind, cursor, end, event, then fields and values.
+-- The arguments from `first` on: id, digest, kind, its predecessor's digest or '', cursor, end, event,
+-- then fields and values.
 local function add_key(first)
-  local id, digest, kind, cursor, ends_at, event = unpack(ARGV, first, first + 5)
+  local id, digest, kind, old, cursor, ends_at, event = unpack(ARGV, first, first + 6)
   tell(digest)
-  redis.call('HSET', prefix .. 'key:' .. id, unpack(ARGV, first + 6))
+  if old ~= '' then tell(old) end
+  redis.call('HSET', prefix .. 'key:' .. id, unpack(ARGV, first + 7))
   redis.call('SET', prefix .. 'digest:' .. digest, id)
+  if old ~= '' then redis.call('SET', prefix .. 'digest:' .. old, id) end
   redis.call('ZADD', prefix .. 'keys:' .. kind, 0, cursor)
   if ends_at ~= '' then redis.call('ZADD', prefix .. 'ending', ends_at, id) end
   redis.call('RPUSH', prefix .. 'history:' .. id, event)
 end
 
-local function rotate_key(id, old, new, display, event)
+-- The old digest is that of the predecessor from now on, where it is said until when.
+local function rotate_key(id, old, new, display, event, until_)
+  local key = prefix .. 'key:' .. id
+  local older, shown = unpack(redis.call('HMGET', key, 'old_digest', 'display'))
+  if older then tell(older) end
   tell(old)
   tell(new)
-  redis.call('HSET', prefix .. 'key:' .. id, 'digest', new, 'display', display)
-  redis.call('DEL', prefix .. 'digest:' .. old)
+  if older then redis.call('DEL', prefix .. 'digest:' .. older) end
+  if until_ == '' then
+    redis.call('DEL', prefix .. 'digest:' .. old)
+    redis.call('HDEL', key, 'old_digest', 'old_display', 'old_until')
+  else
+    redis.call('HSET', key, 'old_digest', old, 'old_display', shown, 'old_until', until_)
+  end
+  redis.call('HSET', key, 'digest', new, 'display', display)
   redis.call('SET', prefix .. 'digest:' .. new, id)
   redis.call('RPUSH', prefix .. 'history:' .. id, event)
 end

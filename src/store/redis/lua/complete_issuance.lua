@@ -4,7 +4,7 @@ local slot, token, nonce, issued_at, fields = unpack(ARGV, 2, 6)
 local key, record = prefix .. 'issuance:' .. slot, 7 + fields
 if redis.call('HGET', key, 'lease_token') ~= token then return 0 end
 if ARGV[record] then
-  if taken(ARGV[record], ARGV[record + 1]) then return conflict() end
+  if taken(record) then return conflict() end
   add_key(record)
 end
 redis.call('HSET', key, unpack(ARGV, 7, record - 1))

@@ -1,4 +1,4 @@
 -- what add_key takes
-if taken(ARGV[2], ARGV[3]) then return conflict() end
+if taken(2) then return conflict() end
 add_key(2)
 return 1

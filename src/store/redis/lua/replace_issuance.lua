@@ -13,7 +13,7 @@ if id ~= '' then
   if new ~= old and redis.call('EXISTS', prefix .. 'digest:' .. new) == 1 then
     return conflict()
   end
-  rotate_key(id, old, new, display, event)
+  rotate_key(id, old, new, display, event, '')
 else
   tell(old)
   tell(new)

@@ -115,6 +115,7 @@ impl Bent {
         let query = KeyQuery {
             kind: KeyKind::Integrator,
             in_force_at: Some(SystemClock.now()),
+            filter: Default::default(),
             after: None,
             limit: 100,
         };

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     serve::{
         PHOTO, issue,
-        process::{Backend, Ended, Request, Setup},
+        process::{Backend, Ended, INPUT, Request, Setup},
     },
     servers::wait_until,
 };
@@ -91,6 +91,62 @@ fn the_host_makes_masters_and_rotates_them() {
     assert_eq!(status(&backend, &text(&rotated, "key")), 401);
 }
 
+/// The whole life of a partner's key by the command line, on the store of a running server.
+#[test]
+fn a_key_is_changed_suspended_replaced_and_found_on_the_host() {
+    let setup = setup().set("SUPPORT_API_KEYS", "a-support-key-of-the-operator-0001");
+    let backend = setup.start();
+    let (id, old) = create(&backend, &json!({"role": "read", "label": "partner 7"}));
+    let until = |key: &str, wanted: u16| {
+        assert!(wait_until(|| status(&backend, key) == wanted), "never {wanted}");
+    };
+    let run = |arguments: &[&str]| json_of(&keys(&setup, &[arguments, &["--json"]].concat()));
+    until(&old, 403);
+    run(&["suspend", &id]);
+    until(&old, 401);
+    let listed = keys(&setup, &["list", "--all", "--label", "partner 7"]);
+    assert!(listed.stdout.contains("(suspended)"), "{listed:?}");
+    run(&["resume", &id]);
+    until(&old, 403);
+    let new = text(&run(&["rotate", &id, "--grace", "24h"]), "key");
+    until(&new, 403);
+    assert_eq!(status(&backend, &old), 403);
+    let edited =
+        run(&["edit", &id, "--label", "", "--permission", "dpp:read", "--expires-at", "1d"]);
+    assert_eq!(edited["permissions"], json!({"dpp": ["read"]}));
+    assert!(edited.get("label").is_none() && edited.get("expiresAt").is_some());
+    for sought in [&old[..7], &new[..7]] {
+        let found = keys(&setup, &["find", sought, "--json"]);
+        // The former secret is found by its plain text, and not by how it was shown.
+        assert_eq!(found.code, Some(i32::from(sought == &old[..7])), "{found:?}");
+    }
+    let url = format!("sqlite://{}", setup.database().display());
+    for key in [&old, &new] {
+        let found = Setup::bare()
+            .set("DATABASE_URL", url.clone())
+            .argument("find")
+            .argument("-")
+            .argument("--json")
+            .file(INPUT, format!("{key}\n"))
+            .run("keys");
+        assert_eq!(text(&json_of(&found), "id"), id);
+    }
+    let support = "a-support-key-of-the-operator-0001";
+    assert_eq!(status(&backend, support), 200);
+    let path = format!("/keys/{id}");
+    let denied = Request::new("DELETE", &path).header("X-Api-Key", support).send(backend.public);
+    assert_eq!(denied.status, 403);
+    keys(&setup, &["revoke", &id, "--reason", "left the company"]);
+    for key in [&old, &new] {
+        until(key, 401);
+    }
+    let shown = keys(&setup, &["show", &id]).stdout;
+    assert!(shown.contains("revoked by host: left the company"), "{shown}");
+    for bad in [&["rotate", &id, "--grace", "1y"][..], &["list", "--idle", "0"]] {
+        assert_ne!(keys(&setup, bad).code, Some(0), "{bad:?}");
+    }
+}
+
 #[test]
 fn what_the_host_is_told() {
     let setup = setup();
@@ -136,7 +192,8 @@ fn what_the_host_is_told() {
     assert!(made.stdout.contains("The key is shown this once"), "{made:?}");
     let key = made.stdout.lines().find_map(|line| line.strip_prefix("key")).unwrap().trim();
     let listed = keys(&setup, &["list"]);
-    assert!(listed.stdout.contains("minter") && !listed.stdout.contains(key), "{listed:?}");
+    let shown = &listed.stdout;
+    assert!(shown.contains("dpp:create+read") && !shown.contains(key), "{listed:?}");
     let listed = json_of(&keys(&setup, &["list", "--json"]));
     assert_eq!(listed["keys"][0]["permissions"], json!({"dpp": ["create", "read"]}));
     assert_eq!(keys(&setup, &["list", "--kind", "payment"]).stdout, "there are none\n");
