@@ -17,6 +17,7 @@ mod postgres;
 #[allow(dead_code)]
 #[path = "../support/servers/postgres.rs"]
 mod postgres_server;
+mod recorded;
 mod redis;
 #[cfg(all(feature = "redis", unix))]
 #[allow(dead_code)]
