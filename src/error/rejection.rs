@@ -44,103 +44,77 @@ const MAX_INSTANCE_BYTES: usize = 2 * 1024;
 
 /// The kinds of refusal, one for every row that callers can tell apart.
 ///
-/// Its answer over HTTP, in the body's `status` and `code`:
-///
-/// | kind | [`status`](Self::status) | [`code`](Self::code) |
-/// |---|---|---|
-/// | [`MissingCredential`](Self::MissingCredential) | 401 | `missing_credential` |
-/// | [`MalformedCredential`](Self::MalformedCredential) | 400 | `invalid_request` |
-/// | [`InvalidToken`](Self::InvalidToken) | 401 | `invalid_token` |
-/// | [`TokenExpired`](Self::TokenExpired) | 401 | `token_expired` |
-/// | [`InvalidApiKey`](Self::InvalidApiKey) | 401 | `invalid_api_key` |
-/// | [`KeyRevoked`](Self::KeyRevoked) | 401 | `key_revoked` |
-/// | [`KeyExpired`](Self::KeyExpired) | 401 | `key_expired` |
-/// | [`KeySuspended`](Self::KeySuspended) | 401 | `key_suspended` |
-/// | [`KeyRotated`](Self::KeyRotated) | 401 | `key_rotated` |
-/// | [`InsufficientPermissions`](Self::InsufficientPermissions) | 403 | `insufficient_permissions` |
-/// | [`InvalidInternalAuth`](Self::InvalidInternalAuth) | 401 | `invalid_internal_auth` |
-/// | [`StoreUnavailable`](Self::StoreUnavailable) | 503 | `store_unavailable` |
-/// | [`InvalidBody`](Self::InvalidBody) | 400 | `invalid_request` |
-/// | [`BodyTooLarge`](Self::BodyTooLarge) | 413 | `body_too_large` |
-/// | [`UnsupportedMediaType`](Self::UnsupportedMediaType) | 415 | `unsupported_media_type` |
-/// | [`NotFound`](Self::NotFound) | 404 | `not_found` |
-/// | [`MethodNotAllowed`](Self::MethodNotAllowed) | 405 | `method_not_allowed` |
-/// | [`RequestConflict`](Self::RequestConflict) | 409 | `request_conflict` |
-/// | [`PaymentAlreadyRedeemed`](Self::PaymentAlreadyRedeemed) | 409 | `payment_already_redeemed` |
-/// | [`CredentialRevoked`](Self::CredentialRevoked) | 409 | `credential_revoked` |
-/// | [`NotForSale`](Self::NotForSale) | 422 | `not_for_sale` |
-/// | [`IssuanceInProgress`](Self::IssuanceInProgress) | 503 | `issuance_in_progress` |
-/// | [`KeyNotRotatable`](Self::KeyNotRotatable) | 409 | `key_not_rotatable` |
-/// | [`InvalidIdempotencyKey`](Self::InvalidIdempotencyKey) | 400 | `invalid_request` |
-/// | [`IdempotencyKeyReused`](Self::IdempotencyKeyReused) | 422 | `idempotency_key_reused` |
-/// | [`IdempotencyInProgress`](Self::IdempotencyInProgress) | 409 | `idempotency_in_progress` |
-/// | [`IdempotencyResponseNotKept`](Self::IdempotencyResponseNotKept) | 409 | `idempotency_response_not_kept` |
-/// | [`Timeout`](Self::Timeout) | 408 | `request_timeout` |
-/// | [`TooManyRequests`](Self::TooManyRequests) | 429 | `too_many_requests` |
-/// | [`Internal`](Self::Internal) | 500 | `internal_error` |
+/// Each names its answer over HTTP: [`status`](Self::status) and [`code`](Self::code).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RejectionKind {
-    /// The request carries no credential of an accepted kind.
+    /// 401 `missing_credential`: the request carries no credential of an accepted kind.
     MissingCredential,
-    /// The credential can't be read: sent twice, two different ones, or illegal bytes.
+    /// 400 `invalid_request`: the credential can't be read: sent twice, two different ones, or
+    /// illegal bytes.
     MalformedCredential,
-    /// An access token, or an opaque bearer credential, that is not good.
+    /// 401 `invalid_token`: an access token, or an opaque bearer credential, that is not good.
     InvalidToken,
-    /// An access token whose signature holds and whose time is over.
+    /// 401 `token_expired`: an access token whose signature holds and whose time is over.
     TokenExpired,
-    /// An API key that is unknown or mistyped.
+    /// 401 `invalid_api_key`: an API key that is unknown or mistyped.
     InvalidApiKey,
-    /// An API key that is known and was revoked.
+    /// 401 `key_revoked`: an API key that is known and was revoked.
     KeyRevoked,
-    /// An API key that is known and whose time is over.
+    /// 401 `key_expired`: an API key that is known and whose time is over.
     KeyExpired,
-    /// An API key that is known and suspended.
+    /// 401 `key_suspended`: an API key that is known and suspended.
     KeySuspended,
-    /// The secret of an API key that has been replaced by another one.
+    /// 401 `key_rotated`: the secret of an API key that has been replaced by another one.
     KeyRotated,
-    /// A good credential without the right that this request needs.
+    /// 403 `insufficient_permissions`: a good credential without the right that this request
+    /// needs.
     InsufficientPermissions,
-    /// The caller of an internal endpoint did not prove who it is.
+    /// 401 `invalid_internal_auth`: the caller of an internal endpoint did not prove who it is.
     InvalidInternalAuth,
-    /// The store, or the application's fallback, could not answer. Says nothing of the credential.
+    /// 503 `store_unavailable`: the store, or the application's fallback, could not answer.
+    /// Says nothing of the credential.
     StoreUnavailable,
-    /// The body is not what the endpoint takes.
+    /// 400 `invalid_request`: the body is not what the endpoint takes.
     InvalidBody,
-    /// The body is larger than the endpoint takes.
+    /// 413 `body_too_large`: the body is larger than the endpoint takes.
     BodyTooLarge,
-    /// The body is not of a media type that the endpoint takes.
+    /// 415 `unsupported_media_type`: the body is not of a media type that the endpoint takes.
     UnsupportedMediaType,
-    /// There is nothing at this path.
+    /// 404 `not_found`: there is nothing at this path.
     NotFound,
-    /// The path exists, but not with this method.
+    /// 405 `method_not_allowed`: the path exists, but not with this method.
     MethodNotAllowed,
-    /// The same id was used before with another body.
+    /// 409 `request_conflict`: the same id was used before with another body.
     RequestConflict,
-    /// The payment has bought a credential already.
+    /// 409 `payment_already_redeemed`: the payment has bought a credential already.
     PaymentAlreadyRedeemed,
-    /// The credential that this request asks for again has been revoked.
+    /// 409 `credential_revoked`: the credential that this request asks for again has been
+    /// revoked.
     CredentialRevoked,
-    /// The application does not sell what was asked for.
+    /// 422 `not_for_sale`: the application does not sell what was asked for.
     NotForSale,
-    /// The same issuance is being worked on by another request.
+    /// 503 `issuance_in_progress`: the same issuance is being worked on by another request.
     IssuanceInProgress,
-    /// The key can't get another secret: of the wrong kind, or over.
+    /// 409 `key_not_rotatable`: the key can't get another secret: of the wrong kind, or over.
     KeyNotRotatable,
-    /// An idempotency key that can't be read, was sent twice, or is missing where one is demanded.
+    /// 400 `invalid_request`: an idempotency key that can't be read, was sent twice, or is
+    /// missing where one is demanded.
     InvalidIdempotencyKey,
-    /// An idempotency key was used before with another request.
+    /// 422 `idempotency_key_reused`: an idempotency key was used before with another request.
     IdempotencyKeyReused,
-    /// The first request with this idempotency key is still running.
+    /// 409 `idempotency_in_progress`: the first request with this idempotency key is still
+    /// running.
     IdempotencyInProgress,
-    /// The request with this idempotency key has run, but its response could not be kept.
+    /// 409 `idempotency_response_not_kept`: the request with this idempotency key has run, but
+    /// its response could not be kept.
     IdempotencyResponseNotKept,
-    /// The request took longer than the server allows.
+    /// 408 `request_timeout`: the request took longer than the server allows.
     Timeout,
-    /// The caller asks for more at a time than the application gives one: 429
-    /// `too_many_requests`.
+    /// 429 `too_many_requests`: the caller asks for more at a time than the application gives
+    /// one.
     TooManyRequests,
-    /// A fault of the server.
+    /// 500 `internal_error`: a fault of the server.
     Internal,
 }
 
