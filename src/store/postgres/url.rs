@@ -65,7 +65,9 @@ impl PostgresUrl {
         Ok(Self { options: options.disable_statement_logging() })
     }
 
-    pub(super) fn options(&self) -> &PgConnectOptions {
+    /// The same for connections of the application's own, as to tables beside the store's. Unlike
+    /// the URL, they show the password in their `Debug`.
+    pub fn options(&self) -> &PgConnectOptions {
         &self.options
     }
 }

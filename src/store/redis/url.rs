@@ -52,6 +52,16 @@ impl RedisUrl {
             .set_skip_set_lib_name();
         Ok(Self { info: info.set_redis_settings(settings), encrypted, prefix })
     }
+
+    /// The same for connections of the application's own, as to keys beside the store's.
+    pub fn connection_info(&self) -> &ConnectionInfo {
+        &self.info
+    }
+
+    /// What the names of the store's keys begin with, where the URL says so.
+    pub fn prefix(&self) -> Option<&str> {
+        self.prefix.as_deref()
+    }
 }
 
 impl fmt::Display for RedisUrl {
