@@ -12,8 +12,10 @@ use key0_auth::{
 
 use crate::partner::Place;
 
-/// The partner API's file in the working folder, beside an engine that is no file.
-const PARTNER_FILE: &str = "key0-backend-partner.db";
+/// The PostgreSQL schema that holds the tables, those of the partner API as well.
+const SCHEMA: &str = "key0";
+/// What the names of all keys in Redis begin with, unless the URL says otherwise.
+const PREFIX: &str = "key0:";
 
 /// Where keys and payments are kept.
 #[derive(Debug)]
@@ -55,11 +57,15 @@ pub(crate) enum DatabaseError {
 }
 
 impl Database {
-    /// Where the tables of the partner API are: with the keys where those are in a SQLite file.
+    /// Where the partner API keeps its state: beside the keys.
     pub(crate) fn partner_place(&self) -> Place {
         match self {
-            Self::Sqlite(path) => Place::Beside(path.clone()),
-            Self::Postgres(_) | Self::Redis(_) => Place::File(PARTNER_FILE.into()),
+            Self::Sqlite(path) => Place::Sqlite(path.clone()),
+            Self::Postgres(url) => Place::Postgres { url: url.clone(), schema: SCHEMA.to_owned() },
+            Self::Redis(url) => {
+                let prefix = url.prefix().unwrap_or(PREFIX).to_owned();
+                Place::Redis { url: url.clone(), prefix }
+            }
             Self::Memory => Place::Memory,
         }
     }
@@ -71,11 +77,12 @@ impl Database {
             Self::Sqlite(path) => {
                 Opened::of(SqliteOptions::new().must_exist(must_exist).open(path)?)
             }
-            Self::Postgres(url) => {
-                Opened::of(PostgresOptions::new().must_exist(must_exist).open_url(url).await?)
-            }
+            Self::Postgres(url) => Opened::of(
+                PostgresOptions::new().schema(SCHEMA).must_exist(must_exist).open_url(url).await?,
+            ),
             Self::Redis(url) => {
-                let store = RedisOptions::new().must_exist(must_exist).open_url(url).await?;
+                let store =
+                    RedisOptions::new().prefix(PREFIX).must_exist(must_exist).open_url(url).await?;
                 let warnings = losses(&store);
                 Opened { warnings, ..Opened::of(store) }
             }

@@ -1,5 +1,7 @@
 //! Many passports at once: taken in now, carried out in the background.
 
+use std::collections::BTreeMap;
+
 use axum::{
     extract::{Request, State},
     response::Response,
@@ -12,6 +14,7 @@ use super::{
     Partner,
     http::{IdPath, Sent, answer, json, known_id},
     json::{Object, invalid},
+    passports::NewPassport,
 };
 
 /// The most rows in one import.
@@ -19,21 +22,39 @@ const MAX_ROWS: usize = 1_000;
 /// The largest body of an import, in bytes: 1 MiB, as a thousand rows don't fit into 64 KiB.
 pub(super) const MAX_IMPORT_BYTES: usize = 1024 * 1024;
 
+/// The rows of an import, as they were understood: the passports in the order of their names, so that
+/// of two imports at a time neither waits for the other, and each with the numbers of its rows. Of
+/// several rows for one passport each would replace the one before, so the last counts.
+#[derive(Debug)]
+pub(super) struct Rows {
+    passports: BTreeMap<(String, String), (NewPassport, Vec<usize>)>,
+    failed: Vec<Failed>,
+}
+
+/// What became of a passport that is to be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Upsert {
+    Created,
+    Updated,
+    /// It is certified, or is being so.
+    Fixed,
+}
+
 /// What became of an import.
 #[derive(Debug, Serialize)]
 pub(super) struct Outcome {
     id: String,
     status: &'static str,
-    pub(super) created: u32,
-    pub(super) updated: u32,
-    pub(super) failed: Vec<Failed>,
+    created: usize,
+    updated: usize,
+    failed: Vec<Failed>,
 }
 
 /// A row that was passed over; the first row is row 0.
 #[derive(Debug, Serialize)]
 pub(super) struct Failed {
-    pub(super) row: usize,
-    pub(super) message: String,
+    row: usize,
+    message: String,
 }
 
 pub(super) async fn create(
@@ -69,11 +90,57 @@ fn rows(body: &[u8]) -> Result<Box<RawValue>, Rejection> {
     rows.filter(|rows| fits(rows)).ok_or_else(wrong)
 }
 
-impl Outcome {
-    pub(super) fn new(id: String) -> Self {
-        Self { id, status: "done", created: 0, updated: 0, failed: Vec::new() }
+impl Rows {
+    /// Reads what was taken in. Were that no list, the import would fail for ever: it is empty then.
+    pub(super) fn read(taken_in: &str) -> Self {
+        let rows: Vec<&RawValue> = serde_json::from_str(taken_in).unwrap_or_default();
+        let (mut passports, mut failed) = (BTreeMap::new(), Vec::new());
+        for (number, row) in rows.into_iter().enumerate() {
+            match NewPassport::read(row.get().as_bytes()) {
+                Err(rejection) => failed.push(Failed::new(number, rejection.message())),
+                Ok(new) => {
+                    let name = (new.application.clone(), new.model_number.clone());
+                    let (last, numbers) =
+                        passports.entry(name).or_insert_with(|| (new.clone(), Vec::new()));
+                    *last = new;
+                    numbers.push(number);
+                }
+            }
+        }
+        Self { passports, failed }
     }
 
+    pub(super) fn passports(&self) -> impl ExactSizeIterator<Item = &NewPassport> {
+        self.passports.values().map(|(passport, _)| passport)
+    }
+
+    /// What became of the import, where this became of each of the passports.
+    pub(super) fn outcome(self, id: String, became: impl IntoIterator<Item = Upsert>) -> Outcome {
+        let (mut created, mut updated, mut failed) = (0, 0, self.failed);
+        for ((_, numbers), became) in self.passports.into_values().zip(became) {
+            match became {
+                // The rows after the first find what that has made.
+                Upsert::Created => (created, updated) = (created + 1, updated + numbers.len() - 1),
+                Upsert::Updated => updated += numbers.len(),
+                Upsert::Fixed => failed.extend(numbers.into_iter().map(Failed::fixed)),
+            }
+        }
+        failed.sort_unstable_by_key(|failed| failed.row);
+        Outcome { id, status: "done", created, updated, failed }
+    }
+}
+
+impl Failed {
+    fn new(row: usize, message: &str) -> Self {
+        Self { row, message: message.to_owned() }
+    }
+
+    fn fixed(row: usize) -> Self {
+        Self::new(row, "This passport is published and can't be changed")
+    }
+}
+
+impl Outcome {
     pub(super) fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }

@@ -14,6 +14,7 @@ use super::{
     http::{IdPath, Sent, answer, is_id, json, known_id},
     json::{Object, invalid},
     query::Query,
+    store::new_id,
 };
 
 const MAX_NAME: usize = 256;
@@ -128,6 +129,18 @@ impl NewTier {
         let mut object = Object::parse(body)?;
         let name = object.text("name", MAX_NAME)?;
         Ok(Self { name, threshold: object.integer("threshold", 0)? })
+    }
+}
+
+impl Tier {
+    /// A new one, which has not arrived yet.
+    pub(super) fn of(new: NewTier, now: Timestamp) -> Self {
+        let NewTier { name, threshold } = new;
+        Self { arrival: 0, id: new_id(), name, threshold, created_at: now }
+    }
+
+    pub(super) fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
     }
 }
 

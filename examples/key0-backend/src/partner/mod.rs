@@ -53,21 +53,29 @@ const LEASE: Duration = Duration::from_secs(5);
 /// The API, put together once. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Partner {
-    store: Store,
+    store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     idempotency: Idempotency,
 }
 
 impl Partner {
-    /// Opens the tables, or makes them. Blocks: it is meant for the start-up. The answers to
+    /// Opens the state, or makes what it needs: it is meant for the start-up. The answers to
     /// requests with an idempotency key are kept in `answers`.
-    pub(crate) fn open(
+    pub(crate) async fn open(
         place: &Place,
         clock: Arc<dyn Clock>,
         answers: Arc<dyn IdempotencyStore>,
     ) -> Result<Self, OpenError> {
+        Ok(Self::new(store::open(place).await?, clock, answers))
+    }
+
+    fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        answers: Arc<dyn IdempotencyStore>,
+    ) -> Self {
         let idempotency = Idempotency::new(answers).clock(clock.clone()).lease(LEASE).json();
-        Ok(Self { store: Store::open(place)?, clock, idempotency })
+        Self { store, clock, idempotency }
     }
 
     /// The routes, behind `validator`; without one whoever reaches them may do everything.

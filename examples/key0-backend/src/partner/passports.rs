@@ -18,17 +18,22 @@ const MAX_NAME: usize = 256;
 const MAX_DESCRIPTION: usize = 4_096;
 /// The most ids in one request.
 const MAX_IDS: usize = 1_000;
+/// The most drafts that one request hands over by a filter, so that others can write meanwhile.
+pub(super) const MOST_AT_ONCE: u32 = 10_000;
 const GRANULARITIES: [&str; 3] = ["model", "batch", "item"];
 const STATUSES: [&str; 2] = ["draft", "published"];
 
 /// What a passport is made from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct NewPassport {
     pub(super) granularity: String,
     pub(super) application: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) network: Option<String>,
     pub(super) model_number: String,
     pub(super) name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) description: Option<String>,
 }
 
@@ -89,7 +94,8 @@ pub(super) async fn publish(
 ) -> Result<Response, Rejection> {
     let Sent { asked, body } = partner.read(request, MAX_BODY_BYTES).await?;
     let wanted = partner.judged(asked.as_ref(), Wanted::read(&body)).await?;
-    Ok(answer(202, partner.store.publish(asked, wanted, partner.now()).await?))
+    let published = partner.store.publish(asked, wanted, MOST_AT_ONCE, partner.now()).await?;
+    Ok(answer(202, published))
 }
 
 pub(super) fn not_found() -> Rejection {

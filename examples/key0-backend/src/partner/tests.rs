@@ -7,7 +7,7 @@ use http_body_util::BodyExt;
 use key0_auth::MemoryStore;
 use tower::ServiceExt;
 
-use super::*;
+use super::{store::Sqlite, *};
 
 /// A clock that goes on when it is told to.
 #[derive(Debug, Default)]
@@ -28,7 +28,11 @@ impl Clock for Watch {
 
 /// All of it in memory.
 pub(super) fn partner(watch: &Arc<Watch>) -> Partner {
-    Partner::open(&Place::Memory, watch.clone(), Arc::new(MemoryStore::new())).unwrap()
+    partner_on(Sqlite::in_memory().unwrap(), watch)
+}
+
+pub(super) fn partner_on(store: Sqlite, watch: &Arc<Watch>) -> Partner {
+    Partner::new(Arc::new(store), watch.clone(), Arc::new(MemoryStore::new()))
 }
 
 impl Partner {

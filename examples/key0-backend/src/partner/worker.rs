@@ -1,6 +1,6 @@
 //! What goes on besides the requests: imports, and the simulated chain that certifies passports
-//! and settles orders. All of it is in the tables, so a restart goes on where the run before was,
-//! and of several processes on one file whoever comes first does it.
+//! and settles orders. All of it is in the store, so a restart goes on where the run before was, and
+//! of several instances whoever comes first does it.
 
 use std::time::Duration;
 
@@ -151,7 +151,8 @@ mod tests {
     use super::*;
     use crate::partner::{
         query::Page,
-        tests::{Watch, partner},
+        store::Sqlite,
+        tests::{Watch, partner, partner_on},
     };
 
     const ALL: Page = Page { limit: 100, before: i64::MAX };
@@ -175,8 +176,8 @@ mod tests {
         partner.round(&mut later).await
     }
 
-    async fn execute(partner: &Partner, sql: &'static str) {
-        partner.store.write(move |tx| Ok(tx.execute_batch(sql)?)).await.unwrap();
+    async fn execute(store: &Sqlite, sql: &'static str) {
+        store.write(move |tx| Ok(tx.execute_batch(sql)?)).await.unwrap();
     }
 
     #[test]
@@ -217,9 +218,10 @@ mod tests {
     #[tokio::test]
     async fn an_import_that_fails_lets_the_next_one_pass() {
         let watch = Arc::new(Watch::default());
-        let partner = partner(&watch);
+        let store = Sqlite::in_memory().unwrap();
+        let partner = partner_on(store.clone(), &watch);
         execute(
-            &partner,
+            &store,
             "CREATE TRIGGER poison BEFORE INSERT ON partner_passports
                  WHEN new.model_number = 'poison' BEGIN SELECT raise(ABORT, 'of the test'); END",
         )
@@ -234,7 +236,7 @@ mod tests {
         assert!(!is_done(&partner, &poisoned).await);
         assert!(!round(&partner).await.more);
         // It has its turn again, and comes to its end once what was in its way is gone.
-        execute(&partner, "DROP TRIGGER poison").await;
+        execute(&store, "DROP TRIGGER poison").await;
         watch.advance(PUT_OFF);
         round(&partner).await;
         assert!(is_done(&partner, &poisoned).await);
@@ -243,9 +245,10 @@ mod tests {
     #[tokio::test]
     async fn one_kind_of_work_that_fails_stops_no_other() {
         let watch = Arc::new(Watch::default());
-        let partner = partner(&watch);
+        let store = Sqlite::in_memory().unwrap();
+        let partner = partner_on(store.clone(), &watch);
         execute(
-            &partner,
+            &store,
             "CREATE TRIGGER poison BEFORE UPDATE ON partner_orders
                  WHEN new.status = 'settled' BEGIN SELECT raise(ABORT, 'of the test'); END",
         )

@@ -1,6 +1,7 @@
 //! How many connections the process can hold: what its limit on open files leaves.
 
-/// Files that are kept for the store, its connections and the log.
+/// Files that are kept for the stores of keys and of the partner API, some 15 connections at most, and
+/// for the log.
 const RESERVE: usize = 128;
 /// The most connections of the public listener, whatever the limit on files: each takes memory.
 const MAX_PUBLIC: usize = 16_384;

@@ -97,7 +97,7 @@ impl App {
         let store = config.database.open(Opening::Making).await?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let place = config.database.partner_place();
-        let partner = Partner::open(&place, clock.clone(), store.requests.clone())?;
+        let partner = Partner::open(&place, clock.clone(), store.requests.clone()).await?;
         Ok(Self::new(config, store, partner, clock))
     }
 

@@ -18,6 +18,7 @@ mod javascript;
 mod on_postgres;
 mod on_redis;
 mod partner;
+mod partner_instances;
 #[allow(dead_code, unreachable_pub)]
 #[path = "../../../../tests/support/servers/postgres.rs"]
 mod postgres_server;

@@ -38,6 +38,8 @@ const GLANCE: Duration = Duration::from_millis(10);
 #[derive(Clone)]
 pub(crate) struct Setup {
     folder: Arc<TempDir>,
+    /// Where it runs, unless that is the folder.
+    working_in: Option<PathBuf>,
     variables: BTreeMap<String, OsString>,
     arguments: Vec<String>,
     program: PathBuf,
@@ -58,7 +60,7 @@ impl Setup {
         let folder = Arc::new(TempDir::new().unwrap());
         let program = PathBuf::from(env!("CARGO_BIN_EXE_key0-backend"));
         let (variables, arguments) = (BTreeMap::new(), Vec::new());
-        let setup = Self { folder, variables, arguments, program, files: None };
+        let setup = Self { folder, working_in: None, variables, arguments, program, files: None };
         setup.set("PORT", "0")
     }
 
@@ -79,6 +81,12 @@ impl Setup {
     /// The same, in a folder of its own.
     pub(crate) fn elsewhere(mut self) -> Self {
         self.folder = Arc::new(TempDir::new().unwrap());
+        self
+    }
+
+    /// The same, run elsewhere than in its folder.
+    pub(crate) fn working_in(mut self, folder: &str) -> Self {
+        self.working_in = Some(folder.into());
         self
     }
 
@@ -143,7 +151,7 @@ impl Setup {
             .args(&self.arguments)
             .env_clear()
             .envs(&self.variables)
-            .current_dir(self.folder.path())
+            .current_dir(self.working_in.as_deref().unwrap_or(self.folder.path()))
             .stdin(fs::File::open(self.path(INPUT)).map_or_else(|_| Stdio::null(), Stdio::from))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

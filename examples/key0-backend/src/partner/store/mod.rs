@@ -1,149 +1,179 @@
-//! The tables of the partner API: in the backend's SQLite file, in one of their own, or in memory.
+//! What the partner API keeps, in the engine of the backend's own store and beside what that keeps
+//! there, so that any number of instances agree.
 //!
-//! One connection writes and two read. A statement is never waited for without an end: whoever
-//! waits too long is told of an outage. A write that has begun goes on to its end all the same,
-//! also when its client has hung up; the retry recognises what it did, see [`once`].
+//! [`Store`] names the operations; each engine has a folder. What is the same in all of them stands
+//! in [`once`] and [`terms`]. An effect and the answer under its idempotency key are committed
+//! together, so a retry finds the answer also when the server died before it could be sent.
+//!
+//! No operation is waited for without an end: one that takes too long is an outage. A write that
+//! was given up may have happened; the retry under its key finds out.
 
-mod due;
-mod imports;
-mod lane;
-mod loyalty;
+mod fault;
 mod once;
-mod open;
-mod passports;
-mod schema;
+mod postgres;
+mod redis;
+mod sqlite;
+mod terms;
 
 #[cfg(test)]
 mod tests;
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use key0_auth::{Rejection, RejectionKind};
-use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+use async_trait::async_trait;
+use key0_auth::{
+    domain::Timestamp,
+    store::{PostgresUrl, RedisUrl},
+};
+use serde_json::value::RawValue;
 
-use self::lane::Lane;
+#[cfg(test)]
+pub(super) use self::sqlite::Sqlite;
 pub(crate) use self::{
+    fault::{Fault, OpenError},
     once::{Answer, Asked},
-    open::OpenError,
+};
+use super::{
+    loyalty::{NewTier, Order, Tier},
+    passports::{NewPassport, Passport, Wanted},
+    query::Page,
 };
 
-/// How long a write waits for those of other connections and processes.
-const WRITE_LOCK: Duration = Duration::from_secs(2);
-/// How long a read does; in WAL mode there is hardly ever a lock.
-const READ_LOCK: Duration = Duration::from_millis(250);
-/// How long whoever asked waits for a write as a whole, and for a read.
+/// How long a write is waited for as a whole, and a read.
 const WRITE_DEADLINE: Duration = Duration::from_secs(4);
 const READ_DEADLINE: Duration = Duration::from_millis(500);
 
-/// Where the tables are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Where the state is kept.
+#[derive(Debug)]
 pub(crate) enum Place {
-    /// In this file, beside those of a `SqliteStore` that has opened it before.
-    Beside(PathBuf),
-    /// In this file, which is theirs alone.
-    File(PathBuf),
-    /// Nowhere: they are gone at exit.
+    /// In this file, which a `SqliteStore` has opened before.
+    Sqlite(PathBuf),
+    /// In this schema, which a `PostgresStore` has opened before.
+    Postgres { url: PostgresUrl, schema: String },
+    /// Under this prefix, where a `RedisStore` has been opened before.
+    Redis { url: RedisUrl, prefix: String },
+    /// Nowhere: it is gone at exit.
     Memory,
 }
 
-/// The tables. Cheap to clone.
-#[derive(Debug, Clone)]
-pub(crate) struct Store {
-    writer: Lane,
-    readers: Lane,
+/// The operations of an engine.
+#[async_trait]
+pub(crate) trait Store: Keys + Passports + Imports + Loyalty {
+    /// Looks without a lock, so that nobody is kept waiting where there is nothing to do.
+    async fn due(&self, now: Timestamp) -> Result<Due, Fault>;
 }
 
-/// Why some work on the tables came to nothing. Then nothing was written, unless it was
-/// [too slow](Fault::TooSlow): what had begun by then goes on.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Fault {
-    #[error(transparent)]
-    Sql(#[from] rusqlite::Error),
-    #[error("the partner tables did not answer within {0:?}")]
-    TooSlow(Duration),
-    #[error("some work on the partner tables broke off")]
-    BrokenOff,
-    #[error(transparent)]
-    Refused(#[from] Rejection),
+/// What is known under idempotency keys.
+#[async_trait]
+pub(crate) trait Keys: fmt::Debug + Send + Sync + 'static {
+    /// Refuses a key that had an effect for another request.
+    async fn check_key(&self, asked: Asked, now: Timestamp) -> Result<(), Fault>;
+
+    /// Forgets keys that are past their time, up to `limit` in each table, and says how many.
+    async fn forget_keys(&self, now: Timestamp, limit: u32) -> Result<u32, Fault>;
 }
 
-impl Store {
-    /// Opens the tables or makes them. Blocks: it is meant for the start-up.
-    pub(crate) fn open(place: &Place) -> Result<Self, OpenError> {
-        let path = match place {
-            Place::Beside(path) | Place::File(path) => path,
-            Place::Memory => {
-                let writer = Lane::new(vec![open::in_memory()?], WRITE_DEADLINE);
-                return Ok(Self { readers: writer.clone().deadline(READ_DEADLINE), writer });
-            }
-        };
-        let writing = open::file(path, matches!(place, Place::Beside(_)), WRITE_LOCK)?;
-        let reading = || open::reader(path, READ_LOCK);
-        Ok(Self {
-            writer: Lane::new(vec![writing], WRITE_DEADLINE),
-            readers: Lane::new(vec![reading()?, reading()?], READ_DEADLINE),
-        })
-    }
-
-    async fn read<T: Send + 'static>(
+#[async_trait]
+pub(crate) trait Passports {
+    async fn create_passport(
         &self,
-        work: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
-    ) -> Result<T, Fault> {
-        self.readers.run(move |conn| work(conn)).await
-    }
+        asked: Option<Asked>,
+        new: NewPassport,
+        now: Timestamp,
+    ) -> Result<Answer, Fault>;
 
-    /// Runs `work` in a transaction; a fault undoes it.
-    pub(super) async fn write<T: Send + 'static>(
+    async fn passport(&self, id: String) -> Result<Passport, Fault>;
+
+    /// Hands drafts over to be certified: the wanted ones, or up to `limit` of those that agree with a
+    /// filter; `more` in the answer says that some may be left. Those that are on their way, or there,
+    /// are passed over.
+    async fn publish(
         &self,
-        work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault> + Send + 'static,
-    ) -> Result<T, Fault> {
-        let work = move |conn: &mut Connection| {
-            let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let fruit = work(&tx)?;
-            tx.commit()?;
-            Ok(fruit)
-        };
-        self.writer.run(work).await
-    }
+        asked: Option<Asked>,
+        wanted: Wanted,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Answer, Fault>;
+
+    /// Certifies up to `limit` passports whose time has come, and says how many.
+    async fn certify(&self, now: Timestamp, limit: u32) -> Result<usize, Fault>;
+}
+
+#[async_trait]
+pub(crate) trait Imports {
+    /// Keeps the rows to be imported, a JSON list, and answers with the import's id. One `owner` may
+    /// have so much waiting, and no more.
+    async fn queue_import(
+        &self,
+        asked: Option<Asked>,
+        owner: Option<String>,
+        rows: Box<RawValue>,
+        now: Timestamp,
+    ) -> Result<Answer, Fault>;
+
+    /// What became of an import, as the body of an answer.
+    async fn import(&self, id: String) -> Result<String, Fault>;
+
+    /// The import that has waited longest, by its arrival; where the engine can tell, none that
+    /// another instance is about.
+    async fn next_import(&self, now: Timestamp) -> Result<Option<i64>, Fault>;
+
+    /// Carries out an import, in one transaction with its outcome: whatever ends the process, it is
+    /// done once. `false` where it no longer waits, or another instance is about it.
+    async fn carry_out_import(&self, arrival: i64, now: Timestamp) -> Result<bool, Fault>;
+
+    /// Has an import wait until then, so that those behind it have their turn.
+    async fn put_off_import(&self, arrival: i64, until: Timestamp) -> Result<(), Fault>;
+}
+
+#[async_trait]
+pub(crate) trait Loyalty {
+    /// Adds to an account, and keeps the order: one transaction, or nothing.
+    async fn mint(
+        &self,
+        asked: Option<Asked>,
+        account: String,
+        amount: i64,
+        now: Timestamp,
+    ) -> Result<Answer, Fault>;
+
+    /// A page of an account's orders, newest first. An account without any is empty.
+    async fn orders(&self, account: String, page: Page) -> Result<Vec<Order>, Fault>;
+
+    /// Settles up to `limit` orders whose time has come, and says how many.
+    async fn settle(&self, now: Timestamp, limit: u32) -> Result<usize, Fault>;
+
+    async fn create_tier(
+        &self,
+        asked: Option<Asked>,
+        new: NewTier,
+        now: Timestamp,
+    ) -> Result<Answer, Fault>;
+
+    /// A page of the tiers, newest first.
+    async fn tiers(&self, page: Page) -> Result<Vec<Tier>, Fault>;
+}
+
+/// What there is to do at some time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Due {
+    pub(crate) imports: bool,
+    pub(crate) passports: bool,
+    pub(crate) orders: bool,
+}
+
+/// Opens the state, or makes what it needs. It blocks where the engine is a file: it is meant for
+/// the start-up.
+pub(crate) async fn open(place: &Place) -> Result<Arc<dyn Store>, OpenError> {
+    Ok(match place {
+        Place::Sqlite(path) => Arc::new(sqlite::Sqlite::open(path)?),
+        Place::Memory => Arc::new(sqlite::Sqlite::in_memory()?),
+        Place::Postgres { url, schema } => Arc::new(postgres::Postgres::open(url, schema).await?),
+        Place::Redis { url, prefix } => Arc::new(redis::Redis::open(url, prefix).await?),
+    })
 }
 
 /// An id for something new. It tells when it was made and is no secret.
 pub(super) fn new_id() -> String {
     uuid::Uuid::now_v7().hyphenated().to_string()
-}
-
-impl Fault {
-    /// Whether it may be over by itself: the file is locked, full, out of reach, or slow. Another
-    /// one comes again with the next try.
-    pub(crate) fn is_outage(&self) -> bool {
-        match self {
-            Self::TooSlow(_) => true,
-            Self::BrokenOff | Self::Refused(_) => false,
-            Self::Sql(error) => matches!(
-                error.sqlite_error_code(),
-                Some(
-                    ErrorCode::DatabaseBusy
-                        | ErrorCode::DatabaseLocked
-                        | ErrorCode::FileLockingProtocolFailed
-                        | ErrorCode::DiskFull
-                        | ErrorCode::SystemIoFailure
-                        | ErrorCode::CannotOpen
-                        | ErrorCode::ReadOnly
-                        | ErrorCode::OutOfMemory
-                )
-            ),
-        }
-    }
-}
-
-impl From<Fault> for Rejection {
-    fn from(fault: Fault) -> Self {
-        match fault {
-            Fault::Refused(rejection) => rejection,
-            outage if outage.is_outage() => Self::new(RejectionKind::StoreUnavailable)
-                .detail("The store can't be reached")
-                .cause(outage),
-            bug => Self::new(RejectionKind::Internal).cause(bug),
-        }
-    }
 }

@@ -11,7 +11,7 @@ use tokio::{
     task, time,
 };
 
-use super::Fault;
+use crate::partner::store::Fault;
 
 /// Some connections, and those who wait for one of them.
 #[derive(Clone)]

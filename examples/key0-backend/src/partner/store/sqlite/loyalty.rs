@@ -1,20 +1,14 @@
-use std::time::Duration;
-
-use key0_auth::{Rejection, RejectionKind, domain::Timestamp};
+use async_trait::async_trait;
+use key0_auth::domain::Timestamp;
 use rusqlite::OptionalExtension;
 
-use super::{
-    Asked, Fault, Store,
-    once::{Answer, Done},
-};
+use super::{Sqlite, once::Done};
 use crate::partner::{
     json::MAX_INTEGER,
     loyalty::{NewTier, Order, Tier},
     query::Page,
+    store::{Answer, Asked, Fault, Loyalty, new_id, terms},
 };
-
-/// How long the simulated chain takes to settle an order.
-const SETTLEMENT: Duration = Duration::from_secs(1);
 
 pub(super) const ORDERS: &str = "SELECT arrival, id, amount, status, created_at FROM partner_orders
      WHERE account = ?1 AND arrival < ?2 ORDER BY arrival DESC LIMIT ?3";
@@ -23,9 +17,9 @@ pub(super) const SETTLE: &str = "UPDATE partner_orders SET status = 'settled', d
      WHERE arrival IN (SELECT arrival FROM partner_orders
          WHERE due_at <= ?1 ORDER BY due_at LIMIT ?2)";
 
-impl Store {
-    /// Adds to an account, and keeps the order: one transaction, or nothing.
-    pub(crate) async fn mint(
+#[async_trait]
+impl Loyalty for Sqlite {
+    async fn mint(
         &self,
         asked: Option<Asked>,
         account: String,
@@ -38,8 +32,7 @@ impl Store {
                 tx.prepare_cached(sql)?.query_row([&account], |row| row.get(0)).optional()?;
             let balance = balance.unwrap_or(0) + amount;
             if balance > MAX_INTEGER {
-                let full = format!("The balance of an account ends at {MAX_INTEGER}");
-                return Err(Rejection::new(RejectionKind::RequestConflict).detail(full).into());
+                return Err(terms::is_full().into());
             }
             let sql = "INSERT INTO partner_accounts (id, balance) VALUES (?1, ?2)
                  ON CONFLICT (id) DO UPDATE SET balance = excluded.balance";
@@ -47,22 +40,15 @@ impl Store {
             let sql = "INSERT INTO partner_orders
                      (id, account, amount, status, due_at, created_at)
                  VALUES (?1, ?2, ?3, 'pending', ?4, ?5)";
-            let due = now.plus(SETTLEMENT).as_micros();
-            tx.prepare_cached(sql)?.execute((
-                super::new_id(),
-                &account,
-                amount,
-                due,
-                now.as_micros(),
-            ))?;
-            let answer = serde_json::json!({ "newamount": balance }).to_string();
+            let due = now.plus(terms::SETTLEMENT).as_micros();
+            tx.prepare_cached(sql)?.execute((new_id(), &account, amount, due, now.as_micros()))?;
+            let answer = terms::minted(balance);
             Ok(Done { table: "partner_orders", row: tx.last_insert_rowid(), answer })
         })
         .await
     }
 
-    /// A page of an account's orders, newest first. An account without any is empty.
-    pub(crate) async fn orders(&self, account: String, page: Page) -> Result<Vec<Order>, Fault> {
+    async fn orders(&self, account: String, page: Page) -> Result<Vec<Order>, Fault> {
         self.read(move |conn| {
             let mut statement = conn.prepare_cached(ORDERS)?;
             let orders = statement.query_map((&account, page.before, page.limit), |row| {
@@ -80,28 +66,25 @@ impl Store {
         .await
     }
 
-    pub(crate) async fn create_tier(
+    async fn create_tier(
         &self,
         asked: Option<Asked>,
         new: NewTier,
         now: Timestamp,
     ) -> Result<Answer, Fault> {
         self.once(asked, now, move |tx| {
-            let NewTier { name, threshold } = new;
             let sql = "INSERT INTO partner_reward_tiers (id, name, threshold, created_at)
                  VALUES (?1, ?2, ?3, ?4)";
-            let id = super::new_id();
-            tx.prepare_cached(sql)?.execute((&id, &name, threshold, now.as_micros()))?;
-            let arrival = tx.last_insert_rowid();
-            let tier = Tier { arrival, id, name, threshold, created_at: now };
-            let answer = serde_json::to_string(&tier).unwrap_or_default();
-            Ok(Done { table: "partner_reward_tiers", row: arrival, answer })
+            let tier = Tier::of(new, now);
+            let (id, name) = (&tier.id, &tier.name);
+            tx.prepare_cached(sql)?.execute((id, name, tier.threshold, now.as_micros()))?;
+            let row = tx.last_insert_rowid();
+            Ok(Done { table: "partner_reward_tiers", row, answer: tier.to_json() })
         })
         .await
     }
 
-    /// A page of the tiers, newest first.
-    pub(crate) async fn tiers(&self, page: Page) -> Result<Vec<Tier>, Fault> {
+    async fn tiers(&self, page: Page) -> Result<Vec<Tier>, Fault> {
         self.read(move |conn| {
             let sql = "SELECT arrival, id, name, threshold, created_at FROM partner_reward_tiers
                  WHERE arrival < ?1 ORDER BY arrival DESC LIMIT ?2";
@@ -120,8 +103,7 @@ impl Store {
         .await
     }
 
-    /// Settles up to `limit` orders whose time has come, and says how many.
-    pub(crate) async fn settle(&self, now: Timestamp, limit: u32) -> Result<usize, Fault> {
+    async fn settle(&self, now: Timestamp, limit: u32) -> Result<usize, Fault> {
         self.write(move |tx| Ok(tx.prepare_cached(SETTLE)?.execute((now.as_micros(), limit))?))
             .await
     }

@@ -17,20 +17,20 @@ pub(super) const EFFECTS: [&str; 5] = [
 pub(super) enum Found {
     Current,
     Newer(i64),
-    Foreign,
 }
 
 /// Makes the tables where they are not there yet.
-pub(super) fn update(conn: &mut Connection, beside: bool) -> rusqlite::Result<Found> {
-    // Looked at without a lock first: nothing is written to a file of another application.
-    if let Some(found) = judge(conn, beside)? {
+pub(super) fn update(conn: &mut Connection) -> rusqlite::Result<Found> {
+    // Looked at without a lock first: there is hardly ever something to do.
+    if let Some(found) = outcome(version(conn)?) {
         return Ok(found);
     }
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    if let Some(found) = judge(&tx, beside)? {
+    let version = version(&tx)?;
+    if let Some(found) = outcome(version) {
         return Ok(found);
     }
-    if is_ours(&tx)? {
+    if version.is_some() {
         tx.execute_batch(OWNERS)?;
         tx.execute("UPDATE partner_version SET version = ?1", [VERSION])?;
         tx.commit()?;
@@ -51,27 +51,22 @@ pub(super) fn update(conn: &mut Connection, beside: bool) -> rusqlite::Result<Fo
     Ok(Found::Current)
 }
 
-fn is_ours(conn: &Connection) -> rusqlite::Result<bool> {
+/// Nothing where there are no tables.
+fn version(conn: &Connection) -> rusqlite::Result<Option<i64>> {
     let sql = "SELECT count(*) FROM sqlite_schema WHERE name = 'partner_version'";
-    conn.query_row(sql, (), |row| Ok(row.get::<_, i64>(0)? > 0))
+    if conn.query_row(sql, (), |row| row.get::<_, i64>(0))? == 0 {
+        return Ok(None);
+    }
+    conn.query_row("SELECT version FROM partner_version", (), |row| row.get(0)).optional()
 }
 
 /// Nothing where the tables are to be made, or brought to this version.
-fn judge(conn: &Connection, beside: bool) -> rusqlite::Result<Option<Found>> {
-    let (objects, ours): (i64, bool) = conn.query_row(
-        "SELECT count(*), count(*) FILTER (WHERE name = 'partner_version') FROM sqlite_schema",
-        (),
-        |row| Ok((row.get(0)?, row.get(1)?)),
-    )?;
-    if !ours {
-        return Ok((objects > 0 && !beside).then_some(Found::Foreign));
+fn outcome(version: Option<i64>) -> Option<Found> {
+    match version? {
+        VERSION => Some(Found::Current),
+        version if version > VERSION => Some(Found::Newer(version)),
+        _ => None,
     }
-    let version = conn.query_row("SELECT version FROM partner_version", (), |row| row.get(0));
-    Ok(match version.optional()? {
-        Some(version) if version > VERSION => Some(Found::Newer(version)),
-        Some(version) if version < VERSION => None,
-        _ => Some(Found::Current),
-    })
 }
 
 /// What version 2 added: whose an import is, and how large.

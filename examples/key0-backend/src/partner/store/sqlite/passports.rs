@@ -1,23 +1,19 @@
-use std::time::Duration;
-
-use key0_auth::{Rejection, RejectionKind, domain::Timestamp};
+use async_trait::async_trait;
+use key0_auth::domain::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params_from_iter, types::Value};
-use serde::Serialize;
 
-use super::{
-    Asked, Fault, Store,
-    once::{Answer, Done},
+use super::{Sqlite, once::Done};
+use crate::partner::{
+    imports::Upsert,
+    passports::{Filter, NewPassport, Passport, Wanted, not_found},
+    store::{
+        Answer, Asked, Fault, Passports,
+        terms::{self, CERTIFICATION, Published},
+    },
 };
-use crate::partner::passports::{Filter, NewPassport, Passport, Wanted, not_found};
-
-/// How long the simulated chain takes to certify a passport.
-const CERTIFICATION: Duration = Duration::from_secs(1);
 
 const COLUMNS: &str = "id, granularity, application, network, model_number, name, description,
      status, certification, created_at, updated_at";
-
-/// The most drafts that one request hands over by a filter, so that others can write meanwhile.
-const MOST_AT_ONCE: u32 = 10_000;
 
 pub(super) const CERTIFY: &str = "UPDATE partner_passports
      SET certification = 'certified', status = 'published', due_at = NULL, updated_at = ?1
@@ -31,24 +27,9 @@ pub(super) const PUBLISH_ONE: &str = "UPDATE partner_passports
      SET certification = 'pending', updated_at = ?1, due_at = ?2
      WHERE certification = 'none' AND id = ?3";
 
-/// What a request to publish came to.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Published {
-    pub(super) accepted: usize,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub(super) more: bool,
-}
-
-/// What became of a passport that is to be there.
-pub(super) enum Upsert {
-    Created,
-    Updated,
-    /// It is certified, or is being so.
-    Fixed,
-}
-
-impl Store {
-    pub(crate) async fn create_passport(
+#[async_trait]
+impl Passports for Sqlite {
+    async fn create_passport(
         &self,
         asked: Option<Asked>,
         new: NewPassport,
@@ -56,16 +37,15 @@ impl Store {
     ) -> Result<Answer, Fault> {
         self.once(asked, now, move |tx| {
             if find(tx, &new)?.is_some() {
-                let taken = "A passport of this application has this modelNumber already";
-                return Err(Rejection::new(RejectionKind::RequestConflict).detail(taken).into());
+                return Err(terms::is_taken().into());
             }
-            let (row, passport) = insert(tx, new, now)?;
+            let (row, passport) = insert(tx, &new, now)?;
             Ok(Done { table: "partner_passports", row, answer: passport.to_json() })
         })
         .await
     }
 
-    pub(crate) async fn passport(&self, id: String) -> Result<Passport, Fault> {
+    async fn passport(&self, id: String) -> Result<Passport, Fault> {
         self.read(move |conn| {
             let sql = format!("SELECT {COLUMNS} FROM partner_passports WHERE id = ?1");
             let found = conn.prepare_cached(&sql)?.query_row([id], passport).optional()?;
@@ -74,20 +54,18 @@ impl Store {
         .await
     }
 
-    /// Hands drafts over to be certified: the wanted ones, or up to [`MOST_AT_ONCE`] of those that
-    /// agree with a filter; `more` in the answer says that some may be left. Those that are on their
-    /// way, or there, are passed over.
-    pub(crate) async fn publish(
+    async fn publish(
         &self,
         asked: Option<Asked>,
         wanted: Wanted,
+        limit: u32,
         now: Timestamp,
     ) -> Result<Answer, Fault> {
         let keyed = asked.is_some();
         self.once(asked, now, move |tx| {
             let published = match &wanted {
                 Wanted::Ids(ids) => publish_these(tx, ids, now)?,
-                Wanted::Those(filter) => publish_those(tx, filter, MOST_AT_ONCE, now)?,
+                Wanted::Those(filter) => publish_those(tx, filter, limit, now)?,
             };
             let mut row = 0;
             if keyed {
@@ -96,14 +74,12 @@ impl Store {
                 tx.prepare_cached(sql)?.execute((accepted, now.as_micros()))?;
                 row = tx.last_insert_rowid();
             }
-            let answer = serde_json::to_string(&published).unwrap_or_default();
-            Ok(Done { table: "partner_publications", row, answer })
+            Ok(Done { table: "partner_publications", row, answer: published.to_json() })
         })
         .await
     }
 
-    /// Certifies up to `limit` passports whose time has come, and says how many.
-    pub(crate) async fn certify(&self, now: Timestamp, limit: u32) -> Result<usize, Fault> {
+    async fn certify(&self, now: Timestamp, limit: u32) -> Result<usize, Fault> {
         self.write(move |tx| Ok(tx.prepare_cached(CERTIFY)?.execute((now.as_micros(), limit))?))
             .await
     }
@@ -116,22 +92,20 @@ fn publish_these(tx: &Transaction<'_>, ids: &[String], now: Timestamp) -> Result
     let mut accepted = 0;
     for (place, id) in ids.iter().enumerate() {
         if !known.exists([id])? {
-            let unknown = format!("ids[{place}] is the id of no passport; none was published");
-            return Err(Rejection::new(RejectionKind::NotFound).detail(unknown).into());
+            return Err(terms::is_unknown(place).into());
         }
-        accepted += publish.execute((now.as_micros(), due, id))?;
+        accepted += publish.execute((now.as_micros(), due, id))? as u64;
     }
     Ok(Published { accepted, more: false })
 }
 
-pub(super) fn publish_those(
+fn publish_those(
     tx: &Transaction<'_>,
     filter: &Filter,
     limit: u32,
     now: Timestamp,
 ) -> Result<Published, Fault> {
-    // A draft is never called published, and all that could be handed over are drafts.
-    if filter.status.as_deref() == Some("published") {
+    if terms::is_for_no_draft(filter) {
         return Ok(Published { accepted: 0, more: false });
     }
     let (sql, given) = publish_by(filter);
@@ -139,7 +113,7 @@ pub(super) fn publish_those(
     let numbers = [now.as_micros(), due, limit.into()].map(Value::from);
     let values = numbers.into_iter().chain(given.into_iter().map(Value::from));
     let accepted = tx.prepare_cached(&sql)?.execute(params_from_iter(values))?;
-    Ok(Published { accepted, more: accepted >= limit as usize })
+    Ok(Published::by_filter(accepted as u64, limit))
 }
 
 /// The statement that hands over the drafts that agree with a filter, and the filter's values from
@@ -163,10 +137,10 @@ pub(super) fn publish_by(filter: &Filter) -> (String, Vec<String>) {
 /// Makes a passport, or brings the one with its application and model number up to date.
 pub(super) fn upsert(
     tx: &Transaction<'_>,
-    new: NewPassport,
+    new: &NewPassport,
     now: Timestamp,
 ) -> Result<Upsert, Fault> {
-    let Some((row, certification)) = find(tx, &new)? else {
+    let Some((row, certification)) = find(tx, new)? else {
         insert(tx, new, now)?;
         return Ok(Upsert::Created);
     };
@@ -188,8 +162,8 @@ fn find(tx: &Transaction<'_>, new: &NewPassport) -> rusqlite::Result<Option<(i64
     found.optional()
 }
 
-fn insert(tx: &Connection, new: NewPassport, now: Timestamp) -> rusqlite::Result<(i64, Passport)> {
-    let passport = Passport::draft(new, now);
+fn insert(tx: &Connection, new: &NewPassport, now: Timestamp) -> rusqlite::Result<(i64, Passport)> {
+    let passport = Passport::draft(new.clone(), now);
     let sql = format!(
         "INSERT INTO partner_passports ({COLUMNS})
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"

@@ -1,0 +1,2 @@
+-- slot
+return redis.call('HMGET', prefix .. 'key:' .. ARGV[2], 'fingerprint', 'answer', 'created_at')

@@ -1,0 +1,90 @@
+//! SQLite: tables beside those of the backend's own store in its file, or in memory.
+//!
+//! One connection writes and two read. A write that has begun goes on to its end, also when its
+//! client has hung up.
+
+mod due;
+mod imports;
+mod lane;
+mod loyalty;
+mod once;
+mod open;
+mod passports;
+mod schema;
+
+#[cfg(test)]
+mod tests;
+
+use std::{path::Path, time::Duration};
+
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+
+use self::lane::Lane;
+use super::{Fault, OpenError, READ_DEADLINE, WRITE_DEADLINE};
+
+/// How long a write waits for those of other connections and processes.
+const WRITE_LOCK: Duration = Duration::from_secs(2);
+/// How long a read does; in WAL mode there is hardly ever a lock.
+const READ_LOCK: Duration = Duration::from_millis(250);
+
+/// The tables. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Sqlite {
+    writer: Lane,
+    readers: Lane,
+}
+
+impl Sqlite {
+    /// Opens the tables in this file, or makes them there.
+    pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
+        let writing = open::file(path, WRITE_LOCK)?;
+        let reading = || open::reader(path, READ_LOCK);
+        Ok(Self {
+            writer: Lane::new(vec![writing], WRITE_DEADLINE),
+            readers: Lane::new(vec![reading()?, reading()?], READ_DEADLINE),
+        })
+    }
+
+    pub(crate) fn in_memory() -> Result<Self, OpenError> {
+        let writer = Lane::new(vec![open::in_memory()?], WRITE_DEADLINE);
+        Ok(Self { readers: writer.clone().deadline(READ_DEADLINE), writer })
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Fault> {
+        self.readers.run(move |conn| work(conn)).await
+    }
+
+    /// Runs `work` in a transaction; a fault undoes it.
+    pub(crate) async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let work = move |conn: &mut Connection| {
+            let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let fruit = work(&tx)?;
+            tx.commit()?;
+            Ok(fruit)
+        };
+        self.writer.run(work).await
+    }
+}
+
+/// Whether the file is locked, full, or out of reach.
+pub(super) fn is_outage(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::FileLockingProtocolFailed
+                | ErrorCode::DiskFull
+                | ErrorCode::SystemIoFailure
+                | ErrorCode::CannotOpen
+                | ErrorCode::ReadOnly
+                | ErrorCode::OutOfMemory
+        )
+    )
+}
