@@ -5,9 +5,12 @@
 mod actix;
 mod axum_routes;
 mod backend;
-mod case_table;
-#[cfg(feature = "tower")]
+#[cfg(all(feature = "axum", feature = "actix"))]
 #[allow(dead_code)]
+#[path = "../../examples/key0-backend/src/call.rs"]
+mod call;
+mod case_table;
+#[cfg(all(feature = "axum", feature = "actix"))]
 #[path = "../support/cases/mod.rs"]
 mod cases;
 mod client;

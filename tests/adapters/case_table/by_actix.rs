@@ -16,17 +16,20 @@ use key0_auth::{
 };
 use serde_json::Value;
 
-use crate::case_table::{
+use crate::{
+    case_table::{
+        NOT_SERVED,
+        parts::{self, Parts},
+    },
     cases::{Served, Target},
-    parts::{self, Parts},
 };
 
 /// The application without a server around it.
 pub(crate) struct InProcess(pub(crate) Parts);
 
 impl Target for InProcess {
-    fn placeholder(&self, name: &str) -> Option<String> {
-        self.0.values.get(name)
+    fn without(&self) -> &[&str] {
+        NOT_SERVED
     }
 
     async fn send(&self, request: Request<Bytes>) -> Response<Bytes> {
@@ -57,7 +60,6 @@ impl Target for InProcess {
 
 /// The application behind a socket, on two workers.
 pub(crate) fn serve(parts: &Parts) -> (Served, ServerHandle) {
-    let values = parts.values.clone();
     let parts = parts.clone();
     let server = HttpServer::new(move || App::new().configure(routes(&parts)))
         .workers(2)
@@ -68,7 +70,7 @@ pub(crate) fn serve(parts: &Parts) -> (Served, ServerHandle) {
     let server = server.run();
     let handle = server.handle();
     tokio::spawn(server);
-    (Served { address, values, lacks: &[], without: &[] }, handle)
+    (Served { address, without: NOT_SERVED, request_ids: false }, handle)
 }
 
 fn routes(parts: &Parts) -> impl FnOnce(&mut ServiceConfig) + use<> {

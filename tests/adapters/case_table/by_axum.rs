@@ -17,29 +17,29 @@ use key0_auth::{
 use serde_json::Value;
 use tower::ServiceExt;
 
-use crate::case_table::{
-    cases::{Placeholders, Served, Target},
-    parts::{self, Parts},
+use crate::{
+    case_table::{
+        NOT_SERVED,
+        parts::{self, Parts},
+    },
+    cases::{Served, Target},
 };
 
-pub(crate) struct InProcess {
-    router: Router,
-    values: Placeholders,
-}
+pub(crate) struct InProcess(Router);
 
 impl InProcess {
     pub(crate) fn new(parts: &Parts) -> Self {
-        Self { router: router(parts), values: parts.values.clone() }
+        Self(router(parts))
     }
 }
 
 impl Target for InProcess {
-    fn placeholder(&self, name: &str) -> Option<String> {
-        self.values.get(name)
+    fn without(&self) -> &[&str] {
+        NOT_SERVED
     }
 
     async fn send(&self, request: Request<Bytes>) -> Response<Bytes> {
-        let response = self.router.clone().oneshot(request.map(Body::from)).await.unwrap();
+        let response = self.0.clone().oneshot(request.map(Body::from)).await.unwrap();
         let (parts, body) = response.into_parts();
         Response::from_parts(parts, body.collect().await.unwrap().to_bytes())
     }
@@ -51,7 +51,7 @@ pub(crate) async fn serve(parts: &Parts) -> Served {
     let address = listener.local_addr().unwrap();
     let router = router(parts);
     tokio::spawn(async move { axum::serve(listener, router).await });
-    Served { address, values: parts.values.clone(), lacks: &[], without: &[] }
+    Served { address, without: NOT_SERVED, request_ids: false }
 }
 
 fn router(parts: &Parts) -> Router {

@@ -14,16 +14,19 @@ use key0_auth::{
 use serde_json::Value;
 use tower::{Layer, ServiceExt, service_fn};
 
-use crate::case_table::{
+use crate::{
+    case_table::{
+        NOT_SERVED,
+        parts::{self, Parts},
+    },
     cases::Target,
-    parts::{self, Parts},
 };
 
 pub(crate) struct InProcess(pub(crate) Parts);
 
 impl Target for InProcess {
-    fn placeholder(&self, name: &str) -> Option<String> {
-        self.0.values.get(name)
+    fn without(&self) -> &[&str] {
+        NOT_SERVED
     }
 
     async fn send(&self, request: Request<Bytes>) -> Response<Bytes> {
@@ -101,7 +104,10 @@ impl InProcess {
 
     async fn receive(&self, request: &Request<Bytes>) -> Result<Reply, Rejection> {
         check_type(request)?;
-        self.0.payment_received.handle(request.body()).await
+        match request.uri().path() {
+            "/internal/issue-token" => self.0.issue_token.handle(request.body()).await,
+            _ => self.0.payment_received.handle(request.body()).await,
+        }
     }
 
     async fn manage(&self, request: &Request<Bytes>) -> Result<Reply, Rejection> {

@@ -1,24 +1,22 @@
-//! What the backends of these tests are made of, whatever framework serves it, and the values that
-//! open them.
+//! What the backends of these tests are made of, whatever framework serves it, and what is known of
+//! them.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
+use async_trait::async_trait;
 use key0_auth::{
-    AccessTokens, ApiKeys, Identity, InternalAuth, MemoryStore, Validator,
+    AccessTokens, ApiKeys, Identity, InternalAuth, KeyStore, MemoryStore, Validator,
     api::{IssueToken, KeysApi, PaymentReceived},
-    apikey::{BootstrapKeys, Grant, IssuanceSecrets},
-    domain::{Clock, PlanId, ResourceId, Role, Secret, SecretSet, Timestamp},
-    token::{Algorithm, TokenIssuer, VerifyingKey},
+    apikey::{BootstrapKeys, IssuanceSecrets, KeyDigest, KeyFormat, KeyRecord},
+    domain::{Actor, KeyId, Role, Secret, SecretSet, SystemClock, Timestamp},
+    error::StoreError,
+    token::VerifyingKey,
 };
 use serde_json::{Value, json};
 
-use crate::case_table::{
-    cases::{Placeholders, wire},
-    key_store::TestStore,
-};
+use crate::cases::{Known, Values};
 
 pub(crate) const MASTER_KEY: &str = "a-master-key-of-the-configuration-1";
-const PREVIOUS_INTERNAL_SECRET: &str = "previous-internal-secret-of-32-bytes";
 const AUDIENCE: &str = "backend-service";
 
 #[derive(Clone)]
@@ -28,65 +26,107 @@ pub(crate) struct Parts {
     pub(crate) issue_token: IssueToken,
     pub(crate) payment_received: PaymentReceived,
     pub(crate) keys: KeysApi,
-    pub(crate) values: Placeholders,
-}
-
-/// A while after the recording.
-#[derive(Debug)]
-struct TestClock;
-
-impl Clock for TestClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_seconds(1_795_310_000)
-    }
+    pub(crate) known: Known,
 }
 
 impl Parts {
     pub(crate) fn new() -> Self {
-        let wire = wire();
-        let secret = |name: &str| Secret::new(name, wire[name].as_str().unwrap()).unwrap();
-        let current = secret("accessTokenSecret");
-        let pem = wire["rs256PublicKeyPem"].as_str().unwrap();
+        Self::of(known())
+    }
+
+    /// With these secrets.
+    pub(crate) fn of(known: Known) -> Self {
+        let secret = |known: &Option<Secret>| known.clone().unwrap();
         let tokens = Arc::new(
             AccessTokens::builder()
-                .key(VerifyingKey::hs256(&current))
-                .key(VerifyingKey::hs256(&secret("previousAccessTokenSecret")))
-                .key(VerifyingKey::from_pem("rs256", Algorithm::Rs256, pem).unwrap())
+                .key(VerifyingKey::hs256(&secret(&known.tokens)))
+                .key(VerifyingKey::hs256(&secret(&known.previous_tokens)))
                 .build()
                 .unwrap(),
         );
-        let store = Arc::new(TestStore::new());
-        let values = placeholders(&store, &TokenIssuer::hs256(&current));
-
-        let master = Secret::new("master", MASTER_KEY).unwrap();
-        let keys = ApiKeys::new(store).bootstrap(BootstrapKeys::new().key(Role::Master, master));
-        let keys = Arc::new(keys);
-        let clock = Arc::new(TestClock);
+        let store = Arc::new(MemoryStore::new());
+        let unreachable = known.unreachable.as_deref().map(KeyDigest::of).unwrap();
+        let keys = ApiKeys::new(Arc::new(OneUnreachable { store: store.clone(), unreachable }));
+        let bootstrap = BootstrapKeys::new().key(Role::Master, secret(&known.master));
+        let keys = Arc::new(keys.bootstrap(bootstrap));
         let validator = Validator::builder()
             .access_tokens(tokens.clone())
             .api_keys(keys.clone())
-            .clock(clock.clone())
             .build()
             .unwrap();
-        let previous = Secret::new("previous", PREVIOUS_INTERNAL_SECRET).unwrap();
+        let internal_secrets =
+            SecretSet::new(secret(&known.internal)).previous(secret(&known.previous_internal));
+        let issuance = IssuanceSecrets::new(&internal_secrets);
         let internal = InternalAuth::builder()
-            .shared_secret(SecretSet::new(secret("internalAuthSecret")).previous(previous))
+            .shared_secret(internal_secrets)
             .signed_jwt(tokens, AUDIENCE)
-            .clock(clock.clone())
             .build()
             .unwrap();
-        // A store of its own: the one that is looked into can have no payments.
-        let payments = Arc::new(MemoryStore::new());
-        let issued = ApiKeys::new(payments.clone());
-        let issuance = IssuanceSecrets::new(&SecretSet::new(secret("internalAuthSecret")));
+        let clock = Arc::new(SystemClock);
         Self {
             validator,
             internal: Arc::new(internal),
-            issue_token: IssueToken::new(payments.clone(), issued, issuance).clock(clock.clone()),
-            payment_received: PaymentReceived::new(payments, clock.clone()),
-            keys: KeysApi::new(Arc::new(MemoryStore::new()), keys).clock(clock),
-            values,
+            issue_token: IssueToken::new(store.clone(), ApiKeys::new(store.clone()), issuance),
+            payment_received: PaymentReceived::new(store.clone(), clock),
+            keys: KeysApi::new(store, keys),
+            known,
         }
+    }
+
+    pub(crate) fn values(&self) -> Values {
+        Values::new(self.known.clone()).unwrap()
+    }
+}
+
+fn known() -> Known {
+    let secret = |text: &str| Some(Secret::new("a secret of these tests", text).unwrap());
+    Known {
+        tokens: secret("the-secret-of-access-tokens-of-these-tests"),
+        previous_tokens: secret("the-secret-of-access-tokens-before-that-one"),
+        internal: secret("the-secret-of-internal-calls-of-these-tests"),
+        previous_internal: secret("the-secret-of-internal-calls-before-that-one"),
+        master: secret(MASTER_KEY),
+        audience: AUDIENCE.to_owned(),
+        unreachable: Some(KeyFormat::default().generate().unwrap().expose().to_owned()),
+        ..Known::default()
+    }
+}
+
+/// A store that can't look up one of its keys.
+#[derive(Debug)]
+struct OneUnreachable {
+    store: Arc<MemoryStore>,
+    unreachable: KeyDigest,
+}
+
+#[async_trait]
+impl KeyStore for OneUnreachable {
+    async fn find(&self, digest: &KeyDigest) -> Result<Option<KeyRecord>, StoreError> {
+        if *digest == self.unreachable {
+            return Err(StoreError::unavailable("the cable is cut"));
+        }
+        self.store.find(digest).await
+    }
+
+    async fn get(&self, id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
+        self.store.get(id).await
+    }
+
+    async fn insert(&self, record: &KeyRecord, by: &Actor) -> Result<(), StoreError> {
+        self.store.insert(record, by).await
+    }
+
+    async fn revoke(
+        &self,
+        id: &KeyId,
+        by: &Actor,
+        at: Timestamp,
+    ) -> Result<Option<KeyDigest>, StoreError> {
+        self.store.revoke(id, by, at).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.store.ping().await
     }
 }
 
@@ -119,31 +159,4 @@ pub(crate) fn data(id: &str, identity: &Identity) -> Value {
         "planId": plan,
         "resourceId": identity.resource_id(),
     })
-}
-
-fn placeholders(store: &TestStore, issuer: &TokenIssuer) -> Placeholders {
-    let now = TestClock.now();
-    let bought = |resource: &str| Grant::Payment {
-        resource_id: ResourceId::new(resource).unwrap(),
-        plan_id: PlanId::new("basic").unwrap(),
-        permissions: None,
-    };
-    let staff = |role| Grant::Integrator { role, permissions: None };
-    let key = |grant| store.add(grant, |_| ()).expose().to_owned();
-    let revoked = store.add(bought("photo-1"), |record| record.revoked_at = Some(now));
-    let expired = store.add(bought("photo-1"), |record| record.expires_at = Some(now));
-    let system = |audience| issuer.system_token(audience, now, Duration::from_secs(60)).unwrap();
-    Placeholders(vec![
-        ("paymentKey", key(bought("photo-1"))),
-        ("paymentKeyForAll", key(bought("default"))),
-        ("minterKey", key(staff(Role::Minter))),
-        ("readKey", key(staff(Role::Read))),
-        ("masterKey", MASTER_KEY.to_owned()),
-        ("revokedKey", revoked.expose().to_owned()),
-        ("expiredKey", expired.expose().to_owned()),
-        ("unreachableKey", store.add_unreachable().expose().to_owned()),
-        ("system60s", system(AUDIENCE)),
-        ("systemForAnother", system("another-service")),
-        ("previousInternalSecret", PREVIOUS_INTERNAL_SECRET.to_owned()),
-    ])
 }

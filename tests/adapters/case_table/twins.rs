@@ -3,12 +3,14 @@
 
 use serde_json::{Value, json};
 
-use crate::case_table::{
-    by_actix, by_axum,
-    cases::{is_own, wire},
-    parts::{MASTER_KEY, Parts},
+use crate::{
+    case_table::{
+        by_actix, by_axum,
+        parts::{MASTER_KEY, Parts},
+    },
+    cases::is_own,
+    http_client::{Answer, Request},
 };
-use crate::http_client::{Answer, Request};
 
 const ISSUE_TOKEN: &str = "/internal/issue-token";
 const PAYMENT_RECEIVED: &str = "/internal/payment-received";
@@ -24,9 +26,8 @@ fn order() -> Value {
 }
 
 /// The requests, with the status that each must get.
-fn requests() -> Vec<(u16, Request)> {
-    let secret = wire()["internalAuthSecret"].as_str().unwrap().to_owned();
-    let token = wire()["tokens"]["hs256"].as_str().unwrap().to_owned();
+fn requests(parts: &Parts) -> Vec<(u16, Request)> {
+    let [secret, token] = ["internalSecret", "token"].map(|name| parts.values().get(name).unwrap());
     let mut requests = Vec::new();
     for path in [ISSUE_TOKEN, PAYMENT_RECEIVED] {
         let typed = || Request::new("POST", path).internal(&secret);
@@ -158,7 +159,7 @@ async fn axum_and_actix_answer_alike_what_the_table_does_not_ask() {
     let parts = Parts::new();
     let by_axum = by_axum::serve(&parts).await;
     let (by_actix, server) = by_actix::serve(&parts);
-    for (number, (status, request)) in requests().into_iter().enumerate() {
+    for (number, (status, request)) in requests(&parts).into_iter().enumerate() {
         let [one, other] = [by_axum.address, by_actix.address]
             .map(|address| comparable(request.try_send(address).unwrap()));
         let head = String::from_utf8(request.head()).unwrap();

@@ -1,235 +1,242 @@
-//! The table of cases, `table.json`: a request, and the answer that every adapter and the running
-//! binary must give to it.
-//!
-//! A case may name values in braces. Some are the same everywhere (recorded tokens, keys that
-//! nobody issued); the others are the target's to offer. A target that can't offer one says so in
-//! [`Target::lacks`]: the run fails unless that list is exact.
+//! Plays the table of cases against adapters in process and against servers. What the table leaves
+//! open to foreign backends is exact here: the whole problem body, and the values of its headers.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-};
+use std::{collections::BTreeMap, net::SocketAddr};
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
-use key0_auth::apikey::KeyFormat;
-use serde::Deserialize;
+use key0_auth::domain::{Clock, SystemClock};
 use serde_json::Value;
+
+#[allow(dead_code, reason = "the command uses what no test needs")]
+#[path = "../../../examples/key0-backend/src/conformance/table/mod.rs"]
+mod table;
+
+pub(crate) use self::table::{Case, Expected, Known, Values};
+use self::table::{Check, Circumstance, Group, Step, read};
+use crate::call::{Answer, Call};
 
 /// Something that answers requests as the contract says.
 pub(crate) trait Target {
-    /// The value for a placeholder, where the target has one.
-    fn placeholder(&self, name: &str) -> Option<String>;
+    async fn send(&self, request: Request<Bytes>) -> Response<Bytes>;
 
-    /// Exactly the placeholders of the table that this target has no value for. Their cases are
-    /// not run.
-    fn lacks(&self) -> &[&str] {
-        &[]
-    }
-
-    /// Where the paths begin that this target does not serve. It must answer their cases 404.
+    /// Where the paths begin that this target does not serve. It must answer them 404.
     fn without(&self) -> &[&str] {
         &[]
     }
 
-    async fn send(&self, request: Request<Bytes>) -> Response<Bytes>;
-}
-
-/// The values of a target, by the names of their placeholders.
-#[derive(Clone)]
-pub(crate) struct Placeholders(pub(crate) Vec<(&'static str, String)>);
-
-impl Placeholders {
-    pub(crate) fn get(&self, name: &str) -> Option<String> {
-        self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone())
+    /// Whether its answers carry an `X-Request-Id`, as those of a whole backend do.
+    fn request_ids(&self) -> bool {
+        false
     }
 }
 
 /// Whatever listens there: a router of this process, or another process.
 pub(crate) struct Served {
     pub(crate) address: SocketAddr,
-    pub(crate) values: Placeholders,
-    pub(crate) lacks: &'static [&'static str],
     pub(crate) without: &'static [&'static str],
+    pub(crate) request_ids: bool,
 }
 
 impl Target for Served {
-    fn placeholder(&self, name: &str) -> Option<String> {
-        self.values.get(name)
-    }
-
-    fn lacks(&self) -> &[&str] {
-        self.lacks
+    async fn send(&self, request: Request<Bytes>) -> Response<Bytes> {
+        crate::http1::send(self.address, request).await
     }
 
     fn without(&self) -> &[&str] {
         self.without
     }
 
-    async fn send(&self, request: Request<Bytes>) -> Response<Bytes> {
-        crate::http1::send(self.address, request).await
+    fn request_ids(&self) -> bool {
+        self.request_ids
     }
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Case {
-    pub(crate) name: String,
-    #[serde(default = "get")]
-    pub(crate) method: String,
-    pub(crate) path: String,
-    #[serde(default)]
-    pub(crate) headers: BTreeMap<String, OneOrMore>,
-    /// A text as it stands, anything else as JSON.
-    #[serde(default)]
-    pub(crate) body: Option<Value>,
-    pub(crate) expect: Expected,
+/// The cases for every backend that takes system tokens and has neither a gateway nor a proxy.
+pub(crate) fn cases() -> Vec<Case> {
+    let applies = |case: &Case| matches!(case.when, None | Some(Circumstance::SignedJwt));
+    let cases = Group::all().unwrap().into_iter().flat_map(|group| group.cases);
+    cases.filter(applies).collect()
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Expected {
-    pub(crate) status: u16,
-    /// A success: exactly this JSON.
-    #[serde(default)]
-    pub(crate) json: Option<Value>,
-    /// A refusal: exactly the contract's problem body, with the headers that every one has.
-    #[serde(default)]
-    pub(crate) problem: Option<Problem>,
-    /// The values of headers, in order. Those in [`JUDGED`] must be absent where they are not
-    /// named.
-    #[serde(default)]
-    pub(crate) headers: BTreeMap<String, OneOrMore>,
+/// The cases of a table of its own, in the same form.
+#[allow(dead_code, reason = "one of the test programs has such a table")]
+pub(crate) fn cases_of(text: &str) -> Vec<Case> {
+    read(text).unwrap()
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Problem {
-    pub(crate) code: String,
-    pub(crate) detail: String,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
-pub(crate) enum OneOrMore {
-    One(String),
-    More(Vec<String>),
-}
-
-/// Headers that are looked at in every response, named by the case or not.
-const JUDGED: [&str; 4] = ["content-type", "www-authenticate", "retry-after", "allow"];
-
-fn get() -> String {
-    "GET".into()
-}
-
-impl OneOrMore {
-    fn values(&self) -> &[String] {
-        match self {
-            Self::One(value) => std::slice::from_ref(value),
-            Self::More(values) => values,
-        }
-    }
-}
-
-/// Every case of the table.
-pub(crate) fn table() -> Vec<Case> {
-    serde_json::from_str(include_str!("table.json")).unwrap()
-}
-
-/// Runs every case that the target can, and tells what went wrong.
-pub(crate) async fn failures(target: &impl Target) -> Vec<String> {
-    failures_of(table(), target).await
-}
-
-/// The same with another table than the one for every adapter.
-pub(crate) async fn failures_of(table: Vec<Case>, target: &impl Target) -> Vec<String> {
+/// Plays every case, and tells what went wrong, once for each case.
+pub(crate) async fn failures(cases: &[Case], values: Values, target: &impl Target) -> Vec<String> {
+    let mut player = Player { values, target };
     let mut failures = Vec::new();
-    let mut lacking = BTreeSet::new();
-    let mut ran = 0;
-    let values = Values::new();
-    for case in table {
-        let mut missing = false;
-        for name in case.placeholders() {
-            if values.common.contains_key(&name) || target.placeholder(&name).is_some() {
-                continue;
-            }
-            lacking.insert(name);
-            missing = true;
-        }
-        if missing {
+    for case in cases {
+        if !player.can_play(case) {
             continue;
         }
-        ran += 1;
-        let fill = |text: &str| values.fill(text, target);
-        let request = case.request(fill);
-        let path = request.uri().path().to_owned();
-        let response = target.send(request).await;
-        if target.without().iter().any(|prefix| case.path.starts_with(prefix)) {
-            if response.status() != StatusCode::NOT_FOUND {
-                failures.push(format!("{}: {}, not 404", case.name, response.status()));
-            }
-            continue;
+        player.values.hold(SystemClock.now());
+        if let Err(why) = player.play(case).await {
+            failures.push(format!("{}: {why}", case.name));
         }
-        for wrong in case.compare(&response, &path) {
-            failures.push(format!("{}: {wrong}", case.name));
-        }
-    }
-    let stated: BTreeSet<String> = target.lacks().iter().map(|name| (*name).to_owned()).collect();
-    if lacking != stated {
-        failures.push(format!("the target lacks {lacking:?}, but states {stated:?}"));
-    }
-    if ran == 0 {
-        failures.push("no case was run".to_owned());
     }
     failures
 }
 
-/// The requests of the cases that the target has the values for, by the cases' names.
-fn requests(target: &impl Target) -> BTreeMap<String, Request<Bytes>> {
-    let values = Values::new();
-    let known =
-        |name: &String| values.common.contains_key(name) || target.placeholder(name).is_some();
-    let cases = table().into_iter().filter(|case| case.placeholders().iter().all(known));
-    cases.map(|case| (case.name.clone(), case.request(|text| values.fill(text, target)))).collect()
-}
-
-/// Sends every case that both targets serve to both, and tells where their answers differ in a
-/// byte.
-pub(crate) async fn differences(one: &impl Target, other: &impl Target) -> Vec<String> {
+/// Plays every case that both targets serve against both, and tells where their answers differ in
+/// more than what is random or a time.
+pub(crate) async fn differences(
+    cases: &[Case],
+    (values, target): (Values, &impl Target),
+    (other_values, other): (Values, &impl Target),
+) -> Vec<String> {
+    let mut one = Player { values, target };
+    let mut two = Player { values: other_values, target: other };
     let mut differences = Vec::new();
-    let served = |request: &Request<Bytes>| {
-        let mut without = one.without().iter().chain(other.without());
-        !without.any(|prefix| request.uri().path().starts_with(prefix))
-    };
-    let mut to_other = requests(other);
-    to_other.retain(|_, request| served(request));
-    for (name, request) in requests(one).into_iter().filter(|(_, request)| served(request)) {
-        let Some(twin) = to_other.remove(&name) else {
-            differences.push(format!("{name}: the other can't be asked"));
+    for case in cases {
+        if !one.serves(case) || !two.serves(case) {
             continue;
-        };
-        let [answer, twin] = [one.send(request).await, other.send(twin).await].map(comparable);
-        if answer != twin {
-            differences.push(format!("{name}: {answer:#?}\nis not\n{twin:#?}"));
+        }
+        let now = SystemClock.now();
+        one.values.hold(now);
+        two.values.hold(now);
+        for step in &case.steps {
+            let [answer, twin] = [one.exchange(step).await, two.exchange(step).await];
+            let (answer, twin) = (one.comparable(&answer), two.comparable(&twin));
+            if answer != twin {
+                differences.push(format!("{}: {answer:#?}\nis not\n{twin:#?}", case.name));
+                break;
+            }
         }
     }
-    differences.extend(to_other.keys().map(|name| format!("{name}: the one can't be asked")));
     differences
 }
 
-type Comparable = (StatusCode, Vec<(String, String)>, String);
+struct Player<'a, T> {
+    values: Values,
+    target: &'a T,
+}
 
-fn comparable(response: Response<Bytes>) -> Comparable {
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    let (parts, body) = response.into_parts();
-    let headers = parts.headers.iter();
-    let headers = headers.map(|(name, value)| (name.to_string(), text(value.as_bytes())));
-    let mut headers: Vec<_> = headers.filter(|(name, _)| !is_own(name)).collect();
-    // The order of a header's own values is kept.
-    headers.sort_by(|(one, _), (other, _)| one.cmp(other));
-    (parts.status, headers, text(&body))
+impl<T: Target> Player<'_, T> {
+    /// Whether the target serves all paths of a case.
+    fn serves(&self, case: &Case) -> bool {
+        let without = self.target.without();
+        !case.steps.iter().any(|step| without.iter().any(|path| step.line().1.starts_with(path)))
+    }
+
+    /// A case about request ids is for targets that have some.
+    fn can_play(&self, case: &Case) -> bool {
+        let about_ids = |expected: &Expected| {
+            expected.request_id.is_some() || expected.other_request_id.is_some()
+        };
+        let mut expected = case.steps.iter().flat_map(|step| step.expect.as_slice());
+        self.target.request_ids() || !expected.any(about_ids)
+    }
+
+    async fn play(&mut self, case: &Case) -> Result<(), String> {
+        for step in &case.steps {
+            let answer = self.exchange(step).await;
+            if !self.serves(case) {
+                let found = answer.status != StatusCode::NOT_FOUND;
+                return if found { Err(format!("{}, not 404", answer.status)) } else { Ok(()) };
+            }
+            let faults = self.faults(step, &answer);
+            if !faults.is_empty() {
+                let faults = faults.join("; ");
+                return Err(format!("{step:?}: {} {}: {faults}", answer.status, answer.text));
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the request of a step, and keeps of the answer what the step says.
+    async fn exchange(&mut self, step: &Step) -> Answer {
+        let call = self.values.call(step, str::to_owned).unwrap();
+        let response = self.target.send(request(&call)).await;
+        let (parts, body) = response.into_parts();
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        let answer = Answer { status: parts.status, headers: parts.headers, text };
+        for (name, member) in &step.keep {
+            let value = match member.as_str() {
+                "body" => answer.text.clone(),
+                member => answer.member(member),
+            };
+            self.values.keep(name, value);
+        }
+        answer
+    }
+
+    fn faults(&self, step: &Step, answer: &Answer) -> Vec<String> {
+        let call = self.values.call(step, str::to_owned).unwrap();
+        let check = Check {
+            values: &self.values,
+            call: &call,
+            answer,
+            request_ids: self.target.request_ids(),
+        };
+        let every = step.expect.as_slice().iter().map(|expected| {
+            let mut faults = check.faults(expected);
+            if expected.status >= 400 && faults.is_empty() {
+                faults = refusal_faults(expected, &call, answer);
+            }
+            faults
+        });
+        every.min_by_key(Vec::len).unwrap()
+    }
+
+    /// What must be equal on both sides: what is random has a name in it, and times are taken out.
+    fn comparable(&self, answer: &Answer) -> (StatusCode, Vec<(String, String)>, String) {
+        let known = self.values.kept().iter().filter(|(_, value)| value.len() >= 8);
+        let mut known: Vec<_> = known.collect();
+        // Longer ones first: a whole body holds the key that stands in it.
+        known.sort_by_key(|(_, value)| std::cmp::Reverse(value.len()));
+        let mask = |text: &str| {
+            let text = known.iter().fold(text.to_owned(), |text, (name, value)| {
+                text.replace(value.as_str(), &format!("<{name}>"))
+            });
+            without_random(&text)
+        };
+        let headers = answer.headers.iter().filter(|(name, _)| !is_own(name.as_str()));
+        let headers = headers.map(|(name, value)| {
+            (name.to_string(), mask(&String::from_utf8_lossy(value.as_bytes())))
+        });
+        let mut headers: Vec<_> = headers.collect();
+        // The order of a header's own values is kept.
+        headers.sort_by(|(one, _), (other, _)| one.cmp(other));
+        (answer.status, headers, mask(&answer.text))
+    }
+}
+
+/// The text with a name for each time in the contract's form, each id and each key of ours.
+fn without_random(text: &str) -> String {
+    const TIME: &str = "0000-00-00T00:00:00.000Z";
+    const ID: &str = "00000000-0000-0000-0000-000000000000";
+    let like = |text: &str, form: &str| {
+        text.len() >= form.len()
+            && text.bytes().zip(form.bytes()).all(|(byte, form)| match form {
+                b'0' => byte.is_ascii_hexdigit(),
+                form => byte == form,
+            })
+    };
+    let mut shown = String::new();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let key = rest.strip_prefix("ak_").map_or(0, |key| {
+            let end = key.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(key.len());
+            "ak_".len() + end
+        });
+        let (name, length) = match () {
+            () if like(rest, TIME) => ("<time>", TIME.len()),
+            () if like(rest, ID) => ("<id>", ID.len()),
+            () if key > 0 => ("<key>", key),
+            () => {
+                shown.push(first);
+                rest = &rest[first.len_utf8()..];
+                continue;
+            }
+        };
+        shown.push_str(name);
+        rest = &rest[length..];
+    }
+    shown
 }
 
 /// Whether each server has its own values in this header: the time, an id, and what it does with
@@ -238,166 +245,113 @@ pub(crate) fn is_own(header: &str) -> bool {
     ["connection", "date", "x-request-id"].contains(&header)
 }
 
-impl Case {
-    fn placeholders(&self) -> BTreeSet<String> {
-        let values = self.headers.values().flat_map(OneOrMore::values);
-        let names = values.chain([&self.path]).flat_map(|text| placeholders(text));
-        names.map(str::to_owned).collect()
+fn request(call: &Call) -> Request<Bytes> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &call.headers {
+        let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+        headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
     }
+    let request = Request::builder().method(&*call.method).uri(&call.path);
+    let mut request = request.body(call.body.clone().into()).unwrap();
+    *request.headers_mut() = headers;
+    request
+}
 
-    fn request(&self, fill: impl Fn(&str) -> String) -> Request<Bytes> {
-        let mut headers = HeaderMap::new();
-        for (name, values) in &self.headers {
-            for value in values.values() {
-                let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
-                headers.append(name, HeaderValue::from_bytes(fill(value).as_bytes()).unwrap());
-            }
+/// What of a refusal is not, to the byte, what this project's adapters answer.
+fn refusal_faults(expected: &Expected, call: &Call, answer: &Answer) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut expect = |what: &str, seen: String, wanted: String| {
+        if seen != wanted {
+            faults.push(format!("{what} is {seen}, not {wanted}"));
         }
-        let body = match &self.body {
-            None => Bytes::new(),
-            Some(Value::String(text)) => text.clone().into(),
-            Some(json) => json.to_string().into(),
-        };
-        let mut request =
-            Request::builder().method(&*self.method).uri(fill(&self.path)).body(body).unwrap();
-        *request.headers_mut() = headers;
-        request
+    };
+    // An answer to HEAD has no body to read these from.
+    let shown = answer.json();
+    let text = |name: &str| shown.get(name).and_then(Value::as_str).map(str::to_owned);
+    let code = expected.code.clone().or_else(|| text("code")).unwrap_or_default();
+    let own_words = expected.message.clone().or_else(|| expected.detail.clone());
+    let own_words = own_words.or_else(|| usual_detail(&code).map(str::to_owned));
+    let detail = own_words.or_else(|| text("detail")).unwrap_or_default();
+    if call.method != "HEAD" {
+        let path = call.path.split('?').next().unwrap_or_default();
+        let body = problem(expected.status, &code, &detail, path);
+        expect(
+            "content-length",
+            header(answer, "content-length"),
+            format!("{:?}", [body.len().to_string()]),
+        );
+        expect("the body", answer.text.clone(), body);
     }
-
-    fn compare(&self, response: &Response<Bytes>, path: &str) -> Vec<String> {
-        let mut wrong = Vec::new();
-        let mut expect = |what: &str, seen: String, wanted: String| {
-            if seen != wanted {
-                wrong.push(format!("{what} is {seen}, not {wanted}"));
-            }
-        };
-        let expected = &self.expect;
-        expect("status", response.status().as_str().into(), expected.status.to_string());
-        for (name, wanted) in self.expected_headers(path) {
-            let seen: Vec<_> = response.headers().get_all(&name).iter().collect();
-            let seen: Vec<_> = seen.iter().map(|value| value.to_str().unwrap()).collect();
-            expect(&name, format!("{seen:?}"), format!("{wanted:?}"));
-        }
-        let body = String::from_utf8(response.body().to_vec()).unwrap();
-        if self.method == "HEAD" {
-            expect("body", body, String::new());
-        } else if let Some(problem) = &expected.problem {
-            expect("body", body, problem.text(expected.status, path));
-        } else if let Some(json) = &expected.json {
-            let seen: Value = serde_json::from_str(&body).unwrap_or(Value::String(body));
-            expect("body", seen.to_string(), json.to_string());
-        }
-        wrong
+    expect("cache-control", header(answer, "cache-control"), format!("{:?}", ["no-store"]));
+    let mut exact: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    exact.insert("www-authenticate", challenge(&code, &detail, expected.challenged));
+    exact.insert("retry-after", if expected.status == 503 { vec!["1".into()] } else { Vec::new() });
+    exact.extend(
+        expected.headers.iter().map(|(name, values)| (&**name, values.as_slice().to_vec())),
+    );
+    for (name, wanted) in exact {
+        expect(name, header(answer, name), format!("{wanted:?}"));
     }
+    faults
+}
 
-    fn expected_headers(&self, path: &str) -> BTreeMap<String, Vec<String>> {
-        let mut headers: BTreeMap<String, Vec<String>> =
-            JUDGED.into_iter().map(|name| (name.to_owned(), Vec::new())).collect();
-        let expected = &self.expect;
-        if let Some(problem) = &expected.problem {
-            let length = problem.text(expected.status, path).len().to_string();
-            headers.insert("content-type".into(), vec!["application/problem+json".into()]);
-            headers.insert("cache-control".into(), vec!["no-store".into()]);
-            headers.insert("content-length".into(), vec![length]);
-        } else {
-            headers.insert("content-type".into(), vec!["application/json".into()]);
+fn header(answer: &Answer, name: &str) -> String {
+    format!("{:?}", answer.all(name))
+}
+
+/// What this project says of a code that means one thing.
+fn usual_detail(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "invalid_api_key" | "key_revoked" | "key_expired" | "key_suspended" | "key_rotated" => {
+            "Invalid API key"
         }
-        for (name, values) in &expected.headers {
-            headers.insert(name.clone(), values.values().to_vec());
+        "invalid_internal_auth" => "Internal authentication failed",
+        "method_not_allowed" => "This method is not allowed here",
+        "store_unavailable" => "The credential store can't be reached",
+        "unsupported_media_type" => "The request body must be application/json",
+        _ => return None,
+    })
+}
+
+fn challenge(code: &str, detail: &str, challenged: bool) -> Vec<String> {
+    let of_api = |error: &str| vec![format!("Bearer realm=\"api\", error=\"{error}\"")];
+    match code {
+        "missing_credential" => {
+            vec!["Bearer realm=\"api\"".into(), "ApiKey realm=\"api\"".into()]
         }
-        headers
+        "invalid_token" | "token_expired" | "invalid_api_key" | "key_revoked" | "key_expired" => {
+            of_api(&format!("invalid_token\", error_description=\"{detail}"))
+        }
+        "insufficient_permissions" => of_api("insufficient_scope"),
+        "invalid_request" if challenged => of_api("invalid_request"),
+        "invalid_internal_auth" => vec!["Bearer realm=\"internal\"".into()],
+        _ => Vec::new(),
     }
 }
 
-impl Problem {
-    fn text(&self, status: u16, path: &str) -> String {
-        let title = match status {
-            413 => "Content Too Large",
-            422 => "Unprocessable Content",
-            _ => StatusCode::from_u16(status).unwrap().canonical_reason().unwrap(),
-        };
-        let Self { code, detail } = self;
-        let detail = Value::from(&**detail);
-        let retry = match &**code {
-            "store_unavailable" | "request_timeout" => "after",
-            "invalid_token" | "invalid_api_key" | "key_revoked" | "invalid_internal_auth" => {
+/// The contract's problem body.
+fn problem(status: u16, code: &str, detail: &str, path: &str) -> String {
+    let title = match status {
+        413 => "Content Too Large",
+        422 => "Unprocessable Content",
+        _ => StatusCode::from_u16(status).unwrap().canonical_reason().unwrap(),
+    };
+    let retry = match code {
+        "store_unavailable" | "request_timeout" => "after",
+        "invalid_token" | "invalid_api_key" | "key_revoked" | "invalid_internal_auth" => {
+            "new_credential"
+        }
+        "missing_credential" | "token_expired" | "key_expired" | "insufficient_permissions" => {
+            if path.starts_with("/api/") {
+                "purchase"
+            } else {
                 "new_credential"
             }
-            "missing_credential" | "token_expired" | "key_expired" | "insufficient_permissions" => {
-                if path.starts_with("/api/") {
-                    "purchase"
-                } else {
-                    "new_credential"
-                }
-            }
-            _ => "never",
-        };
-        format!(
-            r#"{{"type":"about:blank","title":"{title}","status":{status},"detail":{detail},"instance":"{path}","code":"{code}","retry":"{retry}","error":"{title}","message":{detail}}}"#
-        )
-    }
-}
-
-/// The names in braces.
-fn placeholders(text: &str) -> impl Iterator<Item = &str> {
-    text.split('{').skip(1).map(|rest| rest.split_once('}').expect("a closing brace").0)
-}
-
-/// The values that are the same for every target.
-struct Values {
-    common: BTreeMap<String, String>,
-}
-
-impl Values {
-    fn new() -> Self {
-        let wire = wire();
-        let mut common = BTreeMap::new();
-        for (name, token) in wire["tokens"].as_object().unwrap() {
-            common.insert(name.clone(), token.as_str().unwrap().to_owned());
         }
-        let bearer = wire["requests"][1]["headers"]["authorization"].as_str().unwrap();
-        common.insert("system70Years".into(), bearer.strip_prefix("Bearer ").unwrap().into());
-        common.insert("internalSecret".into(), text(&wire["internalAuthSecret"]));
-
-        let token = common["hs256"].clone();
-        let parts: Vec<&str> = token.split('.').collect();
-        let header = |json: &str| URL_SAFE_NO_PAD.encode(json);
-        let rest = format!("{}.{}", parts[1], parts[2]);
-        let none = format!("{}.{}.", header(r#"{"alg":"none"}"#), parts[1]);
-        let jku = header(r#"{"alg":"HS256","jku":"https://evil.example/keys"}"#);
-        common.insert("algNone".into(), none);
-        common.insert("jku".into(), format!("{jku}.{rest}"));
-        common.insert("tampered".into(), flip(&token, token.len() - 10));
-        common.insert("tooLong".into(), format!("{}.{}", parts[0], "a".repeat(8 * 1024)));
-
-        let nobodys = KeyFormat::default().generate().unwrap();
-        common.insert("mistypedKey".into(), flip(nobodys.expose(), 8));
-        common.insert("unknownKey".into(), nobodys.expose().to_owned());
-        Self { common }
-    }
-
-    fn fill(&self, text: &str, target: &impl Target) -> String {
-        let mut filled = text.to_owned();
-        for name in placeholders(text) {
-            let own = || target.placeholder(name).expect("looked up before");
-            let value = self.common.get(name).cloned().unwrap_or_else(own);
-            filled = filled.replace(&format!("{{{name}}}"), &value);
-        }
-        filled
-    }
-}
-
-/// What was recorded from the Key0 SDK.
-pub(crate) fn wire() -> Value {
-    serde_json::from_str(include_str!("../../fixtures/key0-wire.json")).unwrap()
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap().to_owned()
-}
-
-/// The text with one letter changed.
-fn flip(text: &str, at: usize) -> String {
-    let other = if &text[at..=at] == "a" { "b" } else { "a" };
-    format!("{}{other}{}", &text[..at], &text[at + 1..])
+        _ => "never",
+    };
+    let (detail, path) = (Value::from(detail), Value::from(path));
+    format!(
+        r#"{{"type":"about:blank","title":"{title}","status":{status},"detail":{detail},"instance":{path},"code":"{code}","retry":"{retry}","error":"{title}","message":{detail}}}"#
+    )
 }

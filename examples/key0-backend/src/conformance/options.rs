@@ -4,9 +4,9 @@ use clap::Args;
 
 use super::target::Target;
 
-/// Which backend is judged, and what is known of it.
+/// Which backend is checked, and what is known of it.
 ///
-/// What is not known is not judged: its cases are skipped, and named.
+/// Cases that need what is not known are skipped, and named.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ConformanceOptions {
     /// Where agents reach it, as http://127.0.0.1:3000

@@ -2,19 +2,19 @@ use std::{fmt, io};
 
 use serde_json::{Value, json};
 
-use super::case::{Expected, Step};
+use super::table::{Expected, Step};
 
 /// What came of a run.
 #[derive(Debug)]
-pub(super) struct Verdict {
+pub(super) struct Report {
     pub(super) url: String,
-    pub(super) cases: Vec<Judged>,
+    pub(super) cases: Vec<CaseResult>,
     pub(super) troubles: Vec<String>,
 }
 
 /// A case, and what came of it.
 #[derive(Debug)]
-pub(super) struct Judged {
+pub(super) struct CaseResult {
     pub(super) group: &'static str,
     pub(super) name: String,
     pub(super) outcome: Outcome,
@@ -24,7 +24,7 @@ pub(super) struct Judged {
 pub(super) enum Outcome {
     Passed,
     Failed(Failure),
-    /// Not judged, and why.
+    /// Not checked, and why.
     Skipped(String),
 }
 
@@ -37,10 +37,10 @@ pub(super) struct Failure {
     pub(super) faults: Vec<String>,
 }
 
-impl Verdict {
+impl Report {
     /// How many cases failed, whatever went wrong around them included.
     pub(super) fn failed(&self) -> usize {
-        let failed = |case: &&Judged| matches!(case.outcome, Outcome::Failed(_));
+        let failed = |case: &&CaseResult| matches!(case.outcome, Outcome::Failed(_));
         self.cases.iter().filter(failed).count() + self.troubles.len()
     }
 
@@ -87,11 +87,11 @@ impl Verdict {
     }
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = self.cases.iter().map(|case| case.group.len()).max().unwrap_or_default();
         writeln!(f, "{}\n", self.url)?;
-        for Judged { group, name, outcome } in &self.cases {
+        for CaseResult { group, name, outcome } in &self.cases {
             let word = match outcome {
                 Outcome::Passed => "pass",
                 Outcome::Failed(_) => "FAIL",
@@ -117,7 +117,7 @@ impl fmt::Display for Verdict {
             writeln!(f, "FAIL  {trouble}")?;
         }
         let (passed, failed, skipped) = (self.passed(), self.failed(), self.skipped());
-        writeln!(f, "{passed} passed, {failed} failed, {skipped} skipped and not judged")
+        writeln!(f, "{passed} passed, {failed} failed, {skipped} skipped and not checked")
     }
 }
 

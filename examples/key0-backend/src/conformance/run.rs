@@ -4,12 +4,10 @@ use serde_json::Value;
 
 use super::{
     ConformanceError,
-    case::{Case, Circumstance, Expected, Group, Step},
-    expect::Judge,
     options::ConformanceOptions,
-    report::{Failure, Judged, Outcome, Verdict},
+    report::{CaseResult, Failure, Outcome, Report},
+    table::{Case, Check, Circumstance, Expected, Group, Step, Values},
     target::Target,
-    values::Values,
 };
 use crate::{
     call::{self, Answer, Call, CallError},
@@ -29,13 +27,13 @@ pub(super) struct Run {
     values: Values,
     /// The ids of the keys that were made and may still be in force.
     made: BTreeSet<String>,
-    judged: Vec<Judged>,
+    results: Vec<CaseResult>,
     /// What went wrong around the cases.
     troubles: Vec<String>,
 }
 
 /// How a step came out.
-enum Came {
+enum StepResult {
     Right,
     Wrong(Failure),
 }
@@ -64,7 +62,7 @@ impl Run {
             circumstances,
             values,
             made: BTreeSet::new(),
-            judged: Vec::new(),
+            results: Vec::new(),
             troubles: Vec::new(),
         }
     }
@@ -81,15 +79,15 @@ impl Run {
         Ok(())
     }
 
-    pub(super) async fn judge(&mut self, groups: &[Group]) {
+    pub(super) async fn check(&mut self, groups: &[Group]) {
         for group in groups {
             for case in &group.cases {
                 if case.when.is_some_and(|when| !self.circumstances.contains(&when)) {
                     continue;
                 }
-                let outcome = self.judge_case(case).await;
+                let outcome = self.check_case(case).await;
                 let name = case.name.clone();
-                self.judged.push(Judged { group: group.name, name, outcome });
+                self.results.push(CaseResult { group: group.name, name, outcome });
             }
         }
     }
@@ -115,32 +113,32 @@ impl Run {
         }
     }
 
-    pub(super) fn verdict(self) -> Verdict {
-        Verdict { url: self.public.to_string(), cases: self.judged, troubles: self.troubles }
+    pub(super) fn report(self) -> Report {
+        Report { url: self.public.to_string(), cases: self.results, troubles: self.troubles }
     }
 
-    async fn judge_case(&mut self, case: &Case) -> Outcome {
+    async fn check_case(&mut self, case: &Case) -> Outcome {
         for name in case.needs() {
             if let Err(why) = self.values.get(name) {
                 return Outcome::Skipped(why);
             }
         }
         for step in &case.steps {
-            if let Came::Wrong(failure) = self.take(step).await {
+            if let StepResult::Wrong(failure) = self.take(step).await {
                 return Outcome::Failed(failure);
             }
         }
         Outcome::Passed
     }
 
-    async fn take(&mut self, step: &Step) -> Came {
+    async fn take(&mut self, step: &Step) -> StepResult {
         let expected = step.expect.as_slice();
         let wrong = |came: String, faults: Vec<String>| {
             let expected = expected.iter().map(Expected::to_string).collect::<Vec<_>>();
             let request = step.to_string();
-            Came::Wrong(Failure { request, expected: expected.join(", or "), came, faults })
+            StepResult::Wrong(Failure { request, expected: expected.join(", or "), came, faults })
         };
-        let call = match self.call(step) {
+        let call = match self.values.call(step, |path| self.target(step).path(path)) {
             Ok(call) => call,
             Err(why) => return wrong("the request was not sent".to_owned(), vec![why]),
         };
@@ -150,14 +148,14 @@ impl Run {
             Err(error) => return wrong("no answer".to_owned(), vec![Chain(&error).to_string()]),
         };
         self.note_keys(step, &answer);
-        let judge = Judge { values: &self.values, call: &call, answer: &answer };
+        let check = Check { values: &self.values, call: &call, answer: &answer, request_ids: true };
         // Of several, the one that fits best is told.
         let code = answer.member("code");
         let unlike = |expected: &&Expected| {
             let other_code = expected.code.as_ref().is_some_and(|wanted| *wanted != code);
             (expected.status != answer.status.as_u16(), other_code)
         };
-        let faults = expected.iter().min_by_key(unlike).map(|best| judge.faults(best));
+        let faults = expected.iter().min_by_key(unlike).map(|best| check.faults(best));
         let faults = faults.unwrap_or_default();
         if !faults.is_empty() {
             let came = told(&answer);
@@ -171,30 +169,13 @@ impl Run {
             };
             self.values.keep(name, value);
         }
-        Came::Right
+        StepResult::Right
     }
 
     fn target(&self, step: &Step) -> &Target {
         let (_, path) = step.line();
         let inside = INTERNAL.iter().any(|start| path.starts_with(start));
         if inside && !step.to_public { &self.internal } else { &self.public }
-    }
-
-    fn call(&self, step: &Step) -> Result<Call, String> {
-        let (method, path) = step.line();
-        let path = self.target(step).path(&self.values.fill(path)?);
-        let mut call = Call::new(method, &path);
-        for (name, values) in &step.headers {
-            for value in values.as_slice() {
-                call = call.header(name, self.values.fill(value)?);
-            }
-        }
-        call.body = match &step.body {
-            None => String::new(),
-            Some(Value::String(text)) => self.values.fill(text)?,
-            Some(json) => self.values.fill_json(json)?.to_string(),
-        };
-        Ok(call)
     }
 
     /// Remembers a key that was made, and forgets one that was revoked.

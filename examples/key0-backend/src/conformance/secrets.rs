@@ -1,24 +1,14 @@
-use key0_auth::{domain::Secret, error::ConfigError};
+use key0_auth::error::ConfigError;
 
-use super::options::ConformanceOptions;
+use super::{options::ConformanceOptions, table::Known};
 use crate::config::{ServeOptions, Variables, audience};
 
-/// What is known of a backend that is judged from outside.
-#[derive(Debug)]
-pub(crate) struct ConformanceSecrets {
-    pub(crate) tokens: Option<Secret>,
-    pub(crate) internal: Option<Secret>,
-    pub(crate) master: Option<Secret>,
-    pub(crate) gateway: Option<Secret>,
-    pub(crate) verify: Option<Secret>,
-    /// What system tokens must be meant for.
-    pub(crate) audience: String,
-}
-
-impl ConformanceSecrets {
+impl Known {
     /// Reads them as the backend itself would; files on the command line win.
-    pub(crate) fn load(options: &ConformanceOptions) -> Result<Self, ConfigError> {
+    pub(super) fn load(options: &ConformanceOptions) -> Result<Self, ConfigError> {
         const TOKENS: &str = "KEY0_ACCESS_TOKEN_SECRET";
+        const PREVIOUS_TOKENS: &str = "KEY0_ACCESS_TOKEN_PREVIOUS_SECRETS";
+        const PREVIOUS_INTERNAL: &str = "INTERNAL_AUTH_PREVIOUS_SECRETS";
         const INTERNAL: &str = "INTERNAL_AUTH_SECRET";
         const MASTERS: &str = "MASTER_API_KEYS";
         const GATEWAY: &str = "GATEWAY_SECRET";
@@ -41,11 +31,14 @@ impl ConformanceSecrets {
         let masters = variables.keys(MASTERS, &mut faults);
         let known = Self {
             tokens: variables.secret(TOKENS, &mut faults),
+            previous_tokens: variables.secrets(PREVIOUS_TOKENS, &mut faults).into_iter().next(),
             internal: variables.secret(INTERNAL, &mut faults),
+            previous_internal: variables.secrets(PREVIOUS_INTERNAL, &mut faults).into_iter().next(),
             master: masters.into_iter().next().map(|(_, key)| key),
             gateway: variables.secret(GATEWAY, &mut faults),
             verify: variables.secret(VERIFY, &mut faults),
             audience: audience(&variables, &mut faults),
+            unreachable: options.unreachable_key.clone(),
         };
         variables.locate(&mut faults);
         ConfigError::check(faults)?;

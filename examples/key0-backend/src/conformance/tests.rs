@@ -4,27 +4,26 @@ use std::collections::BTreeSet;
 
 use key0_auth::domain::Secret;
 
-use super::{case::Group, secrets::ConformanceSecrets, tokens, values::Values};
-use crate::cli::{Cli, Command};
+use super::table::{Group, Known, Values, tokens::variants};
 
 fn values() -> Values {
     let secret = |text: &str| Some(Secret::new("a secret", text).unwrap());
-    let known = ConformanceSecrets {
+    let known = Known {
         tokens: secret("a secret of access tokens, 32 bytes and more"),
         internal: secret("a secret of internal calls, 32 bytes and more"),
         master: secret("a-master-key-of-the-tests-of-32-bytes-and-more"),
         gateway: secret("a secret of the gateway, of 32 bytes and more"),
         verify: secret("a secret of the proxies, of 32 bytes and more"),
+        previous_tokens: secret("a previous secret of access tokens, of 32 bytes"),
+        previous_internal: secret("a previous secret of internal calls, of 32 bytes"),
         audience: "backend-service".to_owned(),
+        unreachable: Some("ak_x".to_owned()),
     };
-    let line = "key0-backend conformance --url http://localhost --unreachable-key ak_x";
-    let cli: Cli = clap::Parser::try_parse_from(line.split(' ')).unwrap();
-    let Command::Conformance(options) = cli.command else { panic!("{cli:?}") };
-    Values::new(&options, &known).unwrap()
+    Values::new(known).unwrap()
 }
 
 /// Every name in the table has a value, or is kept by a case before; no case has another's name,
-/// and no token is bent for nothing.
+/// and no variant is there for nothing.
 #[test]
 fn the_table_is_whole() {
     let values = values();
@@ -45,15 +44,15 @@ fn the_table_is_whole() {
             assert!(names.insert((group.name, case.name.clone())), "{}: twice", case.name);
         }
     }
-    for name in tokens::bent().unwrap().keys() {
+    for name in variants().unwrap().keys() {
         assert!(used.contains(&format!("token.{name}")), "no case uses the token {name}");
     }
     assert!(names.len() > 300, "{}", names.len());
 }
 
-/// The bent tokens are what their names say: the parts are there, and the last one is no accident.
+/// The variants are what their names say: the parts are there, and the last one is no accident.
 #[test]
-fn bent_tokens_are_bent_as_told() {
+fn variants_are_what_their_names_say() {
     let values = values();
     let token = |name: &str| values.get(&format!("token.{name}")).unwrap();
     assert_eq!(token("expired").split('.').count(), 3);

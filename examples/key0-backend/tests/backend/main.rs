@@ -2,8 +2,10 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-mod case_table;
 #[allow(dead_code)]
+#[path = "../../src/call.rs"]
+mod call;
+mod case_table;
 #[path = "../../../../tests/support/cases/mod.rs"]
 mod cases;
 mod client;

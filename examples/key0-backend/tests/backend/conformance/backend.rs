@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use crate::conformance::{
-    INTERNAL_SECRET, MASTER_KEY, Report, TOKEN_SECRET, conformance,
+    INTERNAL_SECRET, MASTER_KEY, PREVIOUS_INTERNAL_SECRET, PREVIOUS_TOKEN_SECRET, Report,
+    TOKEN_SECRET, conformance,
     process::{Backend, Request, Setup},
     stranger,
 };
@@ -16,7 +17,9 @@ fn backend() -> Setup {
 fn configured(setup: Setup) -> Setup {
     setup
         .set("KEY0_ACCESS_TOKEN_SECRET", TOKEN_SECRET)
+        .set("KEY0_ACCESS_TOKEN_PREVIOUS_SECRETS", PREVIOUS_TOKEN_SECRET)
         .set("INTERNAL_AUTH_SECRET", INTERNAL_SECRET)
+        .set("INTERNAL_AUTH_PREVIOUS_SECRETS", PREVIOUS_INTERNAL_SECRET)
         .set("MASTER_API_KEYS", MASTER_KEY)
 }
 

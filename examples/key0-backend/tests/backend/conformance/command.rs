@@ -4,7 +4,7 @@ use std::net::TcpListener;
 
 use crate::conformance::{
     INTERNAL_SECRET, MASTER_KEY, TOKEN_SECRET, conformance,
-    holes::{Bent, Hole},
+    holes::{FaultyBackend, Hole},
     process::{MARK, Setup},
     stranger,
 };
@@ -44,9 +44,9 @@ fn wrong_usage_is_exit_code_2_and_says_what_is_wrong() {
 /// Files on the command line win over whatever the environment says.
 #[test]
 fn secrets_come_from_files_too() {
-    let bent = Bent::start(Hole::None);
+    let faulty = FaultyBackend::start(Hole::None);
     let other = "hush-a-secret-that-nobody-asked-for-32-bytes";
-    let setup = stranger(&bent.url())
+    let setup = stranger(&faulty.url())
         .set("KEY0_ACCESS_TOKEN_SECRET", other)
         .set("INTERNAL_AUTH_SECRET", other)
         .set("MASTER_API_KEYS", other)
@@ -66,8 +66,8 @@ fn secrets_come_from_files_too() {
 
 #[test]
 fn the_table_shows_what_was_expected_and_what_came() {
-    let bent = Bent::start(Hole::NoResourceCheck);
-    let ended = conformance(&bent.url()).run("conformance");
+    let faulty = FaultyBackend::start(Hole::NoResourceCheck);
+    let ended = conformance(&faulty.url()).run("conformance");
     assert_eq!(ended.code, Some(1));
     let told = "
 FAIL  access tokens     a token for one photo does not open another
@@ -80,7 +80,7 @@ FAIL  access tokens     a token for one photo does not open another
     let skipped = "skip  outage            access tokens work in an outage: no --unreachable-key";
     assert!(ended.stdout.contains(skipped), "{}", ended.stdout);
     let last = ended.stdout.lines().last().unwrap();
-    assert!(last.ends_with(" failed, 4 skipped and not judged"), "{last}");
+    assert!(last.ends_with(" failed, 4 skipped and not checked"), "{last}");
     assert!(!ended.stdout.contains(MARK), "a secret is shown");
 }
 
@@ -92,9 +92,9 @@ fn keys_are_not_shown_either() {
         // This one the run never takes for a key.
         (Hole::OtherTokenType, "a payment buys a key"),
     ] {
-        let bent = Bent::start(hole);
+        let faulty = FaultyBackend::start(hole);
         for json in [false, true] {
-            let setup = conformance(&bent.url());
+            let setup = conformance(&faulty.url());
             let setup = if json { setup.argument("--json") } else { setup };
             let ended = setup.run("conformance");
             assert_eq!(ended.code, Some(1));

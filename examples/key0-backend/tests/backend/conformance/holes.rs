@@ -32,12 +32,14 @@ use key0_auth::{
         KeyRegistry,
         spi::{ChangeListener, KeyQuery},
     },
-    token::TokenIssuer,
+    token::{TokenIssuer, VerifyingKey},
 };
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use crate::conformance::{INTERNAL_SECRET, MASTER_KEY, TOKEN_SECRET};
+use crate::conformance::{
+    INTERNAL_SECRET, MASTER_KEY, PREVIOUS_INTERNAL_SECRET, PREVIOUS_TOKEN_SECRET, TOKEN_SECRET,
+};
 
 const X_API_KEY: &str = "x-api-key";
 const X_INTERNAL_AUTH: &str = "x-internal-auth";
@@ -85,7 +87,7 @@ pub(crate) enum Hole {
 }
 
 /// A running backend with a hole.
-pub(crate) struct Bent {
+pub(crate) struct FaultyBackend {
     address: std::net::SocketAddr,
     store: MemoryStore,
     /// A key that its store can't look up.
@@ -93,7 +95,7 @@ pub(crate) struct Bent {
     runtime: Runtime,
 }
 
-impl Bent {
+impl FaultyBackend {
     pub(crate) fn start(hole: Hole) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
@@ -129,8 +131,11 @@ fn router(hole: Hole, store: &MemoryStore, unreachable: KeyDigest) -> Router {
     let keys = Keys { inner: store.clone(), unreachable, hole };
     let masters = BootstrapKeys::new().key(Role::Master, secret(MASTER_KEY));
     let keys = Arc::new(ApiKeys::new(Arc::new(keys)).bootstrap(masters));
+    let [current, previous] =
+        [TOKEN_SECRET, PREVIOUS_TOKEN_SECRET].map(|text| VerifyingKey::hs256(&secret(text)));
+    let tokens = AccessTokens::builder().key(current).key(previous).build().unwrap();
     let validator = Validator::builder()
-        .access_tokens(AccessTokens::hs256(TOKEN_SECRET).unwrap())
+        .access_tokens(tokens)
         .api_keys(keys.clone())
         .clock(Arc::new(Behind(match hole {
             Hole::NoExpiryCheck => Duration::from_secs(300),
@@ -139,7 +144,8 @@ fn router(hole: Hole, store: &MemoryStore, unreachable: KeyDigest) -> Router {
         })))
         .build()
         .unwrap();
-    let internal = SecretSet::new(secret(INTERNAL_SECRET));
+    let internal =
+        SecretSet::new(secret(INTERNAL_SECRET)).previous(secret(PREVIOUS_INTERNAL_SECRET));
     let issuance = IssuanceSecrets::derived_from(&internal);
     let auth = InternalAuth::builder().shared_secret(internal).build().unwrap();
     let issue_token = IssueToken::new(store.clone(), keys.clone(), issuance);

@@ -1,8 +1,8 @@
 //! `key0-backend conformance`: against the backends of this crate, and against some that lack a
 //! guard.
 mod backend;
-mod bent;
 mod command;
+mod faulty;
 mod holes;
 
 use serde_json::Value;
@@ -12,13 +12,17 @@ use crate::process::{Ended, Setup};
 
 const TOKEN_SECRET: &str = "hush-the-secret-of-access-tokens-of-these-tests";
 const INTERNAL_SECRET: &str = "hush-the-secret-of-internal-calls-of-these-tests";
+const PREVIOUS_TOKEN_SECRET: &str = "hush-the-secret-of-access-tokens-before-that-one";
+const PREVIOUS_INTERNAL_SECRET: &str = "hush-the-secret-of-internal-calls-before-that-one";
 const MASTER_KEY: &str = "hush-a-master-key-of-these-tests-32-bytes";
 
 /// The command, with every secret.
 fn conformance(url: &str) -> Setup {
     stranger(url)
         .set("KEY0_ACCESS_TOKEN_SECRET", TOKEN_SECRET)
+        .set("KEY0_ACCESS_TOKEN_PREVIOUS_SECRETS", PREVIOUS_TOKEN_SECRET)
         .set("INTERNAL_AUTH_SECRET", INTERNAL_SECRET)
+        .set("INTERNAL_AUTH_PREVIOUS_SECRETS", PREVIOUS_INTERNAL_SECRET)
         .set("MASTER_API_KEYS", format!("{MASTER_KEY},hush-another-master-key-of-these-tests"))
 }
 

@@ -1,4 +1,4 @@
-//! Access tokens as Key0 makes them, and tokens that are wrong in one thing.
+//! Access tokens as Key0 signs them, and variants that differ in one thing.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -15,9 +15,9 @@ use sha2::{Sha256, Sha384, Sha512};
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// How a token differs from a good one.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Bent {
+pub(crate) struct TokenVariant {
     /// The header, as it stands.
     #[serde(default = "hs256")]
     header: String,
@@ -32,7 +32,7 @@ pub(super) struct Bent {
     signature: Signature,
     /// What is done to the text in the end.
     #[serde(default)]
-    bend: Bend,
+    change: Change,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -49,7 +49,7 @@ enum Signature {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-enum Bend {
+enum Change {
     #[default]
     Not,
     /// The resource is another one, under the old signature.
@@ -67,13 +67,13 @@ fn hs256() -> String {
     r#"{"alg":"HS256"}"#.to_owned()
 }
 
-/// Every bent token by its name.
-pub(super) fn bent() -> Result<BTreeMap<String, Bent>, serde_json::Error> {
-    serde_json::from_str(include_str!("bent_tokens.json"))
+/// Every variant by its name.
+pub(crate) fn variants() -> Result<BTreeMap<String, TokenVariant>, serde_json::Error> {
+    serde_json::from_str(include_str!("token_variants.json"))
 }
 
 /// A good token for a resource, as Key0 signs it.
-pub(super) fn good(secret: &Secret, run: &str, resource: &str, now: Timestamp) -> Option<String> {
+pub(crate) fn good(secret: &Secret, run: &str, resource: &str, now: Timestamp) -> Option<String> {
     let claims = Claims::new(
         run.parse().ok()?,
         run.parse().ok()?,
@@ -86,18 +86,18 @@ pub(super) fn good(secret: &Secret, run: &str, resource: &str, now: Timestamp) -
 }
 
 /// A token with which Key0 proves itself.
-pub(super) fn system(secret: &Secret, audience: &str, now: Timestamp) -> Option<String> {
+pub(crate) fn system(secret: &Secret, audience: &str, now: Timestamp) -> Option<String> {
     TokenIssuer::hs256(secret).system_token(audience, now, Duration::from_secs(60)).ok()
 }
 
-impl Bent {
+impl TokenVariant {
     /// Whether it can be made without the backend's secret.
-    pub(super) fn needs_no_secret(&self) -> bool {
+    pub(crate) fn needs_no_secret(&self) -> bool {
         matches!(self.signature, Signature::Stranger | Signature::None)
     }
 
     /// The token at this time, its claims filled in by `fill`.
-    pub(super) fn make(
+    pub(crate) fn make(
         &self,
         secret: &[u8],
         now: Timestamp,
@@ -106,9 +106,9 @@ impl Bent {
         let mut payload = self.payload(now, fill);
         let header = URL_SAFE_NO_PAD.encode(&self.header);
         let encoded = URL_SAFE_NO_PAD.encode(&payload);
-        let (header, encoded) = match self.bend {
-            Bend::PaddedHeader => (format!("{header}="), encoded),
-            Bend::PaddedPayload => (header, format!("{encoded}=")),
+        let (header, encoded) = match self.change {
+            Change::PaddedHeader => (format!("{header}="), encoded),
+            Change::PaddedPayload => (header, format!("{encoded}=")),
             _ => (header, encoded),
         };
         let input = format!("{header}.{encoded}");
@@ -118,16 +118,16 @@ impl Bent {
             Signature::Hs512 => hmac::<Hmac<Sha512>>(secret, &input),
             Signature::None => String::new(),
         };
-        match self.bend {
-            Bend::Tampered => {
+        match self.change {
+            Change::Tampered => {
                 payload = payload.replace("photo-1", "default");
                 return format!("{header}.{}.{signature}", URL_SAFE_NO_PAD.encode(payload));
             }
-            Bend::PaddedSignature => signature.push('='),
-            Bend::StrayBits => stray(&mut signature),
-            Bend::FourthPart => signature.push_str(".e30"),
-            Bend::NoSignature => return input,
-            Bend::Not | Bend::PaddedHeader | Bend::PaddedPayload => {}
+            Change::PaddedSignature => signature.push('='),
+            Change::StrayBits => stray(&mut signature),
+            Change::FourthPart => signature.push_str(".e30"),
+            Change::NoSignature => return input,
+            Change::Not | Change::PaddedHeader | Change::PaddedPayload => {}
         }
         format!("{input}.{signature}")
     }

@@ -1,4 +1,4 @@
-//! Judges an answer: the form that every answer has, the form of refusals, and what a case expects.
+//! Checks an answer: the form that every answer has, the form of refusals, and what a case expects.
 
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use key0_auth::domain::Timestamp;
@@ -45,38 +45,42 @@ const INTERNALS: [&str; 22] = [
 const SHORTEST_SECRET: usize = 16;
 
 /// What an answer to a call is held against.
-pub(super) struct Judge<'a> {
-    pub(super) values: &'a Values,
-    pub(super) call: &'a Call,
-    pub(super) answer: &'a Answer,
+pub(crate) struct Check<'a> {
+    pub(crate) values: &'a Values,
+    pub(crate) call: &'a Call,
+    pub(crate) answer: &'a Answer,
+    /// Whether every answer must carry an `X-Request-Id`.
+    pub(crate) request_ids: bool,
 }
 
-impl Judge<'_> {
+impl Check<'_> {
     /// What is wrong with the answer.
-    pub(super) fn faults(&self, expected: &Expected) -> Vec<String> {
+    pub(crate) fn faults(&self, expected: &Expected) -> Vec<String> {
         let mut faults = Vec::new();
         let status = self.answer.status.as_u16();
         if status != expected.status {
             faults.push(format!("the status is {status}, not {}", expected.status));
             return faults;
         }
-        self.judge_request_id(expected, &mut faults);
+        if self.request_ids {
+            self.check_request_id(expected, &mut faults);
+        }
         if self.call.method == "HEAD" {
             if !self.answer.text.is_empty() {
                 faults.push("an answer to HEAD has a body".to_owned());
             }
         } else if status >= 400 {
-            self.judge_problem(expected, &mut faults);
+            self.check_problem(expected, &mut faults);
         } else {
-            self.judge_success(expected, &mut faults);
+            self.check_success(expected, &mut faults);
         }
         if status >= 400 {
-            self.judge_refusal_headers(expected, &mut faults);
+            self.check_refusal_headers(expected, &mut faults);
         }
         faults
     }
 
-    fn judge_request_id(&self, expected: &Expected, faults: &mut Vec<String>) {
+    fn check_request_id(&self, expected: &Expected, faults: &mut Vec<String>) {
         let ids = self.answer.all("x-request-id");
         let id = match ids.as_slice() {
             [id] if !id.is_empty() => id,
@@ -93,7 +97,7 @@ impl Judge<'_> {
         }
     }
 
-    fn judge_success(&self, expected: &Expected, faults: &mut Vec<String>) {
+    fn check_success(&self, expected: &Expected, faults: &mut Vec<String>) {
         let text = &self.answer.text;
         if expected.empty {
             if !text.is_empty() {
@@ -108,6 +112,11 @@ impl Judge<'_> {
         if !body.is_object() {
             faults.push("the body is no JSON object".to_owned());
         }
+        let known = |name: &&String| expected.body.contains_key(*name);
+        let members = body.as_object().into_iter().flat_map(|members| members.keys());
+        for name in members.filter(|name| expected.whole && !known(name)) {
+            faults.push(format!("there is a member {name}"));
+        }
         for (name, wanted) in &expected.body {
             match (self.values.fill_json(wanted), body.get(name)) {
                 (Ok(wanted), Some(seen)) if is_like(&wanted, seen) => {}
@@ -118,10 +127,10 @@ impl Judge<'_> {
                 (Err(why), _) => faults.push(why),
             }
         }
-        self.judge_texts(expected, faults);
+        self.check_texts(expected, faults);
     }
 
-    fn judge_texts(&self, expected: &Expected, faults: &mut Vec<String>) {
+    fn check_texts(&self, expected: &Expected, faults: &mut Vec<String>) {
         let text = &self.answer.text;
         let mut look = |template: &str, what: &str, is_right: &dyn Fn(&str) -> bool| match self
             .values
@@ -142,7 +151,7 @@ impl Judge<'_> {
         }
     }
 
-    fn judge_problem(&self, expected: &Expected, faults: &mut Vec<String>) {
+    fn check_problem(&self, expected: &Expected, faults: &mut Vec<String>) {
         let body = self.answer.json();
         let Some(members) = body.as_object() else {
             return faults.push("the body is no JSON object".to_owned());
@@ -182,10 +191,10 @@ impl Judge<'_> {
         if self.sent_credentials().any(|sent| self.answer.text.contains(sent)) {
             faults.push("the body shows a credential that was sent".to_owned());
         }
-        self.judge_texts(expected, faults);
+        self.check_texts(expected, faults);
     }
 
-    fn judge_refusal_headers(&self, expected: &Expected, faults: &mut Vec<String>) {
+    fn check_refusal_headers(&self, expected: &Expected, faults: &mut Vec<String>) {
         let wanted =
             if expected.to_gateway { "application/json" } else { "application/problem+json" };
         if self.media_type().as_deref() != Some(wanted) {

@@ -2,15 +2,15 @@
 
 use crate::conformance::{
     Report, conformance,
-    holes::{Bent, Hole},
+    holes::{FaultyBackend, Hole},
 };
 
 /// The report on a backend with this hole: each failed case begins with one of `wanted`, each of
 /// these is the beginning of a failed case, and no key is left behind.
-fn judge(hole: Hole, wanted: &[&str]) -> Report {
-    let bent = Bent::start(hole);
-    let setup = conformance(&bent.url()).argument("--timeout-seconds").argument("1");
-    let setup = setup.argument("--unreachable-key").argument(&bent.unreachable);
+fn check(hole: Hole, wanted: &[&str]) -> Report {
+    let faulty = FaultyBackend::start(hole);
+    let setup = conformance(&faulty.url()).argument("--timeout-seconds").argument("1");
+    let setup = setup.argument("--unreachable-key").argument(&faulty.unreachable);
     let report = Report::of(setup);
     let failed = report.names("fail");
     for name in wanted {
@@ -23,40 +23,40 @@ fn judge(hole: Hole, wanted: &[&str]) -> Report {
     }
     assert_eq!(report.code, i32::from(!wanted.is_empty()), "{hole:?}");
     assert_eq!(report.count("failed"), failed.len(), "{}", report.json["troubles"]);
-    assert_eq!(bent.keys_in_force(), 0, "{hole:?}");
+    assert_eq!(faulty.keys_in_force(), 0, "{hole:?}");
     report
 }
 
 #[test]
 fn without_a_hole_all_pass() {
-    let report = judge(Hole::None, &[]);
+    let report = check(Hole::None, &[]);
     report.assert_all_pass();
     assert_eq!(report.names("skip"), Vec::<&str>::new());
 }
 
 #[test]
-fn holes_in_judging_tokens() {
+fn holes_in_checking_tokens() {
     let now = "a token is expired in the very second of its exp";
     let fraction = "an expired token with a fraction in its exp";
-    judge(Hole::NoExpiryCheck, &["an expired token", now, fraction, "keys with an expired token"]);
-    judge(Hole::SecondOfLeeway, &[now, fraction]);
-    judge(Hole::NoExpNeeded, &["a token without a claim: exp"]);
-    judge(
+    check(Hole::NoExpiryCheck, &["an expired token", now, fraction, "keys with an expired token"]);
+    check(Hole::SecondOfLeeway, &[now, fraction]);
+    check(Hole::NoExpNeeded, &["a token without a claim: exp"]);
+    check(
         Hole::AlgNoneAccepted,
         &["a token of another algorithm: algNone", "a token of another algorithm: algNoneSpelled"],
     );
-    judge(Hole::LongTokenIsTooLarge, &["a genuine token over 8 KiB"]);
+    check(Hole::LongTokenIsTooLarge, &["a genuine token over 8 KiB"]);
     let system = "a system token opens no photo";
     for (claim, also) in [("sub", true), ("planId", true), ("tierId", false), ("txHash", true)] {
         let mark = format!("a single mark of a system token bars it: {claim}");
         let wanted = [&*mark, system];
-        judge(Hole::MarkAccepted(claim), if also { &wanted } else { &wanted[..1] });
+        check(Hole::MarkAccepted(claim), if also { &wanted } else { &wanted[..1] });
     }
 }
 
 #[test]
 fn holes_in_reading_credentials() {
-    judge(Hole::SchemeIsCaseSensitive, &["the scheme's case does not matter"]);
+    check(Hole::SchemeIsCaseSensitive, &["the scheme's case does not matter"]);
     let twice = [
         "two Authorization headers",
         "two key headers",
@@ -64,9 +64,9 @@ fn holes_in_reading_credentials() {
         "the secret as bearer, twice",
         "keys with a master key, twice",
     ];
-    judge(Hole::FirstHeaderCounts, &[&twice[..], &["the secret and then another"]].concat());
-    judge(Hole::LastHeaderCounts, &[&twice[..], &["another and then the secret"]].concat());
-    judge(
+    check(Hole::FirstHeaderCounts, &[&twice[..], &["the secret and then another"]].concat());
+    check(Hole::LastHeaderCounts, &[&twice[..], &["another and then the secret"]].concat());
+    check(
         Hole::NoResourceCheck,
         &[
             "a token for one photo does not open another",
@@ -85,7 +85,7 @@ fn holes_in_reading_credentials() {
 
 #[test]
 fn holes_in_the_internal_endpoints() {
-    judge(
+    check(
         Hole::AbsentSecretOpens,
         &[
             "nobody sent: issue-token",
@@ -98,9 +98,9 @@ fn holes_in_the_internal_endpoints() {
             "a request id is echoed: POST /internal/issue-token",
         ],
     );
-    judge(Hole::SecretPrefixOpens, &["the secret without its last character"]);
-    judge(Hole::BodyBeforeCaller, &["the body of a stranger is not looked at"]);
-    judge(
+    check(Hole::SecretPrefixOpens, &["the secret without its last character"]);
+    check(Hole::BodyBeforeCaller, &["the body of a stranger is not looked at"]);
+    check(
         Hole::ReplayDiffers,
         &[
             "a retry gets the same key, byte for byte",
@@ -110,7 +110,7 @@ fn holes_in_the_internal_endpoints() {
             "a media type with a parameter",
         ],
     );
-    judge(
+    check(
         Hole::ConflictIsReceived,
         &["another payment for the same challenge", "the same payment for another challenge"],
     );
@@ -119,17 +119,17 @@ fn holes_in_the_internal_endpoints() {
 #[test]
 fn holes_in_the_store_and_the_keys() {
     let outage = "a store that can't answer is no refusal";
-    let report = judge(Hole::OutageIsRefusal, &[outage, "access tokens work in an outage"]);
+    let report = check(Hole::OutageIsRefusal, &[outage, "access tokens work in an outage"]);
     let told = report.case("a store that can't answer is no refusal: /keys");
     assert_eq!(told["expected"], "503 store_unavailable");
     assert_eq!(told["faults"][0], "the status is 401, not 503");
     let dead = ["a key's life: made, listed, revoked, dead", "a revoked key is dead everywhere"];
-    judge(Hole::RevokedKeyWorks, &dead);
-    judge(
+    check(Hole::RevokedKeyWorks, &dead);
+    check(
         Hole::ListingShowsKeys,
         &["a key's life: made, listed, revoked, dead", "a key is shown once"],
     );
-    judge(
+    check(
         Hole::EverybodyIsMaster,
         &[
             "keys with",
@@ -145,12 +145,12 @@ fn holes_in_the_store_and_the_keys() {
         ],
     );
     // The minter's key could not be revoked by its case; it was in the end.
-    judge(Hole::RevocationFailsOnce, &["a key's life: made, listed, revoked, dead"]);
+    check(Hole::RevocationFailsOnce, &["a key's life: made, listed, revoked, dead"]);
 }
 
 #[test]
 fn holes_in_the_form_of_answers() {
-    judge(Hole::OtherWording, &["keys without a key", "keys with the internal secret in its own"]);
+    check(Hole::OtherWording, &["keys without a key", "keys with the internal secret in its own"]);
     let unknown = [
         "an unknown path",
         "the path is judged before the method and the credential",
@@ -158,23 +158,27 @@ fn holes_in_the_form_of_answers() {
         "a request id is echoed: GET /nowhere",
         "a key's life: made, listed, revoked, dead",
         "deleting a key that nobody knows",
+        "nobody's key",
+        "deeper than a key",
+        "a path is judged before the credential",
+        "a photo without an id",
     ];
-    let report = judge(Hole::CauseIsShown, &unknown);
+    let report = check(Hole::CauseIsShown, &unknown);
     let told = &report.case("an unknown path: /nowhere")["faults"];
     assert_eq!(told[0], "the refusal has a member cause, which is none of the contract's");
-    let report = judge(
+    let report = check(
         Hole::StackIsShown,
         &["an expired token", "a token is expired in the very second of its exp"],
     );
     let told = &report.case("an expired token")["faults"];
     assert_eq!(told[0], "the message shows something internal: .js:");
-    judge(
+    check(
         Hole::CredentialIsShown,
         &["a system token opens no photo", "a single mark of a system token bars it"],
     );
     let head = "HEAD is answered like GET: an unknown path";
-    judge(Hole::CachesMayKeepRefusals, &[&unknown[..], &[head]].concat());
-    judge(
+    check(Hole::CachesMayKeepRefusals, &[&unknown[..], &[head]].concat());
+    check(
         Hole::NoChallenge,
         &[
             "a token for one photo does not open",
@@ -193,9 +197,9 @@ fn holes_in_the_form_of_answers() {
             "a key's life: made, listed, revoked, dead",
         ],
     );
-    judge(Hole::NoRequestId, &["the backend is ready"]);
-    judge(Hole::AnyRequestId, &["a request id that is not sane is not echoed"]);
-    judge(
+    check(Hole::NoRequestId, &["the backend is ready"]);
+    check(Hole::AnyRequestId, &["a request id that is not sane is not echoed"]);
+    check(
         Hole::NoAllow,
         &[
             "a wrong method",
@@ -204,13 +208,13 @@ fn holes_in_the_form_of_answers() {
             "a request id is echoed: PUT /health",
         ],
     );
-    judge(Hole::HeadIsUnknown, &["health by HEAD", "HEAD is answered like GET"]);
+    check(Hole::HeadIsUnknown, &["health by HEAD", "HEAD is answered like GET"]);
 }
 
 /// The run goes on after a request without an answer.
 #[test]
 fn a_backend_that_hangs_is_not_waited_for() {
-    let report = judge(
+    let report = check(
         Hole::DataHangs,
         &[
             "a token opens its data",

@@ -25,26 +25,26 @@ const GROUPS: [(&str, &str); 12] = [
 
 /// Cases about one part of the contract.
 #[derive(Debug)]
-pub(super) struct Group {
-    pub(super) name: &'static str,
-    pub(super) cases: Vec<Case>,
+pub(crate) struct Group {
+    pub(crate) name: &'static str,
+    pub(crate) cases: Vec<Case>,
 }
 
 /// Something that must hold, and the requests that show it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Case {
-    pub(super) name: String,
+pub(crate) struct Case {
+    pub(crate) name: String,
     /// Under which circumstance it applies; always, where none is named.
     #[serde(default)]
-    pub(super) when: Option<Circumstance>,
-    pub(super) steps: Vec<Step>,
+    pub(crate) when: Option<Circumstance>,
+    pub(crate) steps: Vec<Step>,
 }
 
 /// What is known of the backend, apart from its secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) enum Circumstance {
+pub(crate) enum Circumstance {
     /// The strategy `signed-jwt` is on.
     SignedJwt,
     /// Nobody says whether it is.
@@ -62,77 +62,87 @@ pub(super) enum Circumstance {
 /// One request, and what must come back.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(super) struct Step {
+pub(crate) struct Step {
     /// Method and path, as `GET /health`.
-    pub(super) request: String,
+    pub(crate) request: String,
     /// Sent to the agents' listener, wherever the path belongs.
     #[serde(default)]
-    pub(super) to_public: bool,
+    pub(crate) to_public: bool,
     #[serde(default)]
-    pub(super) headers: BTreeMap<String, OneOrMore<String>>,
+    pub(crate) headers: BTreeMap<String, OneOrMore<String>>,
     /// A text as it stands, anything else as JSON.
     #[serde(default)]
-    pub(super) body: Option<Value>,
+    pub(crate) body: Option<Value>,
     /// Any one of these.
-    pub(super) expect: OneOrMore<Expected>,
+    pub(crate) expect: OneOrMore<Expected>,
     /// What is kept of the answer for later: a name, and a member of the body or `body`, all of it.
     #[serde(default)]
-    pub(super) keep: BTreeMap<String, String>,
+    pub(crate) keep: BTreeMap<String, String>,
 }
 
 /// What must come back. From 400 on also the form of a refusal, with all that belongs to its code.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(super) struct Expected {
-    pub(super) status: u16,
+pub(crate) struct Expected {
+    pub(crate) status: u16,
     /// The code of a refusal.
     #[serde(default)]
-    pub(super) code: Option<String>,
+    pub(crate) code: Option<String>,
     /// The message of a refusal, exactly.
     #[serde(default)]
-    pub(super) message: Option<String>,
+    pub(crate) message: Option<String>,
+    /// The message of a refusal in the words of this project. Other backends have their own, so the
+    /// tests of our adapters alone look at it.
+    #[serde(default)]
+    pub(crate) detail: Option<String>,
+    /// Headers by their exact values, which the tests of our adapters alone look at.
+    #[serde(default)]
+    pub(crate) headers: BTreeMap<String, OneOrMore<String>>,
     /// A 400 that is about a credential: it carries a challenge.
     #[serde(default)]
-    pub(super) challenged: bool,
+    pub(crate) challenged: bool,
     /// A refusal of what Key0's gateway proxies, which takes no problem details.
     #[serde(default)]
-    pub(super) to_gateway: bool,
+    pub(crate) to_gateway: bool,
     /// Members that the body must have. `<text>` is any text, `<time>` any time in the contract's
     /// form.
     #[serde(default)]
-    pub(super) body: BTreeMap<String, Value>,
+    pub(crate) body: BTreeMap<String, Value>,
+    /// The body has no other members than these.
+    #[serde(default)]
+    pub(crate) whole: bool,
     /// There is no body at all.
     #[serde(default)]
-    pub(super) empty: bool,
+    pub(crate) empty: bool,
     /// The body is this, byte for byte.
     #[serde(default)]
-    pub(super) same_as: Option<String>,
+    pub(crate) same_as: Option<String>,
     /// Texts that the body must hold.
     #[serde(default)]
-    pub(super) holds: Vec<String>,
+    pub(crate) holds: Vec<String>,
     /// Texts that must not stand in it.
     #[serde(default)]
-    pub(super) hides: Vec<String>,
+    pub(crate) hides: Vec<String>,
     /// Methods that `Allow` must name.
     #[serde(default)]
-    pub(super) allow: Vec<String>,
+    pub(crate) allow: Vec<String>,
     /// `X-Request-Id` is this.
     #[serde(default)]
-    pub(super) request_id: Option<String>,
+    pub(crate) request_id: Option<String>,
     /// `X-Request-Id` is something else than this.
     #[serde(default)]
-    pub(super) other_request_id: Option<String>,
+    pub(crate) other_request_id: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
-pub(super) enum OneOrMore<T> {
+pub(crate) enum OneOrMore<T> {
     One(T),
     More(Vec<T>),
 }
 
 impl<T> OneOrMore<T> {
-    pub(super) fn as_slice(&self) -> &[T] {
+    pub(crate) fn as_slice(&self) -> &[T] {
         match self {
             Self::One(one) => std::slice::from_ref(one),
             Self::More(more) => more,
@@ -142,14 +152,14 @@ impl<T> OneOrMore<T> {
 
 impl Group {
     /// Every case there is.
-    pub(super) fn all() -> Result<Vec<Self>, serde_json::Error> {
+    pub(crate) fn all() -> Result<Vec<Self>, serde_json::Error> {
         let read = |(name, text)| Ok(Self { name, cases: read(text)? });
         GROUPS.into_iter().map(read).collect()
     }
 }
 
 /// Reads a file of cases. One with a list `each` stands for as many cases.
-fn read(text: &str) -> Result<Vec<Case>, serde_json::Error> {
+pub(crate) fn read(text: &str) -> Result<Vec<Case>, serde_json::Error> {
     let mut cases = Vec::new();
     for mut case in serde_json::from_str::<Vec<Value>>(text)? {
         let each = case.as_object_mut().and_then(|case| case.remove("each"));
@@ -180,7 +190,7 @@ fn replaced(value: &Value, one: &str) -> Value {
 
 impl Case {
     /// The values that it takes from elsewhere, in the order in which they are needed.
-    pub(super) fn needs(&self) -> Vec<&str> {
+    pub(crate) fn needs(&self) -> Vec<&str> {
         let mut made = BTreeSet::new();
         let mut needs = Vec::new();
         for step in &self.steps {
@@ -194,7 +204,7 @@ impl Case {
 
 impl Step {
     /// The method and the path.
-    pub(super) fn line(&self) -> (&str, &str) {
+    pub(crate) fn line(&self) -> (&str, &str) {
         self.request.split_once(' ').unwrap_or((&self.request, "/"))
     }
 
@@ -222,6 +232,6 @@ fn push_texts<'a>(value: &'a Value, into: &mut Vec<&'a str>) {
 }
 
 /// The names in a text, each written as `${name}`.
-pub(super) fn placeholders(text: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn placeholders(text: &str) -> impl Iterator<Item = &str> {
     text.split("${").skip(1).filter_map(|rest| rest.split_once('}')).map(|(name, _)| name)
 }
