@@ -244,12 +244,10 @@ impl Idempotency {
 }
 
 /// The layer is not where it has to be.
-#[cfg(any(feature = "tower", feature = "actix"))]
 #[derive(Debug, thiserror::Error)]
 #[error("a route with idempotency keys is not behind a middleware that requires a credential")]
 struct NotBehind;
 
-#[cfg(any(feature = "tower", feature = "actix"))]
 fn unguarded() -> Rejection {
     #[cfg(feature = "tracing")]
     tracing::error!("{NotBehind}");
