@@ -2,11 +2,7 @@
 
 use std::{error::Error, fmt, time::Duration};
 
-use reqwest::{
-    Client, Url,
-    header::{CACHE_CONTROL, HeaderMap},
-    redirect,
-};
+use reqwest::{Client, Url, header::CACHE_CONTROL, redirect};
 
 use crate::error::ConfigFault;
 
@@ -80,7 +76,8 @@ impl Fetcher {
         if !answer.status().is_success() {
             return Err(FetchError::Status(answer.status().as_u16()));
         }
-        let fresh_for = fresh_for(answer.headers());
+        let cache_control = answer.headers().get_all(CACHE_CONTROL).iter();
+        let fresh_for = fresh_for(cache_control.filter_map(|value| value.to_str().ok()));
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await? {
             if body.len() + chunk.len() > MAX_BYTES {
@@ -117,17 +114,25 @@ fn is_loopback(host: &str) -> bool {
     host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
 }
 
-/// `Cache-Control` (RFC 9111, section 5.2.2), as far as it says how long.
-fn fresh_for(headers: &HeaderMap) -> Option<Duration> {
-    let texts = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
-    texts.flat_map(|text| text.split(',')).find_map(|directive| {
-        let directive = directive.trim().to_ascii_lowercase();
-        if directive == "no-store" || directive == "no-cache" {
-            return Some(Duration::ZERO);
+/// `Cache-Control` (RFC 9111, section 5.2.2), as far as it says how long: the shortest time counts.
+/// `s-maxage` is for caches that others share.
+fn fresh_for<'a>(values: impl Iterator<Item = &'a str>) -> Option<Duration> {
+    let directives = values.flat_map(|value| value.split(','));
+    let times = directives.filter_map(|directive| {
+        let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
+        match &*name.trim().to_ascii_lowercase() {
+            "no-store" | "no-cache" => Some(Duration::ZERO),
+            "max-age" => seconds(value.trim().trim_matches('"')),
+            _ => None,
         }
-        let seconds = directive.strip_prefix("max-age=")?.trim_matches('"').parse().ok()?;
-        Some(Duration::from_secs(seconds))
-    })
+    });
+    times.min()
+}
+
+/// A number of seconds; one that is too large counts as the largest (RFC 9111, section 1.2.2).
+fn seconds(text: &str) -> Option<Duration> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| Duration::from_secs(text.parse().unwrap_or(u64::MAX)))
 }
 
 /// An error and its causes on one line.
@@ -140,4 +145,45 @@ pub(super) fn describe(error: &dyn Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shortest_time_of_cache_control_counts() {
+        let seconds =
+            |values: &[&str]| fresh_for(values.iter().copied()).map(|time| time.as_secs());
+        for (values, told) in [
+            (&["max-age=600"][..], Some(600)),
+            (&["public, Max-Age = \"600\" , must-revalidate"], Some(600)),
+            (&["max-age=0"], Some(0)),
+            (&["no-store"], Some(0)),
+            (&["no-cache"], Some(0)),
+            (&["no-cache=\"set-cookie\", max-age=600"], Some(0)),
+            (&["max-age=600, no-store"], Some(0)),
+            (&["no-store, max-age=600"], Some(0)),
+            // For shared caches alone.
+            (&["s-maxage=60"], None),
+            (&["s-maxage=60, max-age=600"], Some(600)),
+            // Twice, in one header or in two.
+            (&["max-age=600, max-age=300"], Some(300)),
+            (&["max-age=300", "max-age=600"], Some(300)),
+            (&["max-age=600", "no-store"], Some(0)),
+            // Absurd numbers.
+            (&["max-age=18446744073709551616"], Some(u64::MAX)),
+            (&["max-age=99999999999999999999999999999999999999"], Some(u64::MAX)),
+            (&["max-age=-1"], None),
+            (&["max-age=+1"], None),
+            (&["max-age=1.5"], None),
+            (&["max-age="], None),
+            (&["max-age"], None),
+            (&["max-age=ten, max-age=10"], Some(10)),
+            (&["x-max-age=5", "", ",,"], None),
+            (&[], None),
+        ] {
+            assert_eq!(seconds(values), told, "{values:?}");
+        }
+    }
 }
