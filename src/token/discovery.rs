@@ -4,6 +4,7 @@ use serde::Deserialize;
 use super::fetch::{self, FetchError, Fetcher};
 
 /// An issuer of tokens, and where it may tell of itself.
+#[derive(PartialEq, Eq)]
 pub(super) struct Issuer {
     name: Box<str>,
     metadata: [Url; 2],

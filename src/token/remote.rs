@@ -1,17 +1,20 @@
+mod timing;
+
 use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tokio::{
     sync::{Notify, watch},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
+use self::timing::Timing;
 use super::{
     algorithm::Algorithm,
     discovery::Issuer,
@@ -70,34 +73,10 @@ struct Shared {
     ended: watch::Sender<()>,
 }
 
+#[derive(PartialEq, Eq)]
 enum Location {
     Set(reqwest::Url),
     Issuer(Issuer),
-}
-
-#[derive(Debug, Clone)]
-struct Timing {
-    /// How often an unknown kid makes it fetch.
-    ask_every: Duration,
-    /// How long a token waits for that.
-    patience: Duration,
-    least_fresh: Duration,
-    most_fresh: Duration,
-    first_retry: Duration,
-    last_retry: Duration,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self {
-            ask_every: Duration::from_secs(10),
-            patience: Duration::from_secs(2),
-            least_fresh: Duration::from_secs(5 * 60),
-            most_fresh: Duration::from_secs(24 * 60 * 60),
-            first_retry: Duration::from_secs(1),
-            last_retry: Duration::from_secs(60),
-        }
-    }
 }
 
 /// What tokens have asked for.
@@ -152,6 +131,12 @@ impl RemoteKeys {
             wake: Arc::default(),
             ended: watch::Sender::new(()),
         })))
+    }
+
+    /// Whether both fetch the same set for the same setting: where a configuration is read again, the
+    /// keys that are known can go on in place of new ones, which may not be had at that moment.
+    pub fn is_same_source(&self, other: &Self) -> bool {
+        self.0.name == other.0.name && self.0.location == other.0.location
     }
 
     /// Starts fetching, within a tokio runtime; outside of one it does nothing. Called again it
@@ -299,8 +284,7 @@ impl RemoteKeys {
             asked.unknown.drain(..surplus);
             drop(asked);
             *self.0.keys.write().unwrap_or_else(PoisonError::into_inner) = Some(keys);
-            let Timing { least_fresh, most_fresh, .. } = self.0.timing;
-            fresh_for.unwrap_or(Duration::from_secs(60 * 60)).clamp(least_fresh, most_fresh)
+            self.0.timing.next_fetch(fresh_for)
         });
         let mut asked = self.asked();
         asked.running.clear();
@@ -318,11 +302,6 @@ impl RemoteKeys {
         let document = self.0.fetcher.get(url).await?;
         let set = JwkSet::read(&document.body).map_err(FetchError::Unusable)?;
         Ok((set.into_keys(), document.fresh_for))
-    }
-
-    fn retry_after(&self, failures: u32) -> Duration {
-        let Timing { first_retry, last_retry, .. } = self.0.timing;
-        first_retry.saturating_mul(2_u32.saturating_pow(failures)).min(last_retry)
     }
 
     fn tell(&self, _error: &FetchError) {
@@ -352,7 +331,7 @@ async fn keep_fresh(shared: Weak<Shared>, wake: Arc<Notify>) {
             Err(error) => {
                 keys.tell(&error);
                 failures += 1;
-                keys.retry_after(failures - 1)
+                keys.0.timing.retry_after(failures - 1)
             }
         };
         drop(keys);

@@ -256,35 +256,84 @@ async fn a_name_is_asked_for_again_after_a_while() {
     assert!(outcome(&tokens, &signed("ed25519", Some("a"))).await.is_err());
 }
 
+/// What is answered to tokens under the kids `a`, `b` and `c` while the provider answers this.
 #[tokio::test]
-async fn in_an_outage_the_keys_stay_and_what_is_unknown_is_not_refused() {
-    let provider = Provider::start(Answer::Set(vec![("ed25519", "a")])).await;
-    let timing = Timing { ask_every: Duration::ZERO, ..patient() };
-    let (keys, tokens) = keys(&provider, timing);
+async fn rotation_outage_and_poison() {
+    const REFUSED: Result<(), RejectionKind> = Err(RejectionKind::InvalidToken);
+    const UNDECIDED: Result<(), RejectionKind> = Err(RejectionKind::StoreUnavailable);
+    const A: (&str, &str) = ("ed25519", "a");
+    const B: (&str, &str) = ("p256", "b");
+    const C: (&str, &str) = ("rsa2048", "c");
+    let text = |status, body: &str| Answer::Text(status, body.to_owned());
+    let elsewhere = json!({"keys": [jwk("p256", Some("b"))]}).to_string();
+    let provider = Provider::start(Answer::Set(vec![A])).await;
+    let (keys, tokens) = keys(&provider, Timing { ask_every: NEVER, ..patient() });
     assert!(keys.ready().await);
-    let known = signed("ed25519", Some("a"));
-    for answer in [
-        Answer::Text("500 Internal Server Error", "{}".into()),
-        Answer::Text("404 Not Found", json!({"keys": [jwk("p256", Some("b"))]}).to_string()),
-        Answer::Text("200 OK", "<html>Down for maintenance</html>".into()),
-        Answer::Text("200 OK", r#"{"keys":[]}"#.into()),
-        Answer::Text("200 OK", r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#.into()),
-        Answer::Text("200 OK", r#"{"keys":[{"kty":"OKP""#.into()),
-        Answer::Hang,
-        Answer::Drip,
-        Answer::Endless,
+    let signed = [A, B, C].map(|(name, kid)| signed(name, Some(kid)));
+    // Each token comes long after the one before.
+    let told = async |kid: usize| {
+        let mut asked = keys.asked();
+        asked.last = None;
+        asked.unknown.clear();
+        drop(asked);
+        outcome(&tokens, &signed[kid]).await
+    };
+    for (answer, [a, b, c]) in [
+        (Answer::Set(vec![A]), [Ok(()), REFUSED, REFUSED]),
+        // The new key is published before it is used, the old one goes later.
+        (Answer::Set(vec![A, B]), [Ok(()), Ok(()), REFUSED]),
+        (Answer::Set(vec![B]), [REFUSED, Ok(()), REFUSED]),
+        (text("500 Internal Server Error", "{}"), [UNDECIDED, Ok(()), UNDECIDED]),
+        (text("404 Not Found", &elsewhere), [UNDECIDED, Ok(()), UNDECIDED]),
+        (text("200 OK", "<html>Down for maintenance</html>"), [UNDECIDED, Ok(()), UNDECIDED]),
+        (text("200 OK", r#"{"keys":[]}"#), [UNDECIDED, Ok(()), UNDECIDED]),
+        (text("200 OK", r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#), [UNDECIDED, Ok(()), UNDECIDED]),
+        (text("200 OK", r#"{"keys":[{"kty":"OKP""#), [UNDECIDED, Ok(()), UNDECIDED]),
+        (Answer::Hang, [UNDECIDED, Ok(()), UNDECIDED]),
+        (Answer::Drip, [UNDECIDED, Ok(()), UNDECIDED]),
+        (Answer::Endless, [UNDECIDED, Ok(()), UNDECIDED]),
     ] {
         provider.turn(answer.clone());
-        let unknown = signed("p256", Some("b"));
-        let told = outcome(&tokens, &unknown).await;
-        assert_eq!(told, Err(RejectionKind::StoreUnavailable), "{answer:?}");
-        assert_eq!(outcome(&tokens, &known).await, Ok(()), "{answer:?}");
+        // The unknown one first: it is what makes it fetch.
+        for (kid, expected) in [(2, c), (1, b), (0, a)] {
+            assert_eq!(told(kid).await, expected, "{kid}, {answer:?}");
+        }
     }
     // Some was on its way when the rest was given up.
     assert!(provider.sent.load(Ordering::SeqCst) < 32 * fetch::MAX_BYTES);
-    provider.turn(Answer::Set(vec![("p256", "b")]));
-    let unknown = signed("p256", Some("b"));
-    until("the new key", async || outcome(&tokens, &unknown).await.is_ok()).await;
+    provider.turn(Answer::Set(vec![B, C]));
+    until("the new key", async || told(2).await.is_ok()).await;
+    assert_eq!(told(1).await, Ok(()));
+    assert_eq!(told(0).await, REFUSED);
+}
+
+/// Within 30 seconds of a clock that this test holds.
+#[tokio::test]
+async fn ten_thousand_made_up_names_cost_four_fetches_at_most() {
+    let provider = Provider::start(Answer::Set(vec![("ed25519", "a")])).await;
+    let (keys, tokens) = keys(&provider, Timing::default());
+    assert!(keys.ready().await);
+    let (good, forged) = (signed("ed25519", Some("a")), signed("p256", Some("of nobody")));
+    let (_, rest) = forged.split_once('.').unwrap();
+    // While a blocking task runs, a clock that stands still does not go on by itself.
+    let (held, holds) = std::sync::mpsc::channel::<()>();
+    let holding = tokio::task::spawn_blocking(move || holds.recv());
+    tokio::time::pause();
+    for n in 0..10_000 {
+        let token = format!("{}.{rest}", header(n));
+        let refused = tokens.validate(Credential::try_from(&*token).unwrap(), now());
+        assert!(refused.is_err());
+        assert!(tokens.validate(Credential::try_from(&*good).unwrap(), now()).is_ok());
+        let ends = std::time::Instant::now() + AT_MOST;
+        while keys.asked().is_running || !keys.asked().next.is_empty() {
+            assert!(std::time::Instant::now() < ends, "the fetch does not end");
+            tokio::task::yield_now().await;
+        }
+        tokio::time::advance(Duration::from_millis(3)).await;
+    }
+    drop(held);
+    let _ = holding.await;
+    assert!((2..=4).contains(&provider.asked()), "{}", provider.asked());
 }
 
 #[tokio::test]

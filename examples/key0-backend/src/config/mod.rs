@@ -23,7 +23,7 @@ use key0_auth::{
     auth::{Gateway, Seller},
     domain::ResourceId,
     error::{ConfigError, ConfigFault},
-    token::{RemoteKeys, VerifyingKey},
+    token::VerifyingKey,
 };
 
 use self::{
@@ -35,6 +35,7 @@ use self::{
 pub(crate) use self::{
     names::VARIABLES,
     options::ServeOptions,
+    providers::Providers,
     serving::{AccessLog, Proxies, Serving},
     settings::Setting,
     variables::Variables,
@@ -50,7 +51,7 @@ pub(crate) struct Config {
     pub(crate) tokens: Arc<AccessTokens>,
     pub(crate) internal_auth: Arc<InternalAuth>,
     /// The keys of identity providers, to be fetched.
-    pub(crate) remote_keys: Vec<RemoteKeys>,
+    pub(crate) providers: Providers,
     /// What Key0's gateway opens.
     pub(crate) gateway: Option<Gateway>,
     /// What proxies may ask at `/verify`, where they may.
@@ -103,19 +104,26 @@ impl Config {
         Self::examine(options).1
     }
 
-    /// The same, and what every variable is.
+    /// The same once more, while requests go on by the configuration whose providers these are.
+    pub(crate) fn load_again(
+        options: &ServeOptions,
+        before: &Providers,
+    ) -> Result<Self, ConfigError> {
+        load_part(options, |variables, faults| ((), Self::read(variables, before, faults))).1
+    }
+
+    /// As it is read at the start, and what every variable is.
     pub(crate) fn examine(options: &ServeOptions) -> (Vec<Setting>, Result<Self, ConfigError>) {
-        let (settings, config) = load_part(options, |variables, faults| {
-            (variables.settings(), Self::read(variables, faults))
-        });
-        (settings, config)
+        load_part(options, |variables, faults| {
+            (variables.settings(), Self::read(variables, &Providers::default(), faults))
+        })
     }
 
     /// Reads no more than how access tokens are verified.
     pub(crate) fn load_tokens(options: &ServeOptions) -> Result<AccessTokens, ConfigError> {
         load_part(options, |variables, faults| {
             let secrets = Secrets::read(variables, faults);
-            ((), access_tokens(variables, &secrets, &mut Vec::new(), faults))
+            ((), access_tokens(variables, &secrets, &mut Providers::default(), faults))
         })
         .1
     }
@@ -154,13 +162,17 @@ impl Config {
         .1
     }
 
-    fn read(variables: &Variables, faults: &mut Vec<ConfigFault>) -> Option<Self> {
+    fn read(
+        variables: &Variables,
+        before: &Providers,
+        faults: &mut Vec<ConfigFault>,
+    ) -> Option<Self> {
         let strategies = Strategies::read(variables, faults);
         let secrets = Secrets::read(variables, faults);
-        let mut remote_keys = Vec::new();
-        let tokens = access_tokens(variables, &secrets, &mut remote_keys, faults).map(Arc::new);
+        let mut providers = Providers::after(before);
+        let tokens = access_tokens(variables, &secrets, &mut providers, faults).map(Arc::new);
         let internal_auth =
-            internal_auth(variables, &strategies, &secrets, &tokens, &mut remote_keys, faults);
+            internal_auth(variables, &strategies, &secrets, &tokens, &mut providers, faults);
         let issuance = secrets.issuance(variables, &strategies, faults);
         let seller = seller(variables, faults);
         let issue_token_auth = issue_token_auth(variables, faults);
@@ -185,7 +197,7 @@ impl Config {
             internal,
             tokens: tokens?,
             internal_auth: internal_auth?,
-            remote_keys,
+            providers: providers.finish(),
             gateway,
             verify,
             seller,
@@ -248,7 +260,7 @@ impl Strategies {
 fn access_tokens(
     variables: &Variables,
     secrets: &Secrets,
-    remote_keys: &mut Vec<RemoteKeys>,
+    providers: &mut Providers,
     faults: &mut Vec<ConfigFault>,
 ) -> Option<AccessTokens> {
     let mut builder = AccessTokens::builder();
@@ -265,10 +277,9 @@ fn access_tokens(
             }
         }
     }
-    let jwks = providers::access_token_keys(variables, faults);
+    let jwks = providers::access_token_keys(variables, providers, faults);
     if let Some(keys) = &jwks {
         builder = builder.remote_keys(keys.clone());
-        remote_keys.push(keys.clone());
     }
     if let Some(issuer) = variables.get("KEY0_ACCESS_TOKEN_ISSUER") {
         builder = builder.issuer(issuer);
@@ -294,7 +305,7 @@ fn internal_auth(
     strategies: &Strategies,
     secrets: &Secrets,
     tokens: &Option<Arc<AccessTokens>>,
-    remote_keys: &mut Vec<RemoteKeys>,
+    providers: &mut Providers,
     faults: &mut Vec<ConfigFault>,
 ) -> Option<Arc<InternalAuth>> {
     const LIFETIME: &str = "INTERNAL_AUTH_MAX_LIFETIME_SECONDS";
@@ -302,9 +313,7 @@ fn internal_auth(
     let audience = audience(variables, faults);
     let mut builder = InternalAuth::builder().max_lifetime(Duration::from_secs(lifetime));
     if strategies.oauth {
-        let (oauth, keys) = providers::oauth(variables, faults)?;
-        builder = builder.oauth(oauth);
-        remote_keys.push(keys);
+        builder = builder.oauth(providers::oauth(variables, providers, faults)?);
     }
     if strategies.shared_secret {
         match &secrets.internal {

@@ -1,16 +1,18 @@
 //! Reading the configuration again while requests go on.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use key0_auth::error::ConfigError;
 
 use super::{requests::RequestService, routes::App};
-use crate::config::{Config, ServeOptions};
+use crate::config::{Config, Providers, ServeOptions};
 
 /// What is served by which listener, and from which configuration.
 pub(crate) struct Reload {
     options: ServeOptions,
     began_with: Arc<Config>,
+    /// Of the configuration that counts.
+    providers: Mutex<Providers>,
     app: App,
     public: RequestService,
     internal: Option<RequestService>,
@@ -24,13 +26,15 @@ impl Reload {
         public: RequestService,
         internal: Option<RequestService>,
     ) -> Self {
-        Self { options, began_with, app, public, internal }
+        let providers = Mutex::new(began_with.providers.clone());
+        Self { options, began_with, providers, app, public, internal }
     }
 
     /// Takes the secrets, keys and guards of the configuration as it is now. Requests that have
     /// begun go on with those before; a faulty configuration changes nothing.
     pub(crate) fn now(&self) {
-        let config = match Config::load(&self.options) {
+        let mut providers = self.providers.lock().unwrap_or_else(PoisonError::into_inner);
+        let config = match Config::load_again(&self.options, &providers) {
             Ok(config) => config,
             Err(error) => return keep(&error),
         };
@@ -48,6 +52,7 @@ impl Reload {
             }
             None => self.public.replace(&app.everything()),
         }
+        *providers = config.providers;
         tracing::info!("the configuration was read again, and counts from now on");
     }
 }

@@ -75,9 +75,7 @@ impl Guards {
             Ok(validator) => validator,
             Err(_) => unreachable!("there are tokens, keys and sources"),
         };
-        for keys in &config.remote_keys {
-            keys.start();
-        }
+        config.providers.start();
         Self {
             verify: config.verify.clone().map(|rules| Verify::new(validator.clone(), rules)),
             validator,

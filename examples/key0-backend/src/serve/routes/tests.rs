@@ -30,7 +30,7 @@ async fn app() -> App {
         internal_auth: Arc::new(
             InternalAuth::builder().shared_secret(internal.clone()).build().unwrap(),
         ),
-        remote_keys: Vec::new(),
+        providers: Default::default(),
         issue_token_auth: IssueTokenAuth::Internal,
         issuance: IssuanceSecrets::derived_from(&internal),
         bootstrap: BootstrapKeys::new(),
@@ -57,6 +57,27 @@ async fn get(router: &RequestService, path: &str) -> (StatusCode, String, String
     let body = body.collect().await.unwrap().to_bytes();
     let id = parts.headers[REQUEST_ID].to_str().unwrap().to_owned();
     (parts.status, id, String::from_utf8(body.to_vec()).unwrap())
+}
+
+/// Key0's gateway hands problem details on as a text.
+#[tokio::test(start_paused = true)]
+async fn panics_and_delays_are_told_to_the_gateway_as_json() {
+    let app = app().await;
+    let routes = app.health().route("/panics", axum::routing::get(panics));
+    let router = app.finish(routes.route("/sleeps", axum::routing::get(sleeps)));
+    for (path, token, media_type) in [
+        ("/panics", true, "application/json"),
+        ("/sleeps", true, "application/json"),
+        ("/panics", false, "application/problem+json"),
+        ("/sleeps", false, "application/problem+json"),
+    ] {
+        let mut request = http::Request::get(path).header("host", "localhost");
+        if token {
+            request = request.header("x-key0-internal-token", "the gateway's");
+        }
+        let response = router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(response.headers()["content-type"], media_type, "{path}");
+    }
 }
 
 async fn panics() {

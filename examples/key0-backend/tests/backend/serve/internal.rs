@@ -3,6 +3,10 @@
 use std::{
     io::{Read, Write},
     net::TcpListener,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -109,8 +113,9 @@ fn the_fields_of_a_request() {
 
 const KEYS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/keys");
 
-/// An identity provider on loopback, which tells of itself as OpenID has it, and its address.
-fn identity_provider() -> String {
+/// An identity provider on loopback, which tells of itself as OpenID has it, and its address. While
+/// it is down it hangs up.
+fn identity_provider(down: Arc<AtomicBool>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let issuer = format!("http://{}", listener.local_addr().unwrap());
     let metadata = json!({"issuer": issuer, "jwks_uri": format!("{issuer}/keys")}).to_string();
@@ -122,6 +127,9 @@ fn identity_provider() -> String {
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
+            if down.load(Ordering::SeqCst) {
+                continue;
+            }
             let mut head = [0; 2_048];
             let length = stream.read(&mut head).unwrap_or_default();
             let head = String::from_utf8_lossy(&head[..length]);
@@ -160,7 +168,7 @@ fn token_of_provider(issuer: &str, audience: &str) -> String {
 
 #[test]
 fn a_secret_a_system_token_and_a_provider_s_token_open_on_one_backend() {
-    let issuer = identity_provider();
+    let issuer = identity_provider(Arc::default());
     let backend = Setup::new()
         .set("INTERNAL_AUTH_STRATEGY", "shared-secret,signed-jwt,oauth")
         .set("INTERNAL_OAUTH_ISSUER", &issuer)
@@ -173,16 +181,8 @@ fn a_secret_a_system_token_and_a_provider_s_token_open_on_one_backend() {
         let (now, minute) = (SystemClock.now(), Duration::from_secs(60));
         TokenIssuer::hs256(&secret).system_token(audience, now, minute).unwrap()
     };
-    // Until the provider's keys are there, this is a 503 and no refusal.
     let by_provider = token_of_provider(&issuer, "photos");
-    let ends = Instant::now() + Duration::from_secs(60);
-    loop {
-        match post(1).bearer(&by_provider).send(backend.public).status {
-            200 => break,
-            503 if Instant::now() < ends => std::thread::sleep(Duration::from_millis(20)),
-            other => panic!("{other}"),
-        }
-    }
+    wait_for_keys(|| post(1).bearer(&by_provider).send(backend.public).status);
     for good in [
         post(2).internal(INTERNAL_SECRET),
         post(3).bearer(INTERNAL_SECRET),
@@ -198,6 +198,55 @@ fn a_secret_a_system_token_and_a_provider_s_token_open_on_one_backend() {
     ] {
         assert_eq!(bad.send(backend.public).status, 401);
     }
+}
+
+/// Until the provider's keys are there, a token of its own is a 503 and no refusal.
+fn wait_for_keys(send: impl Fn() -> u16) {
+    let ends = Instant::now() + Duration::from_secs(60);
+    loop {
+        match send() {
+            200 => break,
+            503 if Instant::now() < ends => std::thread::sleep(Duration::from_millis(20)),
+            other => panic!("{other}"),
+        }
+    }
+}
+
+/// A provider that is down when the configuration is read again takes no keys away.
+#[test]
+fn keys_of_a_provider_outlast_a_hang_up() {
+    let down = Arc::new(AtomicBool::new(false));
+    let issuer = identity_provider(Arc::clone(&down));
+    let file = |more: &str| {
+        format!(
+            "KEY0_ACCESS_TOKEN_SECRET=\"{TOKEN_SECRET}\"\nINTERNAL_AUTH_STRATEGY=oauth\n\
+             ISSUANCE_SECRET=\"hush: keys are derived from this secret\"\n\
+             INTERNAL_OAUTH_ISSUER={issuer}\nINTERNAL_OAUTH_AUDIENCE=photos\n{more}\n"
+        )
+    };
+    let setup = Setup::bare().file(".env", file(""));
+    let backend = setup.start();
+    let token = token_of_provider(&issuer, "photos");
+    let send = |token: &str| {
+        Request::post(ISSUE_TOKEN, &order(1)).bearer(token).send(backend.public).status
+    };
+    wait_for_keys(|| send(&token));
+
+    down.store(true, Ordering::SeqCst);
+    for (times, more) in [(1, "API_KEY_TTL_SECONDS=60"), (2, "API_KEY_TTL_SECONDS=90")] {
+        setup.clone().file(".env", file(more));
+        backend.signal("HUP");
+        backend.wait_for_log("counts from now on", times);
+        assert_eq!(send(&token), 200);
+    }
+    // Of another address nothing is known.
+    setup.clone().file(".env", file(&format!("INTERNAL_OAUTH_JWKS_URL={issuer}/keys")));
+    backend.signal("HUP");
+    backend.wait_for_log("counts from now on", 3);
+    assert_eq!(send(&token), 503);
+    down.store(false, Ordering::SeqCst);
+    wait_for_keys(|| send(&token));
+    backend.kill();
 }
 
 #[test]
