@@ -171,13 +171,14 @@ fn write(
 
 /// Adds headers and a body. A header that HTTP can't carry, as a media type of the application's
 /// own may be, is left out.
-pub(super) fn answer(
+pub(super) fn answer<N: AsRef<str>>(
     mut response: HttpResponse<()>,
-    headers: Vec<(&'static str, String)>,
+    headers: Vec<(N, String)>,
     body: Vec<u8>,
 ) -> HttpResponse {
     for (name, value) in headers {
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+        let name = HeaderName::try_from(name.as_ref());
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::try_from(value)) {
             response.headers_mut().append(name, value);
         }
     }

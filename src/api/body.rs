@@ -21,7 +21,7 @@ pub struct Reply {
     /// The status code.
     pub status: u16,
     /// The headers, names in lower case.
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<(Cow<'static, str>, String)>,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -32,8 +32,8 @@ impl Reply {
         Self {
             status,
             headers: vec![
-                ("content-type", "application/json".to_owned()),
-                ("cache-control", "no-store".to_owned()),
+                ("content-type".into(), "application/json".to_owned()),
+                ("cache-control".into(), "no-store".to_owned()),
             ],
             // Only a map whose keys are no texts, or a failing `Serialize`, could fail here.
             body: serde_json::to_vec(body).unwrap_or_default(),
@@ -42,7 +42,7 @@ impl Reply {
 
     /// An answer without a body (204).
     pub(super) fn empty() -> Self {
-        let headers = vec![("cache-control", "no-store".to_owned())];
+        let headers = vec![("cache-control".into(), "no-store".to_owned())];
         Self { status: 204, headers, body: Vec::new() }
     }
 }

@@ -11,8 +11,9 @@ use crate::{
         Introspect, MAX_BODY_BYTES, Reply, broken_off, check_content_encoding, check_length,
         check_media_type, empty_or_checked,
     },
-    auth::Gateway,
-    tower::drain::Rest,
+    auth::{Gateway, InternalCaller},
+    guard::GatewayHeaders,
+    tower::{drain::Rest, refusal::append},
 };
 
 /// The whole body, once its media type and its size are known to be right.
@@ -85,10 +86,6 @@ pub(super) fn answer(reply: Reply) -> Response {
     let mut response = Response::new(Body::from(reply.body));
     *response.status_mut() =
         http::StatusCode::from_u16(reply.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
-    for (name, value) in reply.headers {
-        if let Ok(value) = http::HeaderValue::try_from(value) {
-            response.headers_mut().append(name, value);
-        }
-    }
+    append(response.headers_mut(), reply.headers);
     response
 }

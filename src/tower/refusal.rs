@@ -189,9 +189,10 @@ fn write(parts: &mut Parts, rejection: &Rejection, responder: &Responder) -> Byt
 
 /// Adds headers. One that HTTP can't carry, as a media type of the application's own may be, is
 /// left out.
-fn append(headers: &mut HeaderMap, added: Vec<(&'static str, String)>) {
+pub(crate) fn append<N: AsRef<str>>(headers: &mut HeaderMap, added: Vec<(N, String)>) {
     for (name, value) in added {
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+        let name = HeaderName::try_from(name.as_ref());
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::try_from(value)) {
             headers.append(name, value);
         }
     }

@@ -311,7 +311,7 @@ async fn the_answer_is_the_contract_s(store: Store) {
     let reply = shop.ask(&body()).await.unwrap();
     assert_eq!(reply.status, 200);
     let headers = [("content-type", "application/json"), ("cache-control", "no-store")];
-    assert_eq!(reply.headers, headers.map(|(name, value)| (name, value.to_owned())));
+    assert_eq!(reply.headers, headers.map(|(name, value)| (name.into(), value.to_owned())));
     let token = token_of(&reply);
     assert!(KeyFormat::default().is_well_formed(&token));
     let expected = format!(

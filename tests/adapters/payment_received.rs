@@ -235,7 +235,7 @@ async fn kept_once_and_told_again(store: Arc<dyn PaymentStore>) {
     assert_eq!(reply.status, 200);
     assert_eq!(String::from_utf8(reply.body).unwrap(), r#"{"received":true}"#);
     let headers = [("content-type", "application/json"), ("cache-control", "no-store")];
-    assert_eq!(reply.headers, headers.map(|(name, value)| (name, value.to_owned())));
+    assert_eq!(reply.headers, headers.map(|(name, value)| (name.into(), value.to_owned())));
 
     // A repeat is good, whatever else it says, and changes nothing.
     clock.advance(SECOND);

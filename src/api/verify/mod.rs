@@ -3,7 +3,7 @@
 mod policy;
 mod request;
 
-use std::{fmt, fmt::Write, sync::Arc};
+use std::{borrow::Cow, fmt, fmt::Write, sync::Arc};
 
 use self::{
     policy::{Asked, GuardedRoute},
@@ -133,7 +133,7 @@ pub struct VerifyRules(Arc<Rules>);
 struct Rules {
     secrets: Option<SecretSet>,
     routes: Vec<GuardedRoute>,
-    headers: Vec<(CallerField, &'static str)>,
+    headers: Vec<(CallerField, Cow<'static, str>)>,
 }
 
 /// What a request is asked for, and the routes that say so.
@@ -158,10 +158,11 @@ impl Verify {
             Ok(identity) => self.passed(&identity),
             Err(rejection) => {
                 let refusal = self.validator.responder().respond(&rejection);
-                let mut reply =
-                    Reply { status: refusal.status, headers: refusal.headers, body: refusal.body };
+                let headers = refusal.headers.into_iter();
+                let headers = headers.map(|(name, value)| (name.into(), value)).collect();
+                let mut reply = Reply { status: refusal.status, headers, body: refusal.body };
                 if by_nginx {
-                    reply.headers.push((CODE, rejection.kind().code().to_owned()));
+                    reply.headers.push((CODE.into(), rejection.kind().code().to_owned()));
                     if reply.status != 401 {
                         reply.status = 403;
                     }
@@ -173,8 +174,8 @@ impl Verify {
 
     fn passed(&self, identity: &Identity) -> Reply {
         let mut reply = Reply::empty();
-        let told = self.rules.0.headers.iter().map(|(field, name)| (*name, field.of(identity)));
-        reply.headers.extend(told);
+        let headers = self.rules.0.headers.iter();
+        reply.headers.extend(headers.map(|(field, name)| (name.clone(), field.of(identity))));
         reply
     }
 
@@ -270,7 +271,8 @@ impl Verify {
         let original = question.original.as_ref();
         let method = original.and_then(|original| original.method.as_deref()).unwrap_or_default();
         let path = original.map_or("", |original| &original.path);
-        let validated = gateway.validate(method, path, |name| request.sent(name))?;
+        // The router is that of the application behind the proxy.
+        let validated = gateway.validate(method, path, || None, |name| request.sent(name))?;
         Some(validated.map_err(Rejection::for_gateway))
     }
 }
@@ -335,13 +337,12 @@ impl VerifyRulesBuilder {
         let mut headers = Vec::new();
         for field in CallerField::ALL {
             let own = self.headers.iter().rev().find(|(known, _)| *known == field);
-            let name = match own {
-                // Made once, for as long as the program runs.
-                Some((_, name)) => &*Box::leak(name.clone().into_boxed_str()),
-                None => field.default_header(),
+            let name: Cow<'static, str> = match own {
+                Some((_, name)) => name.clone().into(),
+                None => field.default_header().into(),
             };
-            if !crate::auth::is_header_name(name) || headers.iter().any(|(_, known)| *known == name)
-            {
+            let is_taken = headers.iter().any(|(_, known)| *known == name);
+            if !crate::auth::is_header_name(&name) || is_taken {
                 faults
                     .push(ConfigFault::invalid(HEADERS, format!("{name:?} is not one of its own")));
             }

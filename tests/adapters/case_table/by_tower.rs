@@ -172,10 +172,10 @@ fn json(body: &Value) -> Response<Bytes> {
     answer(200, vec![("content-type", "application/json".into())], body.to_string().into())
 }
 
-fn answer(status: u16, headers: Vec<(&str, String)>, body: Vec<u8>) -> Response<Bytes> {
+fn answer<N: AsRef<str>>(status: u16, headers: Vec<(N, String)>, body: Vec<u8>) -> Response<Bytes> {
     let mut response = Response::builder().status(status);
     for (name, value) in headers {
-        response = response.header(name, value);
+        response = response.header(name.as_ref(), value);
     }
     response.body(body.into()).unwrap()
 }
