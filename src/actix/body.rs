@@ -28,7 +28,8 @@ impl FromRequest for JsonBody {
     type Future = BodyFuture<Self>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let (media_type, length) = announced(request);
+        let media_type = check_media_type(header(request, &CONTENT_TYPE));
+        let (media_type, length) = announced(request, media_type);
         let payload = payload.take();
         Box::pin(async move {
             media_type.and(length)?;
@@ -46,7 +47,7 @@ impl FromRequest for FormBody {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let media_type = Introspect::check_media_type(header(request, &CONTENT_TYPE));
-        let length = check_length(header(request, &CONTENT_LENGTH));
+        let (media_type, length) = announced(request, media_type);
         let payload = payload.take();
         Box::pin(async move {
             media_type.and(length)?;
@@ -63,7 +64,8 @@ impl FromRequest for JsonBodyIfAny {
     type Future = BodyFuture<Self>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let (media_type, length) = announced(request);
+        let media_type = check_media_type(header(request, &CONTENT_TYPE));
+        let (media_type, length) = announced(request, media_type);
         let payload = payload.take();
         Box::pin(async move {
             let body = match length {
@@ -83,10 +85,12 @@ pub(super) fn check_direct(request: &HttpRequest) -> Result<(), Rejection> {
     )
 }
 
-/// What the head of a request says of its body: the media type, and the length.
-fn announced(request: &HttpRequest) -> (Result<(), Rejection>, Result<(), Rejection>) {
+/// What the head of a request says of its body: its coding beside the media type, and the length.
+fn announced(
+    request: &HttpRequest,
+    media_type: Result<(), Rejection>,
+) -> (Result<(), Rejection>, Result<(), Rejection>) {
     let encoding = request.headers().get_all(CONTENT_ENCODING).map(|value| value.as_bytes());
-    let media_type = check_media_type(header(request, &CONTENT_TYPE));
     let media_type = media_type.and_then(|()| check_content_encoding(encoding));
     (media_type, check_length(header(request, &CONTENT_LENGTH)))
 }

@@ -88,10 +88,8 @@ impl Introspect {
         }
         match self.validate(&token).await {
             Ok(identity) => Ok(Reply::json(200, &Active::of(&identity))),
-            Err(rejection) => match rejection.kind() {
-                RejectionKind::StoreUnavailable | RejectionKind::Internal => Err(rejection),
-                _ => Ok(Reply::json(200, &Inactive { active: false })),
-            },
+            Err(rejection) if is_undecided(&rejection) => Err(rejection),
+            Err(_) => Ok(Reply::json(200, &Inactive { active: false })),
         }
     }
 
@@ -99,10 +97,25 @@ impl Introspect {
         if token.trim() != token {
             return Err(RejectionKind::InvalidToken.into());
         }
-        // In both places, so that it is read wherever the application takes its credentials from.
-        let bearer = format!("Bearer {token}");
-        self.validator.validate([bearer.as_bytes()], [token.as_bytes()]).await
+        // In each place by itself: the application may take credentials from any of them, and what is
+        // no API key may still be a token.
+        let [bearer, api_key] = ["Bearer", "ApiKey"].map(|scheme| format!("{scheme} {token}"));
+        let places =
+            [(Some(&bearer), None), (Some(&api_key), None), (None, Some(token.as_bytes()))];
+        let mut refused = Rejection::new(RejectionKind::InvalidToken);
+        for (authorization, key) in places {
+            match self.validator.validate(authorization.map(String::as_bytes), key).await {
+                Err(rejection) if !is_undecided(&rejection) => refused = rejection,
+                decided => return decided,
+            }
+        }
+        Err(refused)
     }
+}
+
+/// Whether a refusal says nothing of the credential.
+fn is_undecided(rejection: &Rejection) -> bool {
+    matches!(rejection.kind(), RejectionKind::StoreUnavailable | RejectionKind::Internal)
 }
 
 impl<'a> Active<'a> {

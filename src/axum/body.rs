@@ -28,9 +28,11 @@ pub(super) async fn read(request: Request) -> Result<Vec<u8>, Rejection> {
 
 /// The same for a form.
 pub(super) async fn read_form(request: Request) -> Result<Vec<u8>, Rejection> {
-    let content_type = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-    Introspect::check_media_type(content_type)?;
-    collect(request).await
+    let media_type = Introspect::check_media_type(media_type(request.headers()));
+    match media_type.and_then(|()| check_encoding(request.headers())) {
+        Ok(()) => collect(request).await,
+        Err(rejection) => refuse(rejection, request).await,
+    }
 }
 
 /// The same where a body may be left out: then its media type may be, too.

@@ -32,6 +32,7 @@ const MASTER: &str = "the-master-key-of-the-proxies-tests";
 /// A validator with a key or a token of every kind.
 struct Shop {
     validator: Validator,
+    keys: Arc<ApiKeys>,
     token: String,
     expired: String,
     key: String,
@@ -76,15 +77,17 @@ impl Shop {
         let unreachable = store.add_unreachable();
         let master = Secret::new("a test's secret", MASTER).unwrap();
         let keys = ApiKeys::new(store).bootstrap(BootstrapKeys::new().key(Role::Master, master));
+        let keys = Arc::new(keys);
         let gateway = Gateway::builder(secrets(GATEWAY)).route("photo", "GET /api/photos/{id}");
         let validator = Validator::builder()
             .access_tokens(AccessTokens::hs256(TOKEN_SECRET).unwrap())
-            .api_keys(keys)
+            .api_keys(keys.clone())
             .gateway(gateway.build().unwrap())
             .build()
             .unwrap();
         Self {
             validator,
+            keys,
             token: claims(now, 600),
             expired: claims(now.minus(Duration::from_secs(900)), 60),
             key: key.expose().to_owned(),
@@ -386,6 +389,42 @@ fn a_table_that_asks_for_nothing_is_no_table() {
     assert!(headers("") && headers("a b") && headers("X-Key0-Plan-Id"));
 }
 
+/// Wherever the application takes its credentials from, and in which order.
+#[tokio::test]
+async fn a_token_is_told_of_by_any_source() {
+    use key0_auth::auth::Source;
+
+    let shop = Shop::new();
+    let introspect = async |sources: &[Source], token: &str| {
+        let tokens = AccessTokens::hs256(TOKEN_SECRET).unwrap();
+        let validator = Validator::builder()
+            .access_tokens(tokens)
+            .api_keys(shop.keys.clone())
+            .sources(sources.iter().copied())
+            .build()
+            .unwrap();
+        let reply = Introspect::new(validator).handle(format!("token={token}").as_bytes()).await;
+        let reply = reply.map_err(|rejection| rejection.kind().status())?;
+        let body: Value = serde_json::from_slice(&reply.body).unwrap();
+        Ok(body["active"] == true)
+    };
+    const HEADER: Source = Source::ApiKeyHeader;
+    for (sources, token, key) in [
+        (&[Source::Bearer, HEADER][..], true, true),
+        (&[HEADER, Source::Bearer], true, true),
+        (&[Source::ApiKeyScheme, HEADER, Source::Bearer], true, true),
+        (&[Source::Bearer], true, true),
+        (&[HEADER], false, true),
+        (&[Source::ApiKeyScheme], false, true),
+    ] {
+        assert_eq!(introspect(sources, &shop.token).await, Ok(token), "{sources:?}");
+        assert_eq!(introspect(sources, &shop.key).await, Ok(key), "{sources:?}");
+        assert_eq!(introspect(sources, &shop.expired).await, Ok(false), "{sources:?}");
+        assert_eq!(introspect(sources, &shop.revoked).await, Ok(false), "{sources:?}");
+        assert_eq!(introspect(sources, &shop.unreachable).await, Err(503), "{sources:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_token_is_told_to_whoever_may_ask() {
     let shop = Shop::new();
@@ -435,6 +474,16 @@ async fn a_token_is_told_to_whoever_may_ask() {
         let (status, body) = introspect(&shop.unreachable).await;
         assert_eq!((status, &body["code"]), (503, &json!("store_unavailable")));
         for (body, headers, status) in [
+            (
+                format!("token={}", shop.token),
+                vec![form, internal, ("content-encoding", "gzip")],
+                415,
+            ),
+            (
+                format!("token={}", shop.token),
+                vec![form, internal, ("content-encoding", "identity")],
+                200,
+            ),
             (format!("token={}", shop.token), vec![form], 401),
             (format!("token={}", shop.token), vec![internal], 415),
             (
