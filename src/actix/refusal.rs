@@ -57,6 +57,8 @@ pub(super) struct Asked {
     method: Method,
     caller: Option<Caller>,
     by_gateway: bool,
+    /// Whether the log is told of a refusal here.
+    reports: bool,
 }
 
 /// What the answer depends on.
@@ -80,7 +82,8 @@ impl Asked {
             credential: Credential::Other,
             method: request.method().clone(),
             caller: None,
-            by_gateway: identity.is_some_and(|identity| identity.gateway().is_some()),
+            by_gateway,
+            reports: true,
         }
     }
 
@@ -105,6 +108,12 @@ impl Asked {
     /// The refusal, as it is told to whoever asked.
     fn address(&self, rejection: Rejection) -> Rejection {
         let rejection = rejection.instance(self.uri.path());
+    /// The same where a guard outside tells the log.
+    #[cfg(feature = "idempotency")]
+    pub(super) fn without_report(self) -> Self {
+        Self { reports: false, ..self }
+    }
+
         if self.by_gateway { rejection.for_gateway() } else { rejection }
     }
 }
@@ -147,7 +156,9 @@ pub(super) fn pass_on<B: MessageBody>(
             for name in BODY_HEADERS {
                 response.headers_mut().remove(name);
             }
-            report(&rejection, asked.caller.as_ref(), asked.method.as_str(), route);
+            if asked.reports {
+                report(&rejection, asked.caller.as_ref(), asked.method.as_str(), route);
+            }
             let rejection = asked.address(rejection);
             response.extensions_mut().insert(rejection.clone());
             write(response.drop_body(), &rejection, responder).map_into_right_body()

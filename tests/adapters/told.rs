@@ -204,6 +204,48 @@ async fn an_outage_is_told_with_its_cause_and_good_times_are_quiet() {
     }
 }
 
+/// A middleware fails between the one that keeps answers, which looks at what it says, and the guard.
+#[cfg(feature = "idempotency")]
+#[actix_web::test]
+async fn a_failure_that_is_rendered_twice_is_told_once() {
+    use actix_web::{
+        HttpResponse,
+        body::MessageBody,
+        dev::ServiceRequest,
+        middleware::{Next, from_fn},
+        test::try_call_service,
+    };
+    use key0_auth::{actix::IdempotencyMiddleware, idempotency::Idempotency};
+
+    async fn fails(
+        _: ServiceRequest,
+        _: Next<impl MessageBody>,
+    ) -> Result<ServiceResponse, actix_web::Error> {
+        Err(Rejection::from(RejectionKind::StoreUnavailable).into())
+    }
+    let (validator, ..) = shop().await;
+    let once = IdempotencyMiddleware::new(Idempotency::new(Arc::new(MemoryStore::new())));
+    let auth = AuthMiddleware::new(validator);
+    let routes = Routes::new().post("/orders", async || "an order");
+    let routes =
+        routes.each(|route| route.wrap(from_fn(fails)).wrap(once.clone()).wrap(auth.clone()));
+    let app = App::new().configure(routes.with_problem_fallbacks(&Default::default()));
+    let app = init_service(app).await;
+    let log = Log::default();
+    let _listening = log.listen(Level::WARN);
+    for key in [None, Some("1")] {
+        let token = TokenSigner::new().token().resource("photo-1").bearer();
+        let mut request = TestRequest::post().uri("/orders").insert_header((AUTHORIZATION, token));
+        if let Some(key) = key {
+            request = request.insert_header(("idempotency-key", key));
+        }
+        let error = try_call_service(&app, request.to_request()).await.unwrap_err();
+        let response: HttpResponse = error.error_response();
+        assert_eq!(response.status(), 503);
+        log.assert_one(&["ERROR", "request could not be handled", "code=\"store_unavailable\""]);
+    }
+}
+
 /// Behind an optional layer nobody is at fault who sends no credential but the caller.
 #[actix_web::test]
 async fn an_identity_behind_an_optional_guard_is_asked_of_the_caller() {

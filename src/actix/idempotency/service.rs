@@ -102,15 +102,16 @@ async fn carry_out<B: MessageBody + 'static>(
     let limit = idempotency.response_limit();
     let answered = run
         .guard(async {
-            let (handled, response) = match handling.await {
+            let (handled, response, asked) = match handling.await {
                 Ok(response) => {
                     let (request, response) = response.into_parts();
-                    (Ok(request), response.map_into_boxed_body())
+                    (Ok(request), response.map_into_boxed_body(), asked)
                 }
-                // Of a middleware in between. It stays one, but what it says is an answer, too.
+                // Of a middleware in between. It stays one, but what it says is an answer, too; the
+                // guard outside makes one of it again.
                 Err(error) => {
                     let response = error.error_response();
-                    (Err(error), response)
+                    (Err(error), response, asked.without_report())
                 }
             };
             // In its last form already, as that is what a retry must get.
