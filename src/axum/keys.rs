@@ -1,12 +1,16 @@
 use axum::{
     Router,
     extract::{FromRequestParts, Path, RawQuery, Request, rejection::PathRejection},
+    middleware::from_fn,
     response::Response,
     routing::{MethodFilter, get, on, post},
 };
 use http::request::Parts;
 
-use super::body::{answer, check_direct, read, read_if_any};
+use super::{
+    body::{answer, check_direct, read, read_if_any},
+    unread::drain_unread,
+};
 use crate::{
     AuthLayer, Identity, Rejection, RejectionKind, Validator,
     api::{KeysApi, Operator},
@@ -41,7 +45,7 @@ pub fn dangerous_keys_routes<S>(keys: KeysApi) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
-    routes::<S, Unchecked, Unchecked>(keys)
+    routes::<S, Unchecked, Unchecked>(keys).route_layer(from_fn(drain_unread))
 }
 
 /// `C` may change keys, `R` may read them.

@@ -51,6 +51,7 @@ mod request_id;
 mod response;
 mod routes;
 mod sold;
+mod unread;
 
 pub use fallback::{with_problem_fallbacks, with_problem_method_fallback};
 pub use keys::{dangerous_keys_routes, keys_routes};
@@ -58,3 +59,4 @@ pub use proxies::{introspect_routes, verify_routes};
 pub use request_id::request_ids;
 pub use routes::{dangerous_issue_token, dangerous_payment_received, internal_routes};
 pub use sold::Bought;
+pub use unread::drain_unread;

@@ -3,11 +3,15 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::Request,
+    middleware::from_fn,
     response::Response,
     routing::{any, post},
 };
 
-use super::body::{answer, read_form};
+use super::{
+    body::{answer, read_form},
+    unread::drain_unread,
+};
 use crate::{
     InternalAuth, InternalAuthLayer, Rejection,
     api::{Introspect, Verify, VerifyRequest},
@@ -32,6 +36,7 @@ where
         .route(PATH, any(handler.clone()))
         .route("/verify/", any(handler.clone()))
         .route("/verify/{*path}", any(handler))
+        .route_layer(from_fn(drain_unread))
 }
 
 /// `POST /introspect`, behind `auth`. To be merged into a router that ends with

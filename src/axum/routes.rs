@@ -3,10 +3,14 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::Request,
+    middleware::from_fn,
     routing::{MethodRouter, post},
 };
 
-use super::body::{answer, check_direct, read};
+use super::{
+    body::{answer, check_direct, read},
+    unread::drain_unread,
+};
 use crate::{
     InternalAuth, InternalAuthLayer,
     api::{IssueToken, PaymentReceived},
@@ -40,6 +44,7 @@ where
         let body = read(request).await?;
         endpoint.handle(&body).await.map(answer)
     })
+    .route_layer(from_fn(drain_unread))
 }
 
 /// `POST` to a [`PaymentReceived`], behind nothing. For another guard than [`internal_routes`]
@@ -53,4 +58,5 @@ where
         let body = read(request).await?;
         endpoint.handle(&body).await.map(answer)
     })
+    .route_layer(from_fn(drain_unread))
 }

@@ -41,3 +41,4 @@ mod proxies;
 mod sold;
 mod told;
 mod tower_layer;
+mod unread;

@@ -35,6 +35,7 @@ use key0_auth::{
     AuthLayer, IdempotencyLayer, Policy, Rejection, RejectionKind, Validator,
     api::{KeysApi, MAX_BODY_BYTES},
     auth::Gateway,
+    axum::drain_unread,
     domain::{Action, Clock, Timestamp},
     idempotency::Idempotency,
     store::IdempotencyStore,
@@ -86,7 +87,8 @@ impl Partner {
         let shares = Shares::default();
         let guard_large = |route: MethodRouter<Self>, policy: Policy, limit: usize| {
             let Some(validator) = validator else {
-                return route.route_layer(from_fn(check_direct));
+                let route = route.route_layer(from_fn(check_direct));
+                return route.route_layer(from_fn(drain_unread));
             };
             let auth = AuthLayer::new(validator.clone()).policy(policy);
             let share = from_fn_with_state((shares.clone(), limit), within_share);

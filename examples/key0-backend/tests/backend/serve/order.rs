@@ -225,6 +225,38 @@ fn a_refused_upload_still_gets_its_answer() {
     }
 }
 
+/// Where nothing is checked, too, what is left unread of a body costs no client its next request.
+#[test]
+fn behind_no_guard_a_kept_connection_loses_no_request() {
+    let backend = Setup::new()
+        .set("ISSUE_TOKEN_AUTH", "body")
+        .set("DANGEROUS_DISABLE_KEY_CHECKS", "true")
+        .start();
+    let proxied = |line: &str| {
+        let (method, path) = line.split_once(' ').unwrap();
+        Request::new(method, path).header("X-Key0-Internal-Token", "any")
+    };
+    for (line, status) in [
+        ("POST /internal/issue-token", 403),
+        ("POST /keys", 403),
+        ("POST /v1/imports", 403),
+        ("GET /v1/loyalty/orders", 403),
+    ] {
+        for length in [200, 40_000, 200_000] {
+            let mut stream = connect(backend.public).unwrap();
+            for _ in 0..5 {
+                let request = proxied(line).header("Connection", "keep-alive");
+                stream.write_all(&request.body("x".repeat(length)).bytes()).unwrap();
+                let answer = read_answer(&mut stream, false).unwrap();
+                assert_eq!(answer.status, status, "{line} {length}");
+                if answer.header("connection") == Some("close") {
+                    stream = connect(backend.public).unwrap();
+                }
+            }
+        }
+    }
+}
+
 /// One line for each request, with what an incident needs and nothing that a client could spoil it
 /// with.
 #[test]
