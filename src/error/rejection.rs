@@ -222,9 +222,11 @@ impl Rejection {
         self.purchases.as_deref()
     }
 
-    /// Marks the refusal of a request that Key0's gateway proxies.
+    /// Marks the refusal of a request that Key0's gateway proxies: its body goes out as
+    /// `application/json`, since the gateway hands `application/problem+json` on as a text. The layers
+    /// and middlewares do it; for whoever refuses outside of them.
     #[must_use]
-    pub(crate) fn for_gateway(mut self) -> Self {
+    pub fn for_gateway(mut self) -> Self {
         self.to_gateway = true;
         self
     }

@@ -23,7 +23,7 @@ use http::{
     HeaderName, HeaderValue, Request, Uri, Version,
     header::{CONNECTION, HOST},
 };
-use key0_auth::{Rejection, RejectionKind};
+use key0_auth::{Rejection, RejectionKind, auth::Gateway};
 use pin_project_lite::pin_project;
 use tokio::{sync::watch, time::Sleep};
 use tower::Service;
@@ -112,19 +112,20 @@ where
             .as_ref()
             .filter(|_| tracing::enabled!(tracing::Level::ERROR))
             .map(|listener| Record::begin(&mut request, self.peer, &listener.serving.proxies));
-        let uri = request.uri().clone();
+        let proxied = request.headers().contains_key(Gateway::TOKEN_HEADER);
+        let asked = Asked { uri: request.uri().clone(), proxied };
         let seen = Some(Seen { id, record, listener });
         match unfit(&request) {
             None => {
                 let inner = Some(self.routes.call(request));
-                Answer { inner, refused: None, limit: None, uri, seen }
+                Answer { inner, refused: None, limit: None, asked, seen }
             }
             Some(rejection) => {
-                let mut refused = rejection.instance(uri.path()).into_response();
+                let mut refused = asked.refuse(rejection);
                 if !request.body().is_end_stream() {
                     refused.headers_mut().insert(CONNECTION, CLOSE);
                 }
-                Answer { inner: None, refused: Some(refused), limit: None, uri, seen }
+                Answer { inner: None, refused: Some(refused), limit: None, asked, seen }
             }
         }
     }
@@ -173,7 +174,7 @@ pin_project! {
         refused: Option<Response>,
         // Most answers are there at once; for them no timer is set.
         limit: Option<Pin<Box<Sleep>>>,
-        uri: Uri,
+        asked: Asked,
         seen: Option<Seen>,
     }
 }
@@ -194,19 +195,30 @@ impl Future for Answer {
             Ok(Poll::Pending) => {
                 let limit = || Box::pin(tokio::time::sleep(REQUEST_TIMEOUT));
                 ready!(this.limit.get_or_insert_with(limit).as_mut().poll(cx));
-                let rejection = Rejection::new(RejectionKind::Timeout);
-                rejection.instance(this.uri.path()).into_response()
+                this.asked.refuse(RejectionKind::Timeout.into())
             }
             // The panic's own words are in the log, by the panic hook; the caller gets none of them.
-            Err(_) => {
-                let rejection = Rejection::new(RejectionKind::Internal);
-                rejection.instance(this.uri.path()).into_response()
-            }
+            Err(_) => this.asked.refuse(RejectionKind::Internal.into()),
         };
         match this.seen.take() {
             Some(seen) => Poll::Ready(Ok(seen.finish(response))),
             None => panic!("a response future was polled after it was done"),
         }
+    }
+}
+
+/// What a refusal must know of the request.
+struct Asked {
+    uri: Uri,
+    /// It may come through Key0's gateway.
+    proxied: bool,
+}
+
+impl Asked {
+    fn refuse(&self, rejection: Rejection) -> Response {
+        let rejection = rejection.instance(self.uri.path());
+        let rejection = if self.proxied { rejection.for_gateway() } else { rejection };
+        rejection.into_response()
     }
 }
 

@@ -67,6 +67,9 @@ fn the_gateway_opens_declared_routes_alone() {
     }
     refused(&send(by_gateway("GET", "/nowhere")), 404, "not_found");
     refused(&send(by_gateway("PUT", "/api/photos/1")), 405, "method_not_allowed");
+    refused(&send(by_gateway("GET", "//api/photos/1")), 404, "not_found");
+    let hosts = by_gateway("GET", "/api/photos/1").header("Host", "a").header("Host", "b");
+    refused(&send(hosts), 400, "invalid_request");
     // A buyer who holds no gateway's token is told in the usual form.
     let answer = send(Request::get("/api/photos/1").header("X-Key0-Payer", "x"));
     assert_eq!(answer.header("content-type"), Some("application/problem+json"));
