@@ -1,10 +1,10 @@
 use std::sync::Arc;
 
-use actix_web::{HttpRequest, Route, http::Method, web};
+use actix_web::{Route, http::Method, web};
 
 use super::{
     InternalAuthMiddleware, Routes,
-    body::{JsonBody, check_direct, reply},
+    body::{Direct, JsonBody, reply},
 };
 use crate::{
     InternalAuth,
@@ -31,23 +31,17 @@ pub fn internal_routes(
 /// `POST` to an [`IssueToken`], behind nothing: whoever reaches it gets a key for any payment it
 /// makes up. For another guard than [`internal_routes`] has.
 pub fn dangerous_issue_token(endpoint: IssueToken) -> Route {
-    web::post().to(move |request: HttpRequest, JsonBody(body)| {
+    web::post().to(move |_: Direct, JsonBody(body)| {
         let endpoint = endpoint.clone();
-        async move {
-            check_direct(&request)?;
-            endpoint.handle(&body).await.map(reply)
-        }
+        async move { endpoint.handle(&body).await.map(reply) }
     })
 }
 
 /// `POST` to a [`PaymentReceived`], behind nothing. For another guard than [`internal_routes`]
 /// has.
 pub fn dangerous_payment_received(endpoint: PaymentReceived) -> Route {
-    web::post().to(move |request: HttpRequest, JsonBody(body)| {
+    web::post().to(move |_: Direct, JsonBody(body)| {
         let endpoint = endpoint.clone();
-        async move {
-            check_direct(&request)?;
-            endpoint.handle(&body).await.map(reply)
-        }
+        async move { endpoint.handle(&body).await.map(reply) }
     })
 }

@@ -4,7 +4,7 @@ use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, dev::Payloa
 
 use super::{
     AuthMiddleware, Routes,
-    body::{JsonBody, JsonBodyIfAny, check_direct, reply},
+    body::{Direct, JsonBody, JsonBodyIfAny, reply},
 };
 use crate::{
     Identity, Rejection, RejectionKind, Validator,
@@ -35,7 +35,7 @@ pub fn keys_routes(validator: Validator, keys: KeysApi) -> Routes {
 /// The keys API behind nothing: whoever reaches it can make and revoke keys. For closed networks
 /// alone.
 pub fn dangerous_keys_routes(keys: KeysApi) -> Routes {
-    routes::<Unchecked, Unchecked>(keys)
+    routes::<Direct, Direct>(keys)
 }
 
 /// `C` may change keys, `R` may read them.
@@ -110,9 +110,6 @@ struct Checked(Operator);
 /// The same, where it only reads.
 struct Reading(Operator);
 
-/// Whoever calls.
-struct Unchecked;
-
 impl FromRequest for Checked {
     type Error = Rejection;
     type Future = Ready<Result<Self, Rejection>>;
@@ -148,17 +145,8 @@ impl From<Reading> for Operator {
     }
 }
 
-impl From<Unchecked> for Operator {
-    fn from(Unchecked: Unchecked) -> Self {
+impl From<Direct> for Operator {
+    fn from(Direct: Direct) -> Self {
         Self::dangerous_unchecked()
-    }
-}
-
-impl FromRequest for Unchecked {
-    type Error = Rejection;
-    type Future = Ready<Result<Self, Rejection>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(check_direct(request).map(|()| Self))
     }
 }

@@ -12,8 +12,8 @@ use crate::{
     Identity, Rejection,
     auth::{Caller, Responder},
     guard::{
-        BODY_HEADERS, NotBehind, PRIVATE, Provisional, VARY_BY_CREDENTIAL, is_never_kept, report,
-        varies_by_credential,
+        BODY_HEADERS, GatewayHeaders, NotBehind, PRIVATE, Provisional, VARY_BY_CREDENTIAL,
+        is_never_kept, report, varies_by_credential,
     },
 };
 
@@ -76,7 +76,10 @@ impl Asked {
     /// For a request whose answer depends on no buyer's credential.
     pub(super) fn of(request: &ServiceRequest) -> Self {
         let extensions = request.extensions();
-        let identity = extensions.get::<Identity>();
+        let by_gateway = match extensions.get::<Identity>() {
+            Some(identity) => identity.gateway().is_some(),
+            None => extensions.get::<GatewayHeaders>().is_some(),
+        };
         Self {
             uri: request.uri().clone(),
             credential: Credential::Other,
@@ -105,15 +108,15 @@ impl Asked {
 }
 
 impl Asked {
-    /// The refusal, as it is told to whoever asked.
-    fn address(&self, rejection: Rejection) -> Rejection {
-        let rejection = rejection.instance(self.uri.path());
     /// The same where a guard outside tells the log.
     #[cfg(feature = "idempotency")]
     pub(super) fn without_report(self) -> Self {
         Self { reports: false, ..self }
     }
 
+    /// The refusal, as it is told to whoever asked.
+    fn address(&self, rejection: Rejection) -> Rejection {
+        let rejection = rejection.instance(self.uri.path());
         if self.by_gateway { rejection.for_gateway() } else { rejection }
     }
 }

@@ -67,7 +67,8 @@ impl IncomingRequest for ServiceRequest {
     fn treat_headers(
         &mut self,
         treatment: impl Fn(&str) -> HeaderTreatment,
-    ) -> Result<(), Rejection> {
+    ) -> Result<Vec<(Box<str>, Vec<u8>)>, Rejection> {
+        let mut removed = Vec::new();
         let (mut hides, mut removes) = (false, false);
         for name in self.headers().keys() {
             match treatment(name.as_str()) {
@@ -77,7 +78,7 @@ impl IncomingRequest for ServiceRequest {
             }
         }
         if !hides && !removes {
-            return Ok(());
+            return Ok(removed);
         }
         // actix-web panics where somebody else holds the request, and tells nobody in advance.
         let changed = catch_unwind(AssertUnwindSafe(|| {
@@ -87,14 +88,21 @@ impl IncomingRequest for ServiceRequest {
                     value.set_sensitive(true);
                     true
                 }
-                HeaderTreatment::Remove => false,
+                HeaderTreatment::Remove => {
+                    removed.push((name.as_str().into(), value.as_bytes().to_vec()));
+                    false
+                }
             });
         }));
         // Not to be marked as sensitive is no harm; to keep what must go is one.
         match changed {
             Err(_) if removes => Err(Rejection::new(RejectionKind::Internal).cause(Held)),
-            _ => Ok(()),
+            _ => Ok(removed),
         }
+    }
+
+    fn get<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
+        self.extensions().get::<T>().cloned()
     }
 
     fn insert<T: Clone + Send + Sync + 'static>(&mut self, proof: T) {

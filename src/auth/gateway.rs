@@ -25,7 +25,8 @@ const MAX_CLAIM_BYTES: usize = 256;
 ///
 /// The gateway sends a static secret in `X-Key0-Internal-Token`, which binds nothing: it hands on
 /// whatever method, path and headers the buyer sent, and does not compare the payment with a price.
-/// So it opens the declared routes and nothing else. Never opened, whatever is declared, are
+/// So it opens the declared routes and nothing else: where a path that matches a template leads to
+/// another route, as `/photos/stats` beside `/photos/{id}` does, it stays closed. Never opened, whatever is declared, are
 /// `/internal`, `/keys`, `/purchases`, `/v1` and `/credential`.
 ///
 /// With a good token, `Authorization`, `X-Api-Key`, `Cookie` and `Payment-Signature` are not
@@ -95,11 +96,14 @@ impl Gateway {
     pub fn check_direct<'a>(tokens: impl IntoIterator<Item = &'a [u8]>) -> Result<(), Rejection> {
         match tokens.into_iter().next() {
             None => Ok(()),
-            Some(_) => {
-                let rejection = Rejection::new(RejectionKind::InsufficientPermissions);
-                Err(rejection.cause(Proxied).for_gateway())
-            }
+            Some(_) => Err(Self::not_direct()),
         }
+    }
+
+    /// The refusal of a request that comes through the gateway.
+    pub(crate) fn not_direct() -> Rejection {
+        let rejection = Rejection::new(RejectionKind::InsufficientPermissions);
+        rejection.cause(Proxied).for_gateway()
     }
 
     /// Starts with the secret of the gateway and the previous ones, and no route.
@@ -107,12 +111,13 @@ impl Gateway {
         GatewayBuilder { secrets, routes: Vec::new(), trusts_payment_headers: false }
     }
 
-    /// Validates a request by its method, its path as it was sent, and its headers. None where it
-    /// does not come from a gateway.
+    /// Validates a request by its method, its path as it was sent, the pattern of its route where the
+    /// router tells it, and its headers. None where it does not come from a gateway.
     pub(crate) fn validate<'a>(
         &self,
         method: &str,
         path: &str,
+        pattern: impl FnOnce() -> Option<String>,
         header: impl Fn(&'static str) -> Sent<'a>,
     ) -> Option<Result<Identity, Rejection>> {
         let known = match header(Self::TOKEN_HEADER) {
@@ -121,7 +126,8 @@ impl Gateway {
             Sent::Repeatedly => false,
         };
         Some(if known {
-            self.find_route(method, path, header).map(Identity::from_gateway).ok_or_else(|| {
+            let call = self.find_route(method, path, pattern().as_deref(), header);
+            call.map(Identity::from_gateway).ok_or_else(|| {
                 Rejection::new(RejectionKind::InsufficientPermissions)
                     .detail("This request is not sold per call")
             })
@@ -134,6 +140,7 @@ impl Gateway {
         &self,
         method: &str,
         path: &str,
+        pattern: Option<&str>,
         header: impl Fn(&'static str) -> Sent<'a>,
     ) -> Option<GatewayCall> {
         let segments = crate::domain::path_segments(path)?;
@@ -146,7 +153,11 @@ impl Gateway {
         };
         let paid_for =
             |route: &&SoldRoute| payment.as_ref().is_none_or(|payment| payment.plan_id == route.id);
-        let matching = |route: &&SoldRoute| route.template.matches(method, path).is_some();
+        let matching = |route: &&SoldRoute| {
+            let template = &route.template;
+            template.matches(method, path).is_some()
+                && pattern.is_none_or(|pattern| template.path().is_routed_as(pattern, path))
+        };
         let route = self.routes.iter().filter(paid_for).find(matching)?;
         Some(GatewayCall { route_id: route.id.clone(), payment, call: Uuid::now_v7() })
     }

@@ -1,6 +1,6 @@
 use axum::{body::Body, extract::Request, response::Response};
 use http::{
-    HeaderMap, HeaderValue,
+    Extensions, HeaderMap, HeaderValue,
     header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -78,7 +78,12 @@ async fn collect(request: Request) -> Result<Vec<u8>, Rejection> {
 
 /// Checks that a request to an endpoint behind nothing does not come from a buyer through Key0's
 /// gateway.
-pub(super) fn check_direct(headers: &HeaderMap) -> Result<(), Rejection> {
+pub(super) fn check_direct(headers: &HeaderMap, extensions: &Extensions) -> Result<(), Rejection> {
+    // A guard outside has removed the header. One that let Key0 itself in has seen to it.
+    if extensions.get::<GatewayHeaders>().is_some() && extensions.get::<InternalCaller>().is_none()
+    {
+        return Err(Gateway::not_direct());
+    }
     Gateway::check_direct(
         headers.get_all(Gateway::TOKEN_HEADER).into_iter().map(HeaderValue::as_bytes),
     )

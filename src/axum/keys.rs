@@ -147,7 +147,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Unchecked {
     type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
-        check_direct(&parts.headers).map(|()| Self)
+        check_direct(&parts.headers, &parts.extensions).map(|()| Self)
     }
 }
 

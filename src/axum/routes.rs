@@ -40,7 +40,7 @@ where
     S: Clone + Send + Sync + 'static,
 {
     post(async move |request: Request| {
-        check_direct(request.headers())?;
+        check_direct(request.headers(), request.extensions())?;
         let body = read(request).await?;
         endpoint.handle(&body).await.map(answer)
     })
@@ -54,7 +54,7 @@ where
     S: Clone + Send + Sync + 'static,
 {
     post(async move |request: Request| {
-        check_direct(request.headers())?;
+        check_direct(request.headers(), request.extensions())?;
         let body = read(request).await?;
         endpoint.handle(&body).await.map(answer)
     })

@@ -107,6 +107,33 @@ impl PathTemplate {
         Some(PathParameters(parameters))
     }
 
+    /// Whether a path that matches this leads to the route that is meant, by the pattern of the route
+    /// that a router has found. Where the pattern has a written-out segment and this a parameter, the
+    /// router has found a route of its own; where it is the other way round, only the text as it was
+    /// sent is what both mean.
+    pub(crate) fn is_routed_as(&self, pattern: &str, path: &str) -> bool {
+        let mut sent = path.split('/').skip(1);
+        let mut parts = self.0.iter();
+        let mut pattern = pattern_segments(pattern).peekable();
+        while let Some(segment) = pattern.next() {
+            let is_last = pattern.peek().is_none();
+            let (Some(part), Some(sent)) = (parts.next(), sent.next()) else { return false };
+            let same = match part {
+                Part::Parameter(_) => segment.contains('{'),
+                Part::Literal(text) if segment.contains('{') => **text == *sent,
+                Part::Literal(text) => decode(segment).is_some_and(|segment| **text == *segment),
+            };
+            if !same {
+                return false;
+            }
+            // It takes the rest of the path, whatever that is.
+            if is_last && segment.contains('{') && segment.contains(['*', ':']) {
+                return true;
+            }
+        }
+        parts.next().is_none()
+    }
+
     /// The names of its parameters, in order.
     pub fn parameters(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|part| match part {
@@ -169,6 +196,20 @@ impl RouteTemplate {
 pub(crate) fn segments(path: &str) -> Option<Vec<Cow<'_, str>>> {
     let decoded = |segment| decode(segment).filter(|text| is_segment(text));
     path.strip_prefix('/')?.split('/').map(decoded).collect()
+}
+
+/// The segments of a router's pattern. A slash within braces is part of an expression.
+fn pattern_segments(pattern: &str) -> impl Iterator<Item = &str> {
+    let mut depth = 0_usize;
+    let is_between = move |c: char| {
+        match c {
+            '{' => depth += 1,
+            '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        c == '/' && depth == 0
+    };
+    pattern.split(is_between).skip(1)
 }
 
 fn is_segment(text: &str) -> bool {
@@ -285,6 +326,37 @@ mod tests {
             let matched = photo.matches(path);
             assert_eq!(matched.as_ref().and_then(|found| found.get("id")), id, "{path:?}");
         }
+    }
+
+    #[test]
+    fn a_route_is_the_one_that_is_meant() {
+        let photo = template("/api/photos/{id}");
+        for (pattern, path, same) in [
+            ("/api/photos/{id}", "/api/photos/1", true),
+            ("/api/photos/{photo}", "/api/photos/a%2Fb", true),
+            ("/api/photos/{id:[^/]+}", "/api/photos/1", true),
+            (r"/api/photos/{id:\d{1,3}}", "/api/photos/1", true),
+            ("/api/photos/{id}.jpg", "/api/photos/1.jpg", true),
+            ("/api/photos/{*rest}", "/api/photos/1", true),
+            ("/api/{*rest}", "/api/photos/1", true),
+            ("/{all}*", "/api/photos/1", true),
+            ("/{all:.*}", "/api/photos/1", true),
+            ("/{section}/photos/{id}", "/api/photos/1", true),
+            // The router knows another route for what was sent.
+            ("/api/photos/stats", "/api/photos/stats", false),
+            ("/{section}/photos/{id}", "/%61pi/photos/1", false),
+            ("/{all}*", "/%61pi/photos/1", false),
+            ("/api/%70hotos/{id}", "/api/%70hotos/1", true),
+            ("/api/data/{id}", "/api/photos/1", false),
+            ("/api/photos", "/api/photos/1", false),
+            ("/api/photos/{id}/", "/api/photos/1", false),
+            ("/api/photos/{id}/{size}", "/api/photos/1", false),
+            ("", "/api/photos/1", false),
+        ] {
+            assert_eq!(photo.is_routed_as(pattern, path), same, "{pattern} {path}");
+        }
+        assert!(template("/api/photos/one").is_routed_as("/api/photos/{id}", "/api/photos/one"));
+        assert!(!template("/api/photos/one").is_routed_as("/api/photos/{id}", "/api/photos/%6Fne"));
     }
 
     #[test]

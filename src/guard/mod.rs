@@ -12,7 +12,9 @@ pub(crate) use fault::fault;
 #[cfg(any(feature = "axum", feature = "actix"))]
 pub(crate) use fault::{NotBehind, extra_claims};
 pub(crate) use refused::{Refused, report};
-pub(crate) use request::{HeaderTreatment, IncomingRequest, PathParameter, X_API_KEY};
+pub(crate) use request::{
+    GatewayHeaders, HeaderTreatment, IncomingRequest, PathParameter, X_API_KEY,
+};
 #[cfg(feature = "idempotency")]
 pub(crate) use response::RefusalForm;
 pub(crate) use response::{

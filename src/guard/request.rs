@@ -1,4 +1,8 @@
-use crate::Rejection;
+use std::{fmt, sync::Arc};
+
+use secrecy::{ExposeSecret, SecretSlice};
+
+use crate::{Rejection, auth::Gateway};
 
 /// Where an API key may stand.
 pub(crate) const X_API_KEY: &str = "x-api-key";
@@ -38,6 +42,34 @@ pub(super) fn treatment_unseen(name: &str) -> HeaderTreatment {
         HeaderTreatment::Remove
     } else {
         treatment(name, X_API_KEY)
+    }
+}
+
+/// In a request's extensions: what came under the names of the gateway's headers, the gateway's token
+/// among them. No handler sees it. A guard further inside validates the request by it, as by the
+/// headers that are gone.
+#[derive(Clone)]
+pub(crate) struct GatewayHeaders(Arc<[(Box<str>, SecretSlice<u8>)]>);
+
+impl GatewayHeaders {
+    /// Out of headers that were removed. None where the gateway's token is not among them.
+    pub(super) fn of(removed: Vec<(Box<str>, Vec<u8>)>) -> Option<Self> {
+        if !removed.iter().any(|(name, _)| **name == *Gateway::TOKEN_HEADER) {
+            return None;
+        }
+        let removed = removed.into_iter().filter(|(name, _)| name.starts_with(GATEWAY_PREFIX));
+        Some(Self(removed.map(|(name, value)| (name, SecretSlice::from(value))).collect()))
+    }
+
+    pub(super) fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        let same = move |(known, _): &&(Box<str>, SecretSlice<u8>)| **known == *name;
+        self.0.iter().filter(same).map(|(_, value)| value.expose_secret())
+    }
+}
+
+impl fmt::Debug for GatewayHeaders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("GatewayHeaders(..)")
     }
 }
 
@@ -92,7 +124,7 @@ pub(crate) trait IncomingRequest {
     /// The values of a header, in order. The name is in lower case.
     fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]>;
 
-    /// Treats every header as its name, in lower case, asks for.
+    /// Treats every header as its name, in lower case, asks for. Says what was removed.
     ///
     /// # Errors
     ///
@@ -100,7 +132,10 @@ pub(crate) trait IncomingRequest {
     fn treat_headers(
         &mut self,
         treatment: impl Fn(&str) -> HeaderTreatment,
-    ) -> Result<(), Rejection>;
+    ) -> Result<Vec<(Box<str>, Vec<u8>)>, Rejection>;
+
+    /// A proof that is in the extensions.
+    fn get<T: Clone + Send + Sync + 'static>(&self) -> Option<T>;
 
     /// Puts a proof into the extensions, in the place of one that was there.
     fn insert<T: Clone + Send + Sync + 'static>(&mut self, proof: T);

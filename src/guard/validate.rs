@@ -2,7 +2,9 @@ use std::{fmt, sync::Arc};
 
 use super::{
     refused::{Refused, report},
-    request::{IncomingRequest, X_API_KEY, treatment, treatment_proxied, treatment_unseen},
+    request::{
+        GatewayHeaders, IncomingRequest, X_API_KEY, treatment, treatment_proxied, treatment_unseen,
+    },
     requirement::Requirement,
 };
 use crate::{
@@ -95,11 +97,17 @@ impl<H> Guard<H> {
     /// Validates a request, and makes it fit for the handler whatever comes of it.
     pub(crate) fn validate(&self, request: &mut impl IncomingRequest<Head = H>) -> Outcome {
         let preflight = self.allow_preflight && is_preflight(request);
+        let removed = request.get::<GatewayHeaders>();
         let by_gateway = self.validator.gateway().filter(|_| !preflight).and_then(|gateway| {
-            let header = |name| Sent::of(request.values(name));
-            gateway.validate(request.method(), request.path(), header)
+            let header = |name| {
+                let removed = removed.iter().flat_map(|headers| headers.values(name));
+                Sent::of(removed.chain(request.values(name)))
+            };
+            let (method, path) = (request.method(), request.path());
+            gateway.validate(method, path, || request.route(), header)
         });
         let proxied = by_gateway.is_some();
+        let to_gateway = proxied || removed.is_some();
         let validation = (!preflight).then(|| {
             if let Some(decided) = by_gateway {
                 return Validation::Decided(decided);
@@ -116,10 +124,10 @@ impl<H> Guard<H> {
         });
         let address = |refused: Refused| {
             let Refused { rejection, caller } = refused;
-            let rejection = if proxied { rejection.for_gateway() } else { rejection };
+            let rejection = if to_gateway { rejection.for_gateway() } else { rejection };
             Outcome::Refuse(Refused { rejection, caller })
         };
-        if let Err(rejection) = treated {
+        if let Err(rejection) = keep_gateway_headers(request, treated) {
             return address(self.refuse(request, rejection, None));
         }
         // Whoever put it there validated the request by other rules than ours.
@@ -203,7 +211,8 @@ pub(crate) fn admit_internal(
     request: &mut impl IncomingRequest,
 ) -> Result<(), Refused> {
     let secret = internal.header();
-    let proxied = request.values(Gateway::TOKEN_HEADER).next().is_some();
+    let proxied = request.values(Gateway::TOKEN_HEADER).next().is_some()
+        || request.get::<GatewayHeaders>().is_some();
     let validated = internal.validate(request.authorization(), request.values(secret));
     let validated = match validated {
         // Whoever may call, what a buyer sends through the gateway may not.
@@ -213,7 +222,7 @@ pub(crate) fn admit_internal(
         validated => validated,
     };
     let treated = request.treat_headers(|name| treatment(name, secret));
-    let validated = treated.and(validated);
+    let validated = keep_gateway_headers(request, treated).and(validated);
     #[cfg(feature = "idempotency")]
     request.insert(super::response::RefusalForm::of_internal(internal));
     let validated = validated.map_err(|rejection| {
@@ -223,6 +232,17 @@ pub(crate) fn admit_internal(
     });
     // Takes the place of what an outer middleware may have put there.
     request.insert::<InternalCaller>(validated?);
+    Ok(())
+}
+
+/// Keeps what was removed of a gateway's request, for guards further inside.
+fn keep_gateway_headers(
+    request: &mut impl IncomingRequest,
+    treated: Result<Vec<(Box<str>, Vec<u8>)>, Rejection>,
+) -> Result<(), Rejection> {
+    if let Some(headers) = GatewayHeaders::of(treated?) {
+        request.insert(headers);
+    }
     Ok(())
 }
 

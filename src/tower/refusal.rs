@@ -10,8 +10,8 @@ use crate::{
     Identity, Rejection,
     auth::{Caller, Responder},
     guard::{
-        BODY_HEADERS, PRIVATE, Provisional, VARY_BY_CREDENTIAL, is_never_kept, report,
-        varies_by_credential,
+        BODY_HEADERS, GatewayHeaders, PRIVATE, Provisional, VARY_BY_CREDENTIAL, is_never_kept,
+        report, varies_by_credential,
     },
 };
 
@@ -54,10 +54,10 @@ impl Asked {
             method: request.method().clone(),
             route: Route::of(request.extensions()),
             caller: None,
-            by_gateway: request
-                .extensions()
-                .get::<Identity>()
-                .is_some_and(|identity| identity.gateway().is_some()),
+            by_gateway: match request.extensions().get::<Identity>() {
+                Some(identity) => identity.gateway().is_some(),
+                None => request.extensions().get::<GatewayHeaders>().is_some(),
+            },
         }
     }
 

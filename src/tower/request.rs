@@ -83,19 +83,26 @@ impl<B> IncomingRequest for Request<B> {
     fn treat_headers(
         &mut self,
         treatment: impl Fn(&str) -> HeaderTreatment,
-    ) -> Result<(), Rejection> {
-        let mut removed = Vec::new();
+    ) -> Result<Vec<(Box<str>, Vec<u8>)>, Rejection> {
+        let (mut names, mut removed) = (Vec::new(), Vec::new());
         for (name, value) in self.headers_mut() {
             match treatment(name.as_str()) {
                 HeaderTreatment::Keep => {}
                 HeaderTreatment::Hide => value.set_sensitive(true),
-                HeaderTreatment::Remove => removed.push(name.clone()),
+                HeaderTreatment::Remove => {
+                    removed.push((name.as_str().into(), value.as_bytes().to_vec()));
+                    names.push(name.clone());
+                }
             }
         }
-        for name in removed {
+        for name in names {
             self.headers_mut().remove(name);
         }
-        Ok(())
+        Ok(removed)
+    }
+
+    fn get<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
+        self.extensions().get().cloned()
     }
 
     fn insert<T: Clone + Send + Sync + 'static>(&mut self, proof: T) {

@@ -13,7 +13,7 @@ use key0_auth::{
     actix::{self as on_actix, AuthMiddleware, Routes},
     api::{IssueToken, KeysApi, PaymentReceived},
     apikey::{BootstrapKeys, IssuanceSecrets},
-    auth::{Gateway, GatewayBuilder},
+    auth::{Gateway, GatewayBuilder, Responder},
     axum as on_axum,
     domain::{Clock, Role, Secret, SecretSet, SystemClock},
 };
@@ -139,19 +139,8 @@ impl Shop {
 
     /// Both, each behind a socket.
     async fn serve(&self) -> [SocketAddr; 2] {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let by_axum = listener.local_addr().unwrap();
-        let router = self.axum();
-        tokio::spawn(async move { axum::serve(listener, router).await });
         let shop = self.clone();
-        let server = HttpServer::new(move || {
-            let responder = shop.validator.responder().clone();
-            App::new().configure(shop.actix().with_problem_fallbacks(&responder))
-        });
-        let server = server.workers(1).disable_signals().bind("127.0.0.1:0").unwrap();
-        let by_actix = server.addrs()[0];
-        tokio::spawn(server.run());
-        [by_axum, by_actix]
+        serve_both(self.axum(), move || shop.actix(), self.validator.responder()).await
     }
 }
 
@@ -397,6 +386,179 @@ async fn without_a_gateway_its_token_means_nothing() {
         // A master key buys nothing, so the handler's own check refuses it.
         let response = http1::send(address, sent(&[GATE, KEY])).await;
         assert_eq!(response.status(), 403);
+    }
+}
+
+/// The first guard removes what the second one asks for.
+#[tokio::test]
+async fn a_request_passes_one_guard_after_the_other() {
+    let shop = Shop::new(Some(gateway().build().unwrap()));
+    let without = Shop::new(None);
+    let other =
+        Gateway::builder(SecretSet::new(secret("the secret of another gateway, of theirs")));
+    let other = Shop::new(Some(other.route("photo", "GET /api/photos/{id}").build().unwrap()));
+    let trusting = Shop::new(Some(gateway().trust_payment_headers().build().unwrap()));
+    const PATH: &str = "/api/photos/{id}";
+    const PHOTO: (&str, &str) = ("x-key0-plan-id", "photo");
+    const DATA: (&str, &str) = ("x-key0-plan-id", "data");
+    type Row<'a> = (&'a Shop, &'a [(&'a str, &'a str)], u16, &'a str);
+    let rows: &[Row<'_>] = &[
+        (&shop, &[GATE], 200, "photo"),
+        (&shop, &[GATE, BUYER, KEY], 200, "photo"),
+        (&shop, &[BAD], 401, WRONG),
+        (&shop, &[GATE, GATE], 401, WRONG),
+        // Each guard by its own rules.
+        (&trusting, &[GATE, PHOTO], 200, "photo"),
+        (&trusting, &[GATE, DATA], 403, DENIED),
+        (&trusting, &[GATE], 403, DENIED),
+        (&other, &[GATE], 401, WRONG),
+        (&without, &[GATE, KEY], 401, "missing_credential"),
+    ];
+    for (inner, headers, status, told) in rows {
+        let [inside, outside] = [inner, &shop].map(|shop| AuthLayer::new(shop.validator.clone()));
+        let router = Router::new()
+            .route(PATH, axum::routing::get(axum_handler))
+            .route_layer(inside)
+            .layer(outside);
+        let [inside, outside] =
+            [inner, &shop].map(|shop| AuthMiddleware::new(shop.validator.clone()));
+        let routes = move || {
+            let routes = Routes::new().get(PATH, actix_handler);
+            let (inside, outside) = (inside.clone(), outside.clone());
+            routes.each(move |route| route.wrap(inside.clone()).wrap(outside.clone()))
+        };
+        for address in serve_both(router, routes, &Responder::default()).await {
+            let request = headers.iter().fold(Request::get("/api/photos/1"), |request, header| {
+                request.header(header.0, header.1)
+            });
+            let response = http1::send(address, request.body(Bytes::new()).unwrap()).await;
+            let case = format!("{headers:?} at {address}: {:?}", response.body());
+            assert_eq!(response.status(), *status, "{case}");
+            assert_eq!(media_type(response.headers()), media_type_of(*status), "{case}");
+            let body: Value = serde_json::from_slice(response.body()).unwrap();
+            let field = if *status == 200 { "route" } else { "code" };
+            assert_eq!(body[field], *told, "{case}");
+            assert!(*status != 200 || body["seen"] == json!([]), "{case}");
+        }
+    }
+}
+
+fn media_type_of(status: u16) -> &'static str {
+    if status == 200 { "text/plain; charset=utf-8" } else { "application/json" }
+}
+
+/// Both, each behind a socket.
+async fn serve_both(
+    router: Router,
+    routes: impl Fn() -> Routes + Clone + Send + 'static,
+    responder: &Responder,
+) -> [SocketAddr; 2] {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let by_axum = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let responder = responder.clone();
+    let server =
+        HttpServer::new(move || App::new().configure(routes().with_problem_fallbacks(&responder)));
+    let server = server.workers(1).disable_signals().bind("127.0.0.1:0").unwrap();
+    let by_actix = server.addrs()[0];
+    tokio::spawn(server.run());
+    [by_axum, by_actix]
+}
+
+/// An endpoint that is closed to the gateway is so behind a guard as well, which removes the token.
+#[tokio::test]
+async fn behind_a_guard_the_gateway_is_still_known() {
+    let shop = Shop::new(Some(
+        gateway()
+            .route("issue", "POST /sell/issue")
+            .route("paid", "POST /sell/paid")
+            .build()
+            .unwrap(),
+    ));
+    let auth = AuthLayer::new(shop.validator.clone());
+    let open = key0_auth::InternalAuthLayer::new(shop.open.clone());
+    let paid = on_axum::dangerous_payment_received(shop.payments.clone());
+    let router = Router::new()
+        .route("/sell/issue", on_axum::dangerous_issue_token(shop.issue_token.clone()))
+        .route("/sell/paid", paid.route_layer(open))
+        .layer(auth);
+    let routes = move || {
+        let post = actix_web::http::Method::POST;
+        let auth = AuthMiddleware::new(shop.validator.clone());
+        let open = on_actix::InternalAuthMiddleware::new(shop.open.clone());
+        let paid = on_actix::dangerous_payment_received(shop.payments.clone()).wrap(open);
+        let issue = on_actix::dangerous_issue_token(shop.issue_token.clone());
+        Routes::new()
+            .route("/sell/issue", post.clone(), issue)
+            .route("/sell/paid", post, paid)
+            .each(move |route| route.wrap(auth.clone()))
+    };
+    for address in serve_both(router, routes, &Responder::default()).await {
+        for (path, status, code) in [("/sell/issue", 403, DENIED), ("/sell/paid", 401, WRONG)] {
+            let request = Request::post(path).header(GATE.0, GATE.1);
+            let request = request.header("content-type", "application/json");
+            let response = http1::send(address, request.body("{}".into()).unwrap()).await;
+            let case = format!("{path} at {address}: {:?}", response.body());
+            assert_eq!(response.status(), status, "{case}");
+            assert_eq!(media_type(response.headers()), "application/json", "{case}");
+            assert!(String::from_utf8_lossy(response.body()).contains(code), "{case}");
+        }
+    }
+}
+
+/// A path that matches a declared route and leads to another one is not what was declared.
+#[tokio::test]
+async fn what_is_sold_is_the_route_and_not_its_text() {
+    let gateway = Gateway::builder(SecretSet::new(secret(TOKEN)));
+    let gateway = gateway.route("photo", "GET /api/photos/{id}").route("one", "GET /books/one");
+    let gateway = gateway.route("two", "* /{all}/{id}");
+    let shop = Shop::new(Some(gateway.build().unwrap()));
+    const PATHS: [&str; 5] = [
+        "/api/photos/stats",
+        "/api/photos/{id}",
+        "/{section}/photos/{id}",
+        "/books/{id}",
+        "/{section}/{id}",
+    ];
+    let auth = AuthLayer::new(shop.validator.clone());
+    let router = PATHS
+        .iter()
+        .fold(Router::new(), |router, path| router.route(path, axum::routing::get(axum_handler)));
+    let router = router.route_layer(auth);
+    let auth = AuthMiddleware::new(shop.validator.clone());
+    let routes = move || {
+        let routes =
+            PATHS.iter().fold(Routes::new(), |routes, path| routes.get(path, actix_handler));
+        let auth = auth.clone();
+        routes.each(move |route| route.wrap(auth.clone()))
+    };
+    let [by_axum, by_actix] = serve_both(router, routes, &Responder::default()).await;
+    for (path, on_axum, on_actix) in [
+        ("/api/photos/1", 200, 200),
+        ("/api/photos/1;size=4", 200, 200),
+        ("/api/photos/a%2Fb", 200, 200),
+        ("/api/photos/a%252Fb", 200, 200),
+        ("/api/photos/1/", 404, 404),
+        ("/api/photos/stats", 403, 403),
+        // actix-web decodes the written-out parts of a path, so that this leads to the same route.
+        ("/api/photos/st%61ts", 200, 403),
+        ("/%61pi/photos/1", 403, 200),
+        ("/other/photos/1", 403, 403),
+        ("/api;x/photos/1", 403, 403),
+        ("/books/one", 200, 200),
+        ("/books/%6Fne", 403, 403),
+        ("/books/two", 403, 403),
+        // Whatever is declared, some stay closed.
+        ("/shop/x", 200, 200),
+        ("/v1/x", 403, 403),
+        ("/Internal/x", 403, 403),
+        ("/%6Beys/x", 403, 403),
+    ] {
+        for (address, status) in [(by_axum, on_axum), (by_actix, on_actix)] {
+            let request = Request::get(path).header(GATE.0, GATE.1).body(Bytes::new()).unwrap();
+            let response = http1::send(address, request).await;
+            assert_eq!(response.status(), status, "{path} at {address}: {:?}", response.body());
+        }
     }
 }
 
