@@ -8,7 +8,7 @@ use actix_web::{
 
 use crate::{
     Rejection, RejectionKind,
-    guard::{HeaderTreatment, IncomingRequest, PathParameter, X_API_KEY},
+    guard::{HeaderTreatment, IncomingRequest, PathParameter, RemovedHeaders, X_API_KEY},
 };
 
 /// Made once: a text would be parsed again for every request.
@@ -67,7 +67,7 @@ impl IncomingRequest for ServiceRequest {
     fn treat_headers(
         &mut self,
         treatment: impl Fn(&str) -> HeaderTreatment,
-    ) -> Result<Vec<(Box<str>, Vec<u8>)>, Rejection> {
+    ) -> Result<RemovedHeaders, Rejection> {
         let mut removed = Vec::new();
         let (mut hides, mut removes) = (false, false);
         for name in self.headers().keys() {

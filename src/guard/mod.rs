@@ -13,7 +13,7 @@ pub(crate) use fault::fault;
 pub(crate) use fault::{NotBehind, extra_claims};
 pub(crate) use refused::{Refused, report};
 pub(crate) use request::{
-    GatewayHeaders, HeaderTreatment, IncomingRequest, PathParameter, X_API_KEY,
+    GatewayHeaders, HeaderTreatment, IncomingRequest, PathParameter, RemovedHeaders, X_API_KEY,
 };
 #[cfg(feature = "idempotency")]
 pub(crate) use response::RefusalForm;

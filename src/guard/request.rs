@@ -45,6 +45,9 @@ pub(super) fn treatment_unseen(name: &str) -> HeaderTreatment {
     }
 }
 
+/// Headers that were removed from a request, names in lower case.
+pub(crate) type RemovedHeaders = Vec<(Box<str>, Vec<u8>)>;
+
 /// In a request's extensions: what came under the names of the gateway's headers, the gateway's token
 /// among them. No handler sees it. A guard further inside validates the request by it, as by the
 /// headers that are gone.
@@ -53,7 +56,7 @@ pub(crate) struct GatewayHeaders(Arc<[(Box<str>, SecretSlice<u8>)]>);
 
 impl GatewayHeaders {
     /// Out of headers that were removed. None where the gateway's token is not among them.
-    pub(super) fn of(removed: Vec<(Box<str>, Vec<u8>)>) -> Option<Self> {
+    pub(super) fn of(removed: RemovedHeaders) -> Option<Self> {
         if !removed.iter().any(|(name, _)| **name == *Gateway::TOKEN_HEADER) {
             return None;
         }
@@ -132,7 +135,7 @@ pub(crate) trait IncomingRequest {
     fn treat_headers(
         &mut self,
         treatment: impl Fn(&str) -> HeaderTreatment,
-    ) -> Result<Vec<(Box<str>, Vec<u8>)>, Rejection>;
+    ) -> Result<RemovedHeaders, Rejection>;
 
     /// A proof that is in the extensions.
     fn get<T: Clone + Send + Sync + 'static>(&self) -> Option<T>;

@@ -3,7 +3,8 @@ use std::{fmt, sync::Arc};
 use super::{
     refused::{Refused, report},
     request::{
-        GatewayHeaders, IncomingRequest, X_API_KEY, treatment, treatment_proxied, treatment_unseen,
+        GatewayHeaders, IncomingRequest, RemovedHeaders, X_API_KEY, treatment, treatment_proxied,
+        treatment_unseen,
     },
     requirement::Requirement,
 };
@@ -238,7 +239,7 @@ pub(crate) fn admit_internal(
 /// Keeps what was removed of a gateway's request, for guards further inside.
 fn keep_gateway_headers(
     request: &mut impl IncomingRequest,
-    treated: Result<Vec<(Box<str>, Vec<u8>)>, Rejection>,
+    treated: Result<RemovedHeaders, Rejection>,
 ) -> Result<(), Rejection> {
     if let Some(headers) = GatewayHeaders::of(treated?) {
         request.insert(headers);

@@ -5,7 +5,7 @@ use http::{Extensions, HeaderMap, HeaderName, Request, header::AUTHORIZATION, re
 use super::refusal::original_uri;
 use crate::{
     Rejection,
-    guard::{HeaderTreatment, IncomingRequest, PathParameter, X_API_KEY},
+    guard::{HeaderTreatment, IncomingRequest, PathParameter, RemovedHeaders, X_API_KEY},
 };
 
 /// Made once: a text would be parsed again for every request.
@@ -83,7 +83,7 @@ impl<B> IncomingRequest for Request<B> {
     fn treat_headers(
         &mut self,
         treatment: impl Fn(&str) -> HeaderTreatment,
-    ) -> Result<Vec<(Box<str>, Vec<u8>)>, Rejection> {
+    ) -> Result<RemovedHeaders, Rejection> {
         let (mut names, mut removed) = (Vec::new(), Vec::new());
         for (name, value) in self.headers_mut() {
             match treatment(name.as_str()) {

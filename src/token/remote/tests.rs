@@ -272,10 +272,11 @@ async fn rotation_outage_and_poison() {
     let signed = [A, B, C].map(|(name, kid)| signed(name, Some(kid)));
     // Each token comes long after the one before.
     let told = async |kid: usize| {
-        let mut asked = keys.asked();
-        asked.last = None;
-        asked.unknown.clear();
-        drop(asked);
+        {
+            let mut asked = keys.asked();
+            asked.last = None;
+            asked.unknown.clear();
+        }
         outcome(&tokens, &signed[kid]).await
     };
     for (answer, [a, b, c]) in [
