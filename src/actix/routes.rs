@@ -1,7 +1,9 @@
 use std::{fmt, sync::Arc};
 
 use actix_web::{
-    FromRequest, Handler, Responder as Respond, Route, guard,
+    FromRequest, Handler, Responder as Respond, Route,
+    dev::HttpServiceFactory,
+    guard,
     http::Method,
     web::{self, ServiceConfig},
 };
@@ -20,7 +22,10 @@ use crate::auth::Responder;
 #[must_use]
 pub struct Routes {
     resources: Vec<Resource>,
+    services: Vec<AddService>,
 }
+
+type AddService = Box<dyn FnOnce(&mut ServiceConfig)>;
 
 /// All routes of one path.
 struct Resource {
@@ -32,7 +37,7 @@ struct Resource {
 impl Routes {
     /// Routes that are none yet.
     pub fn new() -> Self {
-        Self { resources: Vec::new() }
+        Self { resources: Vec::new(), services: Vec::new() }
     }
 
     /// Answers `GET`, and `HEAD` with the same head.
@@ -99,6 +104,24 @@ impl Routes {
         self
     }
 
+    /// Adds a service of actix-web, as a `Scope` or files, behind these routes: what they match they
+    /// answer. It brings its own middlewares and its own 405: [`each`](Self::each) does not change it.
+    ///
+    /// ```
+    /// use actix_web::web;
+    /// use key0_auth::actix::Routes;
+    ///
+    /// let admin = web::scope("/admin").route("/health", web::get().to(async || "fine"));
+    /// let routes = Routes::new().get("/health", async || "fine").service(admin);
+    /// # let _ = routes;
+    /// ```
+    pub fn service(mut self, service: impl HttpServiceFactory + 'static) -> Self {
+        self.services.push(Box::new(move |config| {
+            config.service(service);
+        }));
+        self
+    }
+
     /// Changes every route that is there already; for middlewares above all.
     ///
     /// ```
@@ -124,6 +147,7 @@ impl Routes {
         for resource in others.resources {
             self.add(resource);
         }
+        self.services.extend(others.services);
         self
     }
 
@@ -140,6 +164,9 @@ impl Routes {
                 let fallback = fallback::method_not_allowed(&methods, Arc::clone(&responder));
                 let resource = web::resource(path).default_service(fallback);
                 config.service(routes.into_iter().fold(resource, actix_web::Resource::route));
+            }
+            for add in self.services {
+                add(config);
             }
             config.default_service(fallback::not_found(responder));
         }

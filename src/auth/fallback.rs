@@ -9,14 +9,16 @@ use crate::domain::{Credential, Permissions, PlanId, ResourceId};
 /// Asked about bearer values that are neither one of our access tokens nor shaped like one of our
 /// API keys. A JWT that one of our keys has signed never gets here, however malformed it is.
 ///
+/// Implemented with [`async_trait`](crate::async_trait):
+///
 /// ```
-/// use key0_auth::auth::{Fallback, FallbackError, FallbackGrant};
+/// use key0_auth::{async_trait, auth::{Fallback, FallbackError, FallbackGrant}};
 /// use key0_auth::domain::{Credential, ResourceId};
 ///
 /// #[derive(Debug)]
 /// struct Coupons;
 ///
-/// #[async_trait::async_trait]
+/// #[async_trait]
 /// impl Fallback for Coupons {
 ///     async fn validate(
 ///         &self,

@@ -4,6 +4,8 @@
 mod fault;
 mod refused;
 mod request;
+#[cfg(any(feature = "axum", feature = "actix"))]
+mod request_id;
 mod requirement;
 mod response;
 mod validate;
@@ -15,6 +17,8 @@ pub(crate) use refused::{Refused, report};
 pub(crate) use request::{
     GatewayHeaders, HeaderTreatment, IncomingRequest, PathParameter, RemovedHeaders, X_API_KEY,
 };
+#[cfg(any(feature = "axum", feature = "actix"))]
+pub(crate) use request_id::RequestId;
 #[cfg(feature = "idempotency")]
 pub(crate) use response::RefusalForm;
 pub(crate) use response::{

@@ -102,27 +102,69 @@ async fn routes_take_put_and_patch() {
     }
 }
 
-#[tokio::test]
+/// A service of actix-web's own stands behind the routes, before the 404.
+#[actix_web::test]
+async fn routes_take_services() {
+    use actix_web::web;
+
+    let scope = web::scope("/admin").route("/health", web::get().to(async || "fine"));
+    let routes = Routes::new().get("/admin/photos", async || "photos");
+    let routes = Routes::new().get("/photos", async || "photos").merge(routes.service(scope));
+    let app = App::new().configure(routes.with_problem_fallbacks(&Responder::default()));
+    let app = init_service(app).await;
+    for (path, status) in
+        [("/photos", 200), ("/admin/photos", 200), ("/admin/health", 200), ("/nowhere", 404)]
+    {
+        let response = call_service(&app, TestRequest::with_uri(path).to_request()).await;
+        assert_eq!(response.status(), status, "{path}");
+    }
+}
+
+#[actix_web::test]
 async fn every_response_has_an_id() {
     let router: Router = Router::new()
-        .route("/", get(async || "fine"))
+        .route(
+            "/",
+            get(async |headers: http::HeaderMap| headers.contains_key("x-request-id").to_string()),
+        )
         .layer(axum::middleware::from_fn(request_ids));
+    let fails = || async { Err::<&str, _>(Rejection::from(RejectionKind::Internal)) };
+    let seen = |request: actix_web::HttpRequest| async move {
+        request.headers().contains_key("x-request-id").to_string()
+    };
+    let routes = Routes::new().get("/", seen).get("/fails", fails);
+    let app = App::new()
+        .configure(routes.with_problem_fallbacks(&Responder::default()))
+        .wrap(actix_web::middleware::from_fn(key0_auth::actix::request_ids));
+    let app = init_service(app).await;
     for (path, sent, told) in [
         ("/", Some("mine"), Some("mine")),
         ("/nowhere", Some("mine"), Some("mine")),
+        ("/fails", Some("mine"), Some("mine")),
         ("/", Some("not sane"), None),
         ("/", None, None),
+        ("/", Some(""), None),
     ] {
         let mut request = Request::builder().uri(path);
+        let mut on_actix = TestRequest::with_uri(path);
         if let Some(id) = sent {
             request = request.header("x-request-id", id);
+            on_actix = on_actix.insert_header(("x-request-id", id));
         }
         let request = request.body(Body::empty()).unwrap();
         let response = router.clone().oneshot(request).await.unwrap();
-        let id = response.headers()["x-request-id"].to_str().unwrap();
-        match told {
-            Some(told) => assert_eq!(id, told),
-            None => assert_eq!((id.len(), id.contains(' ')), (36, false), "{id}"),
+        let by_axum = response.headers()["x-request-id"].to_str().unwrap().to_owned();
+        let response = call_service(&app, on_actix.to_request()).await;
+        let by_actix = response.headers().get("x-request-id").unwrap().to_str().unwrap().to_owned();
+        for id in [by_axum, by_actix] {
+            match told {
+                Some(told) => assert_eq!(id, told),
+                None => assert_eq!((id.len(), id.contains(' ')), (36, false), "{id}"),
+            }
+        }
+        if path == "/" {
+            let body = actix_web::body::to_bytes(response.into_body()).await.ok().unwrap();
+            assert_eq!(body, "true");
         }
     }
 }
