@@ -1,15 +1,16 @@
 use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::body::{self, Members, Reply};
 use crate::{
     Rejection,
+    apikey::KeyRecord,
     domain::{ChallengeId, Permissions, PlanId, RequestId, ResourceId, Timestamp, TxHash},
-    store::{IssuanceKey, RequestFingerprint},
+    store::{Issuance, IssuanceKey, RequestFingerprint},
 };
 
 /// The application's say in what is issued.
@@ -180,4 +181,17 @@ struct Issued<'a> {
 
 pub(super) fn reply(credential: &str, expires_at: Option<Timestamp>) -> Reply {
     Reply::json(200, &Issued { token: credential, expires_at, token_type: "Bearer" })
+}
+
+/// A credential that was just made, and what is to be kept of it.
+pub(super) struct Made {
+    pub(super) credential: SecretString,
+    pub(super) issuance: Issuance,
+    pub(super) record: Option<KeyRecord>,
+}
+
+impl Made {
+    pub(super) fn reply(&self) -> Reply {
+        reply(self.credential.expose_secret(), self.issuance.expires_at)
+    }
 }

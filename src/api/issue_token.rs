@@ -4,13 +4,14 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{
     body::{self, Reply, outage},
-    issuance::{Decision, IssuanceHook, IssuanceRequest, OwnCredential, Terms, reply},
+    issuance::{Decision, IssuanceHook, IssuanceRequest, Made, OwnCredential, Terms, reply},
 };
 use crate::{
     ApiKeys, KeyStore, Rejection, RejectionKind,
     apikey::{Grant, IssuanceSecrets, KeyRecord, Nonce, PlainKey},
     domain::{Clock, KeyId, SystemClock, Timestamp},
     error::StoreError,
+    metrics,
     store::{
         Issuance, IssuanceClaim, IssuanceKey, IssuanceState, Lease, PaymentStore,
         steady::SteadyClock,
@@ -104,9 +105,15 @@ impl IssueToken {
     ///
     /// The reason to refuse it.
     pub async fn handle(&self, body: &[u8]) -> Result<Reply, Rejection> {
-        let request = IssuanceRequest::parse(body)?;
         let parts = self.0.clone();
-        body::carry_out(async move { parts.issue(request).await }).await
+        let issued = match IssuanceRequest::parse(body) {
+            Ok(request) => body::carry_out(async move { parts.issue(request).await }).await,
+            Err(rejection) => Err(rejection),
+        };
+        if let Err(rejection) = &issued {
+            metrics::issuance(rejection.kind().code());
+        }
+        issued
     }
 
     /// Removes nonces that no retry needs any more, up to `limit`, and says how many. To be called
@@ -194,6 +201,7 @@ impl Parts {
             return Ok(Progress::Again);
         }
         self.keys.store().forget(&made.issuance.digest);
+        metrics::issuance("new");
         Ok(Progress::Done(made.reply()))
     }
 
@@ -221,6 +229,7 @@ impl Parts {
         let format = self.keys.key_format();
         match self.secrets.derive(format, secret, nonce, id) {
             Some(key) if key.digest() == issuance.digest => {
+                metrics::issuance("replayed");
                 Ok(Progress::Done(reply(key.expose(), issuance.expires_at)))
             }
             None if is_young(issuance, now) => Err(elsewhere()),
@@ -249,6 +258,7 @@ impl Parts {
         }
         self.keys.store().forget(&old.digest);
         self.keys.store().forget(&new.digest);
+        metrics::issuance("replaced");
         Ok(Progress::Done(reply(plain.expose(), new.expires_at)))
     }
 
@@ -266,6 +276,7 @@ impl Parts {
         let secret = old.secret.as_ref();
         match secret.and_then(|secret| self.secrets.digest(secret, credential)) {
             Some(digest) if digest == old.digest => {
+                metrics::issuance("replayed");
                 Ok(Progress::Done(reply(credential, old.expires_at)))
             }
             Some(_) => Err(Rejection::new(RejectionKind::Internal).cause(Unsteady)),
@@ -276,7 +287,10 @@ impl Parts {
                 let replaced =
                     self.payments.replace_issuance(&request.key(), old, &new, "", now).await;
                 Ok(match replaced.map_err(outage)? {
-                    true => Progress::Done(reply(credential, new.expires_at)),
+                    true => {
+                        metrics::issuance("replaced");
+                        Progress::Done(reply(credential, new.expires_at))
+                    }
                     false => Progress::Again,
                 })
             }
@@ -377,19 +391,6 @@ fn elsewhere() -> Rejection {
 #[derive(Debug, thiserror::Error)]
 #[error("the issuance secret of this credential is not among those of this process")]
 struct LacksSecret;
-
-/// A credential that was just made, and what is to be kept of it.
-struct Made {
-    credential: SecretString,
-    issuance: Issuance,
-    record: Option<KeyRecord>,
-}
-
-impl Made {
-    fn reply(&self) -> Reply {
-        reply(self.credential.expose_secret(), self.issuance.expires_at)
-    }
-}
 
 /// The hook brought another credential than the first time.
 #[derive(Debug, thiserror::Error)]

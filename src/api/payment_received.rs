@@ -12,9 +12,13 @@ use crate::{
     Rejection, RejectionKind,
     domain::{ChallengeId, Clock, RequestId, ResourceId, TxHash},
     error::StoreError,
+    metrics,
     store::{Lease, LeasedPayment, Payment, PaymentOutcome, PaymentStore},
 };
 
+/// How long the store may take to count the payments that wait.
+#[cfg(feature = "metrics")]
+const MEASURING: Duration = Duration::from_millis(500);
 /// How long one run of the handler may take.
 const HANDLER_DEADLINE: Duration = Duration::from_secs(30);
 /// How long a payment is held for one run: longer, so that two runs never overlap.
@@ -115,6 +119,20 @@ impl PaymentReceived {
         Self(Arc::new(Parts { payments, clock, wake, worker }))
     }
 
+    /// Shows in the metrics how many payments wait for their handler, and since when. To be called
+    /// before they are exported; where the store can't tell, they stay as they were.
+    #[cfg(feature = "metrics")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+    pub async fn measure(&self) {
+        let waiting = self.0.payments.waiting_payments();
+        if let Ok(Ok(Some(waiting))) = tokio::time::timeout(MEASURING, waiting).await {
+            let now = self.0.clock.now();
+            let age = waiting.oldest.map_or(Duration::ZERO, |oldest| now.since(oldest));
+            metrics::gauge("key0_payments_waiting", &[], waiting.count as f64);
+            metrics::gauge("key0_payments_oldest_seconds", &[], age.as_secs_f64());
+        }
+    }
+
     /// Answers a request whose caller was validated.
     ///
     /// # Errors
@@ -133,9 +151,13 @@ impl PaymentReceived {
         };
         let recorded = async { self.0.payments.record_payment(&payment).await.map_err(outage) };
         match body::in_time(recorded).await? {
-            PaymentOutcome::Recorded => self.0.wake.notify_one(),
-            PaymentOutcome::Repeated => {}
+            PaymentOutcome::Recorded => {
+                metrics::payment("recorded");
+                self.0.wake.notify_one();
+            }
+            PaymentOutcome::Repeated => metrics::payment("repeated"),
             PaymentOutcome::Conflict => {
+                metrics::payment("conflict");
                 return Err(Rejection::new(RejectionKind::RequestConflict)
                     .detail("This challenge or this transaction belongs to another payment"));
             }
@@ -207,8 +229,12 @@ impl Worker {
         let turn = if attempts > 0 { self.repeats.try_acquire().map(Some) } else { Ok(None) };
         let ended = match turn {
             Ok(_turn) => match self.handle(&payment).await {
-                Ok(()) => self.payments.finish_payment(id, &lease).await,
+                Ok(()) => {
+                    metrics::payment_handler_run("done");
+                    self.payments.finish_payment(id, &lease).await
+                }
                 Err(_error) => {
+                    metrics::payment_handler_run("failed");
                     #[cfg(feature = "tracing")]
                     tracing::warn!(challenge_id = %id, attempts, error = _error, "payment handler failed");
                     self.put_off(id, &lease, attempts).await

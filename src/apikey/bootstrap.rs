@@ -97,7 +97,9 @@ impl BootstrapKeys {
         for (place, key) in (0..).zip(&self.keys) {
             found.conditional_assign(&place, bytes::ct_eq(key.secret.digest(), &digest));
         }
-        if found == none { None } else { self.keys.get(found as usize).map(|key| &key.holder) }
+        let key = self.keys.get(found as usize)?;
+        key.secret.used();
+        Some(&key.holder)
     }
 }
 

@@ -117,7 +117,7 @@ impl IssuanceSecrets {
         let derive = |secret: &Secret| {
             let mut bytes = vec![0; 32];
             expand(secret, &[SECRET_LABEL], &mut bytes);
-            match Secret::new("the derived issuance secret", bytes) {
+            match Secret::new(&format!("{}, for issuance", secret.name()), bytes) {
                 Ok(secret) => secret,
                 Err(_) => unreachable!("32 bytes are enough"),
             }
@@ -162,7 +162,9 @@ impl IssuanceSecrets {
 
     fn secret(&self, fingerprint: &SecretFingerprint) -> Option<&Secret> {
         let mut secrets = self.secrets.iter();
-        secrets.find(|(known, _)| known.0.ct_eq(&fingerprint.0).into()).map(|(_, secret)| secret)
+        let (_, secret) = secrets.find(|(known, _)| known.0.ct_eq(&fingerprint.0).into())?;
+        secret.used();
+        Some(secret)
     }
 }
 

@@ -7,6 +7,7 @@ use crate::{
     Rejection, RejectionKind,
     domain::{PlanId, RouteTemplate, SecretSet, TxHash},
     error::{ConfigError, ConfigFault},
+    metrics,
 };
 
 const PLAN: &str = "x-key0-plan-id";
@@ -125,7 +126,7 @@ impl Gateway {
             Sent::Once(token) => self.secrets.matches(token),
             Sent::Repeatedly => false,
         };
-        Some(if known {
+        let result = if known {
             let call = self.find_route(method, path, pattern().as_deref(), header);
             call.map(Identity::from_gateway).ok_or_else(|| {
                 Rejection::new(RejectionKind::InsufficientPermissions)
@@ -133,7 +134,12 @@ impl Gateway {
             })
         } else {
             Err(RejectionKind::InvalidInternalAuth.into())
-        })
+        };
+        match &result {
+            Ok(_) => metrics::accepted("gateway"),
+            Err(rejection) => metrics::validation("gateway", rejection.kind().code()),
+        }
+        Some(result)
     }
 
     fn find_route<'a>(

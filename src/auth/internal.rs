@@ -14,6 +14,7 @@ use crate::{
     AccessTokens, Rejection, RejectionKind,
     domain::{ChallengeId, Clock, Credential, ResourceId, SecretSet, SystemClock, Timestamp},
     error::{ConfigError, ConfigFault},
+    metrics,
     token::{MAX_LEEWAY, SystemRules},
 };
 
@@ -115,6 +116,19 @@ impl InternalAuth {
     /// [`InvalidInternalAuth`](RejectionKind::InvalidInternalAuth), with one text whatever was
     /// wrong; the reason is in the source.
     pub fn validate<'a>(
+        &self,
+        authorization: impl IntoIterator<Item = &'a [u8]>,
+        secret: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<InternalCaller, Rejection> {
+        let result = self.decide(authorization, secret);
+        match &result {
+            Ok(caller) => metrics::internal_validation(caller.strategy().as_str(), "ok"),
+            Err(rejection) => metrics::internal_validation("none", rejection.kind().code()),
+        }
+        result
+    }
+
+    fn decide<'a>(
         &self,
         authorization: impl IntoIterator<Item = &'a [u8]>,
         secret: impl IntoIterator<Item = &'a [u8]>,

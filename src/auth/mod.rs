@@ -18,6 +18,7 @@ mod fallback;
 mod gateway;
 pub(crate) mod identity;
 pub(crate) mod internal;
+mod question;
 mod response;
 mod seller;
 mod source;
@@ -33,9 +34,11 @@ pub use gateway::{ClaimedPayment, Gateway, GatewayBuilder, GatewayCall};
 pub use identity::IdentityKind;
 pub(crate) use internal::is_header_name;
 pub use internal::{InternalAuthBuilder, InternalCaller, InternalStrategy};
+#[cfg(any(feature = "tower", feature = "actix"))]
+pub(crate) use question::Lookup;
 pub use response::{Problem, ProblemBody, Refusal, Responder};
 pub use seller::Seller;
 pub use source::Source;
-pub use validator::{AuthorizationHeader, Given, Optional};
 #[cfg(any(feature = "tower", feature = "actix"))]
-pub(crate) use validator::{Lookup, Validation};
+pub(crate) use validator::Validation;
+pub use validator::{AuthorizationHeader, Given, Optional};

@@ -8,6 +8,7 @@ use super::{
     fallback::Fallback,
     gateway::Gateway,
     identity::Identity,
+    question::{Lookup, Question},
     response::Responder,
     source::{Presented, Source},
 };
@@ -15,6 +16,7 @@ use crate::{
     AccessTokens, Rejection, RejectionKind,
     apikey::{KeyDigest, KeyRecord},
     domain::{Clock, Credential, SystemClock},
+    metrics,
     token::CompactJws,
 };
 
@@ -61,27 +63,6 @@ pub(crate) enum Validation {
     Pending(Lookup),
 }
 
-/// A question to the key store or to the application's fallback. Borrows nothing.
-#[derive(Debug)]
-pub(crate) struct Lookup(Question);
-
-#[derive(Debug)]
-enum Question {
-    Key(KeyDigest),
-    /// A key that was imported from another service, or a credential of the application's own.
-    Imported {
-        digest: KeyDigest,
-        credential: SecretString,
-    },
-    /// A token that a key may have signed which is not at hand.
-    #[cfg(feature = "jwks")]
-    Token(SecretString),
-    Fallback {
-        credential: SecretString,
-        unknown: Rejection,
-    },
-}
-
 impl Validator {
     /// Starts a validator. At least one of access tokens, API keys and a fallback is needed.
     pub fn builder() -> ValidatorBuilder {
@@ -120,13 +101,23 @@ impl Validator {
         authorization: impl IntoIterator<Item = &'a [u8]>,
         api_key: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Presented<'a>, Rejection> {
-        Presented::read(&self.0.sources, authorization, api_key)
+        Presented::read(&self.0.sources, authorization, api_key).inspect_err(|rejection| {
+            metrics::validation("none", rejection.kind().code());
+        })
     }
 
     /// Validates a credential as far as it goes without waiting: an access token always, an API key
     /// that is mistyped, comes from the configuration, or is remembered by the keys' cache. Its
     /// time is checked now.
     pub(crate) fn validate_now(&self, presented: Presented<'_>) -> Validation {
+        let validation = self.validate_at_once(presented);
+        if let Validation::Decided(result) = &validation {
+            count(result, || self.shape_of(presented));
+        }
+        validation
+    }
+
+    fn validate_at_once(&self, presented: Presented<'_>) -> Validation {
         let credential = presented.credential();
         let keys = self.0.keys.as_deref();
         if let Some(holder) = keys.and_then(|keys| keys.find_bootstrap(credential)) {
@@ -146,6 +137,13 @@ impl Validator {
     ///
     /// The reason to refuse the request.
     pub(crate) async fn look_up(&self, lookup: Lookup) -> Result<Identity, Rejection> {
+        let shape = lookup.0.shape();
+        let result = self.find(lookup).await;
+        count(&result, || shape);
+        result
+    }
+
+    async fn find(&self, lookup: Lookup) -> Result<Identity, Rejection> {
         match (lookup.0, &self.0.keys, &self.0.fallback) {
             (Question::Key(digest), Some(keys), _) => {
                 let record = keys.look_up(&digest, || self.0.clock.now()).await?;
@@ -156,7 +154,7 @@ impl Validator {
                 let credential = Credential::try_from(credential.expose_secret())?;
                 match self.known_or_foreign(credential, checked) {
                     Validation::Decided(result) => result,
-                    Validation::Pending(lookup) => Box::pin(self.look_up(lookup)).await,
+                    Validation::Pending(lookup) => Box::pin(self.find(lookup)).await,
                 }
             }
             #[cfg(feature = "jwks")]
@@ -189,6 +187,21 @@ impl Validator {
     /// Turns a refusal into its HTTP answer.
     pub fn responder(&self) -> &Responder {
         &self.0.responder
+    }
+
+    fn shape_of(&self, presented: Presented<'_>) -> &'static str {
+        let is_key = |bearer: Credential<'_>| {
+            self.0
+                .keys
+                .as_ref()
+                .is_some_and(|keys| keys.key_format().is_claimed_by(bearer.expose()))
+        };
+        match presented {
+            Presented::ApiKey(_) => "api_key",
+            Presented::Bearer(bearer) if CompactJws::split(bearer).is_some() => "access_token",
+            Presented::Bearer(bearer) if is_key(bearer) => "api_key",
+            Presented::Bearer(_) => "other",
+        }
     }
 
     fn validate_bearer(&self, bearer: Credential<'_>) -> Validation {
@@ -271,7 +284,7 @@ impl Validator {
         };
         match self.validate_foreign(bearer, rejection) {
             Validation::Decided(result) => result,
-            Validation::Pending(lookup) => Box::pin(self.look_up(lookup)).await,
+            Validation::Pending(lookup) => Box::pin(self.find(lookup)).await,
         }
     }
 
@@ -284,6 +297,14 @@ impl Validator {
         }
         let credential = SecretString::from(credential.expose());
         Validation::Pending(Lookup(Question::Fallback { credential, unknown }))
+    }
+}
+
+/// Counts what came of a validation; a credential that was refused is told by its shape.
+fn count(result: &Result<Identity, Rejection>, shape: impl FnOnce() -> &'static str) {
+    match result {
+        Ok(identity) => metrics::accepted(identity.kind().as_str()),
+        Err(rejection) => metrics::validation(shape(), rejection.kind().code()),
     }
 }
 

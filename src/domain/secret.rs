@@ -2,10 +2,13 @@ use std::fmt;
 
 use secrecy::{ExposeSecret, SecretSlice};
 use sha2::{Digest, Sha256};
-use subtle::Choice;
+use subtle::{Choice, ConditionallySelectable};
 
 use super::bytes;
-use crate::error::{ConfigError, ConfigFault};
+use crate::{
+    error::{ConfigError, ConfigFault},
+    metrics::Counter,
+};
 
 /// The least number of bytes that a shared secret may have.
 pub const MIN_SECRET_BYTES: usize = 32;
@@ -33,6 +36,7 @@ pub struct Secret {
     name: Box<str>,
     bytes: SecretSlice<u8>,
     digest: [u8; 32],
+    uses: Counter,
 }
 
 impl Secret {
@@ -58,7 +62,7 @@ impl Secret {
             return Err(ConfigFault::bad_key(name, reason));
         }
         let digest = Sha256::digest(&bytes).into();
-        Ok(Self { name: name.into(), bytes: bytes.into(), digest })
+        Ok(Self { name: name.into(), bytes: bytes.into(), digest, uses: Counter::default() })
     }
 
     /// The setting that it came from.
@@ -91,6 +95,11 @@ impl Secret {
     /// SHA-256 of the secret: tells whether two are equal without showing either.
     pub(crate) fn digest(&self) -> &[u8; 32] {
         &self.digest
+    }
+
+    /// It has verified something.
+    pub(crate) fn used(&self) {
+        self.uses.count("key0_secret_uses_total", "secret", &self.name);
     }
 
     fn matches_digest(&self, candidate: &[u8; 32]) -> Choice {
@@ -137,9 +146,15 @@ impl SecretSet {
     /// Whether `candidate` is one of them. Every one is compared, whichever matches.
     pub fn matches(&self, candidate: &[u8]) -> bool {
         let digest = Sha256::digest(candidate).into();
-        self.iter()
-            .fold(Choice::from(0), |found, secret| found | secret.matches_digest(&digest))
-            .into()
+        let none = u32::MAX;
+        let mut found = none;
+        for (place, secret) in (0..).zip(self.iter()) {
+            found.conditional_assign(&place, secret.matches_digest(&digest));
+        }
+        if let Some(secret) = self.iter().nth(found as usize) {
+            secret.used();
+        }
+        found != none
     }
 }
 

@@ -48,6 +48,18 @@ impl StoreError {
     }
 }
 
+impl StoreErrorKind {
+    /// Its name in metrics: `unavailable`, `timed_out`, `corrupt` or `conflict`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unavailable => "unavailable",
+            Self::TimedOut => "timed_out",
+            Self::Corrupt => "corrupt",
+            Self::Conflict => "conflict",
+        }
+    }
+}
+
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.kind {

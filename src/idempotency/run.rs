@@ -9,6 +9,7 @@ use super::{
 use crate::{
     Rejection, RejectionKind,
     auth::Responder,
+    metrics,
     store::{IdempotencyState, StoredResponse},
 };
 
@@ -44,6 +45,13 @@ struct TookTooLong;
 
 pub(super) async fn begin(held: HeldSlot) -> Result<Begun, Rejection> {
     let state = held.begin().await;
+    metrics::idempotent_request(match &state {
+        Ok(IdempotencyState::Started) => "started",
+        Ok(IdempotencyState::Done(_)) => "replayed",
+        Ok(IdempotencyState::InProgress { .. }) => "in_progress",
+        Ok(IdempotencyState::Reused) => "reused",
+        Err(_) => "failed",
+    });
     let held = Arc::new(held);
     match state {
         Ok(IdempotencyState::Started) => {

@@ -20,7 +20,10 @@ use tokio::{
 };
 
 use super::{Change, backoff::Backoff, listeners::Listeners};
-use crate::error::{StoreError, StoreErrorKind};
+use crate::{
+    error::{StoreError, StoreErrorKind},
+    metrics,
+};
 
 /// How long an opening may take. More than a look: over a slow network it is many questions and
 /// answers, and what never gets to its end is no feed at all.
@@ -81,6 +84,19 @@ pub(crate) struct Feed {
     hears: Arc<AtomicBool>,
 }
 
+/// Whether it listens at the moment, for who asks and for the metrics.
+struct State {
+    engine: &'static str,
+    hears: Arc<AtomicBool>,
+}
+
+impl State {
+    fn set(&self, hears: bool) {
+        self.hears.store(hears, Ordering::Relaxed);
+        metrics::feed_connected(self.engine, hears);
+    }
+}
+
 /// A task that ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Task(AbortHandle);
@@ -88,6 +104,7 @@ pub(crate) struct Task(AbortHandle);
 impl Feed {
     /// Listens from the return on. Until the deadline it is tried again.
     pub(crate) async fn start<S: Source>(
+        engine: &'static str,
         source: S,
         listeners: Arc<Listeners>,
         pace: Pace,
@@ -99,7 +116,9 @@ impl Feed {
             let error = match within(OPENING.min(left), source.open()).await {
                 Ok(listening) => {
                     let hears = Arc::new(AtomicBool::new(true));
-                    let task = run(source, listening, listeners, pace, Arc::clone(&hears));
+                    let state = State { engine, hears: Arc::clone(&hears) };
+                    state.set(true);
+                    let task = run(source, listening, listeners, pace, state);
                     return Ok(Self { _task: Task::spawn(task), hears });
                 }
                 Err(error) => error,
@@ -135,13 +154,13 @@ async fn run<S: Source>(
     mut listening: S::Listening,
     listeners: Arc<Listeners>,
     pace: Pace,
-    hears: Arc<AtomicBool>,
+    state: State,
 ) {
     let (mut backoff, mut outage) = (Backoff::default(), Outage::default());
     let mut lost = false;
     loop {
         let began = Instant::now();
-        let Err(error) = caught(follow(&mut listening, &listeners, pace, lost)).await;
+        let Err(error) = caught(follow(&mut listening, &listeners, pace, &state, lost)).await;
         // Only what held for a while counts as working: else a server that takes connections and
         // drops them would be asked without a pause.
         if began.elapsed() > 2 * pace.look_every {
@@ -149,7 +168,7 @@ async fn run<S: Source>(
             outage = Outage::default();
         }
         outage.report(&error);
-        hears.store(false, Ordering::Relaxed);
+        state.set(false);
         drop(listening);
         listening = loop {
             sleep(backoff.pause()).await;
@@ -159,7 +178,7 @@ async fn run<S: Source>(
             }
         };
         outage.report_end();
-        hears.store(true, Ordering::Relaxed);
+        state.set(true);
         lost = true;
     }
 }
@@ -169,12 +188,14 @@ async fn follow(
     listening: &mut impl Listening,
     listeners: &Listeners,
     pace: Pace,
+    state: &State,
     mut lost: bool,
 ) -> Result<Infallible, StoreError> {
     let mut tell = |changes: &[Change]| {
         let changes = if lost { &[Change::All] } else { changes };
         // A listener that panics has heard nothing for sure.
         lost = catch_unwind(AssertUnwindSafe(|| listeners.tell(changes))).is_err();
+        metrics::feed_heard(state.engine);
     };
     tell(&[]);
     let mut due = Instant::now() + pace.look_every;

@@ -19,6 +19,8 @@ mod idempotency;
 pub(crate) mod keys;
 mod lease;
 mod listeners;
+#[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
+mod measured;
 pub(crate) mod memory;
 mod open;
 mod payments;
@@ -56,6 +58,7 @@ pub(crate) use spi::{
     Change, ChangeListener, IdempotencyState, Issuance, IssuanceClaim, IssuanceKey, IssuanceState,
     KeyCursor, KeyEdit, KeyFilter, KeyPage, KeyQuery, LONGEST_WAIT, Lease, LeaseToken,
     LeasedPayment, PaymentOutcome, RequestFingerprint, Rotation, Slot, StoredResponse,
+    WaitingPayments,
 };
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]

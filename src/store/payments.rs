@@ -127,6 +127,16 @@ pub trait PaymentStore: fmt::Debug + Send + Sync + 'static {
         lease: &Lease,
         next_attempt: Timestamp,
     ) -> Result<bool, StoreError>;
+
+    /// The payments whose handler has not succeeded yet, for the metrics. `None` where the store
+    /// doesn't count them; it may stop counting at 10,000.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store can't tell.
+    async fn waiting_payments(&self) -> Result<Option<WaitingPayments>, StoreError> {
+        Ok(None)
+    }
 }
 
 /// The id under which an issuance is idempotent. The two kinds are separate namespaces.
@@ -256,6 +266,15 @@ pub enum PaymentOutcome {
     Repeated,
     /// Its challenge is known with another hash, or its hash with another challenge.
     Conflict,
+}
+
+/// How many payments wait for their handler to succeed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WaitingPayments {
+    /// How many there are.
+    pub count: u64,
+    /// When the oldest of them was received.
+    pub oldest: Option<Timestamp>,
 }
 
 /// A payment to be handled.

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | [`KeyStore`](crate::KeyStore) | [`Change`], [`ChangeListener`] |
 //! | [`KeyRegistry`](super::KeyRegistry) | [`KeyQuery`], [`KeyFilter`], [`KeyCursor`], [`KeyPage`], [`Rotation`], [`KeyEdit`] |
-//! | [`PaymentStore`](super::PaymentStore) | [`Issuance`], [`IssuanceKey`], [`IssuanceClaim`], [`IssuanceState`], [`RequestFingerprint`], [`PaymentOutcome`], [`LeasedPayment`] |
+//! | [`PaymentStore`](super::PaymentStore) | [`Issuance`], [`IssuanceKey`], [`IssuanceClaim`], [`IssuanceState`], [`RequestFingerprint`], [`PaymentOutcome`], [`LeasedPayment`], [`WaitingPayments`] |
 //! | [`IdempotencyStore`](super::IdempotencyStore) | [`Slot`], [`RequestFingerprint`], [`IdempotencyState`], [`StoredResponse`] |
 //! | the last two | [`Lease`], [`LeaseToken`], [`LONGEST_WAIT`] |
 
@@ -16,7 +16,7 @@ pub use super::{
     lease::{LONGEST_WAIT, Lease, LeaseToken},
     payments::{
         Issuance, IssuanceClaim, IssuanceKey, IssuanceState, LeasedPayment, PaymentOutcome,
-        RequestFingerprint,
+        RequestFingerprint, WaitingPayments,
     },
     registry::{KeyCursor, KeyEdit, KeyFilter, KeyPage, KeyQuery, Rotation},
 };

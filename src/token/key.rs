@@ -1,5 +1,5 @@
 use super::{algorithm::Algorithm, pem, signature::Verifier};
-use crate::{domain::Secret, error::ConfigFault};
+use crate::{domain::Secret, error::ConfigFault, metrics::Counter};
 
 /// A key that verifies tokens of exactly one algorithm.
 #[derive(Debug)]
@@ -7,16 +7,19 @@ pub struct VerifyingKey {
     algorithm: Algorithm,
     verifier: Verifier,
     kid: Option<Box<str>>,
+    /// The setting that it came from.
+    setting: Box<str>,
+    uses: Counter,
 }
 
 impl VerifyingKey {
     pub(super) fn new(algorithm: Algorithm, verifier: Verifier) -> Self {
-        Self { algorithm, verifier, kid: None }
+        Self { algorithm, verifier, kid: None, setting: "a JWK".into(), uses: Counter::default() }
     }
 
     /// A shared secret for HS256.
     pub fn hs256(secret: &Secret) -> Self {
-        Self::new(Algorithm::Hs256, Verifier::hmac(secret))
+        Self::new(Algorithm::Hs256, Verifier::hmac(secret)).of(secret.name())
     }
 
     /// A public key in SPKI PEM (`-----BEGIN PUBLIC KEY-----`) for an asymmetric algorithm. Line
@@ -29,7 +32,8 @@ impl VerifyingKey {
     /// feature), or an Ed25519 key of small order. The reason says what it is instead.
     pub fn from_pem(name: &str, algorithm: Algorithm, pem: &str) -> Result<Self, ConfigFault> {
         let der = pem::public_key(pem).map_err(|reason| ConfigFault::bad_key(name, reason))?;
-        Self::from_spki(algorithm, &der).map_err(|reason| ConfigFault::bad_key(name, reason))
+        let key = Self::from_spki(algorithm, &der);
+        key.map(|key| key.of(name)).map_err(|reason| ConfigFault::bad_key(name, reason))
     }
 
     /// A public key in SPKI PEM of whichever kind it is: RSA, P-256 or Ed25519.
@@ -39,7 +43,8 @@ impl VerifyingKey {
     /// As [`from_pem`](Self::from_pem), when it is of none of them.
     pub fn from_any_pem(name: &str, pem: &str) -> Result<Self, ConfigFault> {
         let der = pem::public_key(pem).map_err(|reason| ConfigFault::bad_key(name, reason))?;
-        Self::from_any_spki(&der).map_err(|reason| ConfigFault::bad_key(name, reason))
+        let key = Self::from_any_spki(&der);
+        key.map(|key| key.of(name)).map_err(|reason| ConfigFault::bad_key(name, reason))
     }
 
     /// All public keys of a text of one or more PEM blocks, each of whichever kind it is.
@@ -64,11 +69,14 @@ impl VerifyingKey {
     pub fn all_from_pem(name: &str, pem: &str) -> Result<Vec<Self>, ConfigFault> {
         let blocks = pem::public_keys(pem).map_err(|reason| ConfigFault::bad_key(name, reason))?;
         let count = blocks.len();
-        let read = |(n, der): (usize, &Vec<u8>)| {
-            Self::from_any_spki(der).map_err(|reason| match count {
-                1 => ConfigFault::bad_key(name, reason),
-                _ => ConfigFault::bad_key(name, format!("block {} of {count}: {reason}", n + 1)),
-            })
+        let read = |(n, der): (usize, &Vec<u8>)| match (Self::from_any_spki(der), count) {
+            (Ok(key), 1) => Ok(key.of(name)),
+            (Ok(key), _) => Ok(key.of(&format!("{name} (number {})", n + 1))),
+            (Err(reason), 1) => Err(ConfigFault::bad_key(name, reason)),
+            (Err(reason), _) => {
+                let reason = format!("block {} of {count}: {reason}", n + 1);
+                Err(ConfigFault::bad_key(name, reason))
+            }
         };
         blocks.iter().enumerate().map(read).collect()
     }
@@ -93,6 +101,10 @@ impl VerifyingKey {
         Ok(Self::new(algorithm, Verifier::public(algorithm, der)?))
     }
 
+    fn of(self, setting: &str) -> Self {
+        Self { setting: setting.into(), ..self }
+    }
+
     /// Names the key. A token whose header has this `kid` is tried with the keys of that name
     /// alone; a token with a `kid` that no key has is tried with the keys that have no name.
     #[must_use]
@@ -111,7 +123,11 @@ impl VerifyingKey {
     }
 
     pub(super) fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
-        self.verifier.verify(message, signature)
+        let holds = self.verifier.verify(message, signature);
+        if holds {
+            self.uses.count("key0_secret_uses_total", "secret", &self.setting);
+        }
+        holds
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod builder;
 mod fence;
+mod heard;
 mod lately;
 mod load;
 mod state;
@@ -81,7 +82,9 @@ impl Cached {
     pub fn recall(&self, digest: &KeyDigest) -> Option<Option<Arc<KeyRecord>>> {
         // The fence's epoch is read before anything else: from here on it holds for this caller.
         let key = self.loader.state.key(digest);
-        self.loader.remembered(&key)
+        let answer = self.loader.remembered(&key);
+        self.loader.state.count(answer.as_ref());
+        answer
     }
 
     /// The same as [`find`](KeyStore::find), without a copy of the record.
@@ -102,6 +105,16 @@ impl Cached {
         match tokio::spawn(Arc::clone(&self.loader).load(key)).await {
             Ok(answer) => answer,
             Err(panicked) => Err(StoreError::unavailable(panicked)),
+        }
+    }
+
+    /// Shows in the metrics how many keys are remembered now. To be called before they are exported.
+    #[cfg(feature = "metrics")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+    pub fn measure(&self) {
+        let State { found, unknown, .. } = &*self.loader.state;
+        for (kind, count) in [("found", found.len()), ("unknown", unknown.len())] {
+            crate::metrics::gauge("key0_cache_entries", &[("kind", kind)], count as f64);
         }
     }
 

@@ -6,10 +6,11 @@ use std::{
 
 use quick_cache::{Weighter, sync::Cache};
 
-use super::{builder::CachedBuilder, fence::Fence};
+use super::{builder::CachedBuilder, fence::Fence, heard::Heard};
 use crate::{
     apikey::{KeyDigest, KeyRecord},
     domain::Timestamp,
+    metrics::Counter,
     store::keys::{Change, ChangeListener},
 };
 
@@ -22,6 +23,10 @@ pub(super) struct State {
     pub(super) found: Cache<CacheKey, Kept<Arc<KeyRecord>>, Weight>,
     pub(super) unknown: Cache<CacheKey, Kept<()>>,
     time_to_live: Duration,
+    heard: Heard,
+    hits: Counter,
+    unknown_hits: Counter,
+    misses: Counter,
 }
 
 /// Where an answer is kept. Answers of an earlier epoch are out of reach, and go in time.
@@ -74,6 +79,10 @@ impl State {
             found: Cache::with_weighter(items, capacity, weight),
             unknown: Cache::new(usize::try_from(max_misses).unwrap_or(usize::MAX)),
             time_to_live,
+            heard: Heard::new(limits.clock.clone()),
+            hits: Counter::default(),
+            unknown_hits: Counter::default(),
+            misses: Counter::default(),
         }
     }
 
@@ -92,6 +101,16 @@ impl State {
             return Some(Some(record));
         }
         self.alive(&self.unknown, key, now).map(|()| None)
+    }
+
+    /// Counts what a caller was told at once.
+    pub(super) fn count(&self, remembered: Option<&Option<Arc<KeyRecord>>>) {
+        let (counter, outcome) = match remembered {
+            Some(Some(_)) => (&self.hits, "hit"),
+            Some(None) => (&self.unknown_hits, "unknown"),
+            None => (&self.misses, "miss"),
+        };
+        counter.count("key0_cache_lookups_total", "outcome", outcome);
     }
 
     fn alive<T: Clone, W: Weighter<CacheKey, Kept<T>> + Clone>(
@@ -113,6 +132,7 @@ impl State {
     /// Remembers what was read, `None` for a key that is unknown.
     pub(super) fn keep(&self, key: CacheKey, read: Option<&Arc<KeyRecord>>, life: Life) {
         let since = Instant::now();
+        self.heard.read(&key.digest, read.map(|record| &**record));
         match read {
             Some(record) => {
                 let life = life.until_at_most(record.expires_at);
@@ -130,7 +150,10 @@ impl State {
 impl ChangeListener for State {
     fn changed(&self, change: Change) {
         match change {
-            Change::Key(digest) => self.forget(&digest),
+            Change::Key(digest) => {
+                self.heard.changed(&digest, || self.found.peek(&self.key(&digest)).is_some());
+                self.forget(&digest);
+            }
             Change::All => {
                 self.fence.advance_all();
                 // For the memory's sake only.

@@ -8,7 +8,7 @@ use crate::{
     store::{
         Change, Issuance, IssuanceClaim, IssuanceKey, IssuanceState, Lease, LeaseToken,
         LeasedPayment, Payment, PaymentOutcome, PaymentStore, RequestFingerprint, Rotation,
-        lease::is_over,
+        WaitingPayments, lease::is_over,
     },
 };
 use async_trait::async_trait;
@@ -268,5 +268,14 @@ impl PaymentStore for MemoryStore {
         next_attempt: Timestamp,
     ) -> Result<bool, StoreError> {
         self.with(|state| Ok(state.payments.end_lease(challenge_id, lease, Some(next_attempt))))
+    }
+
+    async fn waiting_payments(&self) -> Result<Option<WaitingPayments>, StoreError> {
+        self.with(|state| {
+            let Payments { due, entries, .. } = &state.payments;
+            let waiting = due.values().filter_map(|id| entries.get(id));
+            let oldest = waiting.map(|kept| kept.payment.received_at).min();
+            Ok(Some(WaitingPayments { count: due.len() as u64, oldest }))
+        })
     }
 }

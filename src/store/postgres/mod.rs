@@ -39,7 +39,7 @@ use super::{
     feed::{Feed, Task},
     listeners::Listeners,
 };
-use crate::error::StoreError;
+use crate::{error::StoreError, store::measured::measured};
 
 /// Keeps keys, issuances, payments and idempotency keys in a PostgreSQL database, version 13 or
 /// newer, in a schema of its own.
@@ -105,7 +105,7 @@ impl PostgresStore {
         &self,
         work: impl Future<Output = Result<T, Fault>> + Send,
     ) -> Result<T, StoreError> {
-        self.shared.reads.run(work).await
+        measured("postgres", "read", self.shared.reads.run(work)).await
     }
 
     /// Runs anything else within the write deadline.
@@ -113,7 +113,7 @@ impl PostgresStore {
         &self,
         work: impl Future<Output = Result<T, Fault>> + Send,
     ) -> Result<T, StoreError> {
-        self.shared.writes.run(work).await
+        measured("postgres", "write", self.shared.writes.run(work)).await
     }
 
     /// A connection for a read.

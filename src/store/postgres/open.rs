@@ -312,7 +312,7 @@ impl<'a> Opening<'a> {
             patience: Duration::from_secs(1).max(self.options.read_timeout),
         };
         let log = Log::new(writing.clone(), self.options.schema.clone(), pace.patience);
-        let feed = Feed::start(log, Arc::clone(&listeners), pace, self.deadline)
+        let feed = Feed::start("postgres", log, Arc::clone(&listeners), pace, self.deadline)
             .await
             .map_err(|error| self.unusable(error))?;
         let deadline = self.options.write_timeout;

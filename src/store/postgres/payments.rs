@@ -8,7 +8,7 @@ use crate::{
     error::StoreError,
     store::{
         Change, Issuance, IssuanceClaim, IssuanceKey, IssuanceState, LONGEST_WAIT, Lease,
-        LeasedPayment, Payment, PaymentOutcome, PaymentStore, Rotation,
+        LeasedPayment, Payment, PaymentOutcome, PaymentStore, Rotation, WaitingPayments,
         stored::{bad, instant, json, parsed, to_json},
     },
 };
@@ -139,6 +139,22 @@ impl PaymentStore for PostgresStore {
             .await?;
             reader.end().await?;
             row.as_ref().map(understood).transpose()
+        })
+        .await
+    }
+
+    async fn waiting_payments(&self) -> Result<Option<WaitingPayments>, StoreError> {
+        self.read(async {
+            let mut reader = self.reader().await?;
+            let row = sqlx::query(
+                "SELECT count(*), min(received_at) FROM payments WHERE due_at IS NOT NULL",
+            )
+            .fetch_one(&mut *reader)
+            .await?;
+            reader.end().await?;
+            let (count, oldest): (i64, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
+            let oldest = oldest.map(Timestamp::from_micros);
+            Ok(Some(WaitingPayments { count: count.unsigned_abs(), oldest }))
         })
         .await
     }

@@ -26,7 +26,7 @@ pub use options::RedisOptions;
 pub use url::RedisUrl;
 
 use super::{feed::Feed, listeners::Listeners};
-use crate::{domain::Timestamp, error::StoreError};
+use crate::{domain::Timestamp, error::StoreError, store::measured::measured};
 
 /// How many records a purge removes by one script: Redis does nothing else meanwhile.
 const PURGED_AT_ONCE: u32 = 1_000;
@@ -167,7 +167,7 @@ impl RedisStore {
     }
 
     async fn read<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, StoreError> {
-        self.shared.reads.invoke(call, self.read_deadline()).await
+        measured("redis", "read", self.shared.reads.invoke(call, self.read_deadline())).await
     }
 
     fn read_deadline(&self) -> Instant {
@@ -183,7 +183,7 @@ impl RedisStore {
         call: &ScriptInvocation<'_>,
         deadline: Instant,
     ) -> Result<T, StoreError> {
-        self.shared.writes.invoke(call, deadline).await
+        measured("redis", "write", self.shared.writes.invoke(call, deadline)).await
     }
 
     fn write_deadline(&self) -> Instant {

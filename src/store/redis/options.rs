@@ -123,7 +123,7 @@ impl RedisOptions {
             Channel::new(address.client.clone(), links, &address.prefix, &version_key, &version);
         let listeners = Arc::new(Listeners::default());
         let pace = Pace { look_every: self.poll_interval, patience: self.read_timeout };
-        let feed = Feed::start(channel, Arc::clone(&listeners), pace, deadline)
+        let feed = Feed::start("redis", channel, Arc::clone(&listeners), pace, deadline)
             .await
             .map_err(|error| address.unusable(error))?;
         let shared = Shared {

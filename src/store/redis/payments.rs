@@ -12,7 +12,7 @@ use crate::{
     error::StoreError,
     store::{
         Issuance, IssuanceClaim, IssuanceKey, IssuanceState, LONGEST_WAIT, Lease, LeasedPayment,
-        Payment, PaymentOutcome, PaymentStore,
+        Payment, PaymentOutcome, PaymentStore, WaitingPayments,
         stored::{bad, to_json},
     },
 };
@@ -81,6 +81,12 @@ impl PaymentStore for RedisStore {
         call.arg(challenge_id.as_str());
         let found: Option<Vec<Vec<u8>>> = self.read(&call).await?;
         found.map(|fields| payment(&Fields::new(fields))).transpose()
+    }
+
+    async fn waiting_payments(&self) -> Result<Option<WaitingPayments>, StoreError> {
+        let call = self.call(&scripts::WAITING_PAYMENTS);
+        let (count, oldest): (u64, Option<i64>) = self.read(&call).await?;
+        Ok(Some(WaitingPayments { count, oldest: oldest.map(Timestamp::from_micros) }))
     }
 
     async fn lease_payment(

@@ -48,6 +48,7 @@ scripts! {
     reads LIST = "list";
     reads HISTORY = "history";
     reads PAYMENT = "payment";
+    reads WAITING_PAYMENTS = "waiting_payments";
     reads CHANGES = "changes";
     writes INSERT = "insert";
     withdraws EDIT = "edit";

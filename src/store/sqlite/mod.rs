@@ -35,7 +35,7 @@ use watch::Watcher;
 use worker::{Readers, Transaction, Writer};
 
 use super::listeners::Listeners;
-use crate::error::StoreError;
+use crate::{error::StoreError, store::measured::measured};
 
 /// How long a read waits for a lock; in WAL mode there is hardly ever one.
 const READ_TIMEOUT: Duration = Duration::from_millis(250);
@@ -179,7 +179,7 @@ impl SqliteStore {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.shared.readers.run(work).await
+        measured("sqlite", "read", self.shared.readers.run(work)).await
     }
 
     /// Runs `work` in a transaction; an error undoes it.
@@ -187,7 +187,7 @@ impl SqliteStore {
         &self,
         work: impl FnOnce(&mut Transaction<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.shared.writer.run(work).await
+        measured("sqlite", "write", self.shared.writer.run(work)).await
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     error::StoreError,
     store::{
         Issuance, IssuanceClaim, IssuanceKey, IssuanceState, LONGEST_WAIT, Lease, LeasedPayment,
-        Payment, PaymentOutcome, PaymentStore, RequestFingerprint, Rotation,
+        Payment, PaymentOutcome, PaymentStore, RequestFingerprint, Rotation, WaitingPayments,
         stored::{bad, instant, instant_if_any, json, parsed, to_json},
     },
 };
@@ -117,6 +117,19 @@ impl PaymentStore for SqliteStore {
             )?;
             let row = statement.query_row([id.as_str()], raw_payment).optional()?;
             row.map(payment).transpose()
+        })
+        .await
+    }
+
+    async fn waiting_payments(&self) -> Result<Option<WaitingPayments>, StoreError> {
+        self.read(|conn| {
+            let mut statement = conn.prepare_cached(
+                "SELECT count(*), min(received_at) FROM payments WHERE due_at IS NOT NULL",
+            )?;
+            let (count, oldest): (i64, Option<i64>) =
+                statement.query_row((), |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let oldest = oldest.map(Timestamp::from_micros);
+            Ok(Some(WaitingPayments { count: count.unsigned_abs(), oldest }))
         })
         .await
     }

@@ -14,6 +14,7 @@ use rusqlite::Connection;
 use super::{files::Files, worker::spawn};
 use crate::{
     apikey::KeyDigest,
+    metrics,
     store::{Change, listeners::Listeners},
 };
 
@@ -55,12 +56,18 @@ impl Watcher {
         spawn("key0-sql-watch", move || {
             while stop.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
                 if self.files.check().is_err() {
+                    metrics::feed_connected("sqlite", false);
                     continue;
                 }
                 let looked = catch_unwind(AssertUnwindSafe(|| self.look()));
                 // Told as soon as the feed works again: while it does not, nobody could read
                 // fresh answers either, and the caches' time to live is the bound.
-                self.lost |= !matches!(looked, Ok(Ok(())));
+                let heard = matches!(looked, Ok(Ok(())));
+                self.lost |= !heard;
+                metrics::feed_connected("sqlite", heard);
+                if heard {
+                    metrics::feed_heard("sqlite");
+                }
             }
         })
     }

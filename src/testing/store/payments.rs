@@ -7,7 +7,7 @@ use crate::{
     error::StoreError,
     store::{
         Issuance, IssuanceClaim, IssuanceKey, IssuanceState, Lease, LeasedPayment, Payment,
-        PaymentOutcome, PaymentStore,
+        PaymentOutcome, PaymentStore, WaitingPayments,
     },
 };
 
@@ -55,6 +55,10 @@ impl<S: PaymentStore + ?Sized> PaymentStore for FaultyStore<S> {
 
     async fn payment(&self, challenge_id: &ChallengeId) -> Result<Option<Payment>, StoreError> {
         self.run("payment", self.inner.payment(challenge_id)).await
+    }
+
+    async fn waiting_payments(&self) -> Result<Option<WaitingPayments>, StoreError> {
+        self.run("waiting_payments", self.inner.waiting_payments()).await
     }
 
     async fn lease_payment(

@@ -12,7 +12,7 @@ use crate::{
     domain::{ChallengeId, PlanId, RequestId, ResourceId},
     store::{
         Payment, PaymentStore,
-        spi::{IssuanceState, LONGEST_WAIT, Lease, LeasedPayment, PaymentOutcome},
+        spi::{IssuanceState, LONGEST_WAIT, Lease, LeasedPayment, PaymentOutcome, WaitingPayments},
     },
 };
 
@@ -54,6 +54,23 @@ async fn a_payment_is_kept_once(store: Arc<dyn PaymentStore>) {
     assert_eq!(store.payment(id).await.unwrap(), Some(first.clone()));
     assert!(take_id(&store, 100, 200).await.is_some());
     assert!(take_id(&store, 100, 200).await.is_none(), "a repeat triggers nothing");
+}
+
+async fn those_that_wait_are_counted(store: Arc<dyn PaymentStore>) {
+    let waiting = async || store.waiting_payments().await.unwrap();
+    // A store may leave it out.
+    let Some(none) = waiting().await else { return };
+    assert_eq!(none, WaitingPayments { count: 0, oldest: None });
+    record(&store, &payment("b", "0x2")).await;
+    let mut late = payment("a", "0x1");
+    late.received_at = at(50);
+    record(&store, &late).await;
+    assert_eq!(waiting().await, Some(WaitingPayments { count: 2, oldest: Some(at(0)) }));
+    let (id, lease) = take_id(&store, 100, 200).await.unwrap();
+    assert_eq!(waiting().await.map(|waiting| waiting.count), Some(2), "it is not handled yet");
+    assert!(store.finish_payment(&ChallengeId::new(&id).unwrap(), &lease).await.unwrap());
+    assert_eq!(id, "b");
+    assert_eq!(waiting().await, Some(WaitingPayments { count: 1, oldest: Some(at(50)) }));
 }
 
 async fn every_field_survives(store: Arc<dyn PaymentStore>) {
@@ -270,6 +287,7 @@ async fn a_clock_that_was_set_back_holds_up_no_payment(store: Arc<dyn PaymentSto
 
 pub(super) const CASES: &[Case<Arc<dyn PaymentStore>>] = cases!["payments":
     a_payment_is_kept_once,
+    those_that_wait_are_counted,
     every_field_survives,
     an_unknown_payment_is_none,
     another_hash_or_another_challenge_is_a_conflict,

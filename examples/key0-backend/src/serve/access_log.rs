@@ -15,6 +15,7 @@ use key0_auth::{Rejection, Retry, auth::Caller, domain::MIN_SECRET_BYTES};
 use tower::{Layer, Service};
 use uuid::Uuid;
 
+use super::metrics;
 use crate::{
     config::{AccessLog, Proxies},
     logging::Chain,
@@ -59,7 +60,7 @@ impl Record {
         }
     }
 
-    /// Writes the line, where there is to be one.
+    /// Counts the request, and writes the line, where there is to be one.
     pub(crate) fn end(
         self,
         request_id: &HeaderValue,
@@ -68,21 +69,23 @@ impl Record {
         response: &Response,
     ) {
         let status = response.status().as_u16();
+        let rejection = response.extensions().get::<Rejection>();
+        let code = rejection.map(|rejection| rejection.kind().code());
+        let route = self.route.0.get().map(MatchedPath::as_str);
+        let took = self.started.elapsed();
+        metrics::request(listener, self.method, route, status, code, took);
         let wanted = match which {
             AccessLog::All => true,
             AccessLog::Refused => status >= 400,
             AccessLog::Off => status == 500,
         };
-        if !wanted {
+        if !wanted || !tracing::enabled!(tracing::Level::ERROR) {
             return;
         }
-        let rejection = response.extensions().get::<Rejection>();
         let method = self.method;
-        let route = self.route.0.get().map(MatchedPath::as_str);
         let path = told(self.uri.path(), route.is_some());
         let path = clean(&path);
         let path = path.as_ref();
-        let code = rejection.map(|rejection| rejection.kind().code());
         let retry = rejection.map(|rejection| retry(rejection.retry()));
         let scope = rejection.and_then(Rejection::missing_scope).map(clean);
         let scope = scope.as_deref();
@@ -94,7 +97,7 @@ impl Record {
         let caller_id = caller_id.as_deref();
         let key_display = caller.and_then(Caller::display).map(clean);
         let key_display = key_display.as_deref();
-        let micros = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let request_id = request_id.to_str().unwrap_or_default();
         let client_ip = self.client.map(tracing::field::display);
         let trace_id = self.trace_id.as_deref();

@@ -17,7 +17,7 @@ use std::{
 
 use tokio::{task::AbortHandle, time::Instant};
 
-use super::rarely::Rarely;
+use super::{metrics, rarely::Rarely};
 use crate::config::Proxies;
 
 /// How long a client may take to send the head of a request, and how long a connection may idle.
@@ -83,6 +83,7 @@ pub(crate) struct Place {
 impl Connections {
     /// None yet, of this many at most. Nobody behind one of these proxies is judged by the address.
     pub(crate) fn new(listener: &'static str, limit: usize, proxies: Proxies) -> Self {
+        metrics::connections_limit(listener, limit);
         Self(Arc::new(Shared {
             listener,
             limit,
@@ -114,6 +115,7 @@ impl Connections {
         let has_its_share = self.are_many() && held >= share;
         if !has_its_share && table.entries.len() >= self.0.limit {
             let swept = table.sweep((self.0.limit / SWEPT_PART).max(1), &self.0.proxies);
+            metrics::connections_closed(self.0.listener, "idle", swept);
             if let Some(swept) = (swept > 0).then(|| self.0.swept.happened(swept)).flatten() {
                 let Shared { listener, limit, .. } = *self.0;
                 tracing::warn!(listener, limit, swept, "idle connections were closed for others");
@@ -121,6 +123,7 @@ impl Connections {
         }
         if has_its_share || table.entries.len() >= self.0.limit {
             drop(table);
+            metrics::connections_closed(self.0.listener, "refused", 1);
             if let Some(refused) = self.0.refused.happened(1) {
                 let Shared { listener, limit, .. } = *self.0;
                 tracing::warn!(listener, limit, refused, "connections were refused: too many");
@@ -134,7 +137,7 @@ impl Connections {
         let task = task(activity.clone(), Place { connections: self.clone(), number });
         table.entries.insert(number, Entry { address, activity, task });
         *table.held.entry(address).or_default() += 1;
-        self.0.open.store(table.entries.len(), Ordering::Relaxed);
+        self.0.opened(table.entries.len());
     }
 
     /// Closes those that wait for the head of a request, or for the rest of one.
@@ -199,11 +202,18 @@ impl Table {
     }
 }
 
+impl Shared {
+    fn opened(&self, count: usize) {
+        self.open.store(count, Ordering::Relaxed);
+        metrics::connections(self.listener, count);
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         let mut table = self.connections.table();
         table.remove(self.number);
-        self.connections.0.open.store(table.entries.len(), Ordering::Relaxed);
+        self.connections.0.opened(table.entries.len());
     }
 }
 

@@ -1,5 +1,6 @@
 use std::{io, net::SocketAddr};
 
+use super::metrics::MetricsError;
 use crate::{database::DatabaseError, partner::OpenError};
 
 /// Why the server did not start.
@@ -15,6 +16,8 @@ pub(crate) enum StartError {
     Log(#[source] io::Error),
     #[error("the runtime did not start")]
     Runtime(#[source] io::Error),
+    #[error("the metrics can't be counted")]
+    Metrics(#[from] MetricsError),
     #[error("can't listen for signals")]
     Signal(#[source] io::Error),
 }
@@ -24,7 +27,7 @@ impl StartError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Database(_) | Self::Partner(_) | Self::Listen { .. } => 2,
-            Self::Log(_) | Self::Runtime(_) | Self::Signal(_) => 1,
+            Self::Log(_) | Self::Metrics(_) | Self::Runtime(_) | Self::Signal(_) => 1,
         }
     }
 }

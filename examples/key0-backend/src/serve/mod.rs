@@ -5,6 +5,7 @@ mod connections;
 mod error;
 mod files;
 mod housekeeping;
+mod metrics;
 mod notify;
 mod rarely;
 mod ready;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use key0_auth::error::ConfigError;
 
-use super::{requests::RequestService, routes::App};
+use super::{metrics, requests::RequestService, routes::App};
 use crate::config::{Config, Providers, ServeOptions};
 
 /// What is served by which listener, and from which configuration.
@@ -36,7 +36,10 @@ impl Reload {
         let mut providers = self.providers.lock().unwrap_or_else(PoisonError::into_inner);
         let config = match Config::load_again(&self.options, &providers) {
             Ok(config) => config,
-            Err(error) => return keep(&error),
+            Err(error) => {
+                metrics::reloaded(true);
+                return keep(&error);
+            }
         };
         for name in self.began_with.fixed_differences(&config) {
             tracing::warn!(name, "it changed, and counts from the next start on");
@@ -53,6 +56,7 @@ impl Reload {
             None => self.public.replace(&app.everything()),
         }
         *providers = config.providers;
+        metrics::reloaded(false);
         tracing::info!("the configuration was read again, and counts from now on");
     }
 }

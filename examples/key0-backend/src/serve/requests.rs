@@ -110,7 +110,6 @@ where
         let listener = self.listener.clone();
         let record = listener
             .as_ref()
-            .filter(|_| tracing::enabled!(tracing::Level::ERROR))
             .map(|listener| Record::begin(&mut request, self.peer, &listener.serving.proxies));
         let proxied = request.headers().contains_key(Gateway::TOKEN_HEADER);
         let asked = Asked { uri: request.uri().clone(), proxied };

@@ -18,11 +18,13 @@ use key0_auth::{
     domain::{Clock, PlanId, ResourceId, SystemClock},
     store::{KeyUsage, Payment},
 };
+use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 
 use super::{
     error::StartError,
     housekeeping::Housekeeping,
+    metrics::{self, Shown},
     ready::{Ready, ready},
     requests::RequestService,
 };
@@ -42,6 +44,7 @@ pub(crate) struct App {
     payment_received: PaymentReceived,
     partner: Partner,
     store: Opened,
+    counted: PrometheusHandle,
 }
 
 /// What depends on secrets and on keys of the configuration.
@@ -91,15 +94,24 @@ impl Guards {
 
 impl App {
     /// Opens the store and puts the parts together. Must be called within a runtime.
-    pub(crate) async fn open(config: &Config) -> Result<Self, StartError> {
+    pub(crate) async fn open(
+        config: &Config,
+        counted: PrometheusHandle,
+    ) -> Result<Self, StartError> {
         let store = config.database.open(Opening::Making).await?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let place = config.database.partner_place();
         let partner = Partner::open(&place, clock.clone(), store.requests.clone()).await?;
-        Ok(Self::new(config, store, partner, clock))
+        Ok(Self::new(config, store, partner, clock, counted))
     }
 
-    fn new(config: &Config, store: Opened, partner: Partner, clock: Arc<dyn Clock>) -> Self {
+    fn new(
+        config: &Config,
+        store: Opened,
+        partner: Partner,
+        clock: Arc<dyn Clock>,
+        counted: PrometheusHandle,
+    ) -> Self {
         let cached =
             Cached::builder(store.keys.clone(), clock.clone()).time_to_live(config.cache_ttl);
         let cached = match cached.build() {
@@ -126,6 +138,7 @@ impl App {
             ),
             partner,
             store,
+            counted,
         }
     }
 
@@ -147,7 +160,9 @@ impl App {
 
     /// All routes, for one listener.
     pub(crate) fn everything(&self) -> RequestService {
-        self.finish(self.open_routes().merge(self.closed_routes()))
+        let guard = AuthLayer::new(self.guards.validator.clone()).policy(KeysApi::policy());
+        let metrics = self.metrics().route_layer(guard);
+        self.finish(self.open_routes().merge(self.closed_routes()).merge(metrics))
     }
 
     /// What agents and partners may reach.
@@ -157,7 +172,7 @@ impl App {
 
     /// What Key0 and the operator may reach, where they have a listener of their own.
     pub(crate) fn internal(&self) -> RequestService {
-        self.finish(self.health().merge(self.closed_routes()))
+        self.finish(self.health().merge(self.closed_routes()).merge(self.metrics()))
     }
 
     /// What is to be done besides answering requests.
@@ -198,6 +213,15 @@ impl App {
             .route("/health", get(health))
             .route("/ready", get(ready))
             .with_state(self.ready.clone())
+    }
+
+    fn metrics(&self) -> Router {
+        let shown = Shown {
+            handle: self.counted.clone(),
+            keys: self.keys.clone(),
+            payments: self.payment_received.clone(),
+        };
+        Router::new().route("/metrics", get(metrics::show)).with_state(shown)
     }
 
     fn api_routes(&self) -> Router {
@@ -262,6 +286,7 @@ async fn index() -> Json<serde_json::Value> {
             "/keys": ["master key"],
             "/internal": ["internal"],
             "/introspect": ["internal"],
+            "/metrics": ["master key"],
             "/health": [],
             "/ready": [],
         },

@@ -14,7 +14,7 @@ use super::{
     connections::{Activity, Connections},
     error::StartError,
     files::Capacity,
-    notify,
+    metrics, notify,
     rarely::Rarely,
     reload::Reload,
     requests::{Listener, RequestService},
@@ -51,11 +51,12 @@ pub(crate) fn serve(config: Config, options: ServeOptions) -> Result<(), StartEr
 
 async fn run(config: Config, options: ServeOptions) -> Result<(), StartError> {
     let capacity = Capacity::raise();
+    let counted = metrics::start()?;
     // A port in use must leave no database behind, and nobody may connect before all is well: so
     // the addresses are taken first, and listened on last.
     let public = Bound::to(config.public)?;
     let internal = config.internal.map(Bound::to).transpose()?;
-    let app = App::open(&config).await?;
+    let app = App::open(&config, counted.clone()).await?;
     let routes = if internal.is_some() { app.public() } else { app.everything() };
     let internal_routes = internal.is_some().then(|| app.internal());
     let config = Arc::new(config);
@@ -71,6 +72,7 @@ async fn run(config: Config, options: ServeOptions) -> Result<(), StartError> {
 
     let housekeeping = app.housekeeping();
     let rounds = tokio::spawn(housekeeping.clone().run());
+    tokio::spawn(metrics::keep_up(counted));
     let partner = tokio::spawn(app.partner().work());
     let stop_partner = partner.abort_handle();
     tokio::spawn(async move {
@@ -214,7 +216,7 @@ fn announce(
     lines.extend([
         "protected       /api/photos/{id}  /api/data/{id}  /api/{id}".to_owned(),
         "internal paths  /internal/issue-token  /internal/payment-received".to_owned(),
-        "operator paths  /keys".to_owned(),
+        "operator paths  /keys  /metrics".to_owned(),
         "partner paths   /v1/dpp  /v1/imports  /v1/loyalty (the chain is simulated)".to_owned(),
         format!("store           {}", config.database),
     ]);

@@ -17,6 +17,7 @@ mod gateway;
 #[path = "../../../../tests/support/http1.rs"]
 mod http1;
 mod javascript;
+mod metrics;
 mod on_postgres;
 mod on_redis;
 mod partner;

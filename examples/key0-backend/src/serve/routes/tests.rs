@@ -44,7 +44,8 @@ async fn app() -> App {
         serving: Default::default(),
         warnings: Vec::new(),
     };
-    App::open(&config).await.unwrap()
+    let counted = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle();
+    App::open(&config, counted).await.unwrap()
 }
 
 async fn get(router: &RequestService, path: &str) -> (StatusCode, String, String) {

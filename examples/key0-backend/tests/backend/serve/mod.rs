@@ -15,9 +15,9 @@ use serde_json::{Value, json};
 use crate::process;
 use crate::process::{Request, token_secret};
 
-const PHOTO: &str = "/api/photos/photo-1";
+pub(crate) const PHOTO: &str = "/api/photos/photo-1";
 const ISSUE_TOKEN: &str = "/internal/issue-token";
-const PAYMENT_RECEIVED: &str = "/internal/payment-received";
+pub(crate) const PAYMENT_RECEIVED: &str = "/internal/payment-received";
 const PHOTO_1: &str = r#"{"id":"photo-1","tierId":"basic","planId":"basic","url":"https://cdn.example.com/photos/photo-1.jpg","title":"Photo photo-1","resolution":"4K"}"#;
 
 fn now() -> Timestamp {
@@ -25,7 +25,11 @@ fn now() -> Timestamp {
 }
 
 /// A good token for a resource, with a claim `pad` of so many bytes.
-fn access_token(resource: &str, pad: usize) -> String {
+pub(crate) fn access_token(resource: &str, pad: usize) -> String {
+    access_token_by(&TokenIssuer::hs256(&token_secret()), resource, pad)
+}
+
+pub(crate) fn access_token_by(issuer: &TokenIssuer, resource: &str, pad: usize) -> String {
     // On a whole second: the digits of a fraction would make some tokens longer than others.
     let expires_at = Timestamp::from_seconds(now().as_seconds() + 3_600);
     let claims = Claims::new(
@@ -40,11 +44,11 @@ fn access_token(resource: &str, pad: usize) -> String {
         0 => claims,
         _ => claims.with_extra([("pad".to_owned(), json!("x".repeat(pad)))].into_iter().collect()),
     };
-    TokenIssuer::hs256(&token_secret()).access_token(&claims).unwrap()
+    issuer.access_token(&claims).unwrap()
 }
 
 /// What Key0 asks for, with ids of its own for each `n`.
-fn order(n: impl std::fmt::Display) -> Value {
+pub(crate) fn order(n: impl std::fmt::Display) -> Value {
     json!({
         "requestId": format!("request-{n}"),
         "challengeId": format!("challenge-{n}"),
@@ -54,6 +58,6 @@ fn order(n: impl std::fmt::Display) -> Value {
     })
 }
 
-fn issue(n: impl std::fmt::Display) -> Request {
+pub(crate) fn issue(n: impl std::fmt::Display) -> Request {
     Request::post(ISSUE_TOKEN, &order(n)).internal(process::INTERNAL_SECRET)
 }
