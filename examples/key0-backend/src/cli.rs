@@ -5,6 +5,7 @@ use crate::{
     conformance::ConformanceOptions,
     demo::DemoOptions,
     keys::KeysOptions,
+    store::StoreOptions,
     tools::{CompletionsOptions, DoctorOptions, HealthcheckOptions, SecretsOptions, TokenOptions},
 };
 
@@ -35,6 +36,8 @@ pub(crate) enum Command {
     Conformance(ConformanceOptions),
     /// Play the whole story over real HTTP, on throw-away secrets and a throw-away store.
     Demo(DemoOptions),
+    /// Back up and check the store.
+    Store(StoreOptions),
     /// Make secrets.
     Secrets(SecretsOptions),
     /// Look into an access token.
@@ -83,6 +86,7 @@ const HELP: &[(&str, Reads, &str)] = &[
         "key0-backend healthcheck --timeout-seconds 2",
     ),
     ("secrets", Reads::Nothing, "key0-backend secrets generate"),
+    ("store", Reads::These(&["DATABASE_URL"]), "key0-backend store backup backup.db"),
     (
         "token",
         Reads::These(&[

@@ -12,6 +12,7 @@ mod output;
 mod partner;
 mod serve;
 mod signals;
+mod store;
 mod tools;
 
 use std::{io::Write, process::ExitCode};
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         cli::Command::Doctor(options) => tools::doctor(&options),
         cli::Command::Healthcheck(options) => tools::healthcheck(&options),
         cli::Command::Keys(options) => keys::run(&options),
+        cli::Command::Store(options) => store::run(&options),
         cli::Command::Secrets(options) => tools::secrets(&options),
         cli::Command::Token(options) => tools::token(&options),
         cli::Command::Completions(options) => tools::completions(&options),

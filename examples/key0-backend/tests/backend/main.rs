@@ -34,4 +34,5 @@ mod serve;
 #[path = "../../../../tests/support/servers/mod.rs"]
 mod servers;
 mod sidecar;
+mod store;
 mod tools;
