@@ -2,6 +2,15 @@
 
 use std::io::{self, Write};
 
+/// Prints a line. A reader who has seen enough, as `head` has, does not end the command.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        let _ = crate::output::print(&(format!($($text)*) + "\n"));
+    }};
+}
+
+pub(crate) use say;
+
 /// Prints a text to standard output. Whoever stops reading, as `head` does, has what they wanted:
 /// that is no error.
 ///

@@ -9,7 +9,10 @@ use key0_auth::{
 use serde_json::{Value, json};
 
 use super::{DemoError, key0::Key0, server::Server};
-use crate::call::{Answer, Call};
+use crate::{
+    call::{Answer, Call},
+    output::say,
+};
 
 const PHOTO: &str = "/api/photos/photo-1";
 const OTHER_PHOTO: &str = "/api/photos/photo-2";
@@ -63,17 +66,17 @@ impl Story {
     }
 
     pub(super) async fn tell(&mut self, server: &mut Server) -> Result<(), DemoError> {
-        println!("A backend sells photos to AI agents. It runs on http://{}", server.authority());
-        println!("with secrets and a database made for this story alone.");
+        say!("A backend sells photos to AI agents. It runs on http://{}", server.authority());
+        say!("with secrets and a database made for this story alone.");
         self.native(server).await?;
         self.remote(server).await?;
         self.payment(server).await?;
         self.refusals(server).await?;
         self.crash(server).await?;
-        println!();
+        say!("");
         match self.differing {
-            0 => println!("The end: every step went as it should."),
-            differing => println!("The end: {differing} steps went otherwise."),
+            0 => say!("The end: every step went as it should."),
+            differing => say!("The end: {differing} steps went otherwise."),
         }
         Ok(())
     }
@@ -140,7 +143,7 @@ impl Story {
     async fn crash(&mut self, server: &mut Server) -> Result<(), DemoError> {
         self.begin("The server is killed with SIGKILL and started again on the same database.");
         server.crash_and_restart().await?;
-        println!("    it is back on http://{}", server.authority());
+        say!("    it is back on http://{}", server.authority());
 
         self.begin("The key still opens its photo, and a late retry still gets the same one.");
         self.step(server, Call::get(PHOTO).bearer(&self.key), Expect::Status(200)).await?;
@@ -154,30 +157,30 @@ impl Story {
     /// Ready-made lines to try it by hand, with the credentials of this demo alone.
     pub(super) fn print_curl_lines(&self, server: &Server) -> Result<(), DemoError> {
         let base = format!("http://{}", server.authority());
-        println!();
-        println!("The server stays up until Ctrl-C. Try it:");
-        println!();
-        println!("curl -i {base}{PHOTO} \\\n  -H 'Authorization: Bearer {}'", self.key);
-        println!();
-        println!("curl -i {base}{PHOTO} \\\n  -H 'Authorization: Bearer {}'", self.token);
-        println!();
-        println!("curl -i {base}{OTHER_PHOTO} \\\n  -H 'Authorization: Bearer {}'", self.key);
-        println!();
-        println!(
+        say!("");
+        say!("The server stays up until Ctrl-C. Try it:");
+        say!("");
+        say!("curl -i {base}{PHOTO} \\\n  -H 'Authorization: Bearer {}'", self.key);
+        say!("");
+        say!("curl -i {base}{PHOTO} \\\n  -H 'Authorization: Bearer {}'", self.token);
+        say!("");
+        say!("curl -i {base}{OTHER_PHOTO} \\\n  -H 'Authorization: Bearer {}'", self.key);
+        say!("");
+        say!(
             "curl -i {base}{ISSUE_TOKEN} \\\n  -H '{INTERNAL_HEADER}: {}' \\\n  \
              -H 'Content-Type: application/json' \\\n  -d '{}'",
             server.internal_secret,
             self.order()
         );
-        println!();
-        println!("curl -i {base}/health");
+        say!("");
+        say!("curl -i {base}/health");
         Ok(())
     }
 
     fn begin(&mut self, title: &str) {
         self.chapter += 1;
-        println!();
-        println!("{}. {title}", self.chapter);
+        say!("");
+        say!("{}. {title}", self.chapter);
     }
 
     /// Sends a request, tells both sides of it, and judges the answer.
@@ -207,13 +210,13 @@ impl Story {
     }
 
     fn tell_call(&self, call: &Call) {
-        println!();
-        println!("  > {} {}", call.method, call.path);
+        say!("");
+        say!("  > {} {}", call.method, call.path);
         for (name, value) in &call.headers {
-            println!("  > {name}: {}", shortened(name, value));
+            say!("  > {name}: {}", shortened(name, value));
         }
         if !call.body.is_empty() {
-            println!("  > {}", self.told(&call.body));
+            say!("  > {}", self.told(&call.body));
         }
     }
 
@@ -221,8 +224,8 @@ impl Story {
         if !answer.member("token").is_empty() && self.key.is_empty() {
             self.key = answer.member("token");
         }
-        println!("  < {}", answer.status);
-        println!("  < {}", self.told(&answer.text));
+        say!("  < {}", answer.status);
+        say!("  < {}", self.told(&answer.text));
         let (status, code) = match expect {
             Expect::Status(status) => (status, None),
             Expect::Refusal(status, code) => (status, Some(code)),
@@ -245,7 +248,7 @@ impl Story {
 
     fn compare(&mut self, first: &Answer, again: &Answer) {
         if first.text == again.text {
-            println!("    the two answers are equal");
+            say!("    the two answers are equal");
         } else {
             self.differ("the two answers should be equal");
         }
@@ -253,7 +256,7 @@ impl Story {
 
     fn differ(&mut self, what: &str) {
         self.differing += 1;
-        println!("  ! {what}");
+        say!("  ! {what}");
     }
 
     fn order(&self) -> Value {

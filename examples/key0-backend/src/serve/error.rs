@@ -12,6 +12,8 @@ pub(crate) enum StartError {
     Partner(#[from] OpenError),
     #[error("can't listen on {address}")]
     Listen { address: SocketAddr, source: io::Error },
+    #[error("socket {place} of the service manager is none to listen on")]
+    Given { place: usize, source: io::Error },
     #[error("the thread that writes the log did not start")]
     Log(#[source] io::Error),
     #[error("the runtime did not start")]
@@ -26,7 +28,7 @@ impl StartError {
     /// 2 for what the operator can mend in the configuration, else 1.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Database(_) | Self::Partner(_) | Self::Listen { .. } => 2,
+            Self::Database(_) | Self::Partner(_) | Self::Listen { .. } | Self::Given { .. } => 2,
             Self::Log(_) | Self::Metrics(_) | Self::Runtime(_) | Self::Signal(_) => 1,
         }
     }

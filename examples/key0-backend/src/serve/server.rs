@@ -4,6 +4,7 @@ use std::{io, io::Write, net::SocketAddr, sync::Arc, time::Duration};
 
 use hyper::server::conn::http1;
 use hyper_util::{rt::TokioIo, server::graceful::GracefulShutdown, service::TowerToHyperService};
+use listenfd::ListenFd;
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     sync::watch,
@@ -54,8 +55,10 @@ async fn run(config: Config, options: ServeOptions) -> Result<(), StartError> {
     let counted = metrics::start()?;
     // A port in use must leave no database behind, and nobody may connect before all is well: so
     // the addresses are taken first, and listened on last.
-    let public = Bound::to(config.public)?;
-    let internal = config.internal.map(Bound::to).transpose()?;
+    let mut given = ListenFd::from_env();
+    let public = Bound::given_or(&mut given, 0, config.public)?;
+    let internal = |address| Bound::given_or(&mut given, 1, address);
+    let internal = config.internal.map(internal).transpose()?;
     let app = App::open(&config, counted.clone()).await?;
     let routes = if internal.is_some() { app.public() } else { app.everything() };
     let internal_routes = internal.is_some().then(|| app.internal());
@@ -100,13 +103,38 @@ async fn run(config: Config, options: ServeOptions) -> Result<(), StartError> {
     Ok(())
 }
 
-/// An address that is taken and not listened on yet.
+/// An address that is taken and, but for a service manager's, not listened on yet.
 struct Bound {
     address: SocketAddr,
-    socket: TcpSocket,
+    socket: Taken,
+}
+
+enum Taken {
+    Ours(TcpSocket),
+    /// The service manager listens on it (`sd_listen_fds(3)`).
+    Given(std::net::TcpListener),
 }
 
 impl Bound {
+    /// The socket that the service manager gave at this place, else one of our own.
+    fn given_or(
+        given: &mut ListenFd,
+        place: usize,
+        address: SocketAddr,
+    ) -> Result<Self, StartError> {
+        let given = given.take_tcp_listener(place).and_then(|given| {
+            let Some(listener) = given else { return Ok(None) };
+            listener.set_nonblocking(true)?;
+            let address = listener.local_addr()?;
+            Ok(Some(Self { address, socket: Taken::Given(listener) }))
+        });
+        match given {
+            Ok(Some(given)) => Ok(given),
+            Ok(None) => Self::to(address),
+            Err(source) => Err(StartError::Given { place, source }),
+        }
+    }
+
     fn to(address: SocketAddr) -> Result<Self, StartError> {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
         let bind = |socket: TcpSocket| {
@@ -117,14 +145,18 @@ impl Bound {
             Ok(socket)
         };
         match socket.and_then(bind) {
-            Ok(socket) => Ok(Self { address, socket }),
+            Ok(socket) => Ok(Self { address, socket: Taken::Ours(socket) }),
             Err(source) => Err(StartError::Listen { address, source }),
         }
     }
 
     fn listen(self) -> Result<TcpListener, StartError> {
         let Self { address, socket } = self;
-        socket.listen(BACKLOG).map_err(|source| StartError::Listen { address, source })
+        let listening = match socket {
+            Taken::Ours(socket) => socket.listen(BACKLOG),
+            Taken::Given(listener) => TcpListener::from_std(listener),
+        };
+        listening.map_err(|source| StartError::Listen { address, source })
     }
 }
 

@@ -12,6 +12,7 @@ mod client;
 mod configuration;
 mod conformance;
 mod demo;
+mod deploy;
 mod examples;
 mod gateway;
 #[path = "../../../../tests/support/http1.rs"]

@@ -175,6 +175,19 @@ impl Setup {
         self.start_by(None, ready)
     }
 
+    /// Starts `serve` by a script of a shell, whose `$0` is the program and whose `$@` is `serve`.
+    pub(crate) fn start_by_shell(&self, script: &str) -> Backend {
+        let mut setup = self.clone();
+        let program = self.program.to_str().unwrap().to_owned();
+        setup.arguments = vec![script.to_owned(), program, "serve".to_owned()];
+        setup.program = "/bin/sh".into();
+        setup.start_by(
+            Some("-c"),
+            "
+store ",
+        )
+    }
+
     fn start_by(&self, subcommand: Option<&str>, ready: &str) -> Backend {
         self.wait_for(Backend::watch(self.spawn(subcommand), &self.folder, false), ready)
     }
