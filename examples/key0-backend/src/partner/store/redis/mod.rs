@@ -34,6 +34,8 @@ pub(super) struct Redis {
     version_key: Arc<str>,
     /// What must stand there: else the database was emptied or replaced, which is an outage.
     version: Arc<str>,
+    read_deadline: Duration,
+    write_deadline: Duration,
 }
 
 impl Redis {
@@ -46,14 +48,25 @@ impl Redis {
         let get = Script::new("return redis.call('GET', KEYS[1]) or ''");
         let version: String =
             link.invoke(&get.key(&version_key), OPEN_TIMEOUT).await.map_err(unusable)?;
-        let redis =
-            Self { link: Arc::new(link), version_key: version_key.into(), version: version.into() };
+        let redis = Self {
+            link: Arc::new(link),
+            version_key: version_key.into(),
+            version: version.into(),
+            read_deadline: READ_DEADLINE,
+            write_deadline: WRITE_DEADLINE,
+        };
         let mut call = redis.call(&scripts::OPEN);
         let found = redis.link.invoke(call.arg(VERSION), OPEN_TIMEOUT).await.map_err(unusable)?;
         match found {
             VERSION => Ok(redis),
             found => Err(OpenError::Newer { place: url.to_string(), found }),
         }
+    }
+
+    /// With time for a server that is busy with other tests.
+    #[cfg(test)]
+    pub(super) fn patient(self, deadline: Duration) -> Self {
+        Self { read_deadline: deadline, write_deadline: deadline, ..self }
     }
 
     /// A call of this script, with what every script takes.
@@ -64,11 +77,11 @@ impl Redis {
     }
 
     async fn read<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, Fault> {
-        self.link.invoke(call, READ_DEADLINE).await
+        self.link.invoke(call, self.read_deadline).await
     }
 
     async fn write<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, Fault> {
-        self.link.invoke(call, WRITE_DEADLINE).await
+        self.link.invoke(call, self.write_deadline).await
     }
 
     /// Runs a script that does what is due at some time, so much of it at most, and says how much.

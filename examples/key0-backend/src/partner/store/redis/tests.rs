@@ -7,7 +7,7 @@ use crate::partner::{
     passports::NewPassport,
     store::{
         Imports, Loyalty,
-        tests::{noon, redis_server::Redis as Server, rows},
+        tests::{PATIENCE, noon, redis_server::Redis as Server, rows},
     },
 };
 
@@ -15,7 +15,7 @@ async fn fresh() -> Option<(Redis, RedisUrl, Server)> {
     let server = Server::start(&["--appendonly", "no"])?;
     let url = RedisUrl::new(&server.url("")).unwrap();
     drop(RedisStore::open(&server.url("")).await.unwrap());
-    Some((Redis::open(&url, "key0:").await.unwrap(), url, server))
+    Some((Redis::open(&url, "key0:").await.unwrap().patient(PATIENCE), url, server))
 }
 
 /// An instance that ends between an import and what is told of it: the next tells what that one did.

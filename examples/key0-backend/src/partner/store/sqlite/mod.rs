@@ -50,6 +50,12 @@ impl Sqlite {
         Ok(Self { readers: writer.clone().deadline(READ_DEADLINE), writer })
     }
 
+    /// With time for a machine that is busy with other tests.
+    #[cfg(test)]
+    pub(super) fn patient(self, deadline: Duration) -> Self {
+        Self { writer: self.writer.deadline(deadline), readers: self.readers.deadline(deadline) }
+    }
+
     async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
