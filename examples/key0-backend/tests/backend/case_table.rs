@@ -1,7 +1,7 @@
 //! The table of cases against the sample backend and against its twin on actix-web: processes,
-//! over sockets, on SQLite. Their answers are the same to the byte.
+//! over sockets. Their answers are the same to the byte.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, path::PathBuf};
 
 use bytes::Bytes;
 use http::Request;
@@ -9,7 +9,9 @@ use key0_auth::{apikey::KeyDigest, domain::Secret};
 
 use crate::{
     cases::{Case, Known, Served, Target, Values, cases, cases_of, differences, failures, is_own},
+    postgres_server::{self, run_sql},
     process::{Backend, Request as RawRequest, Setup},
+    redis_server::Redis,
 };
 
 const MASTER_KEY: &str = "a-master-key-of-the-configuration-1";
@@ -24,7 +26,7 @@ const PREVIOUS_INTERNAL_SECRET: &str = "the-secret-of-internal-calls-before-that
 async fn the_backend_answers_as_the_table_says() {
     let setup = configured(Setup::bare());
     let backend = setup.start();
-    let values = values(&backend, &setup.database());
+    let values = values(&backend, &Records::Sqlite(setup.database()));
     assert_none(failures(&cases(), values, &served(&backend)).await);
 }
 
@@ -35,19 +37,30 @@ fn partner_table() -> Vec<Case> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_partner_api_answers_as_its_table_says() {
-    for database in ["sqlite://key0-backend.db", "sqlite://folder/other.db"] {
-        let setup = configured(Setup::bare()).set("DATABASE_URL", database);
-        std::fs::create_dir_all(setup.path("folder")).unwrap();
-        let backend = setup.start();
-        let file = database.strip_prefix("sqlite://").unwrap();
-        let mut values = values(&backend, &setup.path(file));
+    let setup = configured(Setup::bare());
+    std::fs::create_dir_all(setup.path("folder")).unwrap();
+    let mut databases: Vec<(String, Records)> = ["key0-backend.db", "folder/other.db"]
+        .map(|file| (format!("sqlite://{file}"), Records::Sqlite(setup.path(file))))
+        .into();
+    databases.extend(postgres_server::shared().map(|server| {
+        let url = server.new_database();
+        (url.clone(), Records::Postgres(url))
+    }));
+    let redis = Redis::start(&[]);
+    databases.extend(redis.iter().map(|server| {
+        let url = server.url("");
+        (url.clone(), Records::Redis(url))
+    }));
+    for (database, records) in databases {
+        let backend = setup.clone().set("DATABASE_URL", database).start();
+        let mut values = values(&backend, &records);
         for (name, damage) in [
             ("paymentKey", None),
             ("revokedKey", Some("revoked_at = created_at")),
             ("expiredKey", Some("expires_at = created_at")),
         ] {
             let key = issue(&backend, name);
-            damage.iter().for_each(|damage| change(&setup.path(file), &key, damage));
+            damage.iter().for_each(|damage| records.change(&key, damage));
             values.keep(name, key);
         }
         values.keep("minterKey", MINTER_KEY.to_owned());
@@ -117,13 +130,13 @@ async fn the_backend_on_actix_answers_as_the_table_says_and_as_its_twin() {
     let Some(setup) = Setup::example("actix_backend") else { return };
     let setup = configured(setup).set("DATABASE_URL", "sqlite://key0-backend.db");
     let on_actix = setup.start_example("listening on");
-    let values_on_actix = values(&on_actix, &setup.database());
+    let values_on_actix = values(&on_actix, &Records::Sqlite(setup.database()));
     let unreachable_on_actix = values_on_actix.get("unreachableKey").unwrap();
     assert_none(failures(&cases(), values_on_actix, &served(&on_actix)).await);
 
     let setup = configured(Setup::bare());
     let on_axum = setup.start();
-    let values_on_axum = values(&on_axum, &setup.database());
+    let values_on_axum = values(&on_axum, &Records::Sqlite(setup.database()));
     let mut values_on_actix = values_on_axum.clone();
     values_on_actix.keep("unreachableKey", unreachable_on_actix);
     // The sample backend tells more at /ready than an example does.
@@ -199,19 +212,51 @@ fn served(backend: &Backend) -> Served {
 }
 
 /// What opens a backend, and a key that its store can't read.
-fn values(backend: &Backend, database: &Path) -> Values {
+fn values(backend: &Backend, records: &Records) -> Values {
     let unreachable = issue(backend, "unreachableKey");
     // Nobody can tell what this one is: an outage, as far as it is concerned.
-    change(database, &unreachable, "kind = 'visitor'");
+    records.change(&unreachable, "kind = 'visitor'");
     Values::new(Known { unreachable: Some(unreachable), ..known() }).unwrap()
 }
 
-/// Changes the record of a key behind the backend's back.
-fn change(database: &Path, key: &str, what: &str) {
-    let database = rusqlite::Connection::open(database).unwrap();
-    let sql = format!("UPDATE keys SET {what} WHERE digest = ?1");
-    let digest = KeyDigest::of(key);
-    assert_eq!(database.execute(&sql, [digest.as_bytes().as_slice()]).unwrap(), 1);
+/// Where a backend keeps its records.
+enum Records {
+    Sqlite(PathBuf),
+    Postgres(String),
+    Redis(String),
+}
+
+impl Records {
+    /// Changes the record of a key behind the backend's back: one column becomes another, or a text.
+    fn change(&self, key: &str, what: &str) {
+        let digest = KeyDigest::of(key);
+        let digest = digest.as_bytes().as_slice();
+        match self {
+            Self::Sqlite(file) => {
+                let database = rusqlite::Connection::open(file).unwrap();
+                let sql = format!("UPDATE keys SET {what} WHERE digest = ?1");
+                assert_eq!(database.execute(&sql, [digest]).unwrap(), 1);
+            }
+            Self::Postgres(url) => {
+                let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+                let sql = format!("UPDATE key0.keys SET {what} WHERE digest = '\\x{digest}'");
+                run_sql(url, &sql);
+            }
+            Self::Redis(url) => {
+                let mut server = redis::Client::open(&**url).unwrap().get_connection().unwrap();
+                let digest = [b"key0:digest:", digest].concat();
+                let id: String = redis::cmd("GET").arg(digest).query(&mut server).unwrap();
+                let record = format!("key0:key:{id}");
+                let (field, value) = what.split_once(" = ").unwrap();
+                let value: String = match value.strip_prefix('\'') {
+                    Some(text) => text.trim_end_matches('\'').to_owned(),
+                    None => redis::cmd("HGET").arg(&record).arg(value).query(&mut server).unwrap(),
+                };
+                let set = redis::cmd("HSET").arg(&record).arg(field).arg(value).clone();
+                let () = set.query(&mut server).unwrap();
+            }
+        }
+    }
 }
 
 /// A key for photo-1, from the backend itself.
