@@ -2,8 +2,10 @@
 
 use std::str::FromStr;
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+use crate::apikey::{KeyDigest, Predecessor};
 use crate::{
-    apikey::{Grant, KeyDigest, Metadata, Predecessor},
+    apikey::{Grant, Metadata},
     domain::{Permissions, Timestamp},
     error::StoreError,
 };
