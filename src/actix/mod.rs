@@ -72,6 +72,7 @@
 //! ```
 
 mod body;
+mod credential;
 mod extract;
 mod fallback;
 #[cfg(feature = "idempotency")]
@@ -89,6 +90,7 @@ mod transform;
 
 #[cfg(feature = "idempotency")]
 #[cfg_attr(docsrs, doc(cfg(feature = "idempotency")))]
+pub use credential::credential_routes;
 pub use idempotency::{IdempotencyMiddleware, IdempotencyService};
 pub use internal::{dangerous_issue_token, dangerous_payment_received, internal_routes};
 pub use keys::{dangerous_keys_routes, keys_routes};

@@ -1,4 +1,5 @@
-use crate::{Rejection, RejectionKind, domain::percent_decode};
+use super::body::{MAX_BODY_BYTES, invalid};
+use crate::{Identity, Rejection, RejectionKind, Validator, domain::percent_decode};
 
 /// Checks that a body is announced as a form.
 pub(super) fn check_media_type(content_type: Option<&[u8]>) -> Result<(), Rejection> {
@@ -9,6 +10,45 @@ pub(super) fn check_media_type(content_type: Option<&[u8]>) -> Result<(), Reject
         true => Ok(()),
         false => Err(RejectionKind::UnsupportedMediaType.into()),
     }
+}
+
+/// The one `token` of a form.
+pub(super) fn token(body: &[u8]) -> Result<String, Rejection> {
+    if body.len() > MAX_BODY_BYTES {
+        return Err(RejectionKind::BodyTooLarge.into());
+    }
+    let pairs = str::from_utf8(body).ok().and_then(pairs);
+    let pairs = pairs.ok_or_else(|| invalid("The form can't be read"))?;
+    let mut tokens = pairs.into_iter().filter(|(name, _)| name == "token");
+    match (tokens.next(), tokens.next()) {
+        (Some((_, token)), None) if !token.is_empty() => Ok(token),
+        (Some(_), None) => Err(invalid("The token is empty")),
+        _ => Err(invalid("The form needs exactly one token")),
+    }
+}
+
+/// Validates a credential of any kind that was sent as a value.
+pub(super) async fn validate(validator: &Validator, token: &str) -> Result<Identity, Rejection> {
+    if token.trim() != token {
+        return Err(RejectionKind::InvalidToken.into());
+    }
+    // In each place by itself: the application may take credentials from any of them, and what is
+    // no API key may still be a token.
+    let [bearer, api_key] = ["Bearer", "ApiKey"].map(|scheme| format!("{scheme} {token}"));
+    let places = [(Some(&bearer), None), (Some(&api_key), None), (None, Some(token.as_bytes()))];
+    let mut refused = Rejection::new(RejectionKind::InvalidToken);
+    for (authorization, key) in places {
+        match validator.validate(authorization.map(String::as_bytes), key).await {
+            Err(rejection) if !is_undecided(&rejection) => refused = rejection,
+            decided => return decided,
+        }
+    }
+    Err(refused)
+}
+
+/// Whether a refusal says nothing of the credential.
+pub(super) fn is_undecided(rejection: &Rejection) -> bool {
+    matches!(rejection.kind(), RejectionKind::StoreUnavailable | RejectionKind::Internal)
 }
 
 /// The pairs of a query, or of a form. None where an escape is none, or where something is no text.

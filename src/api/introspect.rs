@@ -1,12 +1,8 @@
 use serde::Serialize;
 
-use super::{
-    Reply,
-    body::{MAX_BODY_BYTES, invalid},
-    form,
-};
+use super::{Reply, form};
 use crate::{
-    Identity, Rejection, RejectionKind, Validator,
+    Identity, Rejection, Validator,
     domain::{Permissions, PlanId, ResourceId, Role, Timestamp},
 };
 
@@ -60,8 +56,8 @@ impl Introspect {
     ///
     /// # Errors
     ///
-    /// [`UnsupportedMediaType`](RejectionKind::UnsupportedMediaType) for anything else, and where
-    /// nothing is announced.
+    /// [`UnsupportedMediaType`](crate::RejectionKind::UnsupportedMediaType) for anything else, and
+    /// where nothing is announced.
     pub fn check_media_type(content_type: Option<&[u8]>) -> Result<(), Rejection> {
         form::check_media_type(content_type)
     }
@@ -70,52 +66,17 @@ impl Introspect {
     ///
     /// # Errors
     ///
-    /// [`InvalidBody`](RejectionKind::InvalidBody) without exactly one `token`,
-    /// [`BodyTooLarge`](RejectionKind::BodyTooLarge), and
-    /// [`StoreUnavailable`](RejectionKind::StoreUnavailable) where it can't be decided now.
+    /// [`InvalidBody`](crate::RejectionKind::InvalidBody) without exactly one `token`,
+    /// [`BodyTooLarge`](crate::RejectionKind::BodyTooLarge), and
+    /// [`StoreUnavailable`](crate::RejectionKind::StoreUnavailable) where it can't be decided now.
     pub async fn handle(&self, body: &[u8]) -> Result<Reply, Rejection> {
-        if body.len() > MAX_BODY_BYTES {
-            return Err(RejectionKind::BodyTooLarge.into());
-        }
-        let pairs = str::from_utf8(body).ok().and_then(form::pairs);
-        let pairs = pairs.ok_or_else(|| invalid("The form can't be read"))?;
-        let mut tokens = pairs.into_iter().filter(|(name, _)| name == "token");
-        let (Some((_, token)), None) = (tokens.next(), tokens.next()) else {
-            return Err(invalid("The form needs exactly one token"));
-        };
-        if token.is_empty() {
-            return Err(invalid("The token is empty"));
-        }
-        match self.validate(&token).await {
+        let token = form::token(body)?;
+        match form::validate(&self.validator, &token).await {
             Ok(identity) => Ok(Reply::json(200, &Active::of(&identity))),
-            Err(rejection) if is_undecided(&rejection) => Err(rejection),
+            Err(rejection) if form::is_undecided(&rejection) => Err(rejection),
             Err(_) => Ok(Reply::json(200, &Inactive { active: false })),
         }
     }
-
-    async fn validate(&self, token: &str) -> Result<Identity, Rejection> {
-        if token.trim() != token {
-            return Err(RejectionKind::InvalidToken.into());
-        }
-        // In each place by itself: the application may take credentials from any of them, and what is
-        // no API key may still be a token.
-        let [bearer, api_key] = ["Bearer", "ApiKey"].map(|scheme| format!("{scheme} {token}"));
-        let places =
-            [(Some(&bearer), None), (Some(&api_key), None), (None, Some(token.as_bytes()))];
-        let mut refused = Rejection::new(RejectionKind::InvalidToken);
-        for (authorization, key) in places {
-            match self.validator.validate(authorization.map(String::as_bytes), key).await {
-                Err(rejection) if !is_undecided(&rejection) => refused = rejection,
-                decided => return decided,
-            }
-        }
-        Err(refused)
-    }
-}
-
-/// Whether a refusal says nothing of the credential.
-fn is_undecided(rejection: &Rejection) -> bool {
-    matches!(rejection.kind(), RejectionKind::StoreUnavailable | RejectionKind::Internal)
 }
 
 impl<'a> Active<'a> {

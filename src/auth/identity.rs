@@ -100,6 +100,14 @@ impl Identity {
         }
     }
 
+    /// The label of an issued key.
+    pub fn label(&self) -> Option<&str> {
+        match &self.0 {
+            Proof::Key(record) => record.label.as_deref(),
+            Proof::Token(_) | Proof::Bootstrap(_) | Proof::Fallback(_) | Proof::Gateway(_) => None,
+        }
+    }
+
     /// Who it is, for rows and scopes of the application's own: the same over restarts and for
     /// every credential of one purchase or one key, and another one for everybody else. Not to be
     /// shown: for a bootstrap key it is made of the key, whose place in the list may change.

@@ -35,10 +35,9 @@ pub use identity::IdentityKind;
 pub(crate) use internal::is_header_name;
 pub use internal::{InternalAuthBuilder, InternalCaller, InternalStrategy};
 #[cfg(any(feature = "tower", feature = "actix"))]
-pub(crate) use question::Lookup;
+pub(crate) use question::{Lookup, Validation};
 pub use response::{Problem, ProblemBody, Refusal, Responder};
 pub use seller::Seller;
 pub use source::Source;
 #[cfg(any(feature = "tower", feature = "actix"))]
-pub(crate) use validator::Validation;
 pub use validator::{AuthorizationHeader, Given, Optional};

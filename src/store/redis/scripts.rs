@@ -50,6 +50,7 @@ scripts! {
     reads PAYMENT = "payment";
     reads WAITING_PAYMENTS = "waiting_payments";
     reads CHANGES = "changes";
+    reads DENIALS = "denials";
     writes INSERT = "insert";
     withdraws EDIT = "edit";
     writes TOUCH = "touch";
@@ -60,6 +61,8 @@ scripts! {
     writes LEASE_PAYMENT = "lease_payment";
     writes BEGIN_REQUEST = "begin_request";
     writes COMPLETE_REQUEST = "complete_request";
+    withdraws DENY = "deny";
+    withdraws PURGE_DENIALS = "purge_denials";
     withdraws REVOKE = "revoke";
     withdraws ROTATE = "rotate";
     withdraws PURGE_KEYS = "purge_keys";

@@ -12,11 +12,14 @@ use axum::{
 use key0_auth::{
     ApiKeys, AuthLayer, Cached, Identity, InternalAuth, InternalAuthLayer, Policy, Rejection,
     RejectionKind, Validator,
-    api::{HandlerError, Introspect, IssueToken, KeysApi, PaymentHandler, PaymentReceived, Verify},
+    api::{
+        CredentialApi, HandlerError, Introspect, IssueToken, KeysApi, PaymentHandler,
+        PaymentReceived, Verify,
+    },
     axum as key0_axum,
     client::segment,
     domain::{Clock, PlanId, ResourceId, SystemClock},
-    store::{KeyUsage, Payment},
+    store::{DeniedTokens, KeyUsage, Payment},
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
@@ -39,6 +42,7 @@ use crate::{
 pub(crate) struct App {
     guards: Guards,
     keys: Arc<Cached>,
+    denied: DeniedTokens,
     ready: Ready,
     usage: KeyUsage,
     payment_received: PaymentReceived,
@@ -52,6 +56,7 @@ pub(crate) struct App {
 struct Guards {
     validator: Validator,
     keys_api: KeysApi,
+    credential_api: CredentialApi,
     key_checks: bool,
     issue_token: IssueToken,
     internal_auth: Arc<InternalAuth>,
@@ -60,14 +65,22 @@ struct Guards {
 }
 
 impl Guards {
-    fn new(config: &Config, store: &Opened, cached: &Arc<Cached>, usage: &KeyUsage) -> Self {
+    fn new(
+        config: &Config,
+        store: &Opened,
+        cached: &Arc<Cached>,
+        denied: &DeniedTokens,
+        usage: &KeyUsage,
+    ) -> Self {
         let keys = ApiKeys::cached(cached.clone())
             .usage(usage.clone())
             .bootstrap(config.bootstrap.clone())
             .format(config.key_format.clone());
         let keys = Arc::new(keys);
-        let mut validator =
-            Validator::builder().access_tokens(config.tokens.clone()).api_keys(keys.clone());
+        let mut validator = Validator::builder()
+            .access_tokens(config.tokens.clone())
+            .denied_tokens(denied.clone())
+            .api_keys(keys.clone());
         if let Some(gateway) = &config.gateway {
             validator = validator.gateway(gateway.clone());
         }
@@ -80,6 +93,12 @@ impl Guards {
         };
         config.providers.start();
         Self {
+            credential_api: CredentialApi::new(
+                validator.clone(),
+                store.keys.clone(),
+                keys.clone(),
+                denied.clone(),
+            ),
             verify: config.verify.clone().map(|rules| Verify::new(validator.clone(), rules)),
             validator,
             keys_api: KeysApi::new(store.keys.clone(), keys.clone()),
@@ -119,7 +138,8 @@ impl App {
             Err(_) => unreachable!("the time to live was checked when it was read"),
         };
         let usage = KeyUsage::new(store.keys.clone());
-        let guards = Guards::new(config, &store, &cached, &usage);
+        let denied = DeniedTokens::reading_every(store.denials.clone(), config.cache_ttl);
+        let guards = Guards::new(config, &store, &cached, &denied, &usage);
         Self {
             guards,
             ready: Ready::new(
@@ -130,6 +150,7 @@ impl App {
                 config.cache_ttl,
             ),
             keys: cached,
+            denied,
             usage,
             payment_received: PaymentReceived::with_handler(
                 store.payments.clone(),
@@ -144,7 +165,7 @@ impl App {
 
     /// The same store and work, behind the secrets and keys of another configuration.
     pub(crate) fn with(&self, config: &Config) -> Self {
-        let guards = Guards::new(config, &self.store, &self.keys, &self.usage);
+        let guards = Guards::new(config, &self.store, &self.keys, &self.denied, &self.usage);
         Self { guards, ..self.clone() }
     }
 
@@ -180,6 +201,7 @@ impl App {
         Housekeeping::new(
             self.guards.issue_token.clone(),
             self.guards.keys_api.clone(),
+            self.guards.credential_api.clone(),
             self.usage.clone(),
             self.partner.idempotency().clone(),
             self.keys.clone(),
@@ -193,7 +215,9 @@ impl App {
 
     fn open_routes(&self) -> Router {
         let validator = self.guards.key_checks.then_some(&self.guards.validator);
-        self.health().merge(self.api_routes()).merge(self.partner.routes(validator))
+        let credential = key0_axum::credential_routes(self.guards.credential_api.clone());
+        let own = self.health().merge(self.api_routes()).merge(credential);
+        own.merge(self.partner.routes(validator))
     }
 
     fn closed_routes(&self) -> Router {
@@ -283,6 +307,7 @@ async fn index() -> Json<serde_json::Value> {
         "routes": {
             "/api": ["access_token", "payment_key"],
             "/v1": ["integrator_key", "bootstrap_key"],
+            "/credential": ["access_token", "payment_key", "integrator_key", "bootstrap_key"],
             "/keys": ["master key"],
             "/internal": ["internal"],
             "/introspect": ["internal"],
