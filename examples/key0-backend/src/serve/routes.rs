@@ -25,6 +25,7 @@ use super::{
     error::StartError,
     housekeeping::Housekeeping,
     metrics::{self, Shown},
+    openapi::{self, Open},
     ready::{Ready, ready},
     requests::RequestService,
 };
@@ -193,7 +194,10 @@ impl App {
 
     fn open_routes(&self) -> Router {
         let validator = self.guards.key_checks.then_some(&self.guards.validator);
-        self.health().merge(self.api_routes()).merge(self.partner.routes(validator))
+        let open =
+            Open { key_checks: self.guards.key_checks, issue_token: self.guards.issue_token_auth };
+        let documented = self.health().merge(openapi::routes(open));
+        documented.merge(self.api_routes()).merge(self.partner.routes(validator))
     }
 
     fn closed_routes(&self) -> Router {
@@ -290,6 +294,7 @@ async fn index() -> Json<serde_json::Value> {
             "/health": [],
             "/ready": [],
         },
+        "links": { "openapi": "/openapi.json", "docs": "/docs", "llms": "/llms.txt" },
     }))
 }
 

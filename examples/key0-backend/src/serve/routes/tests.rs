@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod openapi;
+
 use std::time::Duration;
 
 use axum::body::Body;
