@@ -150,6 +150,7 @@ pub mod guide {
         instances
         rotating_secrets
         proxies
+        browsers
         any_language
         outages
         security

@@ -43,6 +43,25 @@ const HOOK_DEADLINE: Duration = Duration::from_secs(8);
 /// A retry gets another credential, and the old one dies, only where none of the secrets is the one
 /// that the first was derived from, and only from ten minutes after the purchase on. Until then it
 /// is a 503 `issuance_in_progress`: see [`IssuanceSecrets`] for how a secret is changed.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::Arc;
+/// use key0_auth::{ApiKeys, MemoryStore, api::IssueToken, apikey::IssuanceSecrets};
+/// use key0_auth::domain::{Secret, SecretSet};
+///
+/// let store = Arc::new(MemoryStore::new());
+/// let keys = ApiKeys::new(store.clone());
+/// let secret = Secret::new("ISSUANCE_SECRET", "a secret from which keys are derived")?;
+/// let issue_token = IssueToken::new(store, keys, IssuanceSecrets::new(&SecretSet::new(secret)));
+/// let order = br#"{"requestId":"r","resourceId":"photo-1","planId":"basic","txHash":"0xabc"}"#;
+/// let first = issue_token.handle(order).await?;
+/// // A retry gets the same key.
+/// assert_eq!(issue_token.handle(order).await?.body, first.body);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct IssueToken(Arc<Parts>);
 
