@@ -26,7 +26,7 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 fn main() -> ExitCode {
     let cli = cli::Cli::read();
     match cli.command {
-        cli::Command::Serve(options) => start(options, serve::serve),
+        cli::Command::Serve(options) => start(options),
         cli::Command::CheckConfig(options) => match config::Config::load(&options) {
             Ok(config) => {
                 for warning in &config.warnings {
@@ -51,21 +51,31 @@ fn main() -> ExitCode {
 }
 
 /// Loads the configuration, then runs the server on it.
-fn start(
-    options: config::ServeOptions,
-    serve: fn(config::Config, config::ServeOptions) -> Result<(), serve::StartError>,
-) -> ExitCode {
+fn start(mut options: config::ServeOptions) -> ExitCode {
+    let sockets = match given(&mut options) {
+        Ok(sockets) => sockets,
+        Err(error) => return not_started(&error),
+    };
     let config = match config::Config::load(&options) {
         Ok(config) => config,
         Err(error) => return refuse(&error),
     };
-    match serve(config, options) {
+    match serve::serve(config, options, sockets) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {}", logging::Chain(&error));
-            ExitCode::from(error.exit_code())
-        }
+        Err(error) => not_started(&error),
     }
+}
+
+/// Takes the sockets of the service manager, and tells the configuration where they listen.
+fn given(options: &mut config::ServeOptions) -> Result<serve::GivenSockets, serve::StartError> {
+    let sockets = serve::GivenSockets::take()?;
+    options.given = sockets.addresses()?;
+    Ok(sockets)
+}
+
+fn not_started(error: &serve::StartError) -> ExitCode {
+    fail(&[logging::Chain(error).to_string()], false);
+    ExitCode::from(error.exit_code())
 }
 
 /// Says what went wrong: each text on a line of standard error, or all of them as JSON on standard

@@ -34,7 +34,7 @@ use self::{
 };
 pub(crate) use self::{
     names::VARIABLES,
-    options::ServeOptions,
+    options::{GivenAddresses, ServeOptions},
     providers::Providers,
     serving::{AccessLog, Proxies, Serving},
     settings::Setting,

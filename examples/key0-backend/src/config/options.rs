@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Args;
 
@@ -33,6 +33,18 @@ pub(crate) struct ServeOptions {
     /// File with further variables (default: .env, where it is there)
     #[arg(long, value_name = "FILE")]
     pub(crate) env_file: Option<PathBuf>,
+    /// What a service manager listens on for us
+    #[arg(skip)]
+    pub(crate) given: GivenAddresses,
+}
+
+/// Where the sockets listen that a service manager hands over.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct GivenAddresses {
+    pub(crate) public: Option<SocketAddr>,
+    pub(crate) internal: Option<SocketAddr>,
+    /// How many there are.
+    pub(crate) count: usize,
 }
 
 impl ServeOptions {

@@ -6,7 +6,7 @@ use key0_auth::{
 };
 
 use super::{
-    ServeOptions,
+    GivenAddresses, ServeOptions,
     env_file::{self, BadLine, Entry},
     names::Meaning,
 };
@@ -22,6 +22,8 @@ pub(crate) struct Variables {
     unreadable: Vec<String>,
     /// The file with further variables.
     pub(super) file: String,
+    /// The sockets of LISTEN_FDS, which win over the variables that name addresses.
+    pub(super) given: GivenAddresses,
 }
 
 pub(super) struct Value {
@@ -49,6 +51,7 @@ impl Variables {
             values: HashMap::new(),
             unreadable: Vec::new(),
             file: path.unwrap_or(Path::new(".env")).display().to_string(),
+            given: options.given,
         };
         variables.read_file(path.is_some(), faults);
         for (name, value) in std::env::vars_os() {

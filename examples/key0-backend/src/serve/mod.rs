@@ -16,6 +16,7 @@ mod routes;
 mod server;
 mod signals;
 mod socket;
+mod sockets;
 mod timer;
 
-pub(crate) use self::{error::StartError, server::serve};
+pub(crate) use self::{error::StartError, server::serve, sockets::GivenSockets};

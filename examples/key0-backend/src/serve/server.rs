@@ -4,7 +4,6 @@ use std::{io, io::Write, net::SocketAddr, sync::Arc, time::Duration};
 
 use hyper::server::conn::http1;
 use hyper_util::{rt::TokioIo, server::graceful::GracefulShutdown, service::TowerToHyperService};
-use listenfd::ListenFd;
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     sync::watch,
@@ -22,6 +21,7 @@ use super::{
     routes::App,
     signals,
     socket::Socket,
+    sockets::GivenSockets,
     timer::ConnectionTimer,
 };
 use crate::{
@@ -41,24 +41,31 @@ const DRAIN_HEADS: Duration = Duration::from_secs(2);
 const BREATH: Duration = Duration::from_millis(100);
 
 /// Serves until the signal to stop, then drains.
-pub(crate) fn serve(config: Config, options: ServeOptions) -> Result<(), StartError> {
+pub(crate) fn serve(
+    config: Config,
+    options: ServeOptions,
+    sockets: GivenSockets,
+) -> Result<(), StartError> {
     let _logging = logging::start(&config.log).map_err(StartError::Log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(StartError::Runtime)?;
-    runtime.block_on(run(config, options))
+    runtime.block_on(run(config, options, sockets))
 }
 
-async fn run(config: Config, options: ServeOptions) -> Result<(), StartError> {
+async fn run(
+    config: Config,
+    options: ServeOptions,
+    sockets: GivenSockets,
+) -> Result<(), StartError> {
     let capacity = Capacity::raise();
     let counted = metrics::start()?;
     // A port in use must leave no database behind, and nobody may connect before all is well: so
     // the addresses are taken first, and listened on last.
-    let mut given = ListenFd::from_env();
-    let public = Bound::given_or(&mut given, 0, config.public)?;
-    let internal = |address| Bound::given_or(&mut given, 1, address);
-    let internal = config.internal.map(internal).transpose()?;
+    let (public, internal) = sockets.split();
+    let public = Bound::given_or(public, config.public)?;
+    let internal = config.internal.map(|address| Bound::given_or(internal, address)).transpose()?;
     let app = App::open(&config, counted.clone()).await?;
     let routes = if internal.is_some() { app.public() } else { app.everything() };
     let internal_routes = internal.is_some().then(|| app.internal());
@@ -116,22 +123,14 @@ enum Taken {
 }
 
 impl Bound {
-    /// The socket that the service manager gave at this place, else one of our own.
+    /// The socket that the service manager gave, else one of our own.
     fn given_or(
-        given: &mut ListenFd,
-        place: usize,
+        given: Option<std::net::TcpListener>,
         address: SocketAddr,
     ) -> Result<Self, StartError> {
-        let given = given.take_tcp_listener(place).and_then(|given| {
-            let Some(listener) = given else { return Ok(None) };
-            listener.set_nonblocking(true)?;
-            let address = listener.local_addr()?;
-            Ok(Some(Self { address, socket: Taken::Given(listener) }))
-        });
         match given {
-            Ok(Some(given)) => Ok(given),
-            Ok(None) => Self::to(address),
-            Err(source) => Err(StartError::Given { place, source }),
+            Some(given) => Ok(Self { address, socket: Taken::Given(given) }),
+            None => Self::to(address),
         }
     }
 
@@ -154,7 +153,9 @@ impl Bound {
         let Self { address, socket } = self;
         let listening = match socket {
             Taken::Ours(socket) => socket.listen(BACKLOG),
-            Taken::Given(listener) => TcpListener::from_std(listener),
+            Taken::Given(listener) => {
+                listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener))
+            }
         };
         listening.map_err(|source| StartError::Listen { address, source })
     }

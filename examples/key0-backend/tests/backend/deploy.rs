@@ -104,6 +104,30 @@ fn a_socket_of_the_service_manager_takes_the_place_of_host_and_port() {
     assert_eq!(Request::get("/health").send(address).status, 200);
 }
 
+/// What stands open is judged by where it can be reached, not by what the variables say.
+#[test]
+fn an_open_door_is_refused_on_a_socket_that_others_can_reach() {
+    let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+    fcntl_setfd(&listener, FdFlags::empty()).unwrap();
+    let socket = listener.as_raw_fd();
+    let given = |setup: Setup, sockets: u8| {
+        // A plain shell takes only descriptors of one digit.
+        let script = format!(
+            r#"exec bash -c 'exec 3<&{socket} 4<&{socket}; LISTEN_PID=$$ exec "$0" "$@"' "$0" "$@""#
+        );
+        setup.set("LISTEN_FDS", sockets.to_string()).run_by_shell(&script)
+    };
+    let open = Setup::new().set("INTERNAL_AUTH_STRATEGY", "none").set("HOST", "127.0.0.1");
+    let ended = given(open, 1);
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    assert!(ended.stderr.contains("0.0.0.0 is not a loopback address"), "{}", ended.stderr);
+
+    // One more than there are listeners would take connections that nobody answers.
+    let ended = given(Setup::new(), 2);
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    assert!(ended.stderr.contains("LISTEN_FDS"), "{}", ended.stderr);
+}
+
 #[test]
 fn a_reader_of_the_demo_may_leave() {
     let mut demo = Command::new(env!("CARGO_BIN_EXE_key0-backend"))

@@ -177,15 +177,20 @@ impl Setup {
 
     /// Starts `serve` by a script of a shell, whose `$0` is the program and whose `$@` is `serve`.
     pub(crate) fn start_by_shell(&self, script: &str) -> Backend {
+        self.by_shell(script).start_by(Some("-c"), "\nstore ")
+    }
+
+    /// Runs `serve` to its end by such a script.
+    pub(crate) fn run_by_shell(&self, script: &str) -> Ended {
+        self.by_shell(script).run("-c")
+    }
+
+    fn by_shell(&self, script: &str) -> Self {
         let mut setup = self.clone();
         let program = self.program.to_str().unwrap().to_owned();
         setup.arguments = vec![script.to_owned(), program, "serve".to_owned()];
         setup.program = "/bin/sh".into();
-        setup.start_by(
-            Some("-c"),
-            "
-store ",
-        )
+        setup
     }
 
     fn start_by(&self, subcommand: Option<&str>, ready: &str) -> Backend {
