@@ -52,6 +52,10 @@ enum Fault {
     Database(#[from] DatabaseError),
     #[error("{0}: its own tools make the backup, pg_dump or redis-cli --rdb")]
     NotAFile(String),
+    #[error("{0}: there is nothing in it but for the process that uses it")]
+    Memory(String),
+    #[error("{0:?} is not UTF-8, which the names of SQLite's files are")]
+    Name(PathBuf),
     #[error("{0:?} can't be made")]
     File(PathBuf, #[source] io::Error),
     #[error("the backup {0:?} was not finished, and is gone")]
@@ -70,7 +74,11 @@ impl Fault {
     /// 2 for what the operator can mend in the configuration, else 1.
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Database(_) | Self::NotAFile(_) => 2,
+            Self::Config(_)
+            | Self::Database(_)
+            | Self::NotAFile(_)
+            | Self::Memory(_)
+            | Self::Name(_) => 2,
             _ => 1,
         }
     }
@@ -100,16 +108,17 @@ fn carry_out(options: &StoreOptions) -> Result<String, Fault> {
     let settings = ServeOptions { env_file: options.env_file.clone(), ..ServeOptions::default() };
     let (database, _) = Config::load_store(&settings)?;
     match (&options.command, &database) {
+        (_, Database::Memory) => Err(Fault::Memory(database.to_string())),
         (StoreCommand::Backup { file }, Database::Sqlite(path)) => {
             answers(&database)?;
-            back_up(path, file)?;
+            back_up(&whole_path(path)?, &whole_path(file)?)?;
             Ok(format!("{} holds all of {database}", file.display()))
         }
         (StoreCommand::Backup { .. }, _) => Err(Fault::NotAFile(database.to_string())),
         (StoreCommand::Check, _) => {
             answers(&database)?;
             if let Database::Sqlite(path) = &database {
-                check(path)?;
+                check(&whole_path(path)?)?;
             }
             Ok(format!("{database}: it answers, and nothing is wrong with it"))
         }
@@ -126,6 +135,15 @@ fn answers(database: &Database) -> Result<(), Fault> {
         let _ = opened.keys.close().await;
         Ok(answered?)
     })
+}
+
+/// The path from the root on, since SQLite takes `:memory:` and `file:…` for no names of files.
+fn whole_path(path: &Path) -> Result<PathBuf, Fault> {
+    let whole = std::path::absolute(path).map_err(|error| Fault::File(path.to_owned(), error))?;
+    match whole.to_str() {
+        Some(_) => Ok(whole),
+        None => Err(Fault::Name(path.to_owned())),
+    }
 }
 
 fn read_only(path: &Path) -> rusqlite::Result<Connection> {

@@ -50,8 +50,22 @@ fn no_command_but_serve_makes_a_database() {
     assert_eq!(list.code, Some(2), "{list:?}");
     assert_eq!(setup.files(), [""; 0]);
     let memory = setup.set("DATABASE_URL", "memory://");
-    let ended = store(&memory, &["backup", "backup.db"]);
-    assert!(ended.code == Some(2) && ended.stderr.contains("own tools"), "{ended:?}");
+    for arguments in [&["check"][..], &["backup", "backup.db"]] {
+        let ended = store(&memory, arguments);
+        assert!(ended.code == Some(2) && ended.stderr.contains("memory"), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_name_that_sqlite_reads_otherwise_is_a_name_all_the_same() {
+    let setup = Setup::new();
+    drop(setup.start());
+    for name in [":memory:", "file:backup.db?mode=memory"] {
+        let ended = store(&setup, &["backup", name]);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let restored = Setup::new().file("key0-backend.db", fs::read(setup.path(name)).unwrap());
+        assert_eq!(store(&restored, &["check"]).code, Some(0), "{name}");
+    }
 }
 
 #[test]
