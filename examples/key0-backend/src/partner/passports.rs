@@ -9,9 +9,9 @@ use serde::Serialize;
 
 use super::{
     Partner,
-    http::{IdPath, Sent, answer, json, known_id},
+    http::{IdPath, Sent, answer, is_id, json, known_id},
     json::{Object, invalid},
-    store::new_id,
+    store::{is_unknown, new_id},
 };
 
 const MAX_NAME: usize = 256;
@@ -152,7 +152,11 @@ impl Wanted {
                 let ids: Option<Vec<String>> = serde_json::from_str(ids.get()).ok();
                 let ids = ids.filter(|ids| (1..=MAX_IDS).contains(&ids.len()));
                 let wrong = || invalid(format!("ids must be a list of 1 to {MAX_IDS} texts"));
-                ids.map(Self::Ids).ok_or_else(wrong)
+                let ids = ids.ok_or_else(wrong)?;
+                match ids.iter().position(|id| !is_id(id)) {
+                    Some(place) => Err(is_unknown(place)),
+                    None => Ok(Self::Ids(ids)),
+                }
             }
             (None, Some(filter)) => Filter::read(filter.get()).map(Self::Those),
             _ => Err(invalid("Exactly one of ids and filter is required")),

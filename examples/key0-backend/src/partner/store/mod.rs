@@ -29,6 +29,7 @@ use serde_json::value::RawValue;
 
 #[cfg(test)]
 pub(super) use self::sqlite::Sqlite;
+pub(super) use self::terms::is_unknown;
 pub(crate) use self::{
     fault::{Fault, OpenError},
     once::{Answer, Asked},

@@ -71,7 +71,7 @@ pub(super) fn is_taken() -> Rejection {
 }
 
 /// The id at this place in the list is unknown.
-pub(super) fn is_unknown(place: usize) -> Rejection {
+pub(in crate::partner) fn is_unknown(place: usize) -> Rejection {
     let unknown = format!("ids[{place}] is the id of no passport; none was published");
     Rejection::new(RejectionKind::NotFound).detail(unknown)
 }
