@@ -108,7 +108,7 @@ impl PathTemplate {
     }
 
     /// Whether a path that matches this leads to the route that is meant, by the pattern of the route
-    /// that a router has found. Where the pattern has a written-out segment and this a parameter, the
+    /// that a router has found. Where the pattern writes out some of a segment and this has a parameter, the
     /// router has found a route of its own; where it is the other way round, only the text as it was
     /// sent is what both mean.
     pub(crate) fn is_routed_as(&self, pattern: &str, path: &str) -> bool {
@@ -119,7 +119,7 @@ impl PathTemplate {
             let is_last = pattern.peek().is_none();
             let (Some(part), Some(sent)) = (parts.next(), sent.next()) else { return false };
             let same = match part {
-                Part::Parameter(_) => segment.contains('{'),
+                Part::Parameter(_) => is_one_parameter(segment),
                 Part::Literal(text) if segment.contains('{') => **text == *sent,
                 Part::Literal(text) => decode(segment).is_some_and(|segment| **text == *segment),
             };
@@ -210,6 +210,21 @@ fn pattern_segments(pattern: &str) -> impl Iterator<Item = &str> {
         c == '/' && depth == 0
     };
     pattern.split(is_between).skip(1)
+}
+
+/// Whether a router's segment is a parameter with no text beside it. actix writes a star after one
+/// that takes the rest of a path.
+fn is_one_parameter(segment: &str) -> bool {
+    let mut depth = 0_usize;
+    let end = segment.find(|c| {
+        match c {
+            '{' => depth += 1,
+            '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth == 0
+    });
+    segment.starts_with('{') && end.is_some_and(|end| matches!(&segment[end + 1..], "" | "*"))
 }
 
 fn is_segment(text: &str) -> bool {
@@ -336,7 +351,6 @@ mod tests {
             ("/api/photos/{photo}", "/api/photos/a%2Fb", true),
             ("/api/photos/{id:[^/]+}", "/api/photos/1", true),
             (r"/api/photos/{id:\d{1,3}}", "/api/photos/1", true),
-            ("/api/photos/{id}.jpg", "/api/photos/1.jpg", true),
             ("/api/photos/{*rest}", "/api/photos/1", true),
             ("/api/{*rest}", "/api/photos/1", true),
             ("/{all}*", "/api/photos/1", true),
@@ -344,6 +358,9 @@ mod tests {
             ("/{section}/photos/{id}", "/api/photos/1", true),
             // The router knows another route for what was sent.
             ("/api/photos/stats", "/api/photos/stats", false),
+            ("/api/photos/{id}.jpg", "/api/photos/1.jpg", false),
+            ("/api/photos/stats-{day}", "/api/photos/stats-1", false),
+            ("/api/photos/{id}{size}", "/api/photos/12", false),
             ("/{section}/photos/{id}", "/%61pi/photos/1", false),
             ("/{all}*", "/%61pi/photos/1", false),
             ("/api/%70hotos/{id}", "/api/%70hotos/1", true),
