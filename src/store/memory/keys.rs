@@ -144,7 +144,7 @@ impl KeyStore for MemoryStore {
 
     async fn insert(&self, record: &KeyRecord, by: &Actor) -> Result<(), StoreError> {
         self.with(|state| state.keys.insert(record, by))?;
-        self.shared.listeners.tell(&[Change::Key(record.digest)]);
+        self.shared.listeners.tell(&record.digests().map(Change::Key).collect::<Vec<_>>());
         Ok(())
     }
 

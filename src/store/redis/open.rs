@@ -68,6 +68,21 @@ pub enum OpenError {
         /// What the names of the store's keys begin with.
         prefix: String,
     },
+    /// An older version of this crate has written it, and
+    /// [`must_exist`](crate::store::RedisOptions::must_exist) was asked for, with which nothing is
+    /// changed.
+    #[error(
+        "what the redis at {address} holds under {prefix:?} has version {found}, \
+         older than {VERSION} of this program, and has to be brought to that first"
+    )]
+    Older {
+        /// Where it is; without the password.
+        address: String,
+        /// What the names of the store's keys begin with.
+        prefix: String,
+        /// The version that was found.
+        found: u32,
+    },
     /// A newer version of this crate has written it.
     #[error(
         "what the redis at {address} holds under {prefix:?} has version {found}, \
@@ -155,6 +170,9 @@ impl Address {
             ("rights", _) => Err(OpenError::Rights { address, missing: text }),
             ("missing", _) => Err(OpenError::Missing { address, prefix }),
             ("found" | "made", Some(VERSION)) => Ok(Found { version: text, made, durability }),
+            ("found", Some(found)) if found < VERSION && self.must_exist => {
+                Err(OpenError::Older { address, prefix, found })
+            }
             ("found", Some(found)) if found < VERSION => {
                 let version = self.update(&mut connection, &text).await?;
                 Ok(Found { version, made, durability })

@@ -108,6 +108,7 @@ impl KeyRegistry for RedisStore {
             let events = edit.apply(&mut record, by, at);
             let mut call = self.call(&scripts::EDIT);
             call.arg(id.as_str()).arg(found.bytes("edits").unwrap_or_default());
+            call.arg(found.bytes("digest").unwrap_or_default());
             call.arg(keys::micros_if_any(record.ends_at())).arg(events.len());
             for event in &events {
                 call.arg(event_text(event));

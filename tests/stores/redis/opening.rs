@@ -236,6 +236,18 @@ async fn an_empty_server_is_told_from_a_database_and_refused_where_that_must_exi
     assert!(open(&server.url("")).await.was_made());
     assert!(!open(&server.url("")).await.was_made());
     assert!(!existing.open(&server.url("")).await.unwrap().was_made());
+
+    // Who asks for a database that is there changes nothing of it either.
+    let version = || server.cli::<String>(&["GET", "key0:version"]);
+    let newest = version();
+    let older = newest.replacen(" 2 ", " 1 ", 1);
+    assert_ne!(newest, older);
+    server.cli::<()>(&["SET", "key0:version", &older]);
+    let error = existing.open(&server.url("")).await.unwrap_err();
+    assert!(matches!(error, RedisOpenError::Older { found: 1, .. }), "{error:?}");
+    assert_eq!(version(), older);
+    open(&server.url("")).await;
+    assert_eq!(version(), newest);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,13 +1,13 @@
--- id, how often it was edited, end, how many events, the events, then fields and values: '' for one
--- that is to go
-local id, edits, ends_at, events = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
+-- id, how often it was edited, the digest that was read, end, how many events, the events, then
+-- fields and values: '' for one that is to go
+local id, edits, seen, ends_at, events = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
 local key = prefix .. 'key:' .. id
 local digest, old, revoked_at, edited = unpack(redis.call('HMGET', key, 'digest', 'old_digest',
   'revoked_at', 'edits'))
-if not digest or revoked_at or (edited or '') ~= edits then return 0 end
+if digest ~= seen or revoked_at or (edited or '') ~= edits then return 0 end
 tell(digest)
 if old then tell(old) end
-for i = 6 + events, #ARGV, 2 do
+for i = 7 + events, #ARGV, 2 do
   if ARGV[i + 1] == '' then
     redis.call('HDEL', key, ARGV[i])
   else
@@ -20,5 +20,5 @@ if ends_at == '' then
 else
   redis.call('ZADD', prefix .. 'ending', ends_at, id)
 end
-for i = 6, 5 + events do redis.call('RPUSH', prefix .. 'history:' .. id, ARGV[i]) end
+for i = 7, 6 + events do redis.call('RPUSH', prefix .. 'history:' .. id, ARGV[i]) end
 return 1
