@@ -61,7 +61,8 @@ impl Parts {
                 Ok(Sought::Digest(KeyDigest::from_bytes(bytes)))
             }
             (None, None, Some(Value::String(display)))
-                if (1..=MAX_DISPLAY_BYTES).contains(&display.len()) =>
+                if (1..=MAX_DISPLAY_BYTES).contains(&display.len())
+                    && !display.contains(char::is_control) =>
             {
                 Ok(Sought::Display(display))
             }
@@ -89,19 +90,19 @@ impl Parts {
 
     /// The key that is shown so, among those of both kinds.
     async fn shown_as(&self, display: &str) -> Result<Option<KeyRecord>, Rejection> {
-        let permit = self.listings.acquire().await;
-        let _permit =
-            permit.map_err(|error| Rejection::new(RejectionKind::Internal).cause(error))?;
         let whole = format!("{}…", display.trim_end_matches('…'));
         let mut found: Vec<KeyRecord> = Vec::new();
-        for kind in [KeyKind::Integrator, KeyKind::Payment] {
+        'kinds: for kind in [KeyKind::Integrator, KeyKind::Payment] {
             let filter = KeyFilter { prefix: Some(whole.clone()), ..KeyFilter::default() };
             let mut query = KeyQuery { kind, in_force_at: None, filter, after: None, limit: PAGE };
             loop {
-                let page = self.registry.list(&query).await.map_err(outage)?;
+                let page = self.page(&query).await?.1;
                 found.extend(page.keys);
+                if found.len() > MOST_NAMED {
+                    break 'kinds;
+                }
                 query.after = page.next;
-                if query.after.is_none() || found.len() > MOST_NAMED {
+                if query.after.is_none() {
                     break;
                 }
             }

@@ -48,8 +48,8 @@ impl Listing {
             },
             limit: query.number("limit", 1..=MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT),
             filter: KeyFilter {
-                label: query.get("label")?,
-                prefix: query.get("prefix")?,
+                label: text(&query, "label")?,
+                prefix: text(&query, "prefix")?,
                 plan_id: query.parsed("planId", PlanId::new)?,
                 resource_id: query.parsed("resourceId", ResourceId::new)?,
                 idle_since: None,
@@ -123,6 +123,15 @@ impl Listing {
     }
 }
 
+/// A text as labels and shown keys are: no store need look for what none of them can hold.
+fn text(query: &Query<'_>, name: &str) -> Result<Option<String>, Rejection> {
+    let text = query.get(name)?;
+    match text.as_deref().is_some_and(|text| text.contains(char::is_control)) {
+        true => Err(invalid(format!("{name} holds a control character"))),
+        false => Ok(text),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,6 +196,8 @@ mod tests {
             "idleDays=3651",
             "planId=%20",
             "label=%ff",
+            "label=a%00b",
+            "prefix=ak_%0A",
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }

@@ -8,7 +8,7 @@ mod view;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use self::{
     listing::Listing,
@@ -24,7 +24,7 @@ use crate::{
     apikey::{KeyDigest, KeyRecord, PlainKey},
     domain::{Actor, Clock, KeyId, Role, SystemClock},
     error::{StoreError, StoreErrorKind},
-    store::{KeyRegistry, steady::SteadyClock},
+    store::{KeyPage, KeyQuery, KeyRegistry, steady::SteadyClock},
 };
 
 pub use operator::Operator;
@@ -215,13 +215,8 @@ impl KeysApi {
         let listing = Listing::parse(query)?;
         let parts = &self.0;
         let query = listing.query(parts.clock.now());
-        let page = async {
-            let permit = parts.listings.acquire().await;
-            let permit = permit.map_err(|error| outage(StoreError::unavailable(error)))?;
-            Ok((permit, parts.registry.list(&query).await.map_err(outage)?))
-        };
         // Held until the answer is written down.
-        let (_permit, page) = body::within(READ_DEADLINE, page).await?;
+        let (_permit, page) = body::within(READ_DEADLINE, parts.page(&query)).await?;
         let cursor = page.next.as_ref().map(|place| listing.cursor(place));
         Ok(Reply::json(200, &Page::new(&page, cursor)))
     }
@@ -302,6 +297,13 @@ impl Parts {
         self.check_no_bootstrap(&digest)?;
         let wanted = NewKey::read(members, operator, self.clock.now())?;
         Ok((self.record(wanted, digest, display), by_digest))
+    }
+
+    /// A page, and the permit without which no other is read meanwhile.
+    async fn page(&self, query: &KeyQuery) -> Result<(SemaphorePermit<'_>, KeyPage), Rejection> {
+        let permit = self.listings.acquire().await;
+        let permit = permit.map_err(|error| outage(StoreError::unavailable(error)))?;
+        Ok((permit, self.registry.list(query).await.map_err(outage)?))
     }
 
     fn record(&self, wanted: NewKey, digest: KeyDigest, display: String) -> KeyRecord {

@@ -7,7 +7,7 @@ use crate::{
     Rejection, RejectionKind,
     api::body::{self, Members, Reply, invalid, outage},
     apikey::{Grant, KeyRecord, KeyState},
-    domain::KeyId,
+    domain::{KeyId, Timestamp},
     store::Rotation,
 };
 
@@ -57,7 +57,7 @@ impl Parts {
                 old: record.digest,
                 new: plain.digest(),
                 display: plain.masked(),
-                old_until: Some(now.plus(grace).to_millis()),
+                old_until: Some(end_of(grace, now)),
             };
             if self.registry.rotate(id, &rotation, actor, now).await.map_err(outage)? {
                 let changed = record.digests().chain([rotation.new]);
@@ -82,6 +82,12 @@ impl Parts {
             Err(RejectionKind::KeyNotRotatable.into())
         }
     }
+}
+
+/// When the old secret ends: without a grace long ago, so that it is dead by the clocks of all
+/// instances.
+fn end_of(grace: Duration, now: Timestamp) -> Timestamp {
+    if grace.is_zero() { Timestamp::from_micros(0) } else { now.plus(grace).to_millis() }
 }
 
 /// How long the old secret of a rotation works.

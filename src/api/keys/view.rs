@@ -125,6 +125,7 @@ impl<'a> KeyView<'a> {
             predecessor: record
                 .predecessor
                 .as_ref()
+                .filter(|old| old.until > Timestamp::from_micros(0))
                 .map(|old| Replaced { display: &old.display, until: old.until }),
             last_used_at: record.last_used_at,
             history: None,

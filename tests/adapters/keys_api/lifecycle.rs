@@ -81,6 +81,32 @@ async fn both_secrets_work_until_the_very_end_of_the_grace() {
     }
 }
 
+/// The clocks of instances differ, and the one that comes after must not let the old one in.
+#[tokio::test]
+async fn without_a_grace_the_old_secret_is_dead_by_every_clock() {
+    for office in Office::on_each() {
+        let (id, old) = office.reader().await;
+        let rotated = office.rotate(&id, json!({})).await;
+        assert!(rotated.json().get("oldKeyUntil").is_none(), "{}", rotated.text);
+        let shown = office.call("GET", &format!("/keys/{id}")).await.json();
+        assert!(shown.get("predecessor").is_none(), "{shown}");
+        office.clock.set(crate::keys_api::START.minus(DAY));
+        office.uses(&old).await.assert_refused(401, "key_rotated", "Invalid API key");
+    }
+}
+
+#[tokio::test]
+async fn what_no_key_can_be_called_is_refused() {
+    for office in Office::on_each() {
+        for path in ["/keys?label=a%00b", "/keys?prefix=ak_%0a"] {
+            let answer = office.call("GET", path).await;
+            assert_eq!((answer.status.as_u16(), &*answer.member("code")), (400, "invalid_request"));
+        }
+        let answer = office.find(json!({ "display": "ak_\u{0}" })).await;
+        answer.assert_refused(400, "invalid_request", "display must be a text such as ak_1a2B…");
+    }
+}
+
 #[tokio::test]
 async fn a_grace_is_a_number_of_seconds_up_to_thirty_days() {
     let office = Office::on_memory();
@@ -286,6 +312,23 @@ async fn what_is_no_key_is_told_what_it_is_and_never_repeated() {
         for secret in ["aaaa", MASTER, &*mistyped] {
             assert!(!answer.text.contains(secret), "{}", answer.text);
         }
+    }
+    for (count, named) in [(2, 2), (7, 5)] {
+        let shown = format!("ak_same{count}…");
+        let mut ids = Vec::new();
+        for number in 0..count {
+            let digest = key0_auth::apikey::KeyDigest::of(&format!("{shown} {number}"));
+            let grant = Grant::Integrator { role: Role::Read, permissions: None };
+            let start = crate::keys_api::START;
+            let mut record = KeyRecord::of_digest(KeyId::generate(), digest, grant, start);
+            record.display = shown.clone();
+            office.registry.insert(&record, &Actor::host()).await.unwrap();
+            ids.push(record.id.to_string());
+        }
+        let answer = office.find(json!({ "display": shown })).await;
+        assert_eq!((answer.status.as_u16(), &*answer.member("code")), (409, "request_conflict"));
+        let told = ids.iter().filter(|id| answer.text.contains(*id)).count();
+        assert_eq!(told, named, "{}", answer.text);
     }
     let unknown = KeyFormat::default().generate().unwrap();
     for sought in [json!({ "key": unknown.expose() }), json!({ "display": "ak_0000000" })] {
