@@ -79,21 +79,27 @@ impl KeyStore for TestStore {
         Ok(self.records.lock().unwrap().get(digest.as_bytes()).cloned())
     }
 
-    async fn get(&self, _: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
-        unimplemented!("no adapter asks for a key by its id")
+    async fn get(&self, id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
+        Ok(self.records.lock().unwrap().values().find(|record| record.id == *id).cloned())
     }
 
-    async fn insert(&self, _: &KeyRecord, _: &Actor) -> Result<(), StoreError> {
-        unimplemented!("no adapter adds a key")
+    async fn insert(&self, record: &KeyRecord, _: &Actor) -> Result<(), StoreError> {
+        self.records.lock().unwrap().insert(*record.digest.as_bytes(), record.clone());
+        Ok(())
     }
 
     async fn revoke(
         &self,
-        _: &KeyId,
+        id: &KeyId,
         _: &Actor,
-        _: Timestamp,
+        at: Timestamp,
     ) -> Result<Option<KeyDigest>, StoreError> {
-        unimplemented!("no adapter revokes a key")
+        let mut records = self.records.lock().unwrap();
+        let Some(record) = records.values_mut().find(|record| record.id == *id) else {
+            return Ok(None);
+        };
+        record.revoked_at = Some(at);
+        Ok(Some(record.digest))
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
