@@ -48,8 +48,8 @@ impl CachedBuilder {
         self
     }
 
-    /// How long one read of the inner store may take, the wait for its turn included: 500 ms
-    /// unless set.
+    /// How long one read of the inner store may take, the wait for its turn included, which may be
+    /// half of it: 500 ms unless set.
     #[must_use]
     pub fn read_deadline(mut self, read_deadline: Duration) -> Self {
         self.read_deadline = read_deadline;
@@ -80,8 +80,8 @@ impl CachedBuilder {
         self
     }
 
-    /// How many reads of the inner store run at once: 64 unless set, and as many again of keys that
-    /// were found lately. Further ones wait.
+    /// How many reads of the inner store run at once: 64 unless set, of keys that were found or
+    /// changed lately, and a quarter of that of all others. Further ones wait.
     #[must_use]
     pub fn max_concurrent_reads(mut self, max_concurrent_reads: usize) -> Self {
         self.max_concurrent_reads = max_concurrent_reads;

@@ -5,8 +5,8 @@ use crate::apikey::KeyDigest;
 /// 1 MiB. Of two keys that share a slot the one that was read last is known.
 const SLOTS: usize = 131_072;
 
-/// The digests that were found lately, however long ago they were forgotten. Unknown ones leave no
-/// mark, so that no flood of them displaces any.
+/// The digests that were found or changed lately, however long ago they were forgotten. Unknown ones
+/// leave no mark, so that no flood of them displaces any.
 #[derive(Debug)]
 pub(super) struct Lately(Box<[AtomicU64]>);
 

@@ -5,7 +5,6 @@ use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
     builder::CachedBuilder,
-    lately::Lately,
     state::{CacheKey, Life, State},
 };
 use crate::{
@@ -18,6 +17,8 @@ use crate::{
 /// How much longer than one read a caller waits in all. It counts only where the read does not
 /// end in time by itself, as on a runtime that is blocked or gone.
 const GRACE: Duration = Duration::from_millis(50);
+/// Of the reads at once, this part may be of keys that nobody knows.
+const SHARE_OF_UNKNOWN: usize = 4;
 
 /// Reads the inner store: once for all who ask at the same time, a few keys at once, in time.
 pub(super) struct Loader {
@@ -26,10 +27,10 @@ pub(super) struct Loader {
     clock: Arc<dyn Clock>,
     /// Makes one read of many, and keeps nothing: what was read is in the state by then.
     under_way: Cache<CacheKey, Option<Arc<KeyRecord>>>,
-    reads: Semaphore,
-    /// Of what was found lately, so that it never waits behind what nobody knows.
+    /// Of what was found or changed lately, so that it never waits behind what nobody knows.
     reads_of_known: Semaphore,
-    lately: Lately,
+    /// Of all else. Fewer, as they stand in the inner store's own queue before those.
+    reads: Semaphore,
     time_to_live: Duration,
     read_deadline: Duration,
 }
@@ -41,9 +42,8 @@ impl Loader {
             inner: limits.inner,
             clock: limits.clock,
             under_way: Cache::builder().max_capacity(0).build(),
-            reads: Semaphore::new(limits.max_concurrent_reads),
             reads_of_known: Semaphore::new(limits.max_concurrent_reads),
-            lately: Lately::new(),
+            reads: Semaphore::new((limits.max_concurrent_reads / SHARE_OF_UNKNOWN).max(1)),
             time_to_live: limits.time_to_live,
             read_deadline: limits.read_deadline,
         }
@@ -75,17 +75,18 @@ impl Loader {
         if let Some(answer) = self.remembered(&key) {
             return Ok(answer);
         }
-        let known = self.lately.knows(&key.digest);
+        let known = self.state.lately.knows(&key.digest);
         let permits = if known { &self.reads_of_known } else { &self.reads };
         let read = async {
-            let _permit = permits.acquire().await.map_err(StoreError::unavailable)?;
+            // Whoever has waited longer would most likely give the read up half-way: the store would
+            // work for nobody, and have nothing done for anybody.
+            let turn = timeout(self.read_deadline / 2, permits.acquire());
+            let turn = turn.await.map_err(|_| timed_out())?;
+            let _permit = turn.map_err(StoreError::unavailable)?;
             let asked_at = self.clock.now();
             Ok((self.inner.find(&key.digest).await?, Life::new(asked_at, self.time_to_live)))
         };
         let (record, life) = timeout(self.read_deadline, read).await.map_err(|_| timed_out())??;
-        if record.is_some() {
-            self.lately.note(&key.digest);
-        }
         let record = record.map(Arc::new);
         self.state.keep(key, record.as_ref(), life);
         Ok(record)

@@ -6,7 +6,7 @@ use std::{
 
 use quick_cache::{Weighter, sync::Cache};
 
-use super::{builder::CachedBuilder, fence::Fence, heard::Heard};
+use super::{builder::CachedBuilder, fence::Fence, heard::Heard, lately::Lately};
 use crate::{
     apikey::{KeyDigest, KeyRecord},
     domain::Timestamp,
@@ -22,6 +22,7 @@ pub(super) struct State {
     fence: Fence,
     pub(super) found: Cache<CacheKey, Kept<Arc<KeyRecord>>, Weight>,
     pub(super) unknown: Cache<CacheKey, Kept<()>>,
+    pub(super) lately: Lately,
     time_to_live: Duration,
     heard: Heard,
     hits: Counter,
@@ -78,6 +79,7 @@ impl State {
             fence: Fence::new(),
             found: Cache::with_weighter(items, capacity, weight),
             unknown: Cache::new(usize::try_from(max_misses).unwrap_or(usize::MAX)),
+            lately: Lately::new(),
             time_to_live,
             heard: Heard::new(limits.clock.clone()),
             hits: Counter::default(),
@@ -135,6 +137,7 @@ impl State {
         self.heard.read(&key.digest, read.map(|record| &**record));
         match read {
             Some(record) => {
+                self.lately.note(&key.digest);
                 let life = life.until_at_most(record.expires_at);
                 self.found.insert(key, Kept { answer: Arc::clone(record), life, since });
             }
@@ -143,6 +146,8 @@ impl State {
     }
 
     pub(super) fn forget(&self, digest: &KeyDigest) {
+        // What changes is there: a key that was just issued is asked for next.
+        self.lately.note(digest);
         self.fence.advance(digest);
     }
 }

@@ -14,8 +14,8 @@ use super::{Cached, state::Life};
 use crate::{
     apikey::{Grant, KeyDigest, KeyFormat, KeyRecord},
     domain::{Actor, KeyId, PlanId, ResourceId, SystemClock, Timestamp},
-    error::StoreError,
-    store::keys::KeyStore,
+    error::{StoreError, StoreErrorKind},
+    store::keys::{Change, ChangeListener, KeyStore},
 };
 
 /// Holds some keys, and counts its reads.
@@ -326,4 +326,36 @@ async fn a_flood_of_unknown_keys_holds_up_none_that_was_found_lately() {
         assert_eq!(cached.find(&key.digest).await.unwrap().as_ref(), Some(&key));
         cached.forget(&key.digest);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_unknown_keys_holds_up_none_that_was_just_issued() {
+    let key = Keys::new(1).keys[0].clone();
+    let inner = Arc::new(HangsOnUnknown(key.clone()));
+    let cached = Arc::new(Cached::new(inner, Arc::new(SystemClock)));
+    for n in 0..100 {
+        let cached = Arc::clone(&cached);
+        tokio::spawn(async move { cached.find(&KeyDigest::of(&n.to_string())).await });
+    }
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    // By this instance, or by another one that the store tells of.
+    cached.loader.state.changed(Change::Key(key.digest));
+    assert_eq!(cached.find(&key.digest).await.unwrap(), Some(key));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_has_no_turn_in_half_the_time_is_not_read_at_all() {
+    let inner = Arc::new(HangsOnUnknown(Keys::new(1).keys[0].clone()));
+    let cached = Cached::builder(inner, Arc::new(SystemClock))
+        .max_concurrent_reads(1)
+        .read_deadline(Duration::from_secs(1))
+        .build()
+        .unwrap();
+    let cached = Arc::new(cached);
+    let first = Arc::clone(&cached);
+    tokio::spawn(async move { first.find(&KeyDigest::of("first")).await });
+    tokio::task::yield_now().await;
+    let began = tokio::time::Instant::now();
+    let error = cached.find(&KeyDigest::of("second")).await.unwrap_err();
+    assert_eq!((error.kind(), began.elapsed().as_millis()), (StoreErrorKind::TimedOut, 500));
 }
