@@ -13,6 +13,7 @@ mod remembered_keys;
 mod remembered_tokens;
 #[cfg(feature = "testing")]
 mod testing;
+mod timing;
 #[path = "../support/tokens.rs"]
 mod tokens;
 mod validator;

@@ -1,0 +1,66 @@
+//! Whether a comparison's time tells how much of a secret was guessed, after dudect ("Dude, is my
+//! code constant time?", Reparaz, Balasch, Verbauwhede, 2017): many comparisons with candidates of
+//! two kinds, and Welch's t-test on their times. What leaks is found out by the same measurement.
+
+use std::{hint::black_box, time::Instant};
+
+use key0_auth::domain::{Secret, SecretSet};
+
+/// So long that a comparison which ends at the first difference is much faster for one kind.
+const LENGTH: usize = 4096;
+const COMPARISONS: usize = 400_000;
+/// The slowest tenth is left out: it is the system's own doing.
+const KEPT: f64 = 0.9;
+/// Beyond this dudect calls a leak certain.
+const CERTAIN: f64 = 10.0;
+
+#[test]
+#[ignore = "long: timing"]
+fn long_timing_tells_nothing_of_a_secret() {
+    let secret = vec![b'k'; LENGTH];
+    let set = SecretSet::new(Secret::new("a test's secret", secret.clone()).unwrap());
+    let ours = t_value(&secret, |candidate| set.matches(candidate));
+    let control = t_value(&secret, |candidate| ends_at_the_first_difference(&secret, candidate));
+    println!("{COMPARISONS} comparisons: |t| is {ours:.1}; of one that leaks, {control:.1}");
+    assert!(control > CERTAIN, "a leak is not found: {control}");
+    assert!(ours < CERTAIN, "the time tells how much of a secret is right: {ours}");
+}
+
+fn ends_at_the_first_difference(secret: &[u8], candidate: &[u8]) -> bool {
+    secret.iter().zip(candidate).all(|(one, other)| one == other)
+}
+
+/// How sure it is that candidates with a wrong first byte and with a wrong last byte take different
+/// times.
+fn t_value(secret: &[u8], matches: impl Fn(&[u8]) -> bool) -> f64 {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut candidate = secret.to_vec();
+    let mut times: Vec<(bool, f64)> = (0..COMPARISONS)
+        .map(|_| {
+            // xorshift, so that neither kind has the better half of the machine's moods.
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            let first = state & 1 == 0;
+            // Both kinds stand in the same memory.
+            candidate.copy_from_slice(secret);
+            candidate[if first { 0 } else { LENGTH - 1 }] ^= 1;
+            let began = Instant::now();
+            assert!(!black_box(matches(black_box(&candidate))));
+            (first, began.elapsed().as_nanos() as f64)
+        })
+        .collect();
+    times.sort_by(|one, other| one.1.total_cmp(&other.1));
+    times.truncate((COMPARISONS as f64 * KEPT) as usize);
+    let moments = |kind: bool| {
+        let of_kind: Vec<f64> =
+            times.iter().filter(|(first, _)| *first == kind).map(|(_, time)| *time).collect();
+        let count = of_kind.len() as f64;
+        let mean = of_kind.iter().sum::<f64>() / count;
+        let variance =
+            of_kind.iter().map(|time| (time - mean).powi(2)).sum::<f64>() / (count - 1.0);
+        (mean, variance / count)
+    };
+    let ((mean, error), (other_mean, other_error)) = (moments(true), moments(false));
+    ((mean - other_mean) / (error + other_error).sqrt()).abs()
+}
