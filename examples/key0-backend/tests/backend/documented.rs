@@ -250,6 +250,7 @@ impl Document {
                     .iter()
                     .all(|name| value.get(name.as_str().unwrap()).is_some()),
                 "pattern"
+                | "propertyNames"
                 | "description"
                 | "properties"
                 | "additionalProperties"
@@ -311,6 +312,7 @@ fn has_type(told: &Value, value: &Value) -> bool {
         "null" => value.is_null(),
         "boolean" => value.is_boolean(),
         "integer" => value.is_i64() || value.is_u64(),
+        "number" => value.is_number(),
         "string" => value.is_string(),
         "array" => value.is_array(),
         "object" => value.is_object(),
