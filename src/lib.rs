@@ -76,6 +76,9 @@ pub mod idempotency;
 pub mod metrics;
 #[cfg(not(feature = "metrics"))]
 mod metrics;
+#[cfg(feature = "openapi")]
+#[cfg_attr(docsrs, doc(cfg(feature = "openapi")))]
+pub mod openapi;
 mod policy;
 pub mod store;
 #[cfg(feature = "testing")]

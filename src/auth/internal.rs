@@ -109,6 +109,11 @@ impl InternalAuth {
         &self.header
     }
 
+    /// Whether it [lets everybody in](InternalAuthBuilder::dangerous_allow_anyone).
+    pub fn allows_anyone(&self) -> bool {
+        self.anyone
+    }
+
     /// Validates a request by the values of its `Authorization` header and of [`header`](Self::header).
     ///
     /// # Errors

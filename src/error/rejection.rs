@@ -119,6 +119,40 @@ pub enum RejectionKind {
 }
 
 impl RejectionKind {
+    /// Every kind.
+    pub const ALL: &'static [Self] = &[
+        Self::MissingCredential,
+        Self::MalformedCredential,
+        Self::InvalidToken,
+        Self::TokenExpired,
+        Self::InvalidApiKey,
+        Self::KeyRevoked,
+        Self::KeyExpired,
+        Self::KeySuspended,
+        Self::KeyRotated,
+        Self::InsufficientPermissions,
+        Self::InvalidInternalAuth,
+        Self::StoreUnavailable,
+        Self::InvalidBody,
+        Self::BodyTooLarge,
+        Self::UnsupportedMediaType,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::RequestConflict,
+        Self::PaymentAlreadyRedeemed,
+        Self::CredentialRevoked,
+        Self::NotForSale,
+        Self::IssuanceInProgress,
+        Self::KeyNotRotatable,
+        Self::InvalidIdempotencyKey,
+        Self::IdempotencyKeyReused,
+        Self::IdempotencyInProgress,
+        Self::IdempotencyResponseNotKept,
+        Self::Timeout,
+        Self::TooManyRequests,
+        Self::Internal,
+    ];
+
     fn default_detail(self) -> &'static str {
         match self {
             Self::MissingCredential => "No credential was sent",

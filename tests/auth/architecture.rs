@@ -23,7 +23,7 @@ const FLOORS: [&[&str]; 11] = [
     &["auth"],
     &["policy"],
     &["api", "guard", "idempotency"],
-    &["tower"],
+    &["tower", "openapi"],
     &["axum", "actix", "client", "testing"],
     &["backend"],
     &["bin"],

@@ -149,6 +149,11 @@ impl Verify {
         Self { validator, rules }
     }
 
+    /// Whether proxies must prove themselves by a [secret](VerifyRulesBuilder::secret).
+    pub fn asks_for_secret(&self) -> bool {
+        self.rules.0.secrets.is_some()
+    }
+
     /// Answers a question. Every answer is final, refusals among them.
     pub async fn handle(&self, request: &VerifyRequest) -> Reply {
         let by_nginx = request.query().is_some_and(|query| {

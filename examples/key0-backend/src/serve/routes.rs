@@ -25,6 +25,7 @@ use super::{
     error::StartError,
     housekeeping::Housekeeping,
     metrics::{self, Shown},
+    openapi::{Audience, Served},
     ready::{Ready, ready},
     requests::RequestService,
 };
@@ -162,17 +163,18 @@ impl App {
     pub(crate) fn everything(&self) -> RequestService {
         let guard = AuthLayer::new(self.guards.validator.clone()).policy(KeysApi::policy());
         let metrics = self.metrics().route_layer(guard);
-        self.finish(self.open_routes().merge(self.closed_routes()).merge(metrics))
+        let routes = self.open_routes().merge(self.closed_routes()).merge(metrics);
+        self.finish(routes, Audience::Everybody)
     }
 
     /// What agents and partners may reach.
     pub(crate) fn public(&self) -> RequestService {
-        self.finish(self.open_routes())
+        self.finish(self.open_routes(), Audience::Public)
     }
 
     /// What Key0 and the operator may reach, where they have a listener of their own.
     pub(crate) fn internal(&self) -> RequestService {
-        self.finish(self.health().merge(self.closed_routes()).merge(self.metrics()))
+        self.finish(self.closed_routes().merge(self.metrics()), Audience::Internal)
     }
 
     /// What is to be done besides answering requests.
@@ -193,7 +195,7 @@ impl App {
 
     fn open_routes(&self) -> Router {
         let validator = self.guards.key_checks.then_some(&self.guards.validator);
-        self.health().merge(self.api_routes()).merge(self.partner.routes(validator))
+        self.api_routes().merge(self.partner.routes(validator))
     }
 
     fn closed_routes(&self) -> Router {
@@ -260,8 +262,23 @@ impl App {
         }
     }
 
-    /// What every route has: an answer to unknown paths and wrong methods, and what is outside.
-    fn finish(&self, routes: Router) -> RequestService {
+    /// The document of what a listener serves.
+    fn documented(&self, audience: Audience) -> Router {
+        let guards = &self.guards;
+        let served = Served {
+            audience,
+            key_checks: guards.key_checks,
+            issue_token_auth: guards.issue_token_auth,
+            internal_open: guards.internal_auth.allows_anyone(),
+            verify: guards.verify.as_ref().map(Verify::asks_for_secret),
+        };
+        served.routes()
+    }
+
+    /// What every listener has: health, a document, an answer to unknown paths and wrong methods, and
+    /// what is around all routes.
+    fn finish(&self, routes: Router, audience: Audience) -> RequestService {
+        let routes = routes.merge(self.health()).merge(self.documented(audience));
         RequestService::new(key0_axum::with_problem_fallbacks(
             routes,
             self.guards.validator.responder(),
@@ -290,6 +307,7 @@ async fn index() -> Json<serde_json::Value> {
             "/health": [],
             "/ready": [],
         },
+        "links": { "openapi": "/openapi.json", "docs": "/docs", "llms": "/llms.txt" },
     }))
 }
 

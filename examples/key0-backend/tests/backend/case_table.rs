@@ -1,14 +1,18 @@
 //! The table of cases against the sample backend and against its twin on actix-web: processes,
 //! over sockets. Their answers are the same to the byte.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 use http::Request;
 use key0_auth::{apikey::KeyDigest, domain::Secret};
 
 use crate::{
-    cases::{Case, Known, Served, Target, Values, cases, cases_of, differences, failures, is_own},
+    cases::{
+        Case, Circumstance, Known, Served, Target, Values, cases, cases_of, cases_when,
+        differences, failures, is_own,
+    },
+    documented::Documented,
     postgres_server::{self, run_sql},
     process::{Backend, Request as RawRequest, Setup},
     redis_server::Redis,
@@ -54,22 +58,74 @@ async fn the_partner_api_answers_as_its_table_says() {
     for (database, records) in databases {
         let backend = setup.clone().set("DATABASE_URL", database).start();
         let mut values = values(&backend, &records);
-        for (name, damage) in [
-            ("paymentKey", None),
-            ("revokedKey", Some("revoked_at = created_at")),
-            ("expiredKey", Some("expires_at = created_at")),
-        ] {
-            let key = issue(&backend, name);
-            damage.iter().for_each(|damage| records.change(&key, damage));
-            values.keep(name, key);
-        }
-        values.keep("minterKey", MINTER_KEY.to_owned());
-        values.keep("readKey", READ_KEY.to_owned());
+        keep_partner_keys(&mut values, &backend, &records);
         assert_none(failures(&partner_table(), values, &served(&backend)).await);
         for (status, code, request) in too_large() {
             let answer = request.send(backend.public);
             assert_eq!((answer.status, &*answer.member("code")), (status, code));
         }
+    }
+}
+
+/// The document tells every answer of both tables, whether it is the one that is wanted or not.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_document_tells_every_answer() {
+    let verify_secret = "the-secret-of-proxies-of-these-tests";
+    let setup = configured(Setup::bare()).set("VERIFY_SECRET", verify_secret);
+    let backend = setup.start();
+    let records = Records::Sqlite(setup.database());
+    let documented = Documented::new(served(&backend)).await;
+    let verify = Some(Secret::new("a secret of these tests", verify_secret).unwrap());
+    let unreachable = values(&backend, &records).get("unreachableKey").ok();
+    let mut values = Values::new(Known { verify, unreachable, ..known() }).unwrap();
+    keep_partner_keys(&mut values, &backend, &records);
+    let all = [Circumstance::SignedJwt, Circumstance::Introspection, Circumstance::Verification];
+    failures(&cases_when(&all), values.clone(), &documented).await;
+    failures(&partner_table(), values, &documented).await;
+    ask_the_rest(&documented).await;
+    assert_none(documented.faults());
+    assert_eq!(documented.unseen(), [""; 0]);
+}
+
+/// Asks for what no table asks for, or not with success.
+async fn ask_the_rest(documented: &Documented) {
+    let token = Values::new(known()).unwrap().get("tokenForAll").unwrap();
+    for path in ["/", "/docs", "/llms.txt", "/openapi.json", "/metrics", "/api/photo-1"] {
+        let key = if path == "/api/photo-1" { &token } else { MASTER_KEY };
+        documented.ask("GET", path, key, None).await;
+    }
+    let permissions = serde_json::json!({ "dpp": ["create"] });
+    let new = serde_json::json!({
+        "role": "read", "label": "a", "permissions": permissions, "metadata": { "a": [1] },
+        "expiresAt": "2099-01-01T00:00:00.000Z",
+    });
+    let made = documented.ask("POST", "/keys", MASTER_KEY, Some(&new)).await;
+    let path = format!("/keys/{}", made["id"].as_str().unwrap());
+    let grace = serde_json::json!({ "gracePeriodSeconds": 60 });
+    documented.ask("POST", &format!("{path}/rotate"), MASTER_KEY, Some(&grace)).await;
+    documented.ask("POST", &format!("{path}/rotate"), MASTER_KEY, None).await;
+    documented.ask("POST", &format!("{path}/rotate"), MASTER_KEY, Some(&grace)).await;
+    let edit = serde_json::json!({ "suspended": true, "label": null, "metadata": null });
+    documented.ask("PATCH", &path, MASTER_KEY, Some(&edit)).await;
+    let display = documented.ask("GET", &path, MASTER_KEY, None).await["display"].clone();
+    let sought = serde_json::json!({ "display": display });
+    documented.ask("POST", "/keys/find", MASTER_KEY, Some(&sought)).await;
+    documented.ask("DELETE", &format!("{path}?reason=over"), MASTER_KEY, None).await;
+    for query in ["status=all&limit=1", "kind=payment&status=all", "label=a&idleDays=1"] {
+        documented.ask("GET", &format!("/keys?{query}"), MASTER_KEY, None).await;
+    }
+    documented.ask("GET", &path, MASTER_KEY, None).await;
+    let passport = serde_json::json!({
+        "granularity": "item", "application": "a", "network": "b", "modelNumber": "c", "name": "d",
+    });
+    let made = documented.ask("POST", "/v1/dpp/passports", MINTER_KEY, Some(&passport)).await;
+    let path = format!("/v1/dpp/passports/{}", made["id"].as_str().unwrap());
+    documented.ask("GET", &path, MINTER_KEY, None).await;
+    let import = serde_json::json!({ "rows": [passport, {}] });
+    let queued = documented.ask("POST", "/v1/imports", MINTER_KEY, Some(&import)).await;
+    let path = format!("/v1/imports/{}", queued["id"].as_str().unwrap());
+    while documented.ask("GET", &path, MINTER_KEY, None).await["status"] != "done" {
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -217,6 +273,21 @@ fn values(backend: &Backend, records: &Records) -> Values {
     // Nobody can tell what this one is: an outage, as far as it is concerned.
     records.change(&unreachable, "kind = 'visitor'");
     Values::new(Known { unreachable: Some(unreachable), ..known() }).unwrap()
+}
+
+/// What the partner's table needs besides.
+fn keep_partner_keys(values: &mut Values, backend: &Backend, records: &Records) {
+    for (name, damage) in [
+        ("paymentKey", None),
+        ("revokedKey", Some("revoked_at = created_at")),
+        ("expiredKey", Some("expires_at = created_at")),
+    ] {
+        let key = issue(backend, name);
+        damage.iter().for_each(|damage| records.change(&key, damage));
+        values.keep(name, key);
+    }
+    values.keep("minterKey", MINTER_KEY.to_owned());
+    values.keep("readKey", READ_KEY.to_owned());
 }
 
 /// Where a backend keeps its records.

@@ -13,6 +13,7 @@ mod configuration;
 mod conformance;
 mod demo;
 mod deploy;
+mod documented;
 mod examples;
 mod gateway;
 #[path = "../../../../tests/support/http1.rs"]

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod openapi;
+
 use std::time::Duration;
 
 use axum::body::Body;
@@ -16,12 +18,14 @@ use super::super::requests::REQUEST_ID;
 use super::*;
 use crate::{config::Log, database::Database};
 
-async fn app() -> App {
-    let secret =
-        |name: &str| Secret::new(name, format!("{name}: a secret of over 32 bytes")).unwrap();
+fn secret(name: &str) -> Secret {
+    Secret::new(name, format!("{name}: a secret of over 32 bytes")).unwrap()
+}
+
+fn config() -> Config {
     let internal = SecretSet::new(secret("internal"));
     let tokens = AccessTokens::hs256(secret("access tokens").expose_bytes()).unwrap();
-    let config = Config {
+    Config {
         gateway: None,
         verify: None,
         public: ([127, 0, 0, 1], 0).into(),
@@ -43,7 +47,14 @@ async fn app() -> App {
         log: Log { json: false, filter: String::new() },
         serving: Default::default(),
         warnings: Vec::new(),
-    };
+    }
+}
+
+async fn app() -> App {
+    app_of(config()).await
+}
+
+async fn app_of(config: Config) -> App {
     let counted = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle();
     App::open(&config, counted).await.unwrap()
 }
@@ -64,8 +75,9 @@ async fn get(router: &RequestService, path: &str) -> (StatusCode, String, String
 #[tokio::test(start_paused = true)]
 async fn panics_and_delays_are_told_to_the_gateway_as_json() {
     let app = app().await;
-    let routes = app.health().route("/panics", axum::routing::get(panics));
-    let router = app.finish(routes.route("/sleeps", axum::routing::get(sleeps)));
+    let routes = Router::new().route("/panics", axum::routing::get(panics));
+    let router =
+        app.finish(routes.route("/sleeps", axum::routing::get(sleeps)), Audience::Everybody);
     for (path, token, media_type) in [
         ("/panics", true, "application/json"),
         ("/sleeps", true, "application/json"),
@@ -92,8 +104,9 @@ async fn sleeps() {
 #[tokio::test(start_paused = true)]
 async fn panics_and_delays_get_an_answer_like_any_other_refusal() {
     let app = app().await;
-    let routes = app.health().route("/panics", axum::routing::get(panics));
-    let router = app.finish(routes.route("/sleeps", axum::routing::get(sleeps)));
+    let routes = Router::new().route("/panics", axum::routing::get(panics));
+    let router =
+        app.finish(routes.route("/sleeps", axum::routing::get(sleeps)), Audience::Everybody);
     for _ in 0..3 {
         assert_eq!(
             get(&router, "/panics").await,
