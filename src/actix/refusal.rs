@@ -10,7 +10,7 @@ use actix_web::{
 
 use crate::{
     Identity, Rejection,
-    auth::{Caller, Responder},
+    auth::{Caller, Gateway, Responder},
     guard::{
         BODY_HEADERS, GatewayHeaders, NotBehind, PRIVATE, Provisional, VARY_BY_CREDENTIAL,
         is_never_kept, report, varies_by_credential,
@@ -88,6 +88,13 @@ impl Asked {
             by_gateway,
             reports: true,
         }
+    }
+
+    /// For a request to an endpoint behind no guard.
+    pub(super) fn unguarded(request: &ServiceRequest, responder: &Responder) -> Self {
+        let has_token = request.headers().contains_key(Gateway::TOKEN_HEADER);
+        let asked = Self::of(request);
+        Self { by_gateway: asked.by_gateway || responder.is_proxied(has_token), ..asked }
     }
 
     /// For a request whose caller has proved itself by a `P`.

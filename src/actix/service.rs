@@ -119,7 +119,7 @@ fn refuse<B>(
 }
 
 /// What comes from further inside, with a refusal in the middleware's own form.
-fn finish<B: MessageBody + 'static>(
+pub(super) fn finish<B: MessageBody + 'static>(
     answer: Result<ServiceResponse<B>, Error>,
     responder: &Responder,
     asked: Asked,

@@ -8,7 +8,7 @@ use http::{
 use super::{body::ResponseBody, drain::has_body, request::Route};
 use crate::{
     Identity, Rejection,
-    auth::{Caller, Responder},
+    auth::{Caller, Gateway, Responder},
     guard::{
         BODY_HEADERS, GatewayHeaders, PRIVATE, Provisional, VARY_BY_CREDENTIAL, is_never_kept,
         report, varies_by_credential,
@@ -59,6 +59,14 @@ impl Asked {
                 None => request.extensions().get::<GatewayHeaders>().is_some(),
             },
         }
+    }
+
+    /// For a request to an endpoint behind no guard.
+    #[cfg(feature = "axum")]
+    pub(crate) fn unguarded<B>(request: &Request<B>, responder: &Responder) -> Self {
+        let has_token = request.headers().contains_key(Gateway::TOKEN_HEADER);
+        let asked = Self::of(request);
+        Self { by_gateway: asked.by_gateway || responder.is_proxied(has_token), ..asked }
     }
 
     /// For a request whose caller has proved itself by a `P`.
@@ -125,7 +133,7 @@ pub(crate) fn close<B>(response: &mut Response<B>) {
 
 /// Passes the inner service's response on. A refusal of a handler, which was rendered without
 /// knowing how this layer does it, is rendered again.
-pub(super) fn pass_on<B>(
+pub(crate) fn pass_on<B>(
     response: Response<B>,
     responder: &Responder,
     asked: &Asked,

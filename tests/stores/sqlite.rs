@@ -468,7 +468,7 @@ fn a_database_of_another_application_is_refused() {
         "CREATE TABLE theirs (id TEXT)",
         "CREATE TABLE keys (id TEXT); PRAGMA user_version = 1",
         "PRAGMA application_id = 7",
-        "PRAGMA user_version = 3",
+        "PRAGMA user_version = 4",
         "PRAGMA application_id = 0x4b657930",
         "PRAGMA journal_mode = wal; CREATE TABLE theirs (id TEXT)",
     ] {

@@ -72,7 +72,7 @@ async fn what_is_not_ours_or_newer_is_refused_and_left_alone() {
     drop(open(&server.url("")).await);
     let version: String = server.cli(&["GET", "key0:version"]);
     let id = version.rsplit(' ').next().unwrap();
-    let newer = format!("key0-auth 3 {id}");
+    let newer = format!("key0-auth 4 {id}");
     for (i, foreign) in [
         "",
         "1",
@@ -107,21 +107,27 @@ async fn what_is_not_ours_or_newer_is_refused_and_left_alone() {
 
     let () = server.cli(&["SET", "newer:version", &newer]);
     let error = refusal(&server.url("/0?prefix=newer:")).await;
-    assert!(matches!(error, RedisOpenError::Newer { found: 3, .. }), "{error:?}");
+    assert!(matches!(error, RedisOpenError::Newer { found: 4, .. }), "{error:?}");
     drop(open(&server.url("")).await);
 }
 
 /// What the version adds is absent in older records. An instance of the older version that has the
 /// database open knows it no more: it must not judge keys of which it does not understand all.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_of_the_first_version_is_taken_over_with_its_data() {
+async fn a_database_of_an_older_version_is_taken_over_with_its_data() {
     let Some(server) = Redis::start(&[]) else { return };
+    for number in [1, 2] {
+        take_over(&server, &format!("key0-auth {number} ")).await;
+    }
+}
+
+async fn take_over(server: &Redis, older_version: &str) {
     let url = server.url("/0?prefix=v:");
     let older = open(&url).await;
     let (live, dead) = (add(&older).await, add(&older).await);
     older.revoke(&dead.id, &Actor::host(), at(1)).await.unwrap().unwrap();
     let version: String = server.cli(&["GET", "v:version"]);
-    let () = server.cli(&["SET", "v:version", &version.replace("key0-auth 2 ", "key0-auth 1 ")]);
+    let () = server.cli(&["SET", "v:version", &version.replace("key0-auth 3 ", older_version)]);
     let opening: Vec<_> = (0..5)
         .map(|_| {
             let url = url.clone();

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use key0_auth::{
     Cached, KeyStore,
-    api::{IssueToken, KeysApi},
+    api::{CredentialApi, IssueToken, KeysApi},
     error::StoreError,
     idempotency::Idempotency,
     store::KeyUsage,
@@ -29,6 +29,7 @@ const LAST_WRITE: Duration = Duration::from_secs(5);
 pub(crate) struct Housekeeping {
     issue_token: IssueToken,
     keys: KeysApi,
+    credentials: CredentialApi,
     usage: KeyUsage,
     idempotency: Idempotency,
     store: Arc<Cached>,
@@ -38,11 +39,12 @@ impl Housekeeping {
     pub(crate) fn new(
         issue_token: IssueToken,
         keys: KeysApi,
+        credentials: CredentialApi,
         usage: KeyUsage,
         idempotency: Idempotency,
         store: Arc<Cached>,
     ) -> Self {
-        Self { issue_token, keys, usage, idempotency, store }
+        Self { issue_token, keys, credentials, usage, idempotency, store }
     }
 
     /// Runs for ever.
@@ -63,6 +65,7 @@ impl Housekeeping {
         loop {
             report("old nonces were not forgotten", self.forget_nonces().await);
             report("old keys were not purged", self.purge_keys().await);
+            report("old denials were not purged", self.purge_denials().await);
             report("old answers were not purged", self.purge_answers().await);
             tokio::time::sleep(ROUND).await;
         }
@@ -93,6 +96,16 @@ impl Housekeeping {
     async fn purge_keys(&self) -> Result<(), StoreError> {
         for _ in 0..STEPS {
             if self.keys.purge(LIMIT).await? < LIMIT {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(())
+    }
+
+    async fn purge_denials(&self) -> Result<(), StoreError> {
+        for _ in 0..STEPS {
+            if self.credentials.purge_denials(LIMIT).await? < LIMIT {
                 break;
             }
             tokio::time::sleep(PAUSE).await;

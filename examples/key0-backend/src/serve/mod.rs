@@ -7,6 +7,7 @@ mod files;
 mod housekeeping;
 mod metrics;
 mod notify;
+mod payments;
 mod rarely;
 mod ready;
 mod reload;
