@@ -20,6 +20,8 @@ mod gateway;
 pub(crate) mod identity;
 pub(crate) mod internal;
 mod question;
+#[cfg(any(feature = "tower", feature = "actix"))]
+mod renewal;
 mod response;
 mod seller;
 mod source;

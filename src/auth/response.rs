@@ -271,6 +271,12 @@ impl Responder {
         self
     }
 
+    /// Where credentials can be bought.
+    #[cfg(any(feature = "tower", feature = "actix"))]
+    pub(super) fn shop(&self) -> Option<&Seller> {
+        self.seller.as_ref()
+    }
+
     /// How a credential that was bought can be renewed, as a refusal's `offers` say it; `None`
     /// without a shop.
     pub(crate) fn renewal(&self, plan_id: &PlanId, resource_id: &ResourceId) -> Option<Value> {

@@ -11,9 +11,12 @@ use key0_auth::{
     ApiKeys, KeyStore, MemoryStore, Validator,
     api::CredentialApi,
     apikey::{BootstrapKeys, Grant, KeyFormat, KeyRecord},
-    auth::Seller,
-    domain::{Actor, Clock, KeyId, PlanId, ResourceId, Role, Secret, SystemClock},
-    store::{DenialStore, DeniedTokens, KeyRegistry, spi::KeyEdit},
+    auth::{Problem, ProblemBody, Seller, Source, ValidatorBuilder},
+    domain::{Actor, Clock, KeyId, PlanId, ResourceId, Role, Secret, SystemClock, Timestamp},
+    store::{
+        DenialStore, DeniedTokens, KeyRegistry, KeyUsage,
+        spi::{KeyEdit, Rotation},
+    },
     testing::{FaultyStore, Mood, TokenSigner},
 };
 use serde_json::{Value, json};
@@ -28,26 +31,60 @@ struct Shop {
     servers: [SocketAddr; 2],
     store: Arc<FaultyStore<MemoryStore>>,
     signer: TokenSigner,
+    usage: KeyUsage,
+}
+
+/// A body of the application's own form.
+#[derive(Debug)]
+struct Plain;
+
+impl ProblemBody for Plain {
+    fn render(&self, problem: &Problem<'_>) -> (String, Vec<u8>) {
+        let text = format!("{} at {:?}", problem.code(), problem.instance());
+        ("text/plain".to_owned(), serde_json::to_vec(&text).unwrap())
+    }
 }
 
 impl Shop {
     async fn open() -> Self {
+        Self::with(|validator| validator).await
+    }
+
+    async fn with(change: impl FnOnce(ValidatorBuilder) -> ValidatorBuilder) -> Self {
         let store = FaultyStore::new(MemoryStore::new());
         let signer = TokenSigner::new();
         let master = Secret::new("a test's secret", MASTER).unwrap();
-        let keys = ApiKeys::new(store.clone());
+        let usage = KeyUsage::new(store.clone());
+        let keys = ApiKeys::new(store.clone()).usage(usage.clone());
         let keys = Arc::new(keys.bootstrap(BootstrapKeys::new().key(Role::Master, master)));
         let denied = DeniedTokens::new(store.clone());
         let validator = Validator::builder()
             .access_tokens(signer.access_tokens())
             .denied_tokens(denied.clone())
             .api_keys(keys.clone())
-            .seller(Seller::at("https://shop.example.com").unwrap())
-            .build()
-            .unwrap();
+            .seller(Seller::at("https://shop.example.com").unwrap());
+        let validator = change(validator).build().unwrap();
         let api = CredentialApi::new(validator.clone(), store.clone(), denied);
         let servers = serve(&validator, api).await;
-        Self { servers, store, signer }
+        Self { servers, store, signer, usage }
+    }
+
+    async fn record(&self, id: &KeyId) -> KeyRecord {
+        self.store.get(id).await.unwrap().unwrap()
+    }
+
+    /// Gives a key another secret, while the old one works until then.
+    async fn rotate(&self, record: &KeyRecord, until: Timestamp) -> String {
+        let plain = KeyFormat::default().generate().unwrap();
+        let rotation = Rotation {
+            old: record.digest,
+            new: plain.digest(),
+            display: plain.masked(),
+            old_until: Some(until),
+        };
+        let now = SystemClock.now();
+        assert!(self.store.rotate(&record.id, &rotation, &Actor::host(), now).await.unwrap());
+        plain.expose().to_owned()
     }
 
     async fn key(&self, grant: Grant) -> (KeyRecord, String) {
@@ -67,7 +104,7 @@ impl Shop {
         let second = http1::send(two, request).await;
         assert_eq!(first.status(), second.status());
         assert_eq!(json_of(&first), json_of(&second));
-        for name in ["content-type", "cache-control", "www-authenticate"] {
+        for name in ["content-type", "cache-control", "www-authenticate", "link"] {
             assert_eq!(first.headers().get(name), second.headers().get(name), "{name}");
         }
         first
@@ -97,6 +134,10 @@ fn json_of(answer: &Response<Bytes>) -> Value {
         members.remove("expiresInSeconds");
     }
     value
+}
+
+fn reader() -> Grant {
+    Grant::Integrator { role: Role::Read, permissions: None }
 }
 
 fn payment() -> Grant {
@@ -181,14 +222,18 @@ async fn whoever_knows_a_credential_may_end_it() {
     assert_eq!(shop.end(&token).await.status(), 200);
     assert_eq!(shop.code(&token).await, (401, json!("token_revoked")));
     assert_eq!(shop.code(&other).await.0, 200);
+    // Whoever did not get it from Key0 learns nothing of it.
+    let forged = shop.signer.token().challenge_id("c-1").signed_by_a_stranger().sign();
+    assert_eq!(shop.code(&forged).await, (401, json!("invalid_token")));
+    let over = shop.signer.token().challenge_id("c-1").expired().sign();
+    assert_eq!(shop.code(&over).await, (401, json!("token_expired")));
     // Only what was signed is denied.
     let stranger = shop.signer.token().challenge_id("c-2").signed_by_a_stranger().sign();
     assert_eq!(shop.end(&stranger).await.status(), 200);
     assert_eq!(shop.code(&other).await.0, 200);
     assert_eq!(shop.store.denials(None, 10).await.unwrap().len(), 1);
 
-    let reader = Grant::Integrator { role: Role::Read, permissions: None };
-    for grant in [payment(), reader.clone()] {
+    for grant in [payment(), reader()] {
         let (record, key) = shop.key(grant).await;
         assert_eq!(shop.end(&key).await.status(), 200);
         assert_eq!(shop.code(&key).await, (401, json!("key_revoked")));
@@ -196,12 +241,6 @@ async fn whoever_knows_a_credential_may_end_it() {
         assert_eq!(record.revoked_reason.as_deref(), Some("ended by its holder"));
         assert_eq!(shop.end(&key).await.status(), 200);
     }
-    let (record, key) = shop.key(reader).await;
-    let suspend = KeyEdit { suspended: Some(true), ..KeyEdit::default() };
-    shop.store.edit(&record.id, &suspend, &Actor::host(), SystemClock.now()).await.unwrap();
-    assert_eq!(shop.end(&key).await.status(), 200);
-    assert!(shop.store.get(&record.id).await.unwrap().unwrap().revoked_at.is_some());
-
     for unknown in ["x", "a.b.c", "ak_0123456789abcdef0123456789abcdef", "%20", MASTER] {
         assert_eq!(shop.end(unknown).await.status(), 200, "{unknown}");
     }
@@ -250,4 +289,134 @@ async fn in_an_outage_nothing_is_said_to_be_ended() {
     assert_eq!(shop.code(&good).await.0, 200);
     shop.store.set(Mood::Works);
     assert_eq!(shop.code(&key).await.0, 200);
+}
+
+/// What is good no more, or not yet, and can be good later on.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_be_good_later_on_can_be_ended_now() {
+    // Wherever the application takes credentials from.
+    for sources in [vec![Source::Bearer], vec![Source::ApiKeyScheme], vec![Source::ApiKeyHeader]] {
+        let shop = Shop::with(|validator| validator.sources(sources)).await;
+        let (suspended, key) = shop.key(reader()).await;
+        let suspend = KeyEdit { suspended: Some(true), ..KeyEdit::default() };
+        shop.store.edit(&suspended.id, &suspend, &Actor::host(), SystemClock.now()).await.unwrap();
+        assert_eq!(shop.end(&key).await.status(), 200);
+        assert!(shop.record(&suspended.id).await.revoked_at.is_some());
+
+        let (expired, key) = shop.key(payment()).await;
+        let past = Some(Some(SystemClock.now().minus(Duration::from_secs(60)).to_millis()));
+        let expire = KeyEdit { expires_at: past, ..KeyEdit::default() };
+        shop.store.edit(&expired.id, &expire, &Actor::host(), SystemClock.now()).await.unwrap();
+        assert_eq!(shop.end(&key).await.status(), 200);
+        assert!(shop.record(&expired.id).await.revoked_at.is_some());
+
+        let early = shop.signer.token().challenge_id("early").not_yet_valid().sign();
+        assert_eq!(shop.end(&early).await.status(), 200);
+        assert_eq!(shop.store.denials(None, 10).await.unwrap().len(), 1);
+    }
+    let shop = Shop::open().await;
+    let early = shop.signer.token().challenge_id("early").not_yet_valid().sign();
+    assert_eq!(shop.end(&early).await.status(), 200);
+    let later = shop.signer.token().challenge_id("early").sign();
+    assert_eq!(shop.code(&later).await, (401, json!("token_revoked")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_over_or_of_another_kind_ends_nothing() {
+    let shop = Shop::open().await;
+    let expired = shop.signer.token().expired().sign();
+    let system = shop.signer.system_token("backend-service").sign();
+    for credential in [&expired, &system] {
+        assert_eq!(shop.end(credential).await.status(), 200);
+    }
+    assert_eq!(shop.store.denials(None, 10).await.unwrap(), []);
+    assert_eq!(shop.code(&expired).await, (401, json!("token_expired")));
+    assert_eq!(shop.code(&system).await, (401, json!("invalid_token")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_in_its_grace_is_told_its_own_end_and_ends_the_whole_key() {
+    let shop = Shop::open().await;
+    let (record, old) = shop.key(reader()).await;
+    let until = SystemClock.now().plus(Duration::from_secs(60)).to_millis();
+    let new = shop.rotate(&record, until).await;
+    let now = shop.record(&record.id).await;
+    let told = json_of(&shop.show(&old).await);
+    assert_eq!(told["display"], json!(record.display));
+    assert_eq!(told["replacedBy"], json!(now.display));
+    assert_eq!(told["expiresAt"], json!(until));
+    let told = json_of(&shop.show(&new).await);
+    assert_eq!(told["display"], json!(now.display));
+    assert_eq!(told["replacedBy"], Value::Null);
+    assert_eq!(told["expiresAt"], json!(record.expires_at));
+    assert_eq!(shop.end(&old).await.status(), 200);
+    for secret in [&old, &new] {
+        assert_eq!(shop.code(secret).await, (401, json!("key_revoked")));
+    }
+
+    // The key may be over before the grace is.
+    let (record, old) = shop.key(reader()).await;
+    shop.rotate(&record, SystemClock.now().plus(Duration::from_secs(6_000)).to_millis()).await;
+    assert_eq!(json_of(&shop.show(&old).await)["expiresAt"], json!(record.expires_at));
+
+    // After the grace it has no power over its successor.
+    let (record, old) = shop.key(reader()).await;
+    let new =
+        shop.rotate(&record, SystemClock.now().minus(Duration::from_secs(1)).to_millis()).await;
+    assert_eq!(shop.code(&old).await, (401, json!("key_rotated")));
+    assert_eq!(shop.end(&old).await.status(), 200);
+    assert_eq!(shop.code(&new).await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn to_end_a_key_is_not_to_use_it() {
+    let shop = Shop::open().await;
+    let (record, key) = shop.key(payment()).await;
+    assert_eq!(shop.end(&key).await.status(), 200);
+    shop.usage.flush().await.unwrap();
+    assert_eq!(shop.record(&record.id).await.last_used_at, None);
+    let (record, key) = shop.key(payment()).await;
+    assert_eq!(shop.code(&key).await.0, 200);
+    shop.usage.flush().await.unwrap();
+    assert!(shop.record(&record.id).await.last_used_at.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_have_the_form_of_all_others() {
+    let shop = Shop::open().await;
+    let refused = shop.send(Request::post("/credential/revoke"), String::new()).await;
+    assert_eq!(json_of(&refused)["instance"], json!("/credential/revoke"));
+    let shop = Shop::with(|validator| validator.problem_body(Plain)).await;
+    for request in [Request::post("/credential/revoke"), Request::get("/credential")] {
+        let path = request.uri_ref().unwrap().path().to_owned();
+        let refused = shop.send(request, String::new()).await;
+        assert_eq!(refused.headers()["content-type"], "text/plain");
+        assert!(json_of(&refused).as_str().unwrap().ends_with(&format!("at Some({path:?})")));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_the_last_tenth_of_its_life_a_credential_is_told_where_to_renew_it() {
+    let shop = Shop::open().await;
+    let now = SystemClock.now().as_seconds();
+    let living = |past: i64, left: u64| {
+        let token = shop.signer.token().claim("iat", now - past);
+        token.expires_in(Duration::from_secs(left)).sign()
+    };
+    let link = "<https://shop.example.com/discover>; rel=\"payment\"";
+    for (token, is_told) in [
+        (living(0, 3_600), false),
+        (living(3_600, 600), false),
+        (living(3_600, 60), true),
+        (living(36_000, 3_600), true),
+    ] {
+        let answer = shop.show(&token).await;
+        assert_eq!(answer.status(), 200);
+        let links: Vec<_> = answer.headers().get_all("link").iter().collect();
+        assert_eq!(links, if is_told { vec![link] } else { vec![] });
+    }
+    // A partner's key is not for sale.
+    let (record, _) = shop.key(reader()).await;
+    let new = shop.rotate(&record, SystemClock.now()).await;
+    assert_eq!(shop.show(&new).await.headers().get("link"), None);
 }

@@ -12,10 +12,14 @@ use key0_auth::{
     error::StoreError,
     store::{
         DenialStore, DeniedTokens,
-        spi::{Denial, TokenDigest},
+        spi::{Change, Denial, TokenDigest},
     },
     testing::{FaultyStore, Mood, TokenSigner},
 };
+
+use crate::samples::ChangeRecorder;
+#[cfg(all(any(feature = "postgres", feature = "redis"), unix))]
+use crate::servers::PATIENCE;
 
 /// One instance of a backend.
 struct Instance {
@@ -102,6 +106,72 @@ async fn in_an_outage_the_last_known_denials_hold() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(new.refusal(&denied).await, Some(RejectionKind::TokenRevoked));
+}
+
+/// What one process denies is refused by the others: by those that hear of it, and by the list.
+async fn is_refused_everywhere(one: Arc<dyn DenialStore>, other: Arc<dyn DenialStore>) {
+    let signer = TokenSigner::new();
+    let here = Instance::new(one, &signer);
+    let there = Instance::new(other.clone(), &signer);
+    // Told after the instance, which has heard by then, too.
+    let heard = ChangeRecorder::on(&*other);
+    for n in 0..20 {
+        let jti = format!("c-{n}");
+        let token = token(&signer, &jti);
+        let good = self::token(&signer, &format!("good-{n}"));
+        for instance in [&here, &there] {
+            assert_eq!(instance.refusal(&token).await, None);
+        }
+        here.deny(&jti).await;
+        assert_eq!(here.refusal(&token).await, Some(RejectionKind::TokenRevoked));
+        let told = Change::Token(TokenDigest::of(&ChallengeId::new(&*jti).unwrap()));
+        comes_about(async || heard.heard(told)).await;
+        assert_eq!(there.refusal(&token).await, Some(RejectionKind::TokenRevoked));
+        assert_eq!(there.refusal(&good).await, None);
+    }
+    // One that starts later reads them all.
+    let late = Instance::new(other, &signer);
+    for n in 0..20 {
+        let token = token(&signer, &format!("c-{n}"));
+        assert_eq!(late.refusal(&token).await, Some(RejectionKind::TokenRevoked));
+    }
+}
+
+async fn comes_about(mut holds: impl AsyncFnMut() -> bool) {
+    let seen = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), seen).await.expect("it comes about");
+}
+
+#[cfg(feature = "sqlite")]
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_on_one_file_refuse_what_one_denies() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || key0_auth::SqliteStore::open(folder.path().join("store.db")).unwrap();
+    is_refused_everywhere(Arc::new(open()), Arc::new(open())).await;
+}
+
+#[cfg(all(feature = "postgres", unix))]
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_on_one_schema_refuse_what_one_denies() {
+    let Some(schema) = crate::postgres_server::Schema::fresh() else { return };
+    let options = key0_auth::store::PostgresOptions::new().schema(&schema.name);
+    let options = options.open_timeout(PATIENCE).read_timeout(PATIENCE).write_timeout(PATIENCE);
+    let open = async || options.open(&schema.url).await.unwrap();
+    is_refused_everywhere(Arc::new(open().await), Arc::new(open().await)).await;
+}
+
+#[cfg(all(feature = "redis", unix))]
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_on_one_redis_refuse_what_one_denies() {
+    let Some(fresh) = crate::redis_server::Fresh::new() else { return };
+    let options = key0_auth::store::RedisOptions::new().open_timeout(PATIENCE);
+    let options = options.read_timeout(PATIENCE).write_timeout(PATIENCE);
+    let open = async || options.open(&fresh.url).await.unwrap();
+    is_refused_everywhere(Arc::new(open().await), Arc::new(open().await)).await;
 }
 
 /// Tells no listener of anything.
