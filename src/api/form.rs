@@ -8,7 +8,8 @@ pub(super) fn check_media_type(content_type: Option<&[u8]>) -> Result<(), Reject
     let form = b"application/x-www-form-urlencoded";
     match essence.is_some_and(|essence| essence.eq_ignore_ascii_case(form)) {
         true => Ok(()),
-        false => Err(RejectionKind::UnsupportedMediaType.into()),
+        false => Err(Rejection::new(RejectionKind::UnsupportedMediaType)
+            .detail("The request body must be application/x-www-form-urlencoded")),
     }
 }
 

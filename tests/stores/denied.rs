@@ -124,7 +124,7 @@ async fn is_refused_everywhere(one: Arc<dyn DenialStore>, other: Arc<dyn DenialS
         }
         here.deny(&jti).await;
         assert_eq!(here.refusal(&token).await, Some(RejectionKind::TokenRevoked));
-        let told = Change::Token(TokenDigest::of(&ChallengeId::new(&*jti).unwrap()));
+        let told = Change::Token(TokenDigest::of(&ChallengeId::new(&jti).unwrap()));
         comes_about(async || heard.heard(told)).await;
         assert_eq!(there.refusal(&token).await, Some(RejectionKind::TokenRevoked));
         assert_eq!(there.refusal(&good).await, None);
