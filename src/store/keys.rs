@@ -96,7 +96,7 @@ pub enum Change {
 /// What stands before the digest of a denied token in an engine's log of changes. A key's digest
 /// stands there alone.
 #[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
-pub(crate) const DENIED: u8 = 1;
+const DENIED: u8 = 1;
 
 #[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
 impl Change {

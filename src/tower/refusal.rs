@@ -8,7 +8,7 @@ use http::{
 use super::{body::ResponseBody, drain::has_body, request::Route};
 use crate::{
     Identity, Rejection, Validator,
-    auth::{Caller, Gateway, Responder},
+    auth::{Caller, Responder},
     guard::{
         BODY_HEADERS, GatewayHeaders, PRIVATE, Provisional, VARY_BY_CREDENTIAL, is_never_kept,
         report, varies_by_credential,
@@ -64,12 +64,14 @@ impl Asked {
         }
     }
 
-    /// For a request to an endpoint behind no guard.
+    /// For a request to an endpoint behind no guard, of whose body somebody else takes care.
     #[cfg(feature = "axum")]
     pub(crate) fn unguarded<B>(request: &Request<B>, responder: &Responder) -> Self {
-        let has_token = request.headers().contains_key(Gateway::TOKEN_HEADER);
+        let token = crate::auth::Gateway::TOKEN_HEADER;
+        let has_token = request.headers().contains_key(token);
         let asked = Self::of(request);
-        Self { by_gateway: asked.by_gateway || responder.is_proxied(has_token), ..asked }
+        let by_gateway = asked.by_gateway || responder.is_proxied(has_token);
+        Self { by_gateway, has_body: false, ..asked }
     }
 
     /// For a request whose caller has proved itself by a `P`.
