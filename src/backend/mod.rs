@@ -204,6 +204,7 @@ impl Backend {
     /// awaited once no request comes any more; takes ten seconds at most.
     pub async fn close(&self) {
         self.0.running.abort();
+        self.0.denied.close();
         self.0.housekeeping.close().await;
     }
 }

@@ -19,8 +19,12 @@ pub trait DenialStore: KeyStore {
     /// Fails when the store can't tell whether they are denied now.
     async fn deny(&self, denial: &Denial) -> Result<(), StoreError>;
 
-    /// Up to `limit` denials by their digests, from the one after `after` on. A denial that is
-    /// there all the while is on one of these pages, whatever comes and goes meanwhile.
+    /// Up to `limit` denials in the order of their digests, from the one after `after` on. A denial
+    /// that is there all the while is on one of these pages, whatever comes and goes meanwhile. Fewer
+    /// than `limit` are the last page.
+    ///
+    /// One whose end can't be understood counts as denied for ever: a row that is damaged must
+    /// neither let its token in nor hide the others.
     ///
     /// # Errors
     ///

@@ -166,6 +166,12 @@ impl DeniedTokens {
         self.0.store.purge_denials(now.minus(PURGE_MARGIN), limit).await
     }
 
+    /// Ends the readings, before the store is closed. What is known by then holds, here and in all
+    /// clones.
+    pub fn close(&self) {
+        self.0.readings.abort();
+    }
+
     /// Whether the tokens with this `jti` are denied. `None` before the first reading.
     pub(crate) fn includes(&self, jti: &ChallengeId) -> Option<bool> {
         self.0.state.includes(jti)

@@ -8,7 +8,7 @@ use key0_auth::{
     api::{CredentialApi, IssueToken, KeysApi},
     error::StoreError,
     idempotency::Idempotency,
-    store::KeyUsage,
+    store::{DeniedTokens, KeyUsage},
 };
 use tokio::time::MissedTickBehavior;
 
@@ -30,6 +30,7 @@ pub(crate) struct Housekeeping {
     issue_token: IssueToken,
     keys: KeysApi,
     credentials: CredentialApi,
+    denied: DeniedTokens,
     usage: KeyUsage,
     idempotency: Idempotency,
     store: Arc<Cached>,
@@ -40,11 +41,12 @@ impl Housekeeping {
         issue_token: IssueToken,
         keys: KeysApi,
         credentials: CredentialApi,
+        denied: DeniedTokens,
         usage: KeyUsage,
         idempotency: Idempotency,
         store: Arc<Cached>,
     ) -> Self {
-        Self { issue_token, keys, credentials, usage, idempotency, store }
+        Self { issue_token, keys, credentials, denied, usage, idempotency, store }
     }
 
     /// Runs for ever.
@@ -77,6 +79,7 @@ impl Housekeeping {
             Ok(written) => report("the last uses of keys were not written", written),
             Err(_) => tracing::warn!("the last uses of keys were not written in {LAST_WRITE:?}"),
         }
+        self.denied.close();
         match tokio::time::timeout(LAST_WRITE, self.store.close()).await {
             Ok(closed) => report("the store was not closed; nothing is lost", closed),
             Err(_) => tracing::warn!("the store was not closed in {LAST_WRITE:?}; nothing is lost"),

@@ -205,6 +205,7 @@ impl App {
             self.guards.issue_token.clone(),
             self.guards.keys_api.clone(),
             self.guards.credential_api.clone(),
+            self.denied.clone(),
             self.usage.clone(),
             self.partner.idempotency().clone(),
             self.keys.clone(),
