@@ -29,12 +29,12 @@ use async_trait::async_trait;
 use key0_auth::{
     AccessTokens, ApiKeys, Cached, Identity, InternalAuth, KeyStore, MemoryStore, Policy,
     Rejection, RejectionKind, SqliteStore, Validator,
-    actix::{AuthMiddleware, Routes, internal_routes, keys_routes},
-    api::{HandlerError, IssueToken, KeysApi, PaymentHandler, PaymentReceived},
+    actix::{AuthMiddleware, Routes, credential_routes, internal_routes, keys_routes},
+    api::{CredentialApi, HandlerError, IssueToken, KeysApi, PaymentHandler, PaymentReceived},
     apikey::{BootstrapKeys, IssuanceSecrets},
     client::segment,
     domain::{PlanId, ResourceId, Role, Secret, SecretSet, SystemClock, check_secrets_differ},
-    store::{KeyRegistry, KeyUsage, Payment, PaymentStore},
+    store::{DenialStore, DeniedTokens, KeyRegistry, KeyUsage, Payment, PaymentStore},
     token::VerifyingKey,
 };
 use serde::Serialize;
@@ -54,6 +54,7 @@ struct Backend {
     internal: Arc<InternalAuth>,
     issue_token: IssueToken,
     keys_api: KeysApi,
+    credential_api: CredentialApi,
     usage: KeyUsage,
     payment_received: PaymentReceived,
 }
@@ -62,8 +63,8 @@ struct Backend {
 async fn main() -> Outcome {
     let database = env::var("DATABASE_URL").unwrap_or("sqlite://key0-backend.db".to_owned());
     let backend = match database.split_once("://") {
-        Some(("memory", "")) => Backend::on(Arc::new(MemoryStore::new()))?,
-        Some(("sqlite", path)) => Backend::on(Arc::new(SqliteStore::open(path)?))?,
+        Some(("memory", "")) => Backend::on(Arc::new(MemoryStore::new())).await?,
+        Some(("sqlite", path)) => Backend::on(Arc::new(SqliteStore::open(path)?)).await?,
         _ => return Err("DATABASE_URL begins with sqlite:// or is memory://".into()),
     };
     let host: IpAddr = env::var("HOST").map_or(Ok([127, 0, 0, 1].into()), |host| host.parse())?;
@@ -88,7 +89,7 @@ async fn main() -> Outcome {
 
 impl Backend {
     /// The backend on a store, with the secrets of the environment.
-    fn on<S: KeyRegistry + PaymentStore>(store: Arc<S>) -> Outcome<Self> {
+    async fn on<S: KeyRegistry + PaymentStore + DenialStore>(store: Arc<S>) -> Outcome<Self> {
         let mut token_secrets = vec![secret("KEY0_ACCESS_TOKEN_SECRET")?];
         token_secrets.extend(secrets("KEY0_ACCESS_TOKEN_PREVIOUS_SECRETS")?);
         let internal = SecretSet::new(secret("INTERNAL_AUTH_SECRET")?);
@@ -120,8 +121,13 @@ impl Backend {
         let usage = KeyUsage::new(store.clone());
         let keys = ApiKeys::new(store.clone()).usage(usage.clone()).bootstrap(bootstrap);
         let keys = Arc::new(keys);
-        let validator =
-            Validator::builder().access_tokens(tokens.clone()).api_keys(keys.clone()).build()?;
+        let denied = DeniedTokens::new(store.clone());
+        denied.first_reading(READY_TIMEOUT).await?;
+        let validator = Validator::builder()
+            .access_tokens(tokens.clone())
+            .denied_tokens(denied.clone())
+            .api_keys(keys.clone())
+            .build()?;
 
         let issuance = IssuanceSecrets::derived_from(&internal);
         let mut internal_auth = InternalAuth::builder().shared_secret(internal);
@@ -134,6 +140,7 @@ impl Backend {
         }
         let clock = Arc::new(SystemClock);
         Ok(Self {
+            credential_api: CredentialApi::new(validator.clone(), store.clone(), denied),
             validator,
             store: keys.store().clone().into(),
             internal: Arc::new(internal_auth.build()?),
@@ -149,8 +156,9 @@ impl Backend {
         loop {
             let forgotten = self.issue_token.forget_old_nonces(1_000).await;
             let purged = self.keys_api.purge(1_000).await;
+            let denials = self.credential_api.purge_denials(1_000).await;
             let written = self.usage.flush().await;
-            if let Err(error) = forgotten.and(purged).and(written) {
+            if let Err(error) = forgotten.and(purged).and(denials).and(written) {
                 eprintln!("housekeeping failed: {error}");
             }
             sleep(HOUSEKEEPING).await;
@@ -169,6 +177,7 @@ impl Backend {
             .get("/ready", ready)
             .merge(sold)
             .merge(internal_routes(self.internal.clone(), issue_token, payments))
+            .merge(credential_routes(self.credential_api.clone()))
             .merge(keys_routes(self.validator.clone(), self.keys_api.clone()))
     }
 }

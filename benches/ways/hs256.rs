@@ -1,6 +1,7 @@
-use std::hint::black_box;
+use std::{hint::black_box, sync::Arc, time::Duration};
 
-use key0_auth::{AccessTokens, Validator, domain::Credential};
+use key0_auth::{AccessTokens, MemoryStore, Validator, domain::Credential, store::DeniedTokens};
+use tokio::runtime::Builder;
 
 use super::{
     Way,
@@ -25,6 +26,8 @@ pub(super) fn ways(size: usize) -> Vec<Way> {
     let (alone, equal) = (Jsonwebtoken::new(), Jsonwebtoken::new());
     let validator = Validator::builder().access_tokens(access_tokens(0)).build();
     let validator = validator.expect("there is a key");
+    let asking = Validator::builder().access_tokens(access_tokens(0)).denied_tokens(none_denied());
+    let asking = asking.build().expect("there is a key");
     vec![
         Way::new("bare HMAC", taken_apart, move |(input, signature): &(String, Vec<u8>)| {
             bare.verify(input, signature)
@@ -36,10 +39,14 @@ pub(super) fn ways(size: usize) -> Vec<Way> {
             .beside("ours, 1 key"),
         ours("ours, 10 keys with kid", access_tokens_with_names(9), of_the_tenth)
             .at_most(1.1, "ours, 1 key with kid"),
-        Way::new("ours, from the request's header", headers, move |header| {
+        Way::new("ours, from the request's header", headers.clone(), move |header| {
             black_box(at_once(validator.validate([header.as_bytes()], []))).is_ok()
         })
         .beside("bare HMAC"),
+        Way::new("ours, where no token is denied", headers, move |header| {
+            black_box(at_once(asking.validate([header.as_bytes()], []))).is_ok()
+        })
+        .at_most(1.1, "ours, from the request's header"),
         Way::new("jsonwebtoken::decode alone", tokens.clone(), move |token| {
             black_box(alone.decode(token)).is_some()
         })
@@ -49,6 +56,16 @@ pub(super) fn ways(size: usize) -> Vec<Way> {
         })
         .at_least(4.0, "ours, 1 key"),
     ]
+}
+
+/// The denied tokens of a store that has none, once they were read.
+fn none_denied() -> DeniedTokens {
+    let runtime = Builder::new_current_thread().enable_time().build().expect("it starts");
+    runtime.block_on(async {
+        let denied = DeniedTokens::new(Arc::new(MemoryStore::new()));
+        denied.first_reading(Duration::from_secs(5)).await.expect("it can be read");
+        denied
+    })
 }
 
 pub(super) fn ours(name: &'static str, ours: AccessTokens, tokens: Vec<String>) -> Way {

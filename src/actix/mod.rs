@@ -72,6 +72,7 @@
 //! ```
 
 mod body;
+mod credential;
 mod extract;
 mod fallback;
 #[cfg(feature = "idempotency")]
@@ -87,6 +88,7 @@ mod service;
 mod sold;
 mod transform;
 
+pub use credential::credential_routes;
 #[cfg(feature = "idempotency")]
 #[cfg_attr(docsrs, doc(cfg(feature = "idempotency")))]
 pub use idempotency::{IdempotencyMiddleware, IdempotencyService};

@@ -4,13 +4,13 @@ use actix_web::{
     dev::ServiceRequest,
     http::{
         Method, StatusCode, Uri,
-        header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, VARY},
+        header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, LINK, VARY},
     },
 };
 
 use crate::{
-    Identity, Rejection,
-    auth::{Caller, Responder},
+    Identity, Rejection, Validator,
+    auth::{Caller, Gateway, Responder},
     guard::{
         BODY_HEADERS, GatewayHeaders, NotBehind, PRIVATE, Provisional, VARY_BY_CREDENTIAL,
         is_never_kept, report, varies_by_credential,
@@ -56,6 +56,8 @@ pub(super) struct Asked {
     credential: Credential,
     method: Method,
     caller: Option<Caller>,
+    /// Where a credential that is nearly over can be renewed.
+    renewal: Option<Box<str>>,
     by_gateway: bool,
     /// Whether the log is told of a refusal here.
     reports: bool,
@@ -85,9 +87,17 @@ impl Asked {
             credential: Credential::Other,
             method: request.method().clone(),
             caller: None,
+            renewal: None,
             by_gateway,
             reports: true,
         }
+    }
+
+    /// For a request to an endpoint behind no guard.
+    pub(super) fn unguarded(request: &ServiceRequest, responder: &Responder) -> Self {
+        let has_token = request.headers().contains_key(Gateway::TOKEN_HEADER);
+        let asked = Self::of(request);
+        Self { by_gateway: asked.by_gateway || responder.is_proxied(has_token), ..asked }
     }
 
     /// For a request whose caller has proved itself by a `P`.
@@ -97,13 +107,16 @@ impl Asked {
     }
 
     /// For a request that a guard has let in.
-    pub(super) fn let_in(request: &ServiceRequest) -> Self {
+    pub(super) fn let_in(request: &ServiceRequest, validator: &Validator) -> Self {
         let asked = Self::let_in_by::<Identity>(request);
-        let credential = match asked.caller {
+        let extensions = request.extensions();
+        let identity = extensions.get::<Identity>();
+        let credential = match identity {
             Some(_) => Credential::Identity,
             None => Credential::Optional,
         };
-        Self { credential, ..asked }
+        let renewal = identity.and_then(|identity| validator.renewal_link(identity));
+        Self { credential, renewal, ..asked }
     }
 }
 
@@ -151,6 +164,11 @@ pub(super) fn pass_on<B: MessageBody>(
         && response.extensions().get::<Caller>().is_none()
     {
         response.extensions_mut().insert(caller.clone());
+        if let Some(link) = asked.renewal.as_ref().filter(|_| response.status().is_success())
+            && let Ok(link) = HeaderValue::try_from(&**link)
+        {
+            response.headers_mut().append(LINK, link);
+        }
     }
     let provisional = response.extensions_mut().remove::<Provisional>().is_some();
     let rejection = response.extensions().get::<Rejection>().filter(|_| provisional).cloned();

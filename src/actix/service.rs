@@ -44,7 +44,7 @@ where
         let guard = Arc::clone(&self.guard);
         let lookup = match guard.validate(&mut request) {
             Outcome::Pass => {
-                let asked = Asked::let_in(&request);
+                let asked = Asked::let_in(&request, guard.validator());
                 let answer = self.inner.call(request);
                 return Box::pin(async move { finish(answer.await, guard.responder(), asked) });
             }
@@ -58,7 +58,7 @@ where
             let validated = guard.validator().look_up(lookup).await;
             match guard.admit(&mut request, validated) {
                 Ok(()) => {
-                    let asked = Asked::let_in(&request);
+                    let asked = Asked::let_in(&request, guard.validator());
                     finish(inner.call(request).await, guard.responder(), asked)
                 }
                 Err(refused) => Ok(refuse(request, refused, guard.responder())),
@@ -119,7 +119,7 @@ fn refuse<B>(
 }
 
 /// What comes from further inside, with a refusal in the middleware's own form.
-fn finish<B: MessageBody + 'static>(
+pub(super) fn finish<B: MessageBody + 'static>(
     answer: Result<ServiceResponse<B>, Error>,
     responder: &Responder,
     asked: Asked,

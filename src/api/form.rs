@@ -1,3 +1,4 @@
+use super::body::{MAX_BODY_BYTES, invalid};
 use crate::{Rejection, RejectionKind, domain::percent_decode};
 
 /// Checks that a body is announced as a form.
@@ -7,7 +8,23 @@ pub(super) fn check_media_type(content_type: Option<&[u8]>) -> Result<(), Reject
     let form = b"application/x-www-form-urlencoded";
     match essence.is_some_and(|essence| essence.eq_ignore_ascii_case(form)) {
         true => Ok(()),
-        false => Err(RejectionKind::UnsupportedMediaType.into()),
+        false => Err(Rejection::new(RejectionKind::UnsupportedMediaType)
+            .detail("The request body must be application/x-www-form-urlencoded")),
+    }
+}
+
+/// The one `token` of a form.
+pub(super) fn token(body: &[u8]) -> Result<String, Rejection> {
+    if body.len() > MAX_BODY_BYTES {
+        return Err(RejectionKind::BodyTooLarge.into());
+    }
+    let pairs = str::from_utf8(body).ok().and_then(pairs);
+    let pairs = pairs.ok_or_else(|| invalid("The form can't be read"))?;
+    let mut tokens = pairs.into_iter().filter(|(name, _)| name == "token");
+    match (tokens.next(), tokens.next()) {
+        (Some((_, token)), None) if !token.is_empty() => Ok(token),
+        (Some(_), None) => Err(invalid("The token is empty")),
+        _ => Err(invalid("The form needs exactly one token")),
     }
 }
 

@@ -1,10 +1,6 @@
 use serde::Serialize;
 
-use super::{
-    Reply,
-    body::{MAX_BODY_BYTES, invalid},
-    form,
-};
+use super::{Reply, form};
 use crate::{
     Identity, Rejection, RejectionKind, Validator,
     domain::{Permissions, PlanId, ResourceId, Role, Timestamp},
@@ -74,18 +70,7 @@ impl Introspect {
     /// [`BodyTooLarge`](RejectionKind::BodyTooLarge), and
     /// [`StoreUnavailable`](RejectionKind::StoreUnavailable) where it can't be decided now.
     pub async fn handle(&self, body: &[u8]) -> Result<Reply, Rejection> {
-        if body.len() > MAX_BODY_BYTES {
-            return Err(RejectionKind::BodyTooLarge.into());
-        }
-        let pairs = str::from_utf8(body).ok().and_then(form::pairs);
-        let pairs = pairs.ok_or_else(|| invalid("The form can't be read"))?;
-        let mut tokens = pairs.into_iter().filter(|(name, _)| name == "token");
-        let (Some((_, token)), None) = (tokens.next(), tokens.next()) else {
-            return Err(invalid("The form needs exactly one token"));
-        };
-        if token.is_empty() {
-            return Err(invalid("The token is empty"));
-        }
+        let token = form::token(body)?;
         match self.validate(&token).await {
             Ok(identity) => Ok(Reply::json(200, &Active::of(&identity))),
             Err(rejection) if is_undecided(&rejection) => Err(rejection),

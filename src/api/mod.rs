@@ -46,6 +46,7 @@
 mod body;
 mod credential;
 mod form;
+mod holder;
 mod introspect;
 mod issuance;
 mod issue_token;
@@ -63,6 +64,7 @@ pub(crate) use body::broken_off;
 pub use body::{MAX_BODY_BYTES, Reply, check_content_encoding, check_media_type};
 #[cfg(any(feature = "axum", feature = "actix"))]
 pub(crate) use body::{check_length, empty_or_checked};
+pub use holder::CredentialApi;
 pub use introspect::Introspect;
 pub use issuance::{Decision, HookError, IssuanceHook, IssuanceRequest, OwnCredential, Terms};
 pub use issue_token::IssueToken;

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use super::identity::Identity;
 use crate::{
     Cached, KeyStore, Rejection, RejectionKind,
     apikey::{BootstrapHolder, BootstrapKeys, KeyDigest, KeyFormat, KeyRecord, KeyState},
@@ -92,7 +93,7 @@ impl ApiKeys {
         &self,
         digest: &KeyDigest,
         now: impl FnOnce() -> Timestamp,
-    ) -> Option<Result<Arc<KeyRecord>, Rejection>> {
+    ) -> Option<Result<Identity, Rejection>> {
         let found = self.store.recall(digest)?;
         Some(self.state_of(digest, found, now()))
     }
@@ -101,13 +102,18 @@ impl ApiKeys {
         &self,
         digest: &KeyDigest,
         now: impl FnOnce() -> Timestamp,
-    ) -> Result<Arc<KeyRecord>, Rejection> {
-        let found = self
-            .store
-            .find_shared(digest)
-            .await
-            .map_err(|error| Rejection::new(RejectionKind::StoreUnavailable).cause(error))?;
+    ) -> Result<Identity, Rejection> {
+        let found = self.find(digest).await?;
         self.state_of(digest, found, now())
+    }
+
+    /// What the store knows under this digest, whatever its state. Nobody has used the key by that.
+    pub(super) async fn find(
+        &self,
+        digest: &KeyDigest,
+    ) -> Result<Option<Arc<KeyRecord>>, Rejection> {
+        let found = self.store.find_shared(digest).await;
+        found.map_err(|error| Rejection::new(RejectionKind::StoreUnavailable).cause(error))
     }
 
     /// Validates what the store has found at a time that is read after it was found.
@@ -116,7 +122,7 @@ impl ApiKeys {
         digest: &KeyDigest,
         found: Option<Arc<KeyRecord>>,
         now: Timestamp,
-    ) -> Result<Arc<KeyRecord>, Rejection> {
+    ) -> Result<Identity, Rejection> {
         let record = found.ok_or(RejectionKind::InvalidApiKey)?;
         // The store compares as it likes; the last word is a comparison in constant time.
         match record.state_of(digest, now).ok_or(RejectionKind::InvalidApiKey)? {
@@ -124,7 +130,7 @@ impl ApiKeys {
                 if let Some(usage) = &self.usage {
                     usage.note(&record, now);
                 }
-                Ok(record)
+                Ok(Identity::from_record(record, digest))
             }
             KeyState::Revoked => Err(RejectionKind::KeyRevoked.into()),
             KeyState::Rotated => Err(RejectionKind::KeyRotated.into()),

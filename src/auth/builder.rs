@@ -13,6 +13,7 @@ use crate::{
     AccessTokens,
     domain::{Clock, SystemClock},
     error::{ConfigError, ConfigFault},
+    store::DeniedTokens,
 };
 
 /// How long a fallback may take, unless another limit is set.
@@ -26,6 +27,7 @@ pub struct ValidatorBuilder {
     keys: Option<Arc<ApiKeys>>,
     fallback: Option<Arc<dyn Fallback>>,
     fallback_deadline: Duration,
+    denied: Option<DeniedTokens>,
     gateway: Option<Gateway>,
     sources: Vec<Source>,
     realm: String,
@@ -41,6 +43,7 @@ impl ValidatorBuilder {
             keys: None,
             fallback: None,
             fallback_deadline: DEFAULT_FALLBACK_DEADLINE,
+            denied: None,
             gateway: None,
             sources: vec![Source::Bearer, Source::ApiKeyScheme, Source::ApiKeyHeader],
             realm: "api".to_owned(),
@@ -53,6 +56,12 @@ impl ValidatorBuilder {
     /// Accepts Key0's access tokens.
     pub fn access_tokens(mut self, tokens: impl Into<Arc<AccessTokens>>) -> Self {
         self.tokens = Some(tokens.into());
+        self
+    }
+
+    /// Refuses access tokens that were ended before their time; none are, by default.
+    pub fn denied_tokens(mut self, denied: DeniedTokens) -> Self {
+        self.denied = Some(denied);
         self
     }
 
@@ -147,6 +156,7 @@ impl ValidatorBuilder {
             keys: self.keys,
             fallback: self.fallback,
             fallback_deadline: self.fallback_deadline,
+            denied: self.denied,
             gateway: self.gateway,
             responder: match self.body {
                 Some(body) => responder.body(body),

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 
 use super::{fallback::FallbackGrant, gateway::GatewayCall};
 use crate::{
-    apikey::{BootstrapHolder, Grant, KeyRecord},
+    apikey::{BootstrapHolder, Grant, KeyDigest, KeyRecord, Predecessor},
     domain::{Action, Claims, KeyId, Permissions, PlanId, ResourceId, Role, Timestamp},
 };
 
@@ -22,10 +22,18 @@ pub struct Identity(Proof);
 #[derive(Clone)]
 enum Proof {
     Token(Arc<Claims>),
-    Key(Arc<KeyRecord>),
+    Key(Arc<KeyRecord>, Held),
     Bootstrap(Arc<BootstrapHolder>),
     Fallback(Arc<FallbackGrant>),
     Gateway(Arc<GatewayCall>),
+}
+
+/// Which secret of a key was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Held {
+    Present,
+    /// The one that the present secret has replaced, and that still works.
+    Replaced,
 }
 
 /// What kind of credential an identity was proved with.
@@ -51,8 +59,13 @@ impl Identity {
         Self(Proof::Token(claims))
     }
 
-    pub(super) fn from_record(record: Arc<KeyRecord>) -> Self {
-        Self(Proof::Key(record))
+    /// For the secret of this digest.
+    pub(super) fn from_record(record: Arc<KeyRecord>, digest: &KeyDigest) -> Self {
+        let held = match record.replaced(digest) {
+            Some(_) => Held::Replaced,
+            None => Held::Present,
+        };
+        Self(Proof::Key(record, held))
     }
 
     pub(super) fn from_bootstrap(holder: Arc<BootstrapHolder>) -> Self {
@@ -71,7 +84,7 @@ impl Identity {
     pub fn kind(&self) -> IdentityKind {
         match &self.0 {
             Proof::Token(_) => IdentityKind::AccessToken,
-            Proof::Key(record) => match record.grant {
+            Proof::Key(record, _) => match record.grant {
                 Grant::Integrator { .. } => IdentityKind::IntegratorKey,
                 Grant::Payment { .. } => IdentityKind::PaymentKey,
             },
@@ -85,17 +98,42 @@ impl Identity {
     pub fn subject(&self) -> &str {
         match &self.0 {
             Proof::Token(claims) => claims.request_id().as_str(),
-            Proof::Key(record) => record.id.as_str(),
+            Proof::Key(record, _) => record.id.as_str(),
             Proof::Bootstrap(holder) => holder.id.as_str(),
             Proof::Fallback(grant) => grant.subject(),
             Proof::Gateway(_) => "gateway",
         }
     }
 
-    /// What may be shown of an issued key, as `ak_1a2B…`.
+    /// What may be shown of the secret of an issued key that was sent, as `ak_1a2B…`.
     pub fn display(&self) -> Option<&str> {
+        match (&self.0, self.predecessor()) {
+            (Proof::Key(..), Some(old)) => Some(&old.display),
+            (Proof::Key(record, _), None) => Some(&record.display),
+            _ => None,
+        }
+    }
+
+    /// What may be shown of the secret that has replaced the one that was sent, as `ak_1a2B…`.
+    pub fn replaced_by(&self) -> Option<&str> {
         match &self.0 {
-            Proof::Key(record) => Some(&record.display),
+            Proof::Key(record, Held::Replaced) => Some(&record.display),
+            _ => None,
+        }
+    }
+
+    /// The secret that was sent, where another has replaced it.
+    fn predecessor(&self) -> Option<&Predecessor> {
+        match &self.0 {
+            Proof::Key(record, Held::Replaced) => record.predecessor.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The label of an issued key.
+    pub fn label(&self) -> Option<&str> {
+        match &self.0 {
+            Proof::Key(record, _) => record.label.as_deref(),
             Proof::Token(_) | Proof::Bootstrap(_) | Proof::Fallback(_) | Proof::Gateway(_) => None,
         }
     }
@@ -109,7 +147,7 @@ impl Identity {
             Proof::Token(claims) => {
                 format!("token {} {}", claims.challenge_id(), claims.request_id())
             }
-            Proof::Key(record) => format!("key {}", record.id),
+            Proof::Key(record, _) => format!("key {}", record.id),
             Proof::Bootstrap(holder) => format!("bootstrap {}", hex(&holder.mark)),
             Proof::Fallback(grant) => {
                 let subject = grant.subject();
@@ -127,7 +165,7 @@ impl Identity {
     pub fn resource_id(&self) -> Option<&ResourceId> {
         match &self.0 {
             Proof::Token(claims) => Some(claims.resource_id()),
-            Proof::Key(record) => match &record.grant {
+            Proof::Key(record, _) => match &record.grant {
                 Grant::Payment { resource_id, .. } => Some(resource_id),
                 Grant::Integrator { .. } => None,
             },
@@ -140,7 +178,7 @@ impl Identity {
     pub fn plan_id(&self) -> Option<&PlanId> {
         match &self.0 {
             Proof::Token(claims) => Some(claims.plan_id()),
-            Proof::Key(record) => match &record.grant {
+            Proof::Key(record, _) => match &record.grant {
                 Grant::Payment { plan_id, .. } => Some(plan_id),
                 Grant::Integrator { .. } => None,
             },
@@ -153,7 +191,7 @@ impl Identity {
     /// The role of a partner's key.
     pub fn role(&self) -> Option<Role> {
         match &self.0 {
-            Proof::Key(record) => match record.grant {
+            Proof::Key(record, _) => match record.grant {
                 Grant::Integrator { role, .. } => Some(role),
                 Grant::Payment { .. } => None,
             },
@@ -166,7 +204,7 @@ impl Identity {
     /// [`allows`](Self::allows).
     pub fn permissions(&self) -> Option<&Permissions> {
         match &self.0 {
-            Proof::Key(record) => match &record.grant {
+            Proof::Key(record, _) => match &record.grant {
                 Grant::Integrator { permissions, .. } | Grant::Payment { permissions, .. } => {
                     permissions.as_ref()
                 }
@@ -212,7 +250,7 @@ impl Identity {
     /// The id of an API key.
     pub fn key_id(&self) -> Option<&KeyId> {
         match &self.0 {
-            Proof::Key(record) => Some(&record.id),
+            Proof::Key(record, _) => Some(&record.id),
             Proof::Bootstrap(holder) => Some(&holder.id),
             Proof::Token(_) | Proof::Fallback(_) | Proof::Gateway(_) => None,
         }
@@ -221,7 +259,7 @@ impl Identity {
     /// Whatever the application keeps with an API key, read from its text by every call.
     pub fn metadata(&self) -> Option<Map<String, Value>> {
         match &self.0 {
-            Proof::Key(record) => Some(record.metadata.to_map()),
+            Proof::Key(record, _) => Some(record.metadata.to_map()),
             _ => None,
         }
     }
@@ -230,16 +268,20 @@ impl Identity {
     pub fn issued_at(&self) -> Option<Timestamp> {
         match &self.0 {
             Proof::Token(claims) => claims.issued_at(),
-            Proof::Key(record) => Some(record.created_at),
+            Proof::Key(record, _) => Some(record.created_at),
             Proof::Bootstrap(_) | Proof::Fallback(_) | Proof::Gateway(_) => None,
         }
     }
 
-    /// From when on the credential is expired, where it expires.
+    /// From when on the credential is expired, where it expires. A secret that was replaced ends with
+    /// its grace, if the key itself does not end before.
     pub fn expires_at(&self) -> Option<Timestamp> {
         match &self.0 {
             Proof::Token(claims) => Some(claims.expires_at()),
-            Proof::Key(record) => record.expires_at,
+            Proof::Key(record, _) => {
+                let until = self.predecessor().map(|old| old.until);
+                record.expires_at.into_iter().chain(until).min()
+            }
             Proof::Bootstrap(_) | Proof::Fallback(_) | Proof::Gateway(_) => None,
         }
     }

@@ -14,11 +14,14 @@
 pub(crate) mod api_keys;
 mod builder;
 mod caller;
+mod ending;
 mod fallback;
 mod gateway;
 pub(crate) mod identity;
 pub(crate) mod internal;
 mod question;
+#[cfg(any(feature = "tower", feature = "actix"))]
+mod renewal;
 mod response;
 mod seller;
 mod source;
@@ -26,6 +29,7 @@ pub(crate) mod validator;
 
 pub use builder::ValidatorBuilder;
 pub use caller::Caller;
+pub(crate) use ending::Ending;
 pub use fallback::{Fallback, FallbackError, FallbackGrant};
 #[cfg(any(feature = "tower", feature = "actix"))]
 pub(crate) use gateway::Proxied;
@@ -35,10 +39,8 @@ pub use identity::IdentityKind;
 pub(crate) use internal::is_header_name;
 pub use internal::{InternalAuthBuilder, InternalCaller, InternalStrategy};
 #[cfg(any(feature = "tower", feature = "actix"))]
-pub(crate) use question::Lookup;
+pub(crate) use question::{Lookup, Validation};
 pub use response::{Problem, ProblemBody, Refusal, Responder};
 pub use seller::Seller;
 pub use source::Source;
-#[cfg(any(feature = "tower", feature = "actix"))]
-pub(crate) use validator::Validation;
 pub use validator::{AuthorizationHeader, Given, Optional};

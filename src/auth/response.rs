@@ -1,12 +1,17 @@
 use std::{fmt, sync::Arc};
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{
     seller::{Offer, Seller},
     source::Source,
 };
-use crate::{Rejection, RejectionKind, Retry, error::ConfigFault};
+use crate::{
+    Rejection, RejectionKind, Retry,
+    domain::{PlanId, ResourceId},
+    error::{ConfigFault, rejection::Purchase},
+};
 
 /// Turns a refusal into its HTTP answer: status, challenge and body. The only place that does.
 #[derive(Debug, Clone)]
@@ -131,6 +136,7 @@ fn terms(kind: RejectionKind) -> Terms {
         Kind::MalformedCredential => (BAD_REQUEST, "invalid_request", Error("invalid_request")),
         Kind::InvalidToken => (UNAUTHORIZED, "invalid_token", Explained("invalid_token")),
         Kind::TokenExpired => (UNAUTHORIZED, "token_expired", Explained("invalid_token")),
+        Kind::TokenRevoked => (UNAUTHORIZED, "token_revoked", Explained("invalid_token")),
         Kind::InvalidApiKey => (UNAUTHORIZED, "invalid_api_key", Explained("invalid_token")),
         Kind::KeyRevoked => (UNAUTHORIZED, "key_revoked", Explained("invalid_token")),
         Kind::KeyExpired => (UNAUTHORIZED, "key_expired", Explained("invalid_token")),
@@ -248,7 +254,13 @@ impl Responder {
     /// A refusal of a request that carries the gateway's token, or does not.
     #[cfg(any(feature = "axum", feature = "actix"))]
     pub(crate) fn address(&self, rejection: Rejection, proxied: bool) -> Rejection {
-        if self.gateway && proxied { rejection.for_gateway() } else { rejection }
+        if self.is_proxied(proxied) { rejection.for_gateway() } else { rejection }
+    }
+
+    /// Whether a request comes from the gateway that carries its token, or does not.
+    #[cfg(any(feature = "axum", feature = "actix"))]
+    pub(crate) fn is_proxied(&self, has_token: bool) -> bool {
+        self.gateway && has_token
     }
 
     pub(super) fn schemes(mut self, sources: &[Source]) -> Self {
@@ -263,6 +275,22 @@ impl Responder {
             }
         }
         self
+    }
+
+    /// Where credentials can be bought.
+    #[cfg(any(feature = "tower", feature = "actix"))]
+    pub(super) fn shop(&self) -> Option<&Seller> {
+        self.seller.as_ref()
+    }
+
+    /// How a credential that was bought can be renewed, as a refusal's `offers` say it; `None`
+    /// without a shop.
+    pub(crate) fn renewal(&self, plan_id: &PlanId, resource_id: &ResourceId) -> Option<Value> {
+        let bought = Purchase {
+            plan_id: Some(plan_id.as_str().into()),
+            resource_id: Some(resource_id.as_str().into()),
+        };
+        serde_json::to_value(self.seller.as_ref()?.offers(&[bought])).ok()
     }
 
     /// The HTTP answer to a refusal.

@@ -8,15 +8,16 @@ use super::{
     fallback::Fallback,
     gateway::Gateway,
     identity::Identity,
-    question::{Lookup, Question},
+    question::{Lookup, Question, Validation},
     response::Responder,
     source::{Presented, Source},
 };
 use crate::{
     AccessTokens, Rejection, RejectionKind,
-    apikey::{KeyDigest, KeyRecord},
-    domain::{Clock, Credential, SystemClock},
+    apikey::KeyDigest,
+    domain::{Claims, Clock, Credential, SystemClock},
     metrics,
+    store::DeniedTokens,
     token::CompactJws,
 };
 
@@ -49,18 +50,10 @@ pub(super) struct Parts {
     pub(super) fallback: Option<Arc<dyn Fallback>>,
     pub(super) sources: Vec<Source>,
     pub(super) fallback_deadline: Duration,
+    pub(super) denied: Option<DeniedTokens>,
     pub(super) gateway: Option<Gateway>,
     pub(super) responder: Responder,
     pub(super) clock: Arc<dyn Clock>,
-}
-
-/// What can be said of a credential without waiting.
-#[derive(Debug)]
-pub(crate) enum Validation {
-    /// All of it.
-    Decided(Result<Identity, Rejection>),
-    /// The store or the application must be asked first: see [`Validator::look_up`].
-    Pending(Lookup),
 }
 
 impl Validator {
@@ -125,7 +118,7 @@ impl Validator {
         }
         match (presented, keys) {
             (Presented::ApiKey(key), Some(keys)) => self.validate_key(keys, key),
-            (Presented::ApiKey(_), None) => refuse(RejectionKind::InvalidApiKey),
+            (Presented::ApiKey(_), None) => Validation::refused(RejectionKind::InvalidApiKey),
             (Presented::Bearer(bearer), _) => self.validate_bearer(bearer),
         }
     }
@@ -146,16 +139,18 @@ impl Validator {
     async fn find(&self, lookup: Lookup) -> Result<Identity, Rejection> {
         match (lookup.0, &self.0.keys, &self.0.fallback) {
             (Question::Key(digest), Some(keys), _) => {
-                let record = keys.look_up(&digest, || self.0.clock.now()).await?;
-                Ok(Identity::from_record(record))
+                keys.look_up(&digest, || self.0.clock.now()).await
             }
             (Question::Imported { digest, credential }, Some(keys), _) => {
                 let checked = keys.look_up(&digest, || self.0.clock.now()).await;
                 let credential = Credential::try_from(credential.expose_secret())?;
-                match self.known_or_foreign(credential, checked) {
-                    Validation::Decided(result) => result,
-                    Validation::Pending(lookup) => Box::pin(self.find(lookup)).await,
+                self.decided(self.known_or_foreign(credential, checked)).await
+            }
+            (Question::Denied(claims), ..) => {
+                if let Some(denied) = &self.0.denied {
+                    denied.settle().await.map_err(outage)?;
                 }
+                self.decided(self.unless_denied(claims)).await
             }
             #[cfg(feature = "jwks")]
             (Question::Token(credential), ..) => {
@@ -177,6 +172,18 @@ impl Validator {
             }
             (Question::Fallback { unknown, .. }, _, None) => Err(unknown),
         }
+    }
+
+    pub(super) fn tokens(&self) -> Option<&AccessTokens> {
+        self.0.tokens.as_deref()
+    }
+
+    pub(crate) fn keys(&self) -> Option<&ApiKeys> {
+        self.0.keys.as_deref()
+    }
+
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.0.clock
     }
 
     /// What Key0's gateway opens, where there is one.
@@ -230,13 +237,13 @@ impl Validator {
     fn known_or_foreign(
         &self,
         bearer: Credential<'_>,
-        checked: Result<Arc<KeyRecord>, Rejection>,
+        checked: Result<Identity, Rejection>,
     ) -> Validation {
         match checked {
             Err(rejection) if rejection.kind() == RejectionKind::InvalidApiKey => {
                 self.validate_foreign(bearer, RejectionKind::InvalidToken.into())
             }
-            checked => Validation::Decided(checked.map(Identity::from_record)),
+            checked => Validation::Decided(checked),
         }
     }
 
@@ -246,7 +253,7 @@ impl Validator {
             Err(rejection) => return Validation::Decided(Err(rejection)),
         };
         match keys.recall(&digest, || self.0.clock.now()) {
-            Some(checked) => Validation::Decided(checked.map(Identity::from_record)),
+            Some(checked) => Validation::Decided(checked),
             None => Validation::Pending(Lookup(Question::Key(digest))),
         }
     }
@@ -256,7 +263,7 @@ impl Validator {
             return self.validate_foreign(bearer, RejectionKind::InvalidToken.into());
         };
         match tokens.validate_parts(token, self.0.clock.now()) {
-            Ok(claims) => Validation::Decided(Ok(Identity::from_claims(claims))),
+            Ok(claims) => self.unless_denied(claims),
             #[cfg(feature = "jwks")]
             Err(rejection) if rejection.kind() == RejectionKind::StoreUnavailable => {
                 Validation::Pending(Lookup(Question::Token(SecretString::from(bearer.expose()))))
@@ -272,7 +279,7 @@ impl Validator {
         };
         tokens.settle(bearer).await;
         let rejection = match tokens.validate(bearer, self.0.clock.now()) {
-            Ok(claims) => return Ok(Identity::from_claims(claims)),
+            Ok(claims) => return self.decided(self.unless_denied(claims)).await,
             // Until a set was had, the token may still be one of its signer's.
             Err(rejection)
                 if rejection.kind() == RejectionKind::StoreUnavailable
@@ -282,9 +289,23 @@ impl Validator {
             }
             Err(rejection) => rejection,
         };
-        match self.validate_foreign(bearer, rejection) {
+        self.decided(self.validate_foreign(bearer, rejection)).await
+    }
+
+    async fn decided(&self, validation: Validation) -> Result<Identity, Rejection> {
+        match validation {
             Validation::Decided(result) => result,
             Validation::Pending(lookup) => Box::pin(self.find(lookup)).await,
+        }
+    }
+
+    /// What a good token comes to: it may have been ended before its time.
+    fn unless_denied(&self, claims: Arc<Claims>) -> Validation {
+        let denied = self.0.denied.as_ref();
+        match denied.map_or(Some(false), |denied| denied.includes(claims.challenge_id())) {
+            Some(false) => Validation::Decided(Ok(Identity::from_claims(claims))),
+            Some(true) => Validation::refused(RejectionKind::TokenRevoked),
+            None => Validation::Pending(Lookup(Question::Denied(claims))),
         }
     }
 
@@ -310,10 +331,6 @@ fn count(result: &Result<Identity, Rejection>, shape: impl FnOnce() -> &'static 
 
 fn outage(cause: impl std::error::Error + Send + Sync + 'static) -> Rejection {
     Rejection::new(RejectionKind::StoreUnavailable).cause(cause)
-}
-
-fn refuse(kind: RejectionKind) -> Validation {
-    Validation::Decided(Err(kind.into()))
 }
 
 /// Validates an `Authorization` header by Key0's access tokens alone, at the system's time: the

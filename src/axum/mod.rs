@@ -43,6 +43,7 @@
 //! ```
 
 mod body;
+mod credential;
 mod extract;
 mod fallback;
 mod keys;
@@ -53,6 +54,7 @@ mod routes;
 mod sold;
 mod unread;
 
+pub use credential::credential_routes;
 pub use fallback::{with_problem_fallbacks, with_problem_method_fallback};
 pub use keys::{dangerous_keys_routes, keys_routes};
 pub use proxies::{introspect_routes, verify_routes};

@@ -3,11 +3,11 @@ use std::{sync::Arc, time::Duration};
 use super::{Backend, Parts, Secrets, housekeeping::Housekeeping};
 use crate::{
     ApiKeys, Cached, Validator,
-    api::{IssuanceHook, IssueToken, KeysApi, PaymentHandler, PaymentReceived},
+    api::{CredentialApi, IssuanceHook, IssueToken, KeysApi, PaymentHandler, PaymentReceived},
     auth::{Fallback, ProblemBody},
     domain::{Clock, SystemClock},
     error::{ConfigError, ConfigFault},
-    store::{KeyUsage, Payment, PaymentStore, Store},
+    store::{DeniedTokens, KeyUsage, Payment, PaymentStore, Store},
 };
 
 /// Collects the parts of a [`Backend`].
@@ -108,6 +108,9 @@ impl BackendBuilder {
         let cached = kept(cached.build(), &mut faults).map(Arc::new);
         let internal = kept(internal.build(), &mut faults).map(Arc::new);
         let usage = KeyUsage::new(self.store.clone());
+        let interval = self.cache_life.unwrap_or(Duration::MAX);
+        let denied =
+            runtime.is_ok().then(|| DeniedTokens::reading_every(self.store.clone(), interval));
         let parts = cached.and_then(|cached| {
             let keys = ApiKeys::cached(cached.clone()).usage(usage.clone()).bootstrap(bootstrap);
             let keys = Arc::new(keys);
@@ -115,6 +118,9 @@ impl BackendBuilder {
                 .access_tokens(tokens)
                 .api_keys(keys.clone())
                 .clock(self.clock.clone());
+            if let Some(denied) = &denied {
+                validator = validator.denied_tokens(denied.clone());
+            }
             if let Some(fallback) = self.fallback {
                 validator = validator.fallback(Shared(fallback));
             }
@@ -127,8 +133,8 @@ impl BackendBuilder {
             kept(validator.build(), &mut faults).map(|validator| (cached, keys, validator))
         });
         ConfigError::check(faults)?;
-        let (Some((cached, keys, validator)), Some(internal_auth), Ok(runtime)) =
-            (parts, internal, runtime)
+        let (Some((cached, keys, validator)), Some(internal_auth), Ok(runtime), Some(denied)) =
+            (parts, internal, runtime, denied)
         else {
             unreachable!("what is missing has its fault")
         };
@@ -146,10 +152,13 @@ impl BackendBuilder {
             }
             None => PaymentReceived::new(payments, self.clock.clone()),
         };
+        let credential_api =
+            CredentialApi::new(validator.clone(), self.store.clone(), denied.clone());
         let keys_api = KeysApi::new(self.store.clone(), keys).clock(self.clock.clone());
         let housekeeping = Housekeeping {
             issue_token: issue_token.clone(),
             keys: keys_api.clone(),
+            credentials: credential_api.clone(),
             usage,
             store: cached,
             #[cfg(feature = "idempotency")]
@@ -163,6 +172,8 @@ impl BackendBuilder {
             issue_token,
             payment_received,
             keys_api,
+            credential_api,
+            denied,
             housekeeping,
             running,
         })))

@@ -43,9 +43,9 @@ use self::housekeeping::Housekeeping;
 pub use self::{builder::BackendBuilder, secrets::Secrets};
 use crate::{
     InternalAuth, KeyStore, Rejection, RejectionKind, Validator,
-    api::{IssueToken, KeysApi, PaymentReceived},
+    api::{CredentialApi, IssueToken, KeysApi, PaymentReceived},
     auth::Responder,
-    store::Store,
+    store::{DeniedTokens, Store},
 };
 
 /// How long [`Backend::ready`] waits for the store.
@@ -66,6 +66,8 @@ struct Parts {
     issue_token: IssueToken,
     payment_received: PaymentReceived,
     keys_api: KeysApi,
+    credential_api: CredentialApi,
+    denied: DeniedTokens,
     housekeeping: Housekeeping,
     running: AbortHandle,
 }
@@ -106,6 +108,11 @@ impl Backend {
         &self.0.keys_api
     }
 
+    /// `/credential`.
+    pub fn credential_api(&self) -> &CredentialApi {
+        &self.0.credential_api
+    }
+
     /// The store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.0.store
@@ -118,14 +125,19 @@ impl Backend {
         &self.0.housekeeping.idempotency
     }
 
-    /// Succeeds while the store answers in time: for a route that tells a load balancer.
+    /// Succeeds while the store answers in time, once it is known which access tokens are denied: for
+    /// a route that tells a load balancer, and to be awaited before the first request is taken.
     ///
     /// # Errors
     ///
     /// [`StoreUnavailable`](RejectionKind::StoreUnavailable), a 503, where it does not.
     pub async fn ready(&self) -> Result<(), Rejection> {
         let unavailable = || Rejection::new(RejectionKind::StoreUnavailable);
-        match timeout(READY_DEADLINE, self.0.housekeeping.store.ping()).await {
+        let works = async {
+            self.0.housekeeping.store.ping().await?;
+            self.0.denied.first_reading(READY_DEADLINE).await
+        };
+        match timeout(READY_DEADLINE, works).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(unavailable().cause(error)),
             Err(elapsed) => Err(unavailable().cause(elapsed)),
@@ -141,20 +153,24 @@ impl Backend {
         crate::AuthLayer::new(self.0.validator.clone())
     }
 
-    /// The application's own routes with the internal endpoints, the keys API, and problem bodies
-    /// for 404 and 405.
+    /// The application's own routes with the internal endpoints, the keys API, `/credential`, and
+    /// problem bodies for 404 and 405.
     #[cfg(feature = "axum")]
     #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
     pub fn router<S>(&self, own: axum::Router<S>) -> axum::Router<S>
     where
         S: Clone + Send + Sync + 'static,
     {
-        use crate::axum::{internal_routes, keys_routes, with_problem_fallbacks};
+        use crate::axum::{
+            credential_routes, internal_routes, keys_routes, with_problem_fallbacks,
+        };
         let Parts { internal_auth, issue_token, payment_received, .. } = &*self.0;
         let internal =
             internal_routes(internal_auth.clone(), issue_token.clone(), payment_received.clone());
         let keys = keys_routes(self.0.validator.clone(), self.0.keys_api.clone());
-        with_problem_fallbacks(own.merge(internal).merge(keys), self.responder())
+        let credential = credential_routes(self.0.credential_api.clone());
+        let all = own.merge(internal).merge(keys).merge(credential);
+        with_problem_fallbacks(all, self.responder())
     }
 
     /// A middleware that asks for a good credential. Wrap routes with it, mostly with
@@ -167,26 +183,28 @@ impl Backend {
         crate::actix::AuthMiddleware::new(self.0.validator.clone())
     }
 
-    /// The application's own routes with the internal endpoints, the keys API, and problem bodies
-    /// for 404 and 405, for [`App::configure`](actix_web::App::configure).
+    /// The application's own routes with the internal endpoints, the keys API, `/credential`, and
+    /// problem bodies for 404 and 405, for [`App::configure`](actix_web::App::configure).
     #[cfg(feature = "actix")]
     #[cfg_attr(docsrs, doc(cfg(feature = "actix")))]
     pub fn configure(
         &self,
         own: crate::actix::Routes,
     ) -> impl FnOnce(&mut actix_web::web::ServiceConfig) + use<> {
-        use crate::actix::{internal_routes, keys_routes};
+        use crate::actix::{credential_routes, internal_routes, keys_routes};
         let Parts { internal_auth, issue_token, payment_received, .. } = &*self.0;
         let internal =
             internal_routes(internal_auth.clone(), issue_token.clone(), payment_received.clone());
         let keys = keys_routes(self.0.validator.clone(), self.0.keys_api.clone());
-        own.merge(internal).merge(keys).with_problem_fallbacks(self.responder())
+        let credential = credential_routes(self.0.credential_api.clone());
+        own.merge(internal).merge(keys).merge(credential).with_problem_fallbacks(self.responder())
     }
 
     /// Ends the housekeeping, writes down when keys were last used, and closes the store. To be
     /// awaited once no request comes any more; takes ten seconds at most.
     pub async fn close(&self) {
         self.0.running.abort();
+        self.0.denied.close();
         self.0.housekeeping.close().await;
     }
 }

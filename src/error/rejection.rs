@@ -57,6 +57,8 @@ pub enum RejectionKind {
     InvalidToken,
     /// 401 `token_expired`: an access token whose signature holds and whose time is over.
     TokenExpired,
+    /// 401 `token_revoked`: an access token that was ended before its time.
+    TokenRevoked,
     /// 401 `invalid_api_key`: an API key that is unknown or mistyped.
     InvalidApiKey,
     /// 401 `key_revoked`: an API key that is known and was revoked.
@@ -125,6 +127,7 @@ impl RejectionKind {
         Self::MalformedCredential,
         Self::InvalidToken,
         Self::TokenExpired,
+        Self::TokenRevoked,
         Self::InvalidApiKey,
         Self::KeyRevoked,
         Self::KeyExpired,
@@ -159,6 +162,7 @@ impl RejectionKind {
             Self::MalformedCredential => "The credential could not be read",
             Self::InvalidToken => "The access token is not valid",
             Self::TokenExpired => "The access token has expired",
+            Self::TokenRevoked => "The access token has been revoked",
             Self::InvalidApiKey
             | Self::KeyRevoked
             | Self::KeyExpired
@@ -284,6 +288,7 @@ impl Rejection {
             ) => Retry::After,
             (
                 Kind::InvalidToken
+                | Kind::TokenRevoked
                 | Kind::InvalidApiKey
                 | Kind::KeyRevoked
                 | Kind::KeySuspended

@@ -2,6 +2,7 @@ use std::{fmt, sync::Weak};
 
 use async_trait::async_trait;
 
+use super::denials::TokenDigest;
 use crate::{
     apikey::{KeyDigest, KeyRecord},
     domain::{Actor, KeyId, Timestamp},
@@ -86,8 +87,27 @@ pub trait KeyStore: fmt::Debug + Send + Sync + 'static {
 pub enum Change {
     /// The key with this digest was added, changed or removed.
     Key(KeyDigest),
+    /// The access tokens with this digest are denied from now on.
+    Token(TokenDigest),
     /// Anything may have changed.
     All,
+}
+
+/// What stands before the digest of a denied token in an engine's log of changes. A key's digest
+/// stands there alone.
+#[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
+const DENIED: u8 = 1;
+
+#[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
+impl Change {
+    /// A line of an engine's log; `None` where it can't be understood.
+    pub(crate) fn logged(bytes: &[u8]) -> Option<Self> {
+        if let Ok(digest) = bytes.try_into() {
+            return Some(Self::Key(KeyDigest::from_bytes(digest)));
+        }
+        let token = bytes.strip_prefix(&[DENIED])?.try_into().ok()?;
+        Some(Self::Token(TokenDigest::from_bytes(token)))
+    }
 }
 
 /// Hears of changes in a store. Called on the store's own threads: it must be quick and must not

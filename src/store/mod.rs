@@ -13,6 +13,8 @@
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod backoff;
 pub(crate) mod cached;
+mod denials;
+mod denied;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod feed;
 mod idempotency;
@@ -44,6 +46,8 @@ pub use self::redis::{
     Durability as RedisDurability, OpenError as RedisOpenError, RedisOptions, RedisUrl,
 };
 pub use cached::CachedBuilder;
+pub use denials::DenialStore;
+pub use denied::DeniedTokens;
 pub use idempotency::IdempotencyStore;
 pub use open::{Store, StoreOpenError, open};
 pub use payments::{Payment, PaymentStore};
@@ -55,10 +59,10 @@ pub use registry::KeyRegistry;
 // Which of them are in use depends on the engines.
 #[allow(unused_imports)]
 pub(crate) use spi::{
-    Change, ChangeListener, IdempotencyState, Issuance, IssuanceClaim, IssuanceKey, IssuanceState,
-    KeyCursor, KeyEdit, KeyFilter, KeyPage, KeyQuery, LONGEST_WAIT, Lease, LeaseToken,
-    LeasedPayment, PaymentOutcome, RequestFingerprint, Rotation, Slot, StoredResponse,
-    WaitingPayments,
+    Change, ChangeListener, Denial, IdempotencyState, Issuance, IssuanceClaim, IssuanceKey,
+    IssuanceState, KeyCursor, KeyEdit, KeyFilter, KeyPage, KeyQuery, LONGEST_WAIT, Lease,
+    LeaseToken, LeasedPayment, PaymentOutcome, RequestFingerprint, Rotation, Slot, StoredResponse,
+    TokenDigest, WaitingPayments,
 };
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]

@@ -1,13 +1,13 @@
 use std::sync::Arc;
 
-use super::{IdempotencyStore, KeyRegistry, PaymentStore};
+use super::{DenialStore, IdempotencyStore, KeyRegistry, PaymentStore};
 use crate::{MemoryStore, error::ConfigFault};
 
-/// A store that does everything: keys, payments and idempotency keys. Every one that has the three
-/// traits is one, as those of this crate are.
-pub trait Store: KeyRegistry + PaymentStore + IdempotencyStore {}
+/// A store that does everything: keys, payments, denied tokens and idempotency keys. Every one that
+/// has the four traits is one, as those of this crate are.
+pub trait Store: KeyRegistry + PaymentStore + DenialStore + IdempotencyStore {}
 
-impl<S: KeyRegistry + PaymentStore + IdempotencyStore + ?Sized> Store for S {}
+impl<S: KeyRegistry + PaymentStore + DenialStore + IdempotencyStore + ?Sized> Store for S {}
 
 /// Why [`open`] has opened no store.
 #[derive(Debug, thiserror::Error)]

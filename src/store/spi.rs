@@ -7,10 +7,12 @@
 //! | [`KeyStore`](crate::KeyStore) | [`Change`], [`ChangeListener`] |
 //! | [`KeyRegistry`](super::KeyRegistry) | [`KeyQuery`], [`KeyFilter`], [`KeyCursor`], [`KeyPage`], [`Rotation`], [`KeyEdit`] |
 //! | [`PaymentStore`](super::PaymentStore) | [`Issuance`], [`IssuanceKey`], [`IssuanceClaim`], [`IssuanceState`], [`RequestFingerprint`], [`PaymentOutcome`], [`LeasedPayment`], [`WaitingPayments`] |
+//! | [`DenialStore`](super::DenialStore) | [`Denial`], [`TokenDigest`] |
 //! | [`IdempotencyStore`](super::IdempotencyStore) | [`Slot`], [`RequestFingerprint`], [`IdempotencyState`], [`StoredResponse`] |
-//! | the last two | [`Lease`], [`LeaseToken`], [`LONGEST_WAIT`] |
+//! | [`PaymentStore`](super::PaymentStore), [`IdempotencyStore`](super::IdempotencyStore) | [`Lease`], [`LeaseToken`], [`LONGEST_WAIT`] |
 
 pub use super::{
+    denials::{Denial, TokenDigest},
     idempotency::{IdempotencyState, Slot, StoredResponse},
     keys::{Change, ChangeListener},
     lease::{LONGEST_WAIT, Lease, LeaseToken},

@@ -39,7 +39,24 @@ impl Rules {
         raw: RawClaims<'_>,
         now: Timestamp,
     ) -> Result<Arc<Claims>, Rejection> {
-        let claims = self.validate_common(raw, now)?;
+        self.validate_agents(raw, |exp, nbf| self.check_times(exp, nbf, now))
+    }
+
+    /// Validates an agent's token that may not be valid yet: one that is, or will be.
+    pub(super) fn validate_early(
+        &self,
+        raw: RawClaims<'_>,
+        now: Timestamp,
+    ) -> Result<Arc<Claims>, Rejection> {
+        self.validate_agents(raw, |exp, _| self.check_times(exp, None, now))
+    }
+
+    fn validate_agents(
+        &self,
+        raw: RawClaims<'_>,
+        check_times: impl FnOnce(Timestamp, Option<Timestamp>) -> Result<(), Rejection>,
+    ) -> Result<Arc<Claims>, Rejection> {
+        let claims = self.validate_common(raw, check_times)?;
         match system_markers(&claims) {
             0 => Ok(claims),
             _ => Err(invalid("The token is a system token")),
@@ -53,7 +70,7 @@ impl Rules {
         wanted: &SystemRules<'_>,
         now: Timestamp,
     ) -> Result<Arc<Claims>, Rejection> {
-        let claims = self.validate_common(raw, now)?;
+        let claims = self.validate_common(raw, |exp, nbf| self.check_times(exp, nbf, now))?;
         if system_markers(&claims) != 3 {
             return Err(invalid("The token is not a system token"));
         }
@@ -91,7 +108,7 @@ impl Rules {
     fn validate_common(
         &self,
         mut raw: RawClaims<'_>,
-        now: Timestamp,
+        check_times: impl FnOnce(Timestamp, Option<Timestamp>) -> Result<(), Rejection>,
     ) -> Result<Arc<Claims>, Rejection> {
         let iat = time(&raw, Name::Iat)?;
         let nbf = time(&raw, Name::Nbf)?;
@@ -99,7 +116,7 @@ impl Rules {
         let issuer = text(&raw, Name::Iss)?;
         let audience = texts(&raw, Name::Aud)?;
 
-        self.check_times(exp, nbf, now)?;
+        check_times(exp, nbf)?;
         if raw.is_constrained {
             return Err(invalid("A sender-constrained token is not accepted as a bearer token"));
         }

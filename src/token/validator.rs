@@ -128,6 +128,15 @@ impl AccessTokens {
         Ok(self.verify(&token, |raw| self.rules.validate_system(raw, wanted, now))?.0)
     }
 
+    /// Validates an agent's token that may not be valid yet. It is remembered no more for that.
+    pub(crate) fn validate_early(
+        &self,
+        token: &CompactJws<'_>,
+        now: Timestamp,
+    ) -> Result<Arc<Claims>, Rejection> {
+        Ok(self.verify(token, |raw| self.rules.validate_early(raw, now))?.0)
+    }
+
     /// Whether one of our keys has signed these bytes, whatever was done to the token around them.
     /// Whatever it is, such a token is nobody else's.
     pub(crate) fn has_signed(&self, token: Credential<'_>) -> bool {

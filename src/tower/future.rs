@@ -103,7 +103,7 @@ where
                             let Waiting { mut ready, mut request } = *waiting;
                             match guard.admit(&mut request, validated) {
                                 Ok(()) => {
-                                    let asked = Asked::let_in(&request);
+                                    let asked = Asked::let_in(&request, guard.validator());
                                     Answer::Inner {
                                         future: ready.call(request),
                                         form: guard,

@@ -7,7 +7,7 @@ use http::{
 
 use super::{body::ResponseBody, drain::has_body, request::Route};
 use crate::{
-    Identity, Rejection,
+    Identity, Rejection, Validator,
     auth::{Caller, Responder},
     guard::{
         BODY_HEADERS, GatewayHeaders, PRIVATE, Provisional, VARY_BY_CREDENTIAL, is_never_kept,
@@ -26,6 +26,8 @@ pub(crate) struct Asked {
     method: Method,
     route: Option<Route>,
     caller: Option<Caller>,
+    /// Where a credential that is nearly over can be renewed.
+    renewal: Option<Box<str>>,
     by_gateway: bool,
 }
 
@@ -54,11 +56,22 @@ impl Asked {
             method: request.method().clone(),
             route: Route::of(request.extensions()),
             caller: None,
+            renewal: None,
             by_gateway: match request.extensions().get::<Identity>() {
                 Some(identity) => identity.gateway().is_some(),
                 None => request.extensions().get::<GatewayHeaders>().is_some(),
             },
         }
+    }
+
+    /// For a request to an endpoint behind no guard, of whose body somebody else takes care.
+    #[cfg(feature = "axum")]
+    pub(crate) fn unguarded<B>(request: &Request<B>, responder: &Responder) -> Self {
+        let token = crate::auth::Gateway::TOKEN_HEADER;
+        let has_token = request.headers().contains_key(token);
+        let asked = Self::of(request);
+        let by_gateway = asked.by_gateway || responder.is_proxied(has_token);
+        Self { by_gateway, has_body: false, ..asked }
     }
 
     /// For a request whose caller has proved itself by a `P`.
@@ -71,13 +84,15 @@ impl Asked {
     }
 
     /// For a request that a guard has let in.
-    pub(super) fn let_in<B>(request: &Request<B>) -> Self {
+    pub(super) fn let_in<B>(request: &Request<B>, validator: &Validator) -> Self {
         let asked = Self::let_in_by::<Identity>(request);
-        let credential = match asked.caller {
+        let identity = request.extensions().get::<Identity>();
+        let credential = match identity {
             Some(_) => Credential::Identity,
             None => Credential::Optional,
         };
-        Self { credential, ..asked }
+        let renewal = identity.and_then(|identity| validator.renewal_link(identity));
+        Self { credential, renewal, ..asked }
     }
 
     pub(crate) fn path(&self) -> &str {
@@ -125,7 +140,7 @@ pub(crate) fn close<B>(response: &mut Response<B>) {
 
 /// Passes the inner service's response on. A refusal of a handler, which was rendered without
 /// knowing how this layer does it, is rendered again.
-pub(super) fn pass_on<B>(
+pub(crate) fn pass_on<B>(
     response: Response<B>,
     responder: &Responder,
     asked: &Asked,
@@ -136,6 +151,9 @@ pub(super) fn pass_on<B>(
         && parts.extensions.get::<Caller>().is_none()
     {
         parts.extensions.insert(caller.clone());
+        if let Some(link) = asked.renewal.as_ref().filter(|_| parts.status.is_success()) {
+            append(&mut parts.headers, vec![("link", link.to_string())]);
+        }
     }
     let provisional = parts.extensions.remove::<Provisional>().is_some();
     let mut response = match parts.extensions.get::<Rejection>().filter(|_| provisional).cloned() {

@@ -42,7 +42,7 @@ where
         let guard = Arc::clone(&self.guard);
         match guard.validate(&mut request) {
             Outcome::Pass => {
-                let asked = Asked::let_in(&request);
+                let asked = Asked::let_in(&request, guard.validator());
                 ResponseFuture::inner(self.inner.call(request), guard, asked)
             }
             Outcome::Refuse(refused) => ResponseFuture::refused(refused, &guard, request),

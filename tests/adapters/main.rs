@@ -15,6 +15,7 @@ mod case_table;
 mod cases;
 mod client;
 mod cors;
+mod credential;
 mod extras;
 #[cfg(feature = "testing")]
 #[path = "../support/flow.rs"]

@@ -8,11 +8,12 @@ use axum::Router;
 use key0_auth::{
     AccessTokens, ApiKeys, MemoryStore, Validator,
     actix::{self as on_actix, Routes},
-    api::{IssueToken, KeysApi, PaymentReceived, Verify, VerifyRules},
+    api::{CredentialApi, IssueToken, KeysApi, PaymentReceived, Verify, VerifyRules},
     apikey::IssuanceSecrets,
     auth::Responder,
     axum as on_axum,
     domain::{Secret, SecretSet, SystemClock},
+    store::DeniedTokens,
 };
 
 use crate::pool::Pool;
@@ -24,6 +25,7 @@ struct Open {
     issue_token: IssueToken,
     payments: PaymentReceived,
     keys: KeysApi,
+    credential: CredentialApi,
 }
 
 impl Open {
@@ -34,7 +36,9 @@ impl Open {
         let issuance = IssuanceSecrets::new(&SecretSet::new(secret));
         let tokens = AccessTokens::hs256("the access token secret of these tests").unwrap();
         let validator = Validator::builder().access_tokens(tokens).build().unwrap();
+        let denied = DeniedTokens::new(store.clone());
         Self {
+            credential: CredentialApi::new(validator.clone(), store.clone(), denied),
             verify: Verify::new(validator, VerifyRules::builder().build().unwrap()),
             issue_token: IssueToken::new(store.clone(), keys.clone(), issuance),
             payments: PaymentReceived::new(store.clone(), Arc::new(SystemClock)),
@@ -47,6 +51,7 @@ impl Open {
             .route("/issue", on_axum::dangerous_issue_token(self.issue_token.clone()))
             .route("/paid", on_axum::dangerous_payment_received(self.payments.clone()))
             .merge(on_axum::dangerous_keys_routes(self.keys.clone()))
+            .merge(on_axum::credential_routes(self.credential.clone()))
             .merge(on_axum::verify_routes(self.verify.clone()));
         on_axum::with_problem_fallbacks(router, &Responder::default())
     }
@@ -59,6 +64,7 @@ impl Open {
             .route("/issue", post.clone(), issue_token)
             .route("/paid", post, payments)
             .merge(on_actix::dangerous_keys_routes(self.keys.clone()))
+            .merge(on_actix::credential_routes(self.credential.clone()))
             .merge(on_actix::verify_routes(self.verify.clone()))
     }
 
@@ -81,6 +87,7 @@ impl Open {
 #[tokio::test]
 async fn a_client_that_keeps_its_connection_loses_no_request() {
     let gateway = "x-key0-internal-token: any\r\n";
+    let form = "content-type: application/x-www-form-urlencoded\r\n";
     let json = "content-type: application/json\r\n";
     let proxied = format!("{gateway}{json}");
     let gzip = format!("{json}content-encoding: gzip\r\n");
@@ -98,6 +105,10 @@ async fn a_client_that_keeps_its_connection_loses_no_request() {
             ("DELETE /keys/unknown", gateway, 403, 0),
             ("DELETE /keys/unknown", "", 404, 0),
             ("DELETE /keys", "", 400, 0),
+            ("POST /credential/revoke", gateway, 403, 0),
+            ("POST /credential/revoke", "", 415, 0),
+            ("POST /credential/revoke", form, 413, 100_000),
+            ("GET /credential", "", 401, 0),
             ("GET /verify?resource=photo-1", "", 401, 0),
             ("POST /verify/nowhere", "", 403, 0),
         ] {

@@ -19,8 +19,8 @@ use key0_auth::{
     KeyStore, SqliteStore,
     domain::{Actor, ChallengeId, KeyId, PlanId, RequestId, ResourceId},
     store::{
-        Payment, PaymentStore, SqliteOpenError, SqliteOptions,
-        spi::{Change, IssuanceState, PaymentOutcome},
+        DenialStore, Payment, PaymentStore, SqliteOpenError, SqliteOptions,
+        spi::{Change, Denial, IssuanceState, PaymentOutcome, TokenDigest},
     },
 };
 use rusqlite::Connection;
@@ -468,7 +468,7 @@ fn a_database_of_another_application_is_refused() {
         "CREATE TABLE theirs (id TEXT)",
         "CREATE TABLE keys (id TEXT); PRAGMA user_version = 1",
         "PRAGMA application_id = 7",
-        "PRAGMA user_version = 3",
+        "PRAGMA user_version = 4",
         "PRAGMA application_id = 0x4b657930",
         "PRAGMA journal_mode = wal; CREATE TABLE theirs (id TEXT)",
     ] {
@@ -502,6 +502,36 @@ fn a_newer_schema_is_refused() {
         matches!(error, SqliteOpenError::Newer { found: 99, known, .. } if known < 99),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn a_database_that_does_not_tell_which_tokens_are_denied_is_refused() {
+    let (_folder, path) = file();
+    let store = open(&path).unwrap();
+    store.ping().await.unwrap();
+    Connection::open(&path).unwrap().execute_batch("DROP TABLE denied_tokens").unwrap();
+    store.ping().await.expect_err("it would know none");
+    drop(store);
+    let error = open(&path).unwrap_err();
+    assert!(matches!(error, SqliteOpenError::Unusable { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_row_that_can_not_be_understood_denies_what_it_can() {
+    let (_folder, path) = file();
+    let store = open(&path).unwrap();
+    let token = TokenDigest::of(&ChallengeId::new("a").unwrap());
+    store.deny(&Denial { token, until: at(7) }).await.unwrap();
+    let raw = Connection::open(&path).unwrap();
+    raw.execute_batch(
+        "PRAGMA ignore_check_constraints = ON;
+         UPDATE denied_tokens SET until = 9223372036854775807;
+         INSERT INTO denied_tokens VALUES (x'00', 1), (x'ff', 1)",
+    )
+    .unwrap();
+    let page = store.denials(None, 1).await.unwrap();
+    assert_eq!(page.iter().map(|denial| denial.token).collect::<Vec<_>>(), [token]);
+    assert_eq!(store.denials(Some(&token), 1).await.unwrap(), []);
 }
 
 #[test]

@@ -5,8 +5,9 @@ use std::{path::PathBuf, sync::Arc};
 use key0_auth::{
     MemoryStore, RedisStore,
     store::{
-        IdempotencyStore, KeyRegistry, PaymentStore, PostgresOpenError, PostgresOptions,
-        PostgresUrl, RedisOpenError, RedisOptions, RedisUrl, SqliteOpenError, SqliteOptions,
+        DenialStore, IdempotencyStore, KeyRegistry, PaymentStore, PostgresOpenError,
+        PostgresOptions, PostgresUrl, RedisOpenError, RedisOptions, RedisUrl, SqliteOpenError,
+        SqliteOptions,
     },
 };
 
@@ -40,6 +41,7 @@ pub(crate) enum Opening {
 pub(crate) struct Opened {
     pub(crate) keys: Arc<dyn KeyRegistry>,
     pub(crate) payments: Arc<dyn PaymentStore>,
+    pub(crate) denials: Arc<dyn DenialStore>,
     pub(crate) requests: Arc<dyn IdempotencyStore>,
     /// What the operator should know of it.
     pub(crate) warnings: Vec<String>,
@@ -103,9 +105,15 @@ impl std::fmt::Display for Database {
 }
 
 impl Opened {
-    fn of<S: KeyRegistry + PaymentStore + IdempotencyStore>(store: S) -> Self {
+    fn of<S: KeyRegistry + PaymentStore + DenialStore + IdempotencyStore>(store: S) -> Self {
         let store = Arc::new(store);
-        Self { keys: store.clone(), payments: store.clone(), requests: store, warnings: Vec::new() }
+        Self {
+            keys: store.clone(),
+            payments: store.clone(),
+            denials: store.clone(),
+            requests: store,
+            warnings: Vec::new(),
+        }
     }
 }
 

@@ -98,6 +98,7 @@ impl KeysApi {
             Kind::MissingCredential => Some("Missing x-api-key header"),
             Kind::InvalidToken
             | Kind::TokenExpired
+            | Kind::TokenRevoked
             | Kind::InvalidApiKey
             | Kind::KeyRevoked
             | Kind::KeyExpired

@@ -159,6 +159,7 @@ impl ChangeListener for State {
                 self.heard.changed(&digest, || self.found.peek(&self.key(&digest)).is_some());
                 self.forget(&digest);
             }
+            Change::Token(_) => {}
             Change::All => {
                 self.fence.advance_all();
                 // For the memory's sake only.

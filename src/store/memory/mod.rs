@@ -1,3 +1,4 @@
+mod denials;
 mod idempotency;
 mod keys;
 mod payments;
@@ -31,6 +32,7 @@ struct State {
     issuances: payments::Issuances,
     payments: payments::Payments,
     requests: idempotency::Requests,
+    denials: denials::Denials,
 }
 
 impl MemoryStore {

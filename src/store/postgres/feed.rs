@@ -7,7 +7,6 @@ use sqlx::{
 
 use super::{lane::MAKING, row::Fault};
 use crate::{
-    apikey::KeyDigest,
     error::StoreError,
     store::{
         Change,
@@ -143,10 +142,7 @@ impl Reader {
         self.seen = seen;
         let digests = digests.unwrap_or_default();
         // A row that can't be understood, or none that names a key, stands for anything.
-        let changes = digests.iter().map(|digest| {
-            let digest = <[u8; 32]>::try_from(digest.as_deref()?).ok()?;
-            Some(Change::Key(KeyDigest::from_bytes(digest)))
-        });
+        let changes = digests.iter().map(|digest| Change::logged(digest.as_deref()?));
         let changes: Option<Vec<_>> = changes.collect();
         let bounded = changes.filter(|changes| changes.len() <= MAX_CHANGES as usize && !missed);
         Ok(bounded.unwrap_or_else(|| vec![Change::All]))

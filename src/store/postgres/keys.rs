@@ -82,11 +82,13 @@ impl KeyStore for PostgresStore {
     async fn ping(&self) -> Result<(), StoreError> {
         self.read(async {
             let mut reader = self.reader().await?;
-            // A standby answers reads, and is of no use to those who write.
+            // A standby answers reads, and is of no use to those who write. Who may not read the
+            // denied tokens would know of none.
             let read_only: bool = sqlx::query_scalar(
                 "SELECT pg_is_in_recovery()
                      OR current_setting('default_transaction_read_only')::boolean
-                 FROM key0_auth",
+                 FROM key0_auth
+                 WHERE (SELECT count(*) FROM (SELECT FROM denied_tokens LIMIT 1) AS probe) >= 0",
             )
             .fetch_one(&mut *reader)
             .await?;

@@ -3,6 +3,7 @@
 //! Reads and writes have connections of their own, and so has the feed that tells what other
 //! instances have changed.
 
+mod denials;
 mod feed;
 mod idempotency;
 mod issuances;

@@ -283,7 +283,9 @@ impl<'a> Opening<'a> {
         }
         match schema::update(conn, &self.options.schema, self.options.must_exist).await {
             Ok(Found::Current) => {
-                conn.execute(sqlx::raw_sql("COMMIT")).await.map(drop).map_err(unusable)
+                // Whoever may not read the denied tokens learns it now.
+                let probe = "SELECT digest, until FROM denied_tokens LIMIT 1; COMMIT";
+                conn.execute(sqlx::raw_sql(probe)).await.map(drop).map_err(unusable)
             }
             Ok(Found::Foreign) => Err(OpenError::Foreign { address: address(), schema: schema() }),
             Ok(Found::Absent) => Err(OpenError::Absent { address: address(), schema: schema() }),

@@ -4,7 +4,7 @@ use sqlx::{AssertSqlSafe, Error, Executor, PgConnection};
 pub(super) const MARKER: &str = "key0-auth 4b657930-7a1e-4c5d-9f43-0d1f6e2b8c11";
 
 /// What takes a schema from each version to the next.
-pub(super) const MIGRATIONS: [&str; 2] = [V1, V2];
+pub(super) const MIGRATIONS: [&str; 3] = [V1, V2, V3];
 
 /// The newest version.
 pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
@@ -299,4 +299,25 @@ CREATE TRIGGER keys_updated AFTER UPDATE ON keys
          NEW.plan_id, NEW.label, NEW.metadata, NEW.created_at, NEW.expires_at, NEW.revoked_at,
          NEW.revoked_reason, NEW.suspended_at, NEW.old_digest, NEW.old_display, NEW.old_until)
     ) EXECUTE FUNCTION log_key_change();
+"#;
+
+/// Access tokens can be denied. In the log of changes a 1 stands before such a digest.
+const V3: &str = r#"
+CREATE TABLE denied_tokens (
+    digest bytea NOT NULL PRIMARY KEY CHECK (length(digest) = 32),
+    until  bigint NOT NULL
+);
+CREATE INDEX denied_tokens_ending ON denied_tokens (until);
+CREATE FUNCTION log_denied_token() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    EXECUTE format('INSERT INTO %I.key_changes (digest) VALUES ($1)', TG_TABLE_SCHEMA)
+        USING '\x01'::bytea || NEW.digest;
+    PERFORM pg_notify('key0_changes', TG_TABLE_SCHEMA);
+    RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION log_denied_token() FROM PUBLIC;
+CREATE TRIGGER tokens_denied AFTER INSERT ON denied_tokens
+    FOR EACH ROW EXECUTE FUNCTION log_denied_token();
 "#;

@@ -9,7 +9,6 @@ use redis::{
 use tokio::sync::mpsc::{Receiver, channel};
 
 use super::{
-    keys::digest_of,
     link::{Link, connect},
     row::fault,
     scripts,
@@ -154,10 +153,10 @@ fn following(known: i64, revision: i64, log: &[Value]) -> Option<Vec<Change>> {
     revisions.into_iter().eq(known + 1..=revision).then_some(changes).filter(|_| revision >= known)
 }
 
-/// A line of the log: the revision, a colon, and the digest's bytes.
+/// A line of the log: the revision, a colon, and what has changed.
 fn entry(line: &Value) -> Option<(i64, Change)> {
     let Value::BulkString(line) = line else { return None };
     let colon = line.iter().position(|byte| *byte == b':')?;
     let revision = str::from_utf8(&line[..colon]).ok()?.parse().ok()?;
-    Some((revision, Change::Key(digest_of(&line[colon + 1..]).ok()?)))
+    Some((revision, Change::logged(&line[colon + 1..])?))
 }

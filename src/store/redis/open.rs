@@ -11,7 +11,7 @@ use super::{Durability, RedisOptions, RedisUrl, link::connect, row::discreet, sc
 use crate::error::ConfigFault;
 
 /// What the version says of a database that this program understands.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const APPLICATION: &str = "key0-auth";
 /// The oldest Redis that can tell whether a user has all the rights that are needed.
 const OLDEST: u32 = 7;
@@ -166,22 +166,30 @@ impl Address {
             .await?;
         let (address, prefix) = (self.shown.clone(), self.prefix.clone());
         let made = state == "made";
-        Ok(match (&*state, version(&text)) {
-            ("rights", _) => Err(OpenError::Rights { address, missing: text }),
-            ("missing", _) => Err(OpenError::Missing { address, prefix }),
-            ("found" | "made", Some(VERSION)) => Ok(Found { version: text, made, durability }),
-            ("found", Some(found)) if found < VERSION && self.must_exist => {
-                Err(OpenError::Older { address, prefix, found })
-            }
-            ("found", Some(found)) if found < VERSION => {
-                let version = self.update(&mut connection, &text).await?;
-                Ok(Found { version, made, durability })
-            }
+        let refusal = match (&*state, version(&text)) {
+            ("rights", _) => OpenError::Rights { address, missing: text },
+            ("missing", _) => OpenError::Missing { address, prefix },
             ("found", Some(found)) if found > VERSION => {
-                Err(OpenError::Newer { address, prefix, found })
+                OpenError::Newer { address, prefix, found }
             }
-            _ => Err(OpenError::Foreign { address, prefix }),
-        })
+            ("found", Some(found)) if found < VERSION && self.must_exist => {
+                OpenError::Older { address, prefix, found }
+            }
+            ("found" | "made", Some(found)) => {
+                let version = match found {
+                    VERSION => text,
+                    _ => self.update(&mut connection, &text).await?,
+                };
+                let () = scripts::PROBE
+                    .key(self.version_key())
+                    .arg(&version)
+                    .invoke_async(&mut connection)
+                    .await?;
+                return Ok(Ok(Found { version, made, durability }));
+            }
+            _ => OpenError::Foreign { address, prefix },
+        };
+        Ok(Err(refusal))
     }
 
     /// Takes a database of an older version over, and says what its version is from now on. What

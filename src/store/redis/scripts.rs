@@ -38,11 +38,8 @@ pub(super) static OPEN: LazyLock<Script> =
 pub(super) static UPDATE: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("lua/update.lua")));
 
-/// Does nothing but what every script that reads does first.
-pub(super) static PROBE: LazyLock<Script> =
-    LazyLock::new(|| Script::new(concat!(head!(reads), "return 1")));
-
 scripts! {
+    reads PROBE = "probe";
     reads FIND = "find";
     reads GET = "get";
     reads LIST = "list";
@@ -50,6 +47,7 @@ scripts! {
     reads PAYMENT = "payment";
     reads WAITING_PAYMENTS = "waiting_payments";
     reads CHANGES = "changes";
+    reads DENIALS = "denials";
     writes INSERT = "insert";
     withdraws EDIT = "edit";
     writes TOUCH = "touch";
@@ -60,6 +58,8 @@ scripts! {
     writes LEASE_PAYMENT = "lease_payment";
     writes BEGIN_REQUEST = "begin_request";
     writes COMPLETE_REQUEST = "complete_request";
+    withdraws DENY = "deny";
+    withdraws PURGE_DENIALS = "purge_denials";
     withdraws REVOKE = "revoke";
     withdraws ROTATE = "rotate";
     withdraws PURGE_KEYS = "purge_keys";

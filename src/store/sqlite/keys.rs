@@ -3,7 +3,7 @@ use std::sync::Weak;
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, ToSql};
 
-use super::{SqliteStore, row::Fault, worker::Transaction};
+use super::{SqliteStore, open, row::Fault, worker::Transaction};
 use crate::{
     apikey::{KeyAction, KeyDigest, KeyEvent, KeyRecord},
     domain::{Actor, KeyId, PlanId, ResourceId, Timestamp},
@@ -64,7 +64,7 @@ impl KeyStore for SqliteStore {
     async fn ping(&self) -> Result<(), StoreError> {
         self.shared.files.check()?;
         self.read(|conn| {
-            let mut statement = conn.prepare_cached("SELECT count(*) FROM sqlite_schema")?;
+            let mut statement = conn.prepare_cached(open::PROBE)?;
             Ok(statement.query_row((), |_| Ok(()))?)
         })
         .await

@@ -14,6 +14,9 @@ use super::schema::{self, Found};
 /// How long to wait before the next try where SQLite itself does not wait for a lock.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
 const CACHED_STATEMENTS: usize = 32;
+/// Succeeds where a reader can do its work: read the schema, and which tokens are denied.
+pub(super) const PROBE: &str = "SELECT (SELECT count(*) FROM sqlite_schema),
+    EXISTS (SELECT digest, until FROM denied_tokens)";
 
 /// Why a SQLite file can't be used as a store. Nothing in it was changed.
 #[derive(Debug, thiserror::Error)]
@@ -177,7 +180,7 @@ pub(super) fn reader(path: &Path, timeout: Duration) -> rusqlite::Result<Connect
     let conn = connect(path, timeout)?;
     conn.pragma_update(None, "query_only", "ON")?;
     // The first read opens the log, which must be the one of now.
-    conn.query_row("SELECT count(*) FROM sqlite_schema", (), |_| Ok(()))?;
+    conn.query_row(PROBE, (), |_| Ok(()))?;
     Ok(conn)
 }
 

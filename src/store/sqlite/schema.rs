@@ -4,7 +4,7 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(super) const APPLICATION_ID: i32 = 0x4b65_7930;
 
 /// What takes a file from each version to the next.
-pub(super) const MIGRATIONS: [&str; 3] = [V1, V2, V3];
+pub(super) const MIGRATIONS: [&str; 4] = [V1, V2, V3, V4];
 
 /// The newest version.
 pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
@@ -249,5 +249,17 @@ END;
 CREATE TRIGGER keys_deleted AFTER DELETE ON keys BEGIN
     INSERT INTO key_changes (digest) VALUES (OLD.digest);
     INSERT INTO key_changes (digest) SELECT OLD.old_digest WHERE OLD.old_digest IS NOT NULL;
+END;
+";
+
+/// Access tokens can be denied. In the log of changes a 1 stands before such a digest.
+const V4: &str = "
+CREATE TABLE denied_tokens (
+    digest BLOB NOT NULL PRIMARY KEY CHECK (length(digest) = 32),
+    until  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX denied_tokens_ending ON denied_tokens (until);
+CREATE TRIGGER tokens_denied AFTER INSERT ON denied_tokens BEGIN
+    INSERT INTO key_changes (digest) VALUES (CAST(x'01' || NEW.digest AS BLOB));
 END;
 ";

@@ -13,7 +13,6 @@ use rusqlite::Connection;
 
 use super::{files::Files, worker::spawn};
 use crate::{
-    apikey::KeyDigest,
     metrics,
     store::{Change, listeners::Listeners},
 };
@@ -100,9 +99,9 @@ impl Watcher {
             let revision: i64 = row.get(0)?;
             gap |= revision != through + 1;
             through = revision;
-            match row.get(1) {
-                Ok(digest) => changes.push(Change::Key(KeyDigest::from_bytes(digest))),
-                Err(_) => gap = true,
+            match row.get_ref(1)?.as_blob().ok().and_then(Change::logged) {
+                Some(change) => changes.push(change),
+                None => gap = true,
             }
         }
         let last = last_revision(&self.conn)?;

@@ -61,7 +61,12 @@ pub(super) struct Transaction<'a> {
 impl Transaction<'_> {
     /// The listeners are told of this key after the commit.
     pub(super) fn changed(&mut self, digest: KeyDigest) {
-        self.changes.push(Change::Key(digest));
+        self.told(Change::Key(digest));
+    }
+
+    /// The listeners are told of this after the commit.
+    pub(super) fn told(&mut self, change: Change) {
+        self.changes.push(change);
     }
 }
 

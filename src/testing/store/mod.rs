@@ -1,3 +1,4 @@
+mod denials;
 mod keys;
 mod payments;
 mod requests;

@@ -10,6 +10,7 @@ macro_rules! cases {
     };
 }
 
+mod denials;
 mod issuances;
 mod issued_keys;
 mod keys;
@@ -26,7 +27,7 @@ use tokio::task::JoinError;
 
 use crate::{
     KeyStore,
-    store::{IdempotencyStore, KeyRegistry, PaymentStore},
+    store::{DenialStore, IdempotencyStore, KeyRegistry, PaymentStore},
 };
 
 /// How long a case may take before it counts as one that never ends.
@@ -186,6 +187,18 @@ where
     /// the registry tells of keys that were issued for a payment.
     pub fn issued_keys(self) -> Self {
         self.add(false, issued_keys::CASES, |store| Both { keys: store.clone(), payments: store })
+    }
+}
+
+impl<S, F> StoreKit<S, F>
+where
+    S: DenialStore,
+    F: AsyncFn() -> Arc<S>,
+{
+    /// Asks for the cases of [`DenialStore`].
+    pub fn denials(self) -> Self {
+        self.add(false, denials::CASES, |store| store)
+            .add(true, denials::NOTIFICATIONS, |store| store)
     }
 }
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Response, header::CONTENT_LENGTH};
 use key0_auth::{
     Identity, Policy, Rejection,
-    actix::{AuthMiddleware, Routes, internal_routes, keys_routes},
+    actix::{AuthMiddleware, Routes, credential_routes, internal_routes, keys_routes},
     domain::Action,
 };
 use serde_json::Value;
@@ -89,6 +89,7 @@ fn routes(parts: &Parts) -> impl FnOnce(&mut ServiceConfig) + use<> {
         .merge(sold)
         .merge(partner)
         .merge(internal_routes(parts.internal.clone(), issue_token, payments))
+        .merge(credential_routes(parts.credential.clone()))
         .merge(keys_routes(parts.validator.clone(), parts.keys.clone()))
         .with_problem_fallbacks(parts.validator.responder())
 }

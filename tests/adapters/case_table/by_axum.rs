@@ -11,7 +11,7 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use key0_auth::{
     AuthLayer, Identity, Policy, Rejection,
-    axum::{internal_routes, keys_routes, with_problem_fallbacks},
+    axum::{credential_routes, internal_routes, keys_routes, with_problem_fallbacks},
     domain::Action,
 };
 use serde_json::Value;
@@ -69,6 +69,7 @@ fn router(parts: &Parts) -> Router {
         .merge(sold)
         .merge(partner)
         .merge(internal_routes(parts.internal.clone(), issue_token, payments))
+        .merge(credential_routes(parts.credential.clone()))
         .merge(keys_routes(parts.validator.clone(), parts.keys.clone()));
     with_problem_fallbacks(router, parts.validator.responder())
 }

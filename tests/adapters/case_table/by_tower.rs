@@ -7,7 +7,7 @@ use http::{Method, Request, Response, request::Parts as Head};
 use http_body_util::{BodyExt, Full};
 use key0_auth::{
     AuthLayer, Identity, InternalAuthLayer, Policy, Rejection, RejectionKind,
-    api::{KeysApi, Operator, Reply, check_media_type},
+    api::{Introspect, KeysApi, Operator, Reply, check_media_type},
     domain::Action,
     tower::ResponseBody,
 };
@@ -47,6 +47,8 @@ impl InProcess {
         let allow = match *segments.as_slice() {
             ["health"] | ["api", "photos" | "data", _] if !segments.contains(&"") => "GET,HEAD",
             ["v1", "dpp", "passports"] | ["internal", "issue-token" | "payment-received"] => "POST",
+            ["credential"] => "GET,HEAD",
+            ["credential", "revoke"] => "POST",
             ["keys"] => "GET,HEAD,POST,DELETE",
             ["keys", _] => "GET,HEAD,PATCH,DELETE",
             ["keys", _, "rotate"] => "POST",
@@ -70,6 +72,17 @@ impl InProcess {
                 });
                 collect(auth.policy_fn(of_path).layer(handler).oneshot(streamed(request)).await)
                     .await
+            }
+            "credential" if segments.len() == 2 => match self.end(&request).await {
+                Ok(reply) => answer(reply.status, reply.headers, reply.body),
+                Err(rejection) => self.refuse(rejection.instance(&path)),
+            },
+            "credential" => {
+                let handler = service_fn(|request: Request<Full<Bytes>>| {
+                    let reply = self.0.credential.show(request.extensions().get().unwrap());
+                    ready(whole(answer(reply.status, reply.headers, reply.body)))
+                });
+                collect(auth.layer(handler).oneshot(streamed(request)).await).await
             }
             "keys" => {
                 let handler = service_fn(|request| async move {
@@ -108,6 +121,12 @@ impl InProcess {
             "/internal/issue-token" => self.0.issue_token.handle(request.body()).await,
             _ => self.0.payment_received.handle(request.body()).await,
         }
+    }
+
+    async fn end(&self, request: &Request<Bytes>) -> Result<Reply, Rejection> {
+        let media_type = request.headers().get("content-type");
+        Introspect::check_media_type(media_type.map(|value| value.as_bytes()))?;
+        self.0.credential.revoke(request.body()).await
     }
 
     async fn manage(&self, request: &Request<Bytes>) -> Result<Reply, Rejection> {

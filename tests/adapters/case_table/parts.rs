@@ -6,10 +6,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use key0_auth::{
     AccessTokens, ApiKeys, Identity, InternalAuth, KeyStore, MemoryStore, Validator,
-    api::{IssueToken, KeysApi, PaymentReceived},
+    api::{CredentialApi, IssueToken, KeysApi, PaymentReceived},
     apikey::{BootstrapKeys, IssuanceSecrets, KeyDigest, KeyFormat, KeyRecord},
     domain::{Actor, KeyId, Role, Secret, SecretSet, SystemClock, Timestamp},
     error::StoreError,
+    store::DeniedTokens,
     token::VerifyingKey,
 };
 use serde_json::{Value, json};
@@ -26,6 +27,7 @@ pub(crate) struct Parts {
     pub(crate) issue_token: IssueToken,
     pub(crate) payment_received: PaymentReceived,
     pub(crate) keys: KeysApi,
+    pub(crate) credential: CredentialApi,
     pub(crate) known: Known,
 }
 
@@ -49,8 +51,10 @@ impl Parts {
         let keys = ApiKeys::new(Arc::new(OneUnreachable { store: store.clone(), unreachable }));
         let bootstrap = BootstrapKeys::new().key(Role::Master, secret(&known.master));
         let keys = Arc::new(keys.bootstrap(bootstrap));
+        let denied = DeniedTokens::new(store.clone());
         let validator = Validator::builder()
             .access_tokens(tokens.clone())
+            .denied_tokens(denied.clone())
             .api_keys(keys.clone())
             .build()
             .unwrap();
@@ -64,6 +68,7 @@ impl Parts {
             .unwrap();
         let clock = Arc::new(SystemClock);
         Self {
+            credential: CredentialApi::new(validator.clone(), store.clone(), denied),
             validator,
             internal: Arc::new(internal),
             issue_token: IssueToken::new(store.clone(), ApiKeys::new(store.clone()), issuance),

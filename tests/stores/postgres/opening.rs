@@ -1,6 +1,12 @@
 use std::error::Error;
 
-use key0_auth::store::PostgresOpenError;
+use key0_auth::{
+    domain::ChallengeId,
+    store::{
+        DenialStore, PostgresOpenError,
+        spi::{Denial, TokenDigest},
+    },
+};
 
 use super::*;
 use crate::{postgres_server::PASSWORD, servers::free_port};
@@ -91,7 +97,7 @@ async fn an_empty_schema_is_taken_and_a_newer_one_refused() {
     drop(ours.open().await);
     run(&mut raw, "UPDATE key0_auth SET version = 99").await;
     let error = refusal(&ours, "").await;
-    assert!(matches!(error, PostgresOpenError::Newer { found: 99, known: 2, .. }), "{error:?}");
+    assert!(matches!(error, PostgresOpenError::Newer { found: 99, known: 3, .. }), "{error:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -253,4 +259,60 @@ async fn a_user_without_rights_on_the_log_is_refused() {
     run(&mut raw, "CREATE TABLE mine (digest bytea)").await;
     let put = raw_sql(theirs).execute(&mut raw).await;
     put.expect_err("it is for the schema's own tables");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_who_may_not_read_which_tokens_are_denied_is_refused() {
+    let Some(server) = Postgres::start() else { return };
+    let owner = PostgresStore::open(&server.url()).await.unwrap();
+    let mut raw = PgConnection::connect(&server.url()).await.unwrap();
+    run(
+        &mut raw,
+        "CREATE ROLE blind LOGIN;
+         GRANT USAGE ON SCHEMA key0 TO blind;
+         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA key0 TO blind;
+         REVOKE ALL ON key0.denied_tokens FROM blind",
+    )
+    .await;
+    let refused = unhurried().open(&server.url_as("blind")).await.expect_err("it would know none");
+    assert!(matches!(refused, PostgresOpenError::Unusable { .. }), "{refused:?}");
+    let cause = refused.source().unwrap().to_string();
+    assert!(cause.contains("denied_tokens"), "{cause}");
+    run(&mut raw, "GRANT SELECT, INSERT, UPDATE, DELETE ON key0.denied_tokens TO blind").await;
+    let store = unhurried().open(&server.url_as("blind")).await.unwrap();
+    let until = at(7);
+    let token = TokenDigest::of(&ChallengeId::new("c").unwrap());
+    store.deny(&Denial { token, until }).await.unwrap();
+    store.ping().await.unwrap();
+    run(&mut raw, "REVOKE SELECT ON key0.denied_tokens FROM blind").await;
+    store.ping().await.expect_err("it would know none from now on");
+    assert_eq!(owner.denials(None, 9).await.unwrap(), [Denial { token, until }]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_can_not_be_understood_denies_what_it_can() {
+    let Some(ours) = Ours::new() else { return };
+    let store = ours.open().await;
+    let tokens = ["a", "b"].map(|jti| TokenDigest::of(&ChallengeId::new(jti).unwrap()));
+    for token in tokens {
+        store.deny(&Denial { token, until: at(7) }).await.unwrap();
+    }
+    let mut raw = ours.raw().await;
+    run(
+        &mut raw,
+        "ALTER TABLE denied_tokens DROP CONSTRAINT denied_tokens_digest_check;
+         UPDATE denied_tokens SET until = 9223372036854775807;
+         INSERT INTO denied_tokens VALUES ('\\x00', 1), ('\\xff', 1)",
+    )
+    .await;
+    let mut found = Vec::new();
+    for _ in 0..2 {
+        let page = store.denials(found.last(), 1).await.unwrap();
+        found.extend(page.iter().map(|denial| denial.token));
+    }
+    found.sort();
+    let mut sorted = tokens;
+    sorted.sort();
+    assert_eq!(found, sorted);
+    assert_eq!(store.denials(found.last(), 1).await.unwrap(), []);
 }

@@ -6,8 +6,8 @@ use key0_auth::{
     domain::{ChallengeId, PlanId, RequestId, ResourceId},
     error::StoreErrorKind,
     store::{
-        Payment, RedisOpenError, RedisOptions,
-        spi::{IssuanceState, PaymentOutcome},
+        DenialStore, Payment, RedisOpenError, RedisOptions,
+        spi::{Denial, IssuanceState, PaymentOutcome, TokenDigest},
     },
 };
 
@@ -72,7 +72,7 @@ async fn what_is_not_ours_or_newer_is_refused_and_left_alone() {
     drop(open(&server.url("")).await);
     let version: String = server.cli(&["GET", "key0:version"]);
     let id = version.rsplit(' ').next().unwrap();
-    let newer = format!("key0-auth 3 {id}");
+    let newer = format!("key0-auth 4 {id}");
     for (i, foreign) in [
         "",
         "1",
@@ -107,21 +107,27 @@ async fn what_is_not_ours_or_newer_is_refused_and_left_alone() {
 
     let () = server.cli(&["SET", "newer:version", &newer]);
     let error = refusal(&server.url("/0?prefix=newer:")).await;
-    assert!(matches!(error, RedisOpenError::Newer { found: 3, .. }), "{error:?}");
+    assert!(matches!(error, RedisOpenError::Newer { found: 4, .. }), "{error:?}");
     drop(open(&server.url("")).await);
 }
 
 /// What the version adds is absent in older records. An instance of the older version that has the
 /// database open knows it no more: it must not judge keys of which it does not understand all.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_of_the_first_version_is_taken_over_with_its_data() {
+async fn a_database_of_an_older_version_is_taken_over_with_its_data() {
     let Some(server) = Redis::start(&[]) else { return };
+    for number in [1, 2] {
+        take_over(&server, &format!("key0-auth {number} ")).await;
+    }
+}
+
+async fn take_over(server: &Redis, older_version: &str) {
     let url = server.url("/0?prefix=v:");
     let older = open(&url).await;
     let (live, dead) = (add(&older).await, add(&older).await);
     older.revoke(&dead.id, &Actor::host(), at(1)).await.unwrap().unwrap();
     let version: String = server.cli(&["GET", "v:version"]);
-    let () = server.cli(&["SET", "v:version", &version.replace("key0-auth 2 ", "key0-auth 1 ")]);
+    let () = server.cli(&["SET", "v:version", &version.replace("key0-auth 3 ", older_version)]);
     let opening: Vec<_> = (0..5)
         .map(|_| {
             let url = url.clone();
@@ -365,4 +371,50 @@ async fn hashes_that_an_older_version_kept_without_0x_are_spent() {
         let outcome = store.record_payment(&payment).await.unwrap();
         assert_eq!(outcome, PaymentOutcome::Conflict, "{hash}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_does_not_tell_which_tokens_are_denied_is_refused() {
+    let Some(server) = Redis::start(&[]) else { return };
+    let store = open(&server.url("")).await;
+    for name in ["key0:denied", "key0:denial_ends"] {
+        store.ping().await.unwrap();
+        let () = server.cli(&["SET", name, "of another kind"]);
+        store.ping().await.expect_err("it would know none");
+        let error = refusal(&server.url("")).await;
+        assert!(matches!(error, RedisOpenError::Unusable { .. }), "{error:?}");
+        let _: i64 = server.cli(&["DEL", name]);
+    }
+    drop(open(&server.url("")).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_denial_that_can_not_be_understood_denies_what_it_can() {
+    let Some(server) = Redis::start(&[]) else { return };
+    let store = open(&server.url("")).await;
+    let mut tokens = ["a", "b", "c"].map(|jti| TokenDigest::of(&ChallengeId::new(jti).unwrap()));
+    tokens.sort();
+    for token in tokens {
+        store.deny(&Denial { token, until: at(7) }).await.unwrap();
+    }
+    // One end is lost, the other is no number, and two members are no digests.
+    let lua = "local ends = redis.call('HKEYS', 'key0:denial_ends')
+        redis.call('HDEL', 'key0:denial_ends', ends[1])
+        redis.call('HSET', 'key0:denial_ends', ends[2], 'soon')
+        redis.call('ZADD', 'key0:denied', 0, '', 0, '\\255')";
+    let _: redis::Value = server.cli(&["EVAL", lua, "0"]);
+    let mut found = Vec::new();
+    for _ in 0..3 {
+        let page = store.denials(found.last(), 1).await.unwrap();
+        assert!(page.iter().all(|denial| denial.until >= at(7)), "{page:?}");
+        found.extend(page.iter().map(|denial| denial.token));
+    }
+    assert_eq!(found, tokens);
+    assert_eq!(store.denials(found.last(), 1).await.unwrap(), []);
+    // Denied anew it is whole again, and goes when it is over.
+    for token in tokens {
+        store.deny(&Denial { token, until: at(8) }).await.unwrap();
+    }
+    assert_eq!(store.purge_denials(at(9), 9).await.unwrap(), 3);
+    assert_eq!(store.denials(None, 9).await.unwrap(), []);
 }

@@ -324,9 +324,8 @@ fn challenge(code: &str, detail: &str, challenged: bool) -> Vec<String> {
         "missing_credential" => {
             vec!["Bearer realm=\"api\"".into(), "ApiKey realm=\"api\"".into()]
         }
-        "invalid_token" | "token_expired" | "invalid_api_key" | "key_revoked" | "key_expired" => {
-            of_api(&format!("invalid_token\", error_description=\"{detail}"))
-        }
+        "invalid_token" | "token_expired" | "token_revoked" | "invalid_api_key" | "key_revoked"
+        | "key_expired" => of_api(&format!("invalid_token\", error_description=\"{detail}")),
         "insufficient_permissions" => of_api("insufficient_scope"),
         "invalid_request" if challenged => of_api("invalid_request"),
         "invalid_internal_auth" => vec!["Bearer realm=\"internal\"".into()],
@@ -343,11 +342,13 @@ fn problem(status: u16, code: &str, detail: &str, path: &str) -> String {
     };
     let retry = match code {
         "store_unavailable" | "request_timeout" => "after",
-        "invalid_token" | "invalid_api_key" | "key_revoked" | "invalid_internal_auth" => {
-            "new_credential"
-        }
+        "invalid_token"
+        | "token_revoked"
+        | "invalid_api_key"
+        | "key_revoked"
+        | "invalid_internal_auth" => "new_credential",
         "missing_credential" | "token_expired" | "key_expired" | "insufficient_permissions" => {
-            if path.starts_with("/api/") {
+            if path.starts_with("/api/") || path == "/credential" {
                 "purchase"
             } else {
                 "new_credential"

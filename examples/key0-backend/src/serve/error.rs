@@ -1,5 +1,7 @@
 use std::{io, net::SocketAddr};
 
+use key0_auth::error::StoreError;
+
 use super::metrics::MetricsError;
 use crate::{database::DatabaseError, partner::OpenError};
 
@@ -10,6 +12,8 @@ pub(crate) enum StartError {
     Database(#[from] DatabaseError),
     #[error(transparent)]
     Partner(#[from] OpenError),
+    #[error("the database does not tell which access tokens were revoked")]
+    DeniedTokens(#[source] StoreError),
     #[error("can't listen on {address}")]
     Listen { address: SocketAddr, source: io::Error },
     #[error("socket {place} of the service manager is none to listen on")]
@@ -28,7 +32,11 @@ impl StartError {
     /// 2 for what the operator can mend in the configuration, else 1.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Database(_) | Self::Partner(_) | Self::Listen { .. } | Self::Given { .. } => 2,
+            Self::Database(_)
+            | Self::Partner(_)
+            | Self::DeniedTokens(_)
+            | Self::Listen { .. }
+            | Self::Given { .. } => 2,
             Self::Log(_) | Self::Metrics(_) | Self::Runtime(_) | Self::Signal(_) => 1,
         }
     }

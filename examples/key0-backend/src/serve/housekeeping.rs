@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Duration};
 
 use key0_auth::{
     Cached, KeyStore,
-    api::{IssueToken, KeysApi},
+    api::{CredentialApi, IssueToken, KeysApi},
     error::StoreError,
     idempotency::Idempotency,
-    store::KeyUsage,
+    store::{DeniedTokens, KeyUsage},
 };
 use tokio::time::MissedTickBehavior;
 
@@ -29,6 +29,8 @@ const LAST_WRITE: Duration = Duration::from_secs(5);
 pub(crate) struct Housekeeping {
     issue_token: IssueToken,
     keys: KeysApi,
+    credentials: CredentialApi,
+    denied: DeniedTokens,
     usage: KeyUsage,
     idempotency: Idempotency,
     store: Arc<Cached>,
@@ -38,11 +40,13 @@ impl Housekeeping {
     pub(crate) fn new(
         issue_token: IssueToken,
         keys: KeysApi,
+        credentials: CredentialApi,
+        denied: DeniedTokens,
         usage: KeyUsage,
         idempotency: Idempotency,
         store: Arc<Cached>,
     ) -> Self {
-        Self { issue_token, keys, usage, idempotency, store }
+        Self { issue_token, keys, credentials, denied, usage, idempotency, store }
     }
 
     /// Runs for ever.
@@ -63,6 +67,7 @@ impl Housekeeping {
         loop {
             report("old nonces were not forgotten", self.forget_nonces().await);
             report("old keys were not purged", self.purge_keys().await);
+            report("old denials were not purged", self.purge_denials().await);
             report("old answers were not purged", self.purge_answers().await);
             tokio::time::sleep(ROUND).await;
         }
@@ -74,6 +79,7 @@ impl Housekeeping {
             Ok(written) => report("the last uses of keys were not written", written),
             Err(_) => tracing::warn!("the last uses of keys were not written in {LAST_WRITE:?}"),
         }
+        self.denied.close();
         match tokio::time::timeout(LAST_WRITE, self.store.close()).await {
             Ok(closed) => report("the store was not closed; nothing is lost", closed),
             Err(_) => tracing::warn!("the store was not closed in {LAST_WRITE:?}; nothing is lost"),
@@ -93,6 +99,16 @@ impl Housekeeping {
     async fn purge_keys(&self) -> Result<(), StoreError> {
         for _ in 0..STEPS {
             if self.keys.purge(LIMIT).await? < LIMIT {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(())
+    }
+
+    async fn purge_denials(&self) -> Result<(), StoreError> {
+        for _ in 0..STEPS {
+            if self.credentials.purge_denials(LIMIT).await? < LIMIT {
                 break;
             }
             tokio::time::sleep(PAUSE).await;

@@ -8,6 +8,7 @@ mod housekeeping;
 mod metrics;
 mod notify;
 mod openapi;
+mod payments;
 mod rarely;
 mod ready;
 mod reload;

@@ -1,7 +1,7 @@
 //! What is served: two protected resources, the internal endpoints, the keys API, the partner API,
 //! health.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -12,11 +12,11 @@ use axum::{
 use key0_auth::{
     ApiKeys, AuthLayer, Cached, Identity, InternalAuth, InternalAuthLayer, Policy, Rejection,
     RejectionKind, Validator,
-    api::{HandlerError, Introspect, IssueToken, KeysApi, PaymentHandler, PaymentReceived, Verify},
+    api::{CredentialApi, Introspect, IssueToken, KeysApi, PaymentReceived, Verify},
     axum as key0_axum,
     client::segment,
     domain::{Clock, PlanId, ResourceId, SystemClock},
-    store::{KeyUsage, Payment},
+    store::{DeniedTokens, KeyUsage},
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
@@ -26,6 +26,7 @@ use super::{
     housekeeping::Housekeeping,
     metrics::{self, Shown},
     openapi::{Audience, Served},
+    payments::LogPayment,
     ready::{Ready, ready},
     requests::RequestService,
 };
@@ -35,11 +36,15 @@ use crate::{
     partner::Partner,
 };
 
+/// How long the start waits until it is known which access tokens are denied.
+const FIRST_READING: Duration = Duration::from_secs(5);
+
 /// The backend's parts, put together once.
 #[derive(Debug, Clone)]
 pub(crate) struct App {
     guards: Guards,
     keys: Arc<Cached>,
+    denied: DeniedTokens,
     ready: Ready,
     usage: KeyUsage,
     payment_received: PaymentReceived,
@@ -53,6 +58,7 @@ pub(crate) struct App {
 struct Guards {
     validator: Validator,
     keys_api: KeysApi,
+    credential_api: CredentialApi,
     key_checks: bool,
     issue_token: IssueToken,
     internal_auth: Arc<InternalAuth>,
@@ -61,14 +67,22 @@ struct Guards {
 }
 
 impl Guards {
-    fn new(config: &Config, store: &Opened, cached: &Arc<Cached>, usage: &KeyUsage) -> Self {
+    fn new(
+        config: &Config,
+        store: &Opened,
+        cached: &Arc<Cached>,
+        denied: &DeniedTokens,
+        usage: &KeyUsage,
+    ) -> Self {
         let keys = ApiKeys::cached(cached.clone())
             .usage(usage.clone())
             .bootstrap(config.bootstrap.clone())
             .format(config.key_format.clone());
         let keys = Arc::new(keys);
-        let mut validator =
-            Validator::builder().access_tokens(config.tokens.clone()).api_keys(keys.clone());
+        let mut validator = Validator::builder()
+            .access_tokens(config.tokens.clone())
+            .denied_tokens(denied.clone())
+            .api_keys(keys.clone());
         if let Some(gateway) = &config.gateway {
             validator = validator.gateway(gateway.clone());
         }
@@ -81,6 +95,11 @@ impl Guards {
         };
         config.providers.start();
         Self {
+            credential_api: CredentialApi::new(
+                validator.clone(),
+                store.keys.clone(),
+                denied.clone(),
+            ),
             verify: config.verify.clone().map(|rules| Verify::new(validator.clone(), rules)),
             validator,
             keys_api: KeysApi::new(store.keys.clone(), keys.clone()),
@@ -103,12 +122,16 @@ impl App {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let place = config.database.partner_place();
         let partner = Partner::open(&place, clock.clone(), store.requests.clone()).await?;
-        Ok(Self::new(config, store, partner, clock, counted))
+        // From then on an outage keeps the list; before, no token could be let in.
+        let denied = DeniedTokens::reading_every(store.denials.clone(), config.cache_ttl);
+        denied.first_reading(FIRST_READING).await.map_err(StartError::DeniedTokens)?;
+        Ok(Self::new(config, store, denied, partner, clock, counted))
     }
 
     fn new(
         config: &Config,
         store: Opened,
+        denied: DeniedTokens,
         partner: Partner,
         clock: Arc<dyn Clock>,
         counted: PrometheusHandle,
@@ -120,7 +143,7 @@ impl App {
             Err(_) => unreachable!("the time to live was checked when it was read"),
         };
         let usage = KeyUsage::new(store.keys.clone());
-        let guards = Guards::new(config, &store, &cached, &usage);
+        let guards = Guards::new(config, &store, &cached, &denied, &usage);
         Self {
             guards,
             ready: Ready::new(
@@ -131,6 +154,7 @@ impl App {
                 config.cache_ttl,
             ),
             keys: cached,
+            denied,
             usage,
             payment_received: PaymentReceived::with_handler(
                 store.payments.clone(),
@@ -145,7 +169,7 @@ impl App {
 
     /// The same store and work, behind the secrets and keys of another configuration.
     pub(crate) fn with(&self, config: &Config) -> Self {
-        let guards = Guards::new(config, &self.store, &self.keys, &self.usage);
+        let guards = Guards::new(config, &self.store, &self.keys, &self.denied, &self.usage);
         Self { guards, ..self.clone() }
     }
 
@@ -182,6 +206,8 @@ impl App {
         Housekeeping::new(
             self.guards.issue_token.clone(),
             self.guards.keys_api.clone(),
+            self.guards.credential_api.clone(),
+            self.denied.clone(),
             self.usage.clone(),
             self.partner.idempotency().clone(),
             self.keys.clone(),
@@ -195,7 +221,8 @@ impl App {
 
     fn open_routes(&self) -> Router {
         let validator = self.guards.key_checks.then_some(&self.guards.validator);
-        self.api_routes().merge(self.partner.routes(validator))
+        let credential = key0_axum::credential_routes(self.guards.credential_api.clone());
+        self.api_routes().merge(credential).merge(self.partner.routes(validator))
     }
 
     fn closed_routes(&self) -> Router {
@@ -300,6 +327,7 @@ async fn index() -> Json<serde_json::Value> {
         "routes": {
             "/api": ["access_token", "payment_key"],
             "/v1": ["integrator_key", "bootstrap_key"],
+            "/credential": ["access_token", "payment_key", "integrator_key", "bootstrap_key"],
             "/keys": ["master key"],
             "/internal": ["internal"],
             "/introspect": ["internal"],
@@ -371,24 +399,6 @@ async fn data(path: ResourcePath, identity: Identity) -> Result<Response, Reject
         resource_id: identity.resource_id(),
     };
     Ok(Json(data).into_response())
-}
-
-/// The sample's way to deal with a payment: a line in the log.
-#[derive(Debug)]
-struct LogPayment;
-
-#[async_trait::async_trait]
-impl PaymentHandler for LogPayment {
-    async fn handle(&self, payment: &Payment) -> Result<(), HandlerError> {
-        tracing::info!(
-            challenge_id = %payment.challenge_id,
-            resource_id = %payment.resource_id,
-            plan_id = %payment.plan_id,
-            tx_hash = %payment.tx_hash,
-            "payment received"
-        );
-        Ok(())
-    }
 }
 
 #[cfg(test)]

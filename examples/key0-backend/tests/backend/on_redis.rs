@@ -103,7 +103,8 @@ fn an_outage_is_a_503_for_issued_keys_and_nothing_for_access_tokens() {
     let Some(server) = Redis::start(&[]) else { return };
     let backend = setup(&server).set("CACHE_TTL_SECONDS", "1").start();
     let key = issued(&backend, "1");
-    let token = access_token();
+    let (token, ended) = (access_token("challenge-1"), access_token("challenge-2"));
+    assert_eq!(status(&backend, end(&ended)), 200);
     let ready = || status_now(&backend, Request::get("/ready"));
     assert!(wait_until(|| ready() == 200));
     assert_eq!(status(&backend, photo(&key)), 200);
@@ -130,6 +131,7 @@ fn an_outage_is_a_503_for_issued_keys_and_nothing_for_access_tokens() {
             assert_eq!(answer.status, 503, "{way}");
             assert_eq!(answer.header("retry-after"), Some("1"));
             assert_eq!(status(&backend, photo(&token)), 200, "{way}");
+            assert_eq!(status(&backend, photo(&ended)), 401, "{way}: what is known holds");
         }
         if way == "empty" {
             assert_eq!(status_now(&backend, issue("9")), 503, "it goes on to sell");
@@ -143,6 +145,39 @@ fn an_outage_is_a_503_for_issued_keys_and_nothing_for_access_tokens() {
         assert_eq!(status(&backend, photo(&key)), 200, "{way}: it does not recover");
         assert!(wait_until(|| ready() == 200), "{way}: it does not recover");
     }
+    backend.kill();
+}
+
+/// What the holder of a credential sends to end it.
+fn end(credential: &str) -> Request {
+    Request::new("POST", "/credential/revoke")
+        .header("Content-Type", "application/x-www-form-urlencoded")
+        .body(format!("token={credential}"))
+}
+
+#[test]
+fn a_backend_that_can_not_tell_which_tokens_are_denied_is_not_ready_and_does_not_start() {
+    let Some(server) = Redis::start(&[]) else { return };
+    let setup = setup(&server);
+    let backend = setup.start();
+    let (token, ended) = (access_token("challenge-1"), access_token("challenge-2"));
+    assert_eq!(status(&backend, end(&ended)), 200);
+    let ready = || Request::get("/ready").send_once(backend.public);
+    assert!(wait_until(|| ready().status == 200));
+    let () = server.cli(&["RENAME", "key0:denied", "kept"]);
+    let () = server.cli(&["SET", "key0:denied", "of another kind"]);
+    assert!(wait_until(|| ready().status == 503));
+    assert_eq!(ready().json()["checks"]["store"], "failed");
+    assert_eq!(status(&backend, photo(&token)), 200);
+    assert_eq!(status(&backend, photo(&ended)), 401);
+    assert_eq!(setup.run("serve").code, Some(2));
+    let () = server.cli(&["RENAME", "kept", "key0:denied"]);
+    assert!(wait_until(|| ready().status == 200));
+    backend.kill();
+    // Another process reads it before it takes a request.
+    let backend = setup.start();
+    assert_eq!(status(&backend, photo(&ended)), 401);
+    assert_eq!(status(&backend, photo(&token)), 200);
     backend.kill();
 }
 
@@ -189,14 +224,14 @@ fn commands_that_make_no_key_make_no_database() {
     }
 }
 
-fn access_token() -> String {
+fn access_token(challenge: &str) -> String {
     use key0_auth::{
         domain::{Claims, Clock, SystemClock},
         token::TokenIssuer,
     };
     let claims = Claims::new(
         "request-1".parse().unwrap(),
-        "challenge-1".parse().unwrap(),
+        challenge.parse().unwrap(),
         "photo-1".parse().unwrap(),
         "basic".parse().unwrap(),
         "0xabc".parse().unwrap(),

@@ -166,6 +166,20 @@ pub(crate) fn revoke(id: &str) -> Request {
     Request::new("DELETE", &format!("/keys/{id}")).header("X-Api-Key", MASTER)
 }
 
+/// What the holder of a credential sends to end it.
+pub(crate) fn end(credential: &str) -> Request {
+    Request::new("POST", "/credential/revoke")
+        .header("Content-Type", "application/x-www-form-urlencoded")
+        .body(format!("token={credential}"))
+}
+
+/// Access tokens of purchases of which no key was issued.
+pub(crate) fn tokens(numbers: std::ops::Range<u64>) -> Vec<Key> {
+    let numbers = numbers.map(|number| number + 1_000_000);
+    let token = |number| Key { number, text: access_token(number), id: format!("token {number}") };
+    numbers.map(token).collect()
+}
+
 /// A token that lives through the test.
 pub(crate) fn access_token(number: u64) -> String {
     let claims = Claims::new(

@@ -10,9 +10,10 @@ use std::{
 };
 
 use crate::{
-    cluster::{Cluster, Key, Line, revoke},
+    cluster::{Cluster, Key, Line, end, revoke, tokens},
     engine::Engine,
     figures::{Times, head},
+    process::Request,
 };
 
 /// How long the pollers and the load rest between two requests.
@@ -29,7 +30,7 @@ pub(crate) struct Size {
     pub(crate) cut: Duration,
 }
 
-/// Revokes keys through one backend, by hand, and while listeners are cut. An accept by a request
+/// Revokes keys and access tokens through one backend, by hand, and while listeners are cut. An accept by a request
 /// that was sent after the bound is a failure on any machine.
 pub(crate) fn reach_every_instance(name: &str, engine: &dyn Engine, size: Size) {
     let cluster = Cluster::start(&engine.url());
@@ -39,8 +40,13 @@ pub(crate) fn reach_every_instance(name: &str, engine: &dyn Engine, size: Size) 
     let mut next = || parts.next().unwrap();
     let mut table = vec![head()];
 
-    let by_api = through_the_api(&cluster, load, next(), 4, Duration::ZERO);
+    let by_key = |key: &Key| revoke(&key.id);
+    let by_api = through_the_api(&cluster, load, next(), 4, Duration::ZERO, by_key);
     table.push(by_api.line(&format!("{name}: revoked through one of three")));
+    let by_token = |key: &Key| end(&key.text);
+    let ended = tokens(0..size.keys as u64);
+    let ended = through_the_api(&cluster, load, &ended, 4, Duration::ZERO, by_token);
+    table.push(ended.line(&format!("{name}: access tokens revoked through one of three")));
     if let Some(by_hand) = engine.revoke_by_hand() {
         let by_hand = under_load(&cluster, load, || {
             measure(&cluster, next(), 4, Duration::ZERO, |_, key| by_hand(&key.id))
@@ -48,9 +54,15 @@ pub(crate) fn reach_every_instance(name: &str, engine: &dyn Engine, size: Size) 
         table.push(by_hand.line(&format!("{name}: revoked by hand")));
     }
     let Size { cut, .. } = size;
-    let times =
-        while_listeners_are_cut(engine, cut, || through_the_api(&cluster, load, next(), 24, cut));
+    let times = while_listeners_are_cut(engine, cut, || {
+        through_the_api(&cluster, load, next(), 24, cut, by_key)
+    });
     table.push(times.line(&format!("{name}: while listeners are cut for {cut:?}")));
+    let ended = tokens(size.keys as u64..2 * size.keys as u64);
+    let times = while_listeners_are_cut(engine, cut, || {
+        through_the_api(&cluster, load, &ended, 24, cut, by_token)
+    });
+    table.push(times.line(&format!("{name}: access tokens, while listeners are cut for {cut:?}")));
     println!("{}", table.join("\n"));
 }
 
@@ -60,11 +72,12 @@ fn through_the_api(
     keys: &[Key],
     workers: usize,
     spread: Duration,
+    request: impl Fn(&Key) -> Request + Sync,
 ) -> Times {
     under_load(cluster, load, || {
         measure(cluster, keys, workers, spread, |line, key| {
             // Sent again after an outage, it may have been done before.
-            assert!(matches!(line.send(&revoke(&key.id)).status, 204 | 404));
+            assert!(matches!(line.send(&request(key)).status, 200 | 204 | 404));
             assert_eq!(line.status(key.number, &key.text), 401, "the revoking backend itself");
         })
     })

@@ -21,7 +21,7 @@ if type(found) == 'table' then return {'foreign', ''} end
 if found then return {'found', found} end
 -- Without a version, this can't be what is left of a database of ours.
 for _, name in ipairs({'revision', 'changes', 'keys:integrator', 'keys:payment', 'ending',
-    'nonces', 'arrivals', 'due', 'requests'}) do
+    'nonces', 'arrivals', 'due', 'requests', 'denied', 'denied_until', 'denial_ends'}) do
   if redis.call('EXISTS', prefix .. name) == 1 then return {'foreign', ''} end
 end
 if ARGV[2] == '1' then return {'missing', ''} end

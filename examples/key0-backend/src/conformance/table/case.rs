@@ -8,7 +8,7 @@ const EACH: &str = "<each>";
 
 /// The files of cases, in the order in which they are run: later ones use the keys that earlier
 /// ones had made.
-const GROUPS: [(&str, &str); 12] = [
+const GROUPS: [(&str, &str); 13] = [
     ("health", include_str!("cases/health.json")),
     ("access tokens", include_str!("cases/access_tokens.json")),
     ("credentials", include_str!("cases/credentials.json")),
@@ -16,6 +16,7 @@ const GROUPS: [(&str, &str); 12] = [
     ("issue-token", include_str!("cases/issue_token.json")),
     ("payment-received", include_str!("cases/payment_received.json")),
     ("keys", include_str!("cases/keys.json")),
+    ("credential", include_str!("cases/credential.json")),
     ("gateway", include_str!("cases/gateway.json")),
     ("introspect", include_str!("cases/introspect.json")),
     ("verify", include_str!("cases/verify.json")),

@@ -268,8 +268,8 @@ fn challenge(expected: &Expected) -> Option<&'static [&'static str]> {
             Some(&["Bearer realm=\"", "error=\"invalid_request\""])
         }
         Some(
-            "invalid_token" | "token_expired" | "invalid_api_key" | "key_revoked" | "key_expired"
-            | "key_suspended" | "key_rotated",
+            "invalid_token" | "token_expired" | "token_revoked" | "invalid_api_key" | "key_revoked"
+            | "key_expired" | "key_suspended" | "key_rotated",
         ) => Some(&["Bearer realm=\"", "error=\"invalid_token\"", "error_description=\""]),
         Some("insufficient_permissions") => {
             Some(&["Bearer realm=\"", "error=\"insufficient_scope\""])

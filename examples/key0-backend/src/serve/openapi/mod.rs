@@ -64,6 +64,7 @@ impl Served {
             "keys" | "v1" => is_guarded(Guard::Credential, self.key_checks),
             "metrics" => is_guarded(Guard::Credential, self.audience == Audience::Everybody),
             "api" => Some(Guard::Credential),
+            "credential" if path == "/credential" => Some(Guard::Credential),
             _ => None,
         }
     }

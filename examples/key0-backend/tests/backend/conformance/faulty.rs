@@ -38,7 +38,9 @@ fn without_a_hole_all_pass() {
 fn holes_in_checking_tokens() {
     let now = "a token is expired in the very second of its exp";
     let fraction = "an expired token with a fraction in its exp";
-    check(Hole::NoExpiryCheck, &["an expired token", now, fraction, "keys with an expired token"]);
+    let keys = "keys with an expired token";
+    let holder = "a token that is over is told so at /credential, too";
+    check(Hole::NoExpiryCheck, &["an expired token", now, fraction, keys, holder]);
     check(Hole::SecondOfLeeway, &[now, fraction]);
     check(Hole::NoExpNeeded, &["a token without a claim: exp"]);
     check(
@@ -124,7 +126,10 @@ fn holes_in_the_store_and_the_keys() {
     assert_eq!(told["expected"], "503 store_unavailable");
     assert_eq!(told["faults"][0], "the status is 401, not 503");
     let dead = ["a key's life: made, listed, revoked, dead", "a revoked key is dead everywhere"];
-    check(Hole::RevokedKeyWorks, &dead);
+    check(Hole::RevokedKeyWorks, &[&dead[..], &["whoever knows a key may end it"]].concat());
+    let ended = "whoever knows a token may end it, and no other with it";
+    let early = "a token that is not valid yet can be ended before it is";
+    check(Hole::DeniedTokenWorks, &[ended, early]);
     check(
         Hole::ListingShowsKeys,
         &["a key's life: made, listed, revoked, dead", "a key is shown once"],
@@ -168,13 +173,21 @@ fn holes_in_the_form_of_answers() {
     assert_eq!(told[0], "the refusal has a member cause, which is none of the contract's");
     let report = check(
         Hole::StackIsShown,
-        &["an expired token", "a token is expired in the very second of its exp"],
+        &[
+            "an expired token",
+            "a token is expired in the very second of its exp",
+            "a token that is over is told so at /credential, too",
+        ],
     );
     let told = &report.case("an expired token")["faults"];
     assert_eq!(told[0], "the message shows something internal: .js:");
     check(
         Hole::CredentialIsShown,
-        &["a system token opens no photo", "a single mark of a system token bars it"],
+        &[
+            "a system token opens no photo",
+            "a single mark of a system token bars it",
+            "a system token is nobody's credential",
+        ],
     );
     let head = "HEAD is answered like GET: an unknown path";
     check(Hole::CachesMayKeepRefusals, &[&unknown[..], &[head]].concat());
@@ -203,6 +216,7 @@ fn holes_in_the_form_of_answers() {
         Hole::NoAllow,
         &[
             "a wrong method",
+            "a credential is ended by POST alone",
             "the method is judged before the credential",
             "HEAD is answered like GET: a path for POST",
             "a request id is echoed: PUT /health",

@@ -23,13 +23,16 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use key0_auth::{
     AccessTokens, ApiKeys, AuthLayer, Identity, InternalAuth, KeyStore, MemoryStore, Policy,
     Rejection, RejectionKind, Validator,
-    api::{IssueToken, KeysApi, PaymentReceived},
+    api::{CredentialApi, IssueToken, KeysApi, PaymentReceived},
     apikey::{BootstrapKeys, IssuanceSecrets, KeyDigest, KeyFormat, KeyKind, KeyRecord},
-    axum::{dangerous_keys_routes, internal_routes, keys_routes, with_problem_fallbacks},
+    axum::{
+        credential_routes, dangerous_keys_routes, internal_routes, keys_routes,
+        with_problem_fallbacks,
+    },
     domain::{Actor, Claims, Clock, KeyId, Role, Secret, SecretSet, SystemClock, Timestamp},
     error::StoreError,
     store::{
-        KeyRegistry,
+        DeniedTokens, KeyRegistry,
         spi::{ChangeListener, KeyQuery},
     },
     token::{TokenIssuer, VerifyingKey},
@@ -51,6 +54,7 @@ pub(crate) enum Hole {
     None,
     NoExpiryCheck,
     SecondOfLeeway,
+    DeniedTokenWorks,
     /// A token without `exp` never expires.
     NoExpNeeded,
     AlgNoneAccepted,
@@ -101,7 +105,7 @@ impl FaultyBackend {
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.unwrap();
         let (store, unreachable) = (MemoryStore::new(), KeyFormat::default().generate().unwrap());
-        let router = router(hole, &store, unreachable.digest());
+        let router = runtime.block_on(async { router(hole, &store, unreachable.digest()) });
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         runtime.spawn(async move { axum::serve(listener, router).await });
@@ -134,8 +138,14 @@ fn router(hole: Hole, store: &MemoryStore, unreachable: KeyDigest) -> Router {
     let [current, previous] =
         [TOKEN_SECRET, PREVIOUS_TOKEN_SECRET].map(|text| VerifyingKey::hs256(&secret(text)));
     let tokens = AccessTokens::builder().key(current).key(previous).build().unwrap();
+    let denied = DeniedTokens::new(store.clone());
+    let asked = match hole {
+        Hole::DeniedTokenWorks => DeniedTokens::new(Arc::new(MemoryStore::new())),
+        _ => denied.clone(),
+    };
     let validator = Validator::builder()
         .access_tokens(tokens)
+        .denied_tokens(asked)
         .api_keys(keys.clone())
         .clock(Arc::new(Behind(match hole {
             Hole::NoExpiryCheck => Duration::from_secs(300),
@@ -150,6 +160,7 @@ fn router(hole: Hole, store: &MemoryStore, unreachable: KeyDigest) -> Router {
     let auth = InternalAuth::builder().shared_secret(internal).build().unwrap();
     let issue_token = IssueToken::new(store.clone(), keys.clone(), issuance);
     let payment_received = PaymentReceived::new(store.clone(), Arc::new(SystemClock));
+    let credential = CredentialApi::new(validator.clone(), store.clone(), denied);
     let keys_api = KeysApi::new(store, keys);
     let health = |status: &'static str| {
         get(async move || Json(json!({ "status": status, "service": "backend" })))
@@ -167,6 +178,7 @@ fn router(hole: Hole, store: &MemoryStore, unreachable: KeyDigest) -> Router {
         .route("/health", health("ok"))
         .route("/ready", health("ready"))
         .merge(sold)
+        .merge(credential_routes(credential))
         .merge(internal_routes(auth, issue_token, payment_received))
         .merge(managed);
     let bend = Arc::new(Bend {

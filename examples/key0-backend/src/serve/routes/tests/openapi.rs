@@ -90,8 +90,8 @@ async fn check(router: &RequestService) -> (usize, usize) {
 #[tokio::test]
 async fn the_document_tells_every_route_of_its_listener_and_its_guard() {
     let app = app().await;
-    assert_eq!(check(&app.everything()).await, (32, 26));
-    assert_eq!(check(&app.public()).await, (18, 12));
+    assert_eq!(check(&app.everything()).await, (34, 27));
+    assert_eq!(check(&app.public()).await, (20, 13));
     // Who reaches the operator's listener may read the metrics.
     assert_eq!(check(&app.internal()).await, (20, 13));
 }
@@ -106,7 +106,7 @@ async fn the_document_tells_what_the_configuration_opens() {
         ..config()
     };
     let app = app_of(opened(VerifyRules::builder().build().unwrap())).await;
-    assert_eq!(check(&app.everything()).await, (33, 4));
+    assert_eq!(check(&app.everything()).await, (35, 5));
     assert_eq!(check(&app.internal()).await, (21, 0));
 
     let issue_token_auth = IssueTokenAuth::Body;

@@ -1,0 +1,167 @@
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::{
+    body::{self, Reply, outage},
+    form,
+};
+use crate::{
+    Identity, Rejection, Validator,
+    auth::Ending,
+    domain::{Actor, Claims, KeyId, Permissions, PlanId, ResourceId, Role, Timestamp},
+    error::StoreError,
+    store::{DeniedTokens, KeyRegistry, steady::SteadyClock},
+};
+
+/// What stands in the record of a key that its holder has ended.
+const BY_HOLDER: &str = "ended by its holder";
+
+/// `/credential`: what the holder of a credential can ask and do. Cheap to clone.
+///
+/// - `GET /credential` says what it is and what is left of it, to whoever sends it.
+/// - `POST /credential/revoke` (RFC 7009) ends it. The form's `token` is all the proof there is:
+///   whoever knows a credential may end it.
+#[derive(Debug, Clone)]
+pub struct CredentialApi(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    validator: Validator,
+    registry: Arc<dyn KeyRegistry>,
+    denied: DeniedTokens,
+    steady: SteadyClock,
+}
+
+/// A credential as its holder is told of it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Held<'a> {
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource_id: Option<&'a ResourceId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan_id: Option<&'a PlanId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tier_id: Option<&'a PlanId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    permissions: Option<&'a Permissions>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    display: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issued_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_in_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaced_by: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    renew: Option<Value>,
+}
+
+impl CredentialApi {
+    /// For the credentials that `validator` accepts. `registry` must be on the store of its keys, and
+    /// `denied` what it was given.
+    pub fn new(validator: Validator, registry: Arc<dyn KeyRegistry>, denied: DeniedTokens) -> Self {
+        let steady = SteadyClock::new(validator.clock().clone());
+        Self(Arc::new(Parts { validator, registry, denied, steady }))
+    }
+
+    /// The validator of the credentials.
+    pub fn validator(&self) -> &Validator {
+        &self.0.validator
+    }
+
+    /// `GET /credential`: what this credential is and what is left of it.
+    pub fn show(&self, identity: &Identity) -> Reply {
+        let expires_at = identity.expires_at();
+        let left = expires_at.map(|end| end.since(self.0.validator.clock().now()).as_secs());
+        let bought = identity.plan_id().zip(identity.resource_id());
+        let responder = self.0.validator.responder();
+        Reply::json(
+            200,
+            &Held {
+                kind: identity.kind().as_str(),
+                resource_id: identity.resource_id(),
+                plan_id: identity.plan_id(),
+                tier_id: identity.plan_id(),
+                role: identity.role().map(Role::as_str),
+                permissions: identity.permissions(),
+                label: identity.label(),
+                display: identity.display(),
+                issued_at: identity.issued_at(),
+                expires_at,
+                expires_in_seconds: left,
+                replaced_by: identity.replaced_by(),
+                renew: bought.and_then(|(plan, resource)| responder.renewal(plan, resource)),
+            },
+        )
+    }
+
+    /// `POST /credential/revoke`: ends the credential that the form names.
+    ///
+    /// | what the token is | what happens |
+    /// |---|---|
+    /// | an access token that is good, or not valid yet | it is denied until its `exp` |
+    /// | an issued key, also one that is suspended or expired | it is revoked, with all of its secrets |
+    /// | a secret that was replaced, within its grace | its key is revoked, with all of its secrets |
+    /// | anything else | nothing |
+    ///
+    /// Anything else is what is forged, over or unknown, a key of the configuration, and a credential
+    /// of the application's own. The answer is the same. This counts neither as a use of the key nor as
+    /// a validation.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidBody`](crate::RejectionKind::InvalidBody) without exactly one `token`,
+    /// [`BodyTooLarge`](crate::RejectionKind::BodyTooLarge), and
+    /// [`StoreUnavailable`](crate::RejectionKind::StoreUnavailable) where it may not be ended.
+    pub async fn revoke(&self, body: &[u8]) -> Result<Reply, Rejection> {
+        let token = form::token(body)?;
+        match self.0.validator.to_end(&token).await? {
+            Some(Ending::Tokens(claims)) => self.0.deny(&claims).await?,
+            Some(Ending::Key(id)) => self.0.revoke(id).await?,
+            None => {}
+        }
+        Ok(Reply::json(200, &Map::new()))
+    }
+
+    /// Removes denials of tokens that are expired since a day, up to `limit`, and says how many. To be
+    /// called every now and then. None while the clock is in doubt: it was set by more than two
+    /// minutes within the last hour.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store can't.
+    pub async fn purge_denials(&self, limit: u32) -> Result<u32, StoreError> {
+        let Some(now) = self.0.steady.believed() else { return Ok(0) };
+        self.0.denied.purge(now, limit).await
+    }
+}
+
+impl Parts {
+    async fn deny(&self, claims: &Claims) -> Result<(), Rejection> {
+        let (denied, jti) = (self.denied.clone(), claims.challenge_id().clone());
+        let until = claims.expires_at();
+        body::carry_out(async move { denied.deny(&jti, until).await.map_err(outage) }).await
+    }
+
+    async fn revoke(&self, id: KeyId) -> Result<(), Rejection> {
+        let (registry, validator) = (self.registry.clone(), self.validator.clone());
+        body::carry_out(async move {
+            let (by, now) = (Actor::from(&id), validator.clock().now());
+            let revoked = registry.revoke_because(&id, Some(BY_HOLDER), &by, now).await;
+            if let (Some(digest), Some(keys)) = (revoked.map_err(outage)?, validator.keys()) {
+                keys.store().forget(&digest);
+            }
+            Ok(())
+        })
+        .await
+    }
+}

@@ -1,0 +1,226 @@
+//! The list of denied tokens: who hears of a denial, and what holds in an outage.
+
+#![cfg(feature = "testing")]
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use key0_auth::{
+    KeyStore, MemoryStore, RejectionKind, Validator,
+    apikey::{KeyDigest, KeyRecord},
+    domain::{Actor, ChallengeId, Clock, KeyId, SystemClock, Timestamp},
+    error::StoreError,
+    store::{
+        DenialStore, DeniedTokens,
+        spi::{Change, Denial, TokenDigest},
+    },
+    testing::{FaultyStore, Mood, TokenSigner},
+};
+
+use crate::samples::ChangeRecorder;
+#[cfg(all(any(feature = "postgres", feature = "redis"), unix))]
+use crate::servers::PATIENCE;
+
+/// One instance of a backend.
+struct Instance {
+    validator: Validator,
+    denied: DeniedTokens,
+}
+
+impl Instance {
+    fn new(store: Arc<dyn DenialStore>, signer: &TokenSigner) -> Self {
+        let denied = DeniedTokens::reading_every(store, Duration::from_millis(100));
+        let validator = Validator::builder().access_tokens(signer.access_tokens());
+        let validator = validator.denied_tokens(denied.clone()).build().unwrap();
+        Self { validator, denied }
+    }
+
+    async fn refusal(&self, token: &str) -> Option<RejectionKind> {
+        let bearer = format!("Bearer {token}");
+        self.validator.validate([bearer.as_bytes()], []).await.err().map(|it| it.kind())
+    }
+
+    async fn deny(&self, jti: &str) {
+        let until = SystemClock.now().plus(Duration::from_secs(600));
+        self.denied.deny(&ChallengeId::new(jti).unwrap(), until).await.unwrap();
+    }
+}
+
+fn token(signer: &TokenSigner, jti: &str) -> String {
+    signer.token().challenge_id(jti).sign()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_denial_counts_from_its_return_on_here_and_where_it_is_told() {
+    let (store, signer) = (Arc::new(MemoryStore::new()), TokenSigner::new());
+    let [here, there] = [Instance::new(store.clone(), &signer), Instance::new(store, &signer)];
+    for n in 0..100 {
+        let jti = format!("c-{n}");
+        let token = token(&signer, &jti);
+        assert_eq!(here.refusal(&token).await, None);
+        here.deny(&jti).await;
+        for instance in [&here, &there] {
+            assert_eq!(instance.refusal(&token).await, Some(RejectionKind::TokenRevoked));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_tells_nobody_is_read_at_intervals() {
+    let (store, signer) = (Arc::new(Silent(MemoryStore::new())), TokenSigner::new());
+    let [here, there] = [Instance::new(store.clone(), &signer), Instance::new(store, &signer)];
+    let token = token(&signer, "c");
+    assert_eq!(there.refusal(&token).await, None);
+    here.deny("c").await;
+    assert_eq!(here.refusal(&token).await, Some(RejectionKind::TokenRevoked));
+    let seen = async {
+        while there.refusal(&token).await != Some(RejectionKind::TokenRevoked) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), seen).await.expect("it is seen");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_an_outage_the_last_known_denials_hold() {
+    let (store, signer) = (FaultyStore::new(MemoryStore::new()), TokenSigner::new());
+    let instance = Instance::new(store.clone(), &signer);
+    let [denied, good] = [token(&signer, "denied"), token(&signer, "good")];
+    instance.deny("denied").await;
+    assert_eq!(instance.refusal(&good).await, None);
+    store.set(Mood::Fails);
+    let readings = store.calls("denials");
+    while store.calls("denials") < readings + 2 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(instance.refusal(&good).await, None);
+    assert_eq!(instance.refusal(&denied).await, Some(RejectionKind::TokenRevoked));
+
+    // One that has read nothing yet can't tell: nobody is let in, and nobody is refused for good.
+    let new = Instance::new(store.clone(), &signer);
+    for token in [&good, &denied] {
+        assert_eq!(new.refusal(token).await, Some(RejectionKind::StoreUnavailable));
+    }
+    store.set(Mood::Works);
+    while new.refusal(&good).await.is_some() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(new.refusal(&denied).await, Some(RejectionKind::TokenRevoked));
+}
+
+/// What one process denies is refused by the others: by those that hear of it, and by the list.
+async fn is_refused_everywhere(one: Arc<dyn DenialStore>, other: Arc<dyn DenialStore>) {
+    let signer = TokenSigner::new();
+    let here = Instance::new(one, &signer);
+    let there = Instance::new(other.clone(), &signer);
+    // Told after the instance, which has heard by then, too.
+    let heard = ChangeRecorder::on(&*other);
+    for n in 0..20 {
+        let jti = format!("c-{n}");
+        let token = token(&signer, &jti);
+        let good = self::token(&signer, &format!("good-{n}"));
+        for instance in [&here, &there] {
+            assert_eq!(instance.refusal(&token).await, None);
+        }
+        here.deny(&jti).await;
+        assert_eq!(here.refusal(&token).await, Some(RejectionKind::TokenRevoked));
+        let told = Change::Token(TokenDigest::of(&ChallengeId::new(&jti).unwrap()));
+        comes_about(async || heard.heard(told)).await;
+        assert_eq!(there.refusal(&token).await, Some(RejectionKind::TokenRevoked));
+        assert_eq!(there.refusal(&good).await, None);
+    }
+    // One that starts later reads them all.
+    let late = Instance::new(other, &signer);
+    for n in 0..20 {
+        let token = token(&signer, &format!("c-{n}"));
+        assert_eq!(late.refusal(&token).await, Some(RejectionKind::TokenRevoked));
+    }
+}
+
+async fn comes_about(mut holds: impl AsyncFnMut() -> bool) {
+    let seen = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), seen).await.expect("it comes about");
+}
+
+#[cfg(feature = "sqlite")]
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_on_one_file_refuse_what_one_denies() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || key0_auth::SqliteStore::open(folder.path().join("store.db")).unwrap();
+    is_refused_everywhere(Arc::new(open()), Arc::new(open())).await;
+}
+
+#[cfg(all(feature = "postgres", unix))]
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_on_one_schema_refuse_what_one_denies() {
+    let Some(schema) = crate::postgres_server::Schema::fresh() else { return };
+    let options = key0_auth::store::PostgresOptions::new().schema(&schema.name);
+    let options = options.open_timeout(PATIENCE).read_timeout(PATIENCE).write_timeout(PATIENCE);
+    let open = async || options.open(&schema.url).await.unwrap();
+    is_refused_everywhere(Arc::new(open().await), Arc::new(open().await)).await;
+}
+
+#[cfg(all(feature = "redis", unix))]
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_on_one_redis_refuse_what_one_denies() {
+    let Some(fresh) = crate::redis_server::Fresh::new() else { return };
+    let options = key0_auth::store::RedisOptions::new().open_timeout(PATIENCE);
+    let options = options.read_timeout(PATIENCE).write_timeout(PATIENCE);
+    let open = async || options.open(&fresh.url).await.unwrap();
+    is_refused_everywhere(Arc::new(open().await), Arc::new(open().await)).await;
+}
+
+/// Tells no listener of anything.
+#[derive(Debug)]
+struct Silent(MemoryStore);
+
+#[async_trait]
+impl KeyStore for Silent {
+    async fn find(&self, digest: &KeyDigest) -> Result<Option<KeyRecord>, StoreError> {
+        self.0.find(digest).await
+    }
+
+    async fn get(&self, id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
+        self.0.get(id).await
+    }
+
+    async fn insert(&self, record: &KeyRecord, by: &Actor) -> Result<(), StoreError> {
+        self.0.insert(record, by).await
+    }
+
+    async fn revoke(
+        &self,
+        id: &KeyId,
+        by: &Actor,
+        at: Timestamp,
+    ) -> Result<Option<KeyDigest>, StoreError> {
+        self.0.revoke(id, by, at).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.0.ping().await
+    }
+}
+
+#[async_trait]
+impl DenialStore for Silent {
+    async fn deny(&self, denial: &Denial) -> Result<(), StoreError> {
+        self.0.deny(denial).await
+    }
+
+    async fn denials(
+        &self,
+        after: Option<&TokenDigest>,
+        limit: u32,
+    ) -> Result<Vec<Denial>, StoreError> {
+        self.0.denials(after, limit).await
+    }
+
+    async fn purge_denials(&self, before: Timestamp, limit: u32) -> Result<u32, StoreError> {
+        self.0.purge_denials(before, limit).await
+    }
+}
