@@ -57,8 +57,9 @@ async fn a_payment_waits_for_another_of_the_same_hash_in_its_other_form() {
         [(digits.clone(), format!("0X{digits}")), (format!("0x{digits}"), digits.to_uppercase())]
     {
         let mut other = ours.raw().await;
+        run(&mut other, "TRUNCATE payments").await;
         let recording = format!(
-            "TRUNCATE payments; BEGIN; SELECT record_payment(
+            "BEGIN; SELECT record_payment(
                  'first', 'r', 'photo-1', 'basic', '{first}', '{{}}', 0, '0x{digits}', '{digits}')"
         );
         run(&mut other, &recording).await;
