@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::body::{self, Members, Reply};
 use crate::{
-    Rejection,
+    Rejection, RejectionKind,
     apikey::KeyRecord,
     domain::{ChallengeId, Permissions, PlanId, RequestId, ResourceId, Timestamp, TxHash},
     store::{Issuance, IssuanceKey, RequestFingerprint},
@@ -195,3 +195,30 @@ impl Made {
         reply(self.credential.expose_secret(), self.issuance.expires_at)
     }
 }
+
+/// For how long a credential is not replaced whose secret this process does not have: another
+/// process may have it, while a new secret is being rolled out, and retries come within seconds.
+const YOUNG: Duration = Duration::from_secs(10 * 60);
+
+pub(super) fn is_young(issuance: &Issuance, now: Timestamp) -> bool {
+    now.since(issuance.issued_at) < YOUNG
+}
+
+/// The refusal where only another process can give the credential again.
+pub(super) fn elsewhere() -> Rejection {
+    #[cfg(feature = "tracing")]
+    tracing::error!(
+        "a credential that was just sold can't be given again: this process lacks the issuance \
+         secret that it was derived from"
+    );
+    Rejection::new(RejectionKind::IssuanceInProgress).cause(LacksSecret)
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the issuance secret of this credential is not among those of this process")]
+struct LacksSecret;
+
+/// The hook brought another credential than the first time.
+#[derive(Debug, thiserror::Error)]
+#[error("the issuance hook did not give the same credential again")]
+pub(super) struct Unsteady;

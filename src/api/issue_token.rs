@@ -4,7 +4,10 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{
     body::{self, Reply, outage},
-    issuance::{Decision, IssuanceHook, IssuanceRequest, Made, OwnCredential, Terms, reply},
+    issuance::{
+        Decision, IssuanceHook, IssuanceRequest, Made, OwnCredential, Terms, Unsteady, elsewhere,
+        is_young, reply,
+    },
 };
 use crate::{
     ApiKeys, KeyStore, Rejection, RejectionKind,
@@ -27,9 +30,6 @@ const GLANCE: Duration = Duration::from_millis(25);
 /// How long a claim holds without a hook: shorter than [`PATIENCE`], so that a retry after a
 /// crash takes the claim over instead of being sent away.
 const CLAIM: Duration = Duration::from_millis(1_500);
-/// For how long a credential is not replaced whose secret this process does not have: another
-/// process may have it, while a new secret is being rolled out, and retries come within seconds.
-const YOUNG: Duration = Duration::from_secs(10 * 60);
 /// How long the application's hook may take; Key0 itself gives up after ten seconds.
 const HOOK_DEADLINE: Duration = Duration::from_secs(8);
 
@@ -142,8 +142,22 @@ impl Parts {
         loop {
             let now = self.clock.now();
             let claim = self.claim(&request, now);
-            let progress = match self.payments.begin_issuance(&claim, now).await.map_err(outage)? {
-                IssuanceState::Started => self.start(&request, &claim, now).await?,
+            // Where nobody is to be asked, what is claimed is issued in the same step.
+            let made = match &self.hook {
+                Some(_) => None,
+                None => Some(self.make(&request, Terms::new(), now)?),
+            };
+            let begun = match &made {
+                Some(Made { issuance, record, .. }) => {
+                    self.payments.issue(&claim, issuance, record.as_ref(), now).await
+                }
+                None => self.payments.begin_issuance(&claim, now).await,
+            };
+            let progress = match begun.map_err(outage)? {
+                IssuanceState::Started => match &made {
+                    Some(made) => self.kept(made),
+                    None => self.start(&request, &claim, now).await?,
+                },
                 IssuanceState::Issued(issuance) => self.replay(&request, &issuance, now).await?,
                 IssuanceState::InProgress => Progress::Again,
                 IssuanceState::Conflict => return Err(RejectionKind::RequestConflict.into()),
@@ -200,9 +214,13 @@ impl Parts {
         if !kept {
             return Ok(Progress::Again);
         }
+        Ok(self.kept(&made))
+    }
+
+    fn kept(&self, made: &Made) -> Progress {
         self.keys.store().forget(&made.issuance.digest);
         metrics::issuance("new");
-        Ok(Progress::Done(made.reply()))
+        Progress::Done(made.reply())
     }
 
     /// It was issued before: the same credential again, or the reason why not.
@@ -373,26 +391,3 @@ impl Parts {
         Ok((plain.ok_or_else(internal)?, nonce))
     }
 }
-
-fn is_young(issuance: &Issuance, now: Timestamp) -> bool {
-    now.since(issuance.issued_at) < YOUNG
-}
-
-/// The refusal where only another process can give the credential again.
-fn elsewhere() -> Rejection {
-    #[cfg(feature = "tracing")]
-    tracing::error!(
-        "a credential that was just sold can't be given again: this process lacks the issuance \
-         secret that it was derived from"
-    );
-    Rejection::new(RejectionKind::IssuanceInProgress).cause(LacksSecret)
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("the issuance secret of this credential is not among those of this process")]
-struct LacksSecret;
-
-/// The hook brought another credential than the first time.
-#[derive(Debug, thiserror::Error)]
-#[error("the issuance hook did not give the same credential again")]
-struct Unsteady;

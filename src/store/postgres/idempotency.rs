@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 use sqlx::{Row, postgres::PgRow};
 
-use super::{PostgresStore, row::Fault};
+use super::{PostgresStore, at_once::durably, row::Fault};
 use crate::{
     domain::Timestamp,
     error::StoreError,
@@ -11,6 +11,52 @@ use crate::{
         stored::{bad, instant, json, to_json},
     },
 };
+
+/// Claims a slot, also one that this very lease holds: that renews it. And tells what was kept
+/// there before. One that is taken is only read, so that a replay writes nothing.
+const BEGIN: &str = concat!(
+    "WITH kept AS (
+         SELECT fingerprint, free_at, lease_token, status, headers, body,
+             free_at <= $6 OR (lease_token IS NOT NULL AND free_at > $7)
+             OR (lease_token = $5 AND fingerprint = $3) AS is_free
+         FROM idempotency WHERE scope = $1 AND key = $2
+     ), started AS (
+         INSERT INTO idempotency AS held (scope, key, fingerprint, free_at, lease_token)
+         SELECT $1, $2, $3, $4, $5 WHERE NOT EXISTS (SELECT FROM kept WHERE is_free IS NOT TRUE)
+         ON CONFLICT (scope, key) DO UPDATE
+         SET fingerprint = $3, free_at = $4, lease_token = $5,
+             status = NULL, headers = NULL, body = NULL
+         WHERE held.free_at <= $6
+         OR (held.lease_token IS NOT NULL AND held.free_at > $7)
+         OR (held.lease_token = $5 AND held.fingerprint = $3)
+         RETURNING key
+     )
+     SELECT fingerprint, free_at, lease_token IS NULL, status, headers, body,
+         EXISTS (SELECT FROM started),
+         kept.free_at IS NOT NULL AND kept.is_free IS NOT TRUE, ",
+    durably!(),
+    " FROM (VALUES (1)) AS one LEFT JOIN kept ON true"
+);
+
+const COMPLETE: &str = concat!(
+    "WITH completed AS (
+         UPDATE idempotency
+         SET free_at = $4, lease_token = NULL, status = $5, headers = $6, body = $7
+         WHERE scope = $1 AND key = $2 AND lease_token = $3 RETURNING key
+     )
+     SELECT ",
+    durably!(),
+    " FROM completed"
+);
+
+const RELEASE: &str = concat!(
+    "WITH released AS (
+         DELETE FROM idempotency WHERE scope = $1 AND key = $2 AND lease_token = $3 RETURNING key
+     )
+     SELECT ",
+    durably!(),
+    " FROM released"
+);
 
 #[async_trait]
 impl IdempotencyStore for PostgresStore {
@@ -22,42 +68,27 @@ impl IdempotencyStore for PostgresStore {
         now: Timestamp,
     ) -> Result<IdempotencyState, StoreError> {
         self.write(async {
-            let mut tx = self.begin().await?;
-            // Also where it is this lease's own: that renews it. A slot that is not free is locked
-            // by this all the same, and can't go meanwhile.
-            let started = sqlx::query(
-                "INSERT INTO idempotency AS kept (scope, key, fingerprint, free_at, lease_token)
-                 VALUES ($1, $2, $3, $4, $5)
-                 ON CONFLICT (scope, key) DO UPDATE
-                 SET fingerprint = $3, free_at = $4, lease_token = $5,
-                     status = NULL, headers = NULL, body = NULL
-                 WHERE kept.free_at <= $6
-                 OR (kept.lease_token IS NOT NULL AND kept.free_at > $7)
-                 OR (kept.lease_token = $5 AND kept.fingerprint = $3)",
-            )
-            .bind(&slot.scope)
-            .bind(&slot.key)
-            .bind(fingerprint.as_bytes())
-            .bind(lease.until.as_micros())
-            .bind(lease.token.as_bytes())
-            .bind(now.as_micros())
-            .bind(now.plus(LONGEST_WAIT).as_micros())
-            .execute(&mut *tx)
-            .await?;
-            if started.rows_affected() == 1 {
-                tx.end().await?;
-                return Ok(IdempotencyState::Started);
+            loop {
+                let mut conn = self.at_once().await?;
+                let row = sqlx::query(BEGIN)
+                    .bind(&slot.scope)
+                    .bind(&slot.key)
+                    .bind(fingerprint.as_bytes())
+                    .bind(lease.until.as_micros())
+                    .bind(lease.token.as_bytes())
+                    .bind(now.as_micros())
+                    .bind(now.plus(LONGEST_WAIT).as_micros())
+                    .fetch_one(&mut *conn)
+                    .await?;
+                conn.end().await?;
+                if row.try_get(6)? {
+                    return Ok(IdempotencyState::Started);
+                }
+                if row.try_get(7)? {
+                    return known(&row, fingerprint);
+                }
+                // Another has changed the slot since the statement began: the next one sees how.
             }
-            let row = sqlx::query(
-                "SELECT fingerprint, free_at, lease_token IS NULL, status, headers, body
-                 FROM idempotency WHERE scope = $1 AND key = $2",
-            )
-            .bind(&slot.scope)
-            .bind(&slot.key)
-            .fetch_one(&mut *tx)
-            .await?;
-            tx.end().await?;
-            known(&row, fingerprint)
         })
         .await
     }
@@ -70,39 +101,33 @@ impl IdempotencyStore for PostgresStore {
         expires_at: Timestamp,
     ) -> Result<bool, StoreError> {
         self.write(async {
-            let mut tx = self.begin().await?;
-            let kept = sqlx::query(
-                "UPDATE idempotency
-                 SET free_at = $4, lease_token = NULL, status = $5, headers = $6, body = $7
-                 WHERE scope = $1 AND key = $2 AND lease_token = $3",
-            )
-            .bind(&slot.scope)
-            .bind(&slot.key)
-            .bind(lease.token.as_bytes())
-            .bind(expires_at.as_micros())
-            .bind(i32::from(response.status))
-            .bind(to_json(&response.headers)?)
-            .bind(&response.body)
-            .execute(&mut *tx)
-            .await?;
-            tx.end().await?;
-            Ok(kept.rows_affected() == 1)
+            let mut conn = self.at_once().await?;
+            let kept = sqlx::query(COMPLETE)
+                .bind(&slot.scope)
+                .bind(&slot.key)
+                .bind(lease.token.as_bytes())
+                .bind(expires_at.as_micros())
+                .bind(i32::from(response.status))
+                .bind(to_json(&response.headers)?)
+                .bind(&response.body)
+                .fetch_optional(&mut *conn)
+                .await?;
+            conn.end().await?;
+            Ok(kept.is_some())
         })
         .await
     }
 
     async fn release_request(&self, slot: &Slot, lease: &Lease) -> Result<(), StoreError> {
         self.write(async {
-            let mut tx = self.begin().await?;
-            sqlx::query(
-                "DELETE FROM idempotency WHERE scope = $1 AND key = $2 AND lease_token = $3",
-            )
-            .bind(&slot.scope)
-            .bind(&slot.key)
-            .bind(lease.token.as_bytes())
-            .execute(&mut *tx)
-            .await?;
-            tx.end().await
+            let mut conn = self.at_once().await?;
+            sqlx::query(RELEASE)
+                .bind(&slot.scope)
+                .bind(&slot.key)
+                .bind(lease.token.as_bytes())
+                .execute(&mut *conn)
+                .await?;
+            conn.end().await
         })
         .await
     }

@@ -14,9 +14,29 @@ use crate::{
 };
 
 /// What is kept under an id: a claim as long as there is no issuance.
-struct Known {
+pub(super) struct Known {
     fingerprint: RequestFingerprint,
     issuance: Option<Issuance>,
+}
+
+impl Known {
+    /// From a row that begins with the columns that `known` selects.
+    pub(super) fn read(row: &PgRow) -> Result<Self, Fault> {
+        let issued_at: Option<i64> = row.try_get(5)?;
+        Ok(Self {
+            fingerprint: RequestFingerprint::from_bytes(row.try_get(0)?),
+            issuance: issued_at.map(|at| issuance(row, at)).transpose()?,
+        })
+    }
+
+    /// What it means to another claim of the id.
+    pub(super) fn state(self, claim: &IssuanceClaim) -> IssuanceState {
+        match self.issuance {
+            None => IssuanceState::InProgress,
+            _ if self.fingerprint != claim.fingerprint => IssuanceState::Conflict,
+            Some(issuance) => IssuanceState::Issued(issuance),
+        }
+    }
 }
 
 /// Each statement sees what others have committed before it. So whoever loses a race to the
@@ -67,11 +87,7 @@ pub(super) async fn begin(
         return Ok(IssuanceState::Started);
     }
     if let Some(known) = known(tx, &claim.key, Lock::None).await? {
-        return Ok(match known.issuance {
-            None => IssuanceState::InProgress,
-            _ if known.fingerprint != claim.fingerprint => IssuanceState::Conflict,
-            Some(issuance) => IssuanceState::Issued(issuance),
-        });
+        return Ok(known.state(claim));
     }
     let spent: Option<bool> = sqlx::query_scalar(
         "SELECT issued_at IS NOT NULL FROM issuances WHERE lower(tx_hash) IN ($1, $2)",
@@ -144,12 +160,7 @@ async fn known(
     };
     let row =
         sqlx::query(query).bind(key.namespace()).bind(key.id()).fetch_optional(&mut *tx).await?;
-    let Some(row) = row else { return Ok(None) };
-    let issued_at: Option<i64> = row.try_get(5)?;
-    Ok(Some(Known {
-        fingerprint: RequestFingerprint::from_bytes(row.try_get(0)?),
-        issuance: issued_at.map(|at| issuance(&row, at)).transpose()?,
-    }))
+    row.as_ref().map(Known::read).transpose()
 }
 
 fn issuance(row: &PgRow, issued_at: i64) -> Result<Issuance, Fault> {

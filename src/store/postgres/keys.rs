@@ -1,7 +1,11 @@
 use std::{collections::HashSet, sync::Weak};
 
 use async_trait::async_trait;
-use sqlx::{PgConnection, Row, postgres::PgRow};
+use sqlx::{
+    PgConnection, Postgres, Row,
+    postgres::{PgArguments, PgRow},
+    query::Query,
+};
 
 use super::{PostgresStore, row::Fault};
 use crate::{
@@ -27,6 +31,21 @@ macro_rules! select_keys {
     };
 }
 pub(super) use select_keys;
+
+/// Inserts whole keys; what follows says which, in the order of [`bind_key`].
+macro_rules! insert_key {
+    () => {
+        "INSERT INTO keys (id, digest, display, kind, role, permissions, resource_id, plan_id, \
+         label, metadata, created_at, expires_at, revoked_at, last_used_at, revoked_reason, \
+         suspended_at, old_digest, old_display, old_until) "
+    };
+}
+pub(super) use insert_key;
+
+const INSERT: &str = concat!(
+    insert_key!(),
+    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)"
+);
 
 /// The second half is looked at only where the first has found nothing.
 pub(super) const BY_DIGEST: &str = concat!(
@@ -119,35 +138,36 @@ pub(super) async fn insert(
     for digest in record.digests() {
         check_free(tx, &digest).await?;
     }
-    sqlx::query(
-        "INSERT INTO keys (id, digest, display, kind, role, permissions, resource_id, plan_id,
-             label, metadata, created_at, expires_at, revoked_at, last_used_at, revoked_reason,
-             suspended_at, old_digest, old_display, old_until)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-             $19)",
-    )
-    .bind(record.id.as_str())
-    .bind(record.digest.as_bytes())
-    .bind(&record.display)
-    .bind(record.kind().as_str())
-    .bind(grant.role)
-    .bind(grant.permissions)
-    .bind(grant.resource_id)
-    .bind(grant.plan_id)
-    .bind(&record.label)
-    .bind(record.metadata.as_json())
-    .bind(record.created_at.as_micros())
-    .bind(record.expires_at.map(Timestamp::as_micros))
-    .bind(record.revoked_at.map(Timestamp::as_micros))
-    .bind(record.last_used_at.map(Timestamp::as_micros))
-    .bind(&record.revoked_reason)
-    .bind(record.suspended_at.map(Timestamp::as_micros))
-    .bind(record.predecessor.as_ref().map(|old| old.digest.as_bytes()))
-    .bind(record.predecessor.as_ref().map(|old| &old.display))
-    .bind(record.predecessor.as_ref().map(|old| old.until.as_micros()))
-    .execute(&mut *tx)
-    .await?;
+    bind_key(sqlx::query(INSERT), record, &grant).execute(&mut *tx).await?;
     note(tx, &record.id, &KeyEvent::new(KeyAction::Created, by, record.created_at)).await
+}
+
+/// Binds all columns of [`insert_key`], as `$1` to `$19`.
+pub(super) fn bind_key<'q>(
+    statement: Query<'q, Postgres, PgArguments>,
+    record: &KeyRecord,
+    grant: &StoredGrant,
+) -> Query<'q, Postgres, PgArguments> {
+    statement
+        .bind(record.id.as_str())
+        .bind(record.digest.as_bytes())
+        .bind(&record.display)
+        .bind(record.kind().as_str())
+        .bind(&grant.role)
+        .bind(&grant.permissions)
+        .bind(&grant.resource_id)
+        .bind(&grant.plan_id)
+        .bind(&record.label)
+        .bind(record.metadata.as_json())
+        .bind(record.created_at.as_micros())
+        .bind(record.expires_at.map(Timestamp::as_micros))
+        .bind(record.revoked_at.map(Timestamp::as_micros))
+        .bind(record.last_used_at.map(Timestamp::as_micros))
+        .bind(&record.revoked_reason)
+        .bind(record.suspended_at.map(Timestamp::as_micros))
+        .bind(record.predecessor.as_ref().map(|old| old.digest.as_bytes()))
+        .bind(record.predecessor.as_ref().map(|old| &old.display))
+        .bind(record.predecessor.as_ref().map(|old| old.until.as_micros()))
 }
 
 /// Adds those of the records that are new, in two statements, and says which they are.

@@ -2,18 +2,25 @@
 
 use std::{
     ops::{Deref, DerefMut},
-    sync::Arc,
+    sync::{Arc, Weak},
     time::Duration,
 };
 
-use sqlx::{AssertSqlSafe, Error, Executor, PgConnection, PgPool, Postgres, pool::PoolConnection};
+use sqlx::{AssertSqlSafe, Error, Executor, PgConnection, PgPool};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     time::timeout,
 };
 
-use super::{refusal::Refusal, row::Fault};
-use crate::error::{StoreError, StoreErrorKind};
+use super::{
+    refusal::Refusal,
+    row::Fault,
+    warm::{Held, Warm},
+};
+use crate::{
+    error::{StoreError, StoreErrorKind},
+    store::listeners::Listeners,
+};
 
 /// How many jobs may wait; beyond that the store is unavailable, and nothing piles up.
 pub(super) const QUEUE: usize = 1024;
@@ -31,24 +38,27 @@ pub(super) struct Lane {
     turns: Arc<Semaphore>,
     deadline: Duration,
     refusal: Refusal,
-    /// What begins a transaction; none where a session was prepared for its statements.
-    preamble: Option<Arc<str>>,
+    sessions: Sessions,
+}
+
+/// What the connections of a lane need before their statements.
+pub(super) struct Sessions {
+    /// What begins a transaction; none where there is nothing to commit.
+    pub(super) transaction: Option<Arc<str>>,
+    /// Where those lie that were used a moment ago. Only connections of the store's own do, which
+    /// were prepared for single statements when they were made.
+    pub(super) warm: Option<Arc<Warm>>,
 }
 
 impl Lane {
-    pub(super) fn new(
-        pool: PgPool,
-        turns: u32,
-        deadline: Duration,
-        preamble: Option<String>,
-    ) -> Self {
+    pub(super) fn new(pool: PgPool, turns: u32, deadline: Duration, sessions: Sessions) -> Self {
         Self {
             pool,
             permits: Semaphore::new(QUEUE),
             turns: Arc::new(Semaphore::new(turns as usize)),
             deadline,
             refusal: Refusal::default(),
-            preamble: preamble.map(Arc::from),
+            sessions,
         }
     }
 
@@ -69,7 +79,15 @@ impl Lane {
 
     /// A connection, for a job that runs in this lane, when its turn comes.
     pub(super) async fn lend(&self) -> Result<Lent, Fault> {
-        self.lend_after(self.preamble.clone()).await
+        self.lend_after(self.sessions.transaction.clone()).await
+    }
+
+    /// The same for a single statement, which needs no transaction where the session was prepared.
+    pub(super) async fn lend_for_one(&self) -> Result<Lent, Fault> {
+        match self.sessions.warm {
+            Some(_) => self.lend_after(None).await,
+            None => self.lend().await,
+        }
     }
 
     /// The same, with a transaction of another kind.
@@ -80,7 +98,10 @@ impl Lane {
         if let Some(reason) = self.refusal.recent() {
             return Err(reason.into());
         }
-        let mut lent = self.acquire(turn).await?;
+        let mut lent = match self.sessions.warm.as_ref().and_then(|warm| warm.take()) {
+            Some(held) => self.lent(held, turn),
+            None => self.acquire(turn).await?,
+        };
         if let Some(preamble) = preamble {
             lent.in_transaction = true;
             lent.execute(sqlx::raw_sql(AssertSqlSafe(preamble))).await?;
@@ -88,16 +109,29 @@ impl Lane {
         Ok(lent)
     }
 
+    fn lent(&self, held: Held, turn: OwnedSemaphorePermit) -> Lent {
+        Lent::new(held, self.sessions.warm.clone(), turn)
+    }
+
+    /// Has its connections show that they live as soon as anything may have changed.
+    pub(super) fn listen_to(&self, listeners: &Listeners) {
+        if let Some(warm) = &self.sessions.warm {
+            let warm: Weak<Warm> = Arc::downgrade(warm);
+            listeners.add(warm);
+        }
+    }
+
     /// Goes on when the caller gives up: over a slow network a connection takes longer to make
     /// than a read may, and is there for the next.
     async fn acquire(&self, turn: OwnedSemaphorePermit) -> Result<Lent, Fault> {
         let (pool, patience) = (self.pool.clone(), self.deadline.max(MAKING));
+        let warm = self.sessions.warm.clone();
         let (give, take) = oneshot::channel();
         let acquiring = tokio::spawn(async move {
             let acquired = timeout(patience, pool.acquire()).await;
             let acquired = acquired.unwrap_or(Err(Error::PoolTimedOut));
-            if let Err(Ok(lent)) = give.send(acquired.map(|connection| Lent::new(connection, turn)))
-            {
+            let lent = acquired.map(|connection| Lent::new(Held::new(connection), warm, turn));
+            if let Err(Ok(lent)) = give.send(lent) {
                 lent.give_back();
             }
         });
@@ -117,14 +151,15 @@ impl Lane {
 /// One that is dropped before, since its job failed or was given up, is closed, and the server
 /// undoes its transaction: nobody knows what state it is in, and whether it still answers.
 pub(super) struct Lent {
-    connection: Option<PoolConnection<Postgres>>,
+    held: Option<Held>,
+    warm: Option<Arc<Warm>>,
     in_transaction: bool,
     turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Lent {
-    fn new(connection: PoolConnection<Postgres>, turn: OwnedSemaphorePermit) -> Self {
-        Self { connection: Some(connection), in_transaction: false, turn: Some(turn) }
+    fn new(held: Held, warm: Option<Arc<Warm>>, turn: OwnedSemaphorePermit) -> Self {
+        Self { held: Some(held), warm, in_transaction: false, turn: Some(turn) }
     }
 
     /// Commits, and gives the connection back.
@@ -136,12 +171,17 @@ impl Lent {
         Ok(())
     }
 
-    /// The pool asks the server for a sign of life; from one that is gone none ever comes.
+    /// To whoever comes next, or to the pool.
     fn give_back(mut self) {
-        let (connection, turn) = (self.connection.take(), self.turn.take());
-        if let Some(mut connection) = connection {
+        let (held, turn) = (self.held.take(), self.turn.take());
+        let Some(held) = held else { return };
+        let kept = match &self.warm {
+            Some(warm) => warm.put(held),
+            None => Err(held),
+        };
+        if let Err(held) = kept {
             tokio::spawn(async move {
-                let _ = timeout(SIGN_OF_LIFE, connection.return_to_pool()).await;
+                held.give_back().await;
                 drop(turn);
             });
         }
@@ -152,8 +192,8 @@ impl Deref for Lent {
     type Target = PgConnection;
 
     fn deref(&self) -> &PgConnection {
-        match &self.connection {
-            Some(connection) => connection,
+        match &self.held {
+            Some(held) => &held.connection,
             None => unreachable!("it is lent until the end"),
         }
     }
@@ -161,8 +201,8 @@ impl Deref for Lent {
 
 impl DerefMut for Lent {
     fn deref_mut(&mut self) -> &mut PgConnection {
-        match &mut self.connection {
-            Some(connection) => connection,
+        match &mut self.held {
+            Some(held) => &mut held.connection,
             None => unreachable!("it is lent until the end"),
         }
     }
@@ -170,8 +210,8 @@ impl DerefMut for Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            drop(connection.detach());
+        if let Some(held) = self.held.take() {
+            drop(held.connection.detach());
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Reads and writes have connections of their own, and so has the feed that tells what other
 //! instances have changed.
 
+mod at_once;
 mod denials;
 mod feed;
 mod idempotency;
@@ -18,6 +19,7 @@ mod registry;
 mod row;
 mod schema;
 mod url;
+mod warm;
 
 #[cfg(all(test, unix))]
 mod tests;
@@ -125,6 +127,12 @@ impl PostgresStore {
     /// A transaction that writes. It counts from its commit on.
     async fn begin(&self) -> Result<Lent, Fault> {
         self.shared.writes.lend().await
+    }
+
+    /// A connection for one statement that writes, which is a transaction by itself where the
+    /// connection is the store's own. It counts from the end on.
+    async fn at_once(&self) -> Result<Lent, Fault> {
+        self.shared.writes.lend_for_one().await
     }
 
     /// Tells the listeners what was committed.

@@ -9,10 +9,11 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::{
     PostgresOptions, PostgresStore, PostgresUrl, Shared,
     feed::Log,
-    lane::{Lane, MAKING, SIGN_OF_LIFE},
+    lane::{Lane, MAKING, SIGN_OF_LIFE, Sessions},
     prune,
     schema::{self, Found},
     url::address,
+    warm::Warm,
 };
 use crate::{
     error::ConfigFault,
@@ -128,15 +129,11 @@ pub(super) async fn own(
 ) -> Result<PostgresStore, OpenError> {
     let opening = Opening::new(options, url.options().clone())?;
     opening.prepare().await?;
-    let session: Arc<str> = Arc::from(format!(
-        "SET search_path = {path}; SET statement_timeout = {millis}; SELECT pg_is_in_recovery()",
-        path = opening.search_path(),
-        millis = millis(options.read_timeout),
-    ));
     // One connection is the feed's.
-    let reads = options.max_connections / 2;
+    let reads = (options.max_connections / 4).max(1);
     let writes = options.max_connections - 1 - reads;
-    let pool = |connections, session: Arc<str>, deadline: Duration| {
+    let pool = |connections, session: String, deadline: Duration| {
+        let session = Arc::<str>::from(format!("{session}; SELECT pg_is_in_recovery()"));
         PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(deadline.max(MAKING))
@@ -145,10 +142,20 @@ pub(super) async fn own(
             .before_acquire(|conn, _| Box::pin(lives(conn)))
             .connect_lazy_with(opening.target.clone())
     };
-    let reading = pool(reads, session, options.read_timeout);
-    let writing = pool(writes, "SELECT pg_is_in_recovery()".into(), options.write_timeout);
-    let reads = Lane::new(reading, reads, options.read_timeout, None);
-    opening.start(reads, writing, writes).await
+    let reading = pool(reads, opening.session(options.read_timeout), options.read_timeout);
+    let session = format!(
+        "{}; SET default_transaction_isolation = 'read committed'; {}",
+        opening.session(options.write_timeout),
+        limits("SET", options.write_timeout),
+    );
+    let writing = pool(writes, session, options.write_timeout);
+    let (for_reads, for_writes) = (Arc::<Warm>::default(), Arc::<Warm>::default());
+    let sessions = Sessions { transaction: None, warm: Some(for_reads) };
+    let reads = Lane::new(reading, reads, options.read_timeout, sessions);
+    let transaction = format!("BEGIN; {DURABLE}");
+    let sessions = Sessions { transaction: Some(transaction.into()), warm: Some(for_writes) };
+    let writes = Lane::new(writing.clone(), writes, options.write_timeout, sessions);
+    opening.start(reads, writes, writing).await
 }
 
 /// A store on the pool of an application.
@@ -160,9 +167,31 @@ pub(super) async fn shared(
     let opening = Opening::new(options, target)?;
     opening.prepare().await?;
     let turns = (pool.options().get_max_connections() / 2).max(1);
-    let preamble = opening.transaction(NO_STANDBY, options.read_timeout);
-    let reads = Lane::new(pool.clone(), turns, options.read_timeout, Some(preamble));
-    opening.start(reads, pool, turns).await
+    let sessions =
+        |transaction: String| Sessions { transaction: Some(transaction.into()), warm: None };
+    let reading = opening.transaction(NO_STANDBY, options.read_timeout);
+    let reads = Lane::new(pool.clone(), turns, options.read_timeout, sessions(reading));
+    let writing = format!(
+        "{}; {}; {DURABLE}",
+        opening.transaction("ISOLATION LEVEL READ COMMITTED", options.write_timeout),
+        limits("SET LOCAL", options.write_timeout),
+    );
+    let writes = Lane::new(pool.clone(), turns, options.write_timeout, sessions(writing));
+    opening.start(reads, writes, pool).await
+}
+
+/// What is acknowledged must not go with the power.
+const DURABLE: &str = "SELECT set_config('synchronous_commit', 'on', true)
+     WHERE current_setting('synchronous_commit') = 'off'";
+
+/// An instance that stands still in the midst of a transaction must not hold up all others, nor
+/// must one row that is locked.
+fn limits(set: &str, deadline: Duration) -> String {
+    format!(
+        "{set} idle_in_transaction_session_timeout = {}; {set} lock_timeout = {}",
+        millis(deadline),
+        millis(deadline.min(LONGEST_LOCK)),
+    )
 }
 
 /// Prepares a connection, whose last answer says whether it leads to a standby: that may be behind,
@@ -213,6 +242,15 @@ impl<'a> Opening<'a> {
     fn transaction(&self, mode: &str, deadline: Duration) -> String {
         format!(
             "BEGIN {mode}; SET LOCAL search_path = {path}; SET LOCAL statement_timeout = {millis}",
+            path = self.search_path(),
+            millis = millis(deadline),
+        )
+    }
+
+    /// The same for all statements of a session.
+    fn session(&self, deadline: Duration) -> String {
+        format!(
+            "SET search_path = {path}; SET statement_timeout = {millis}",
             path = self.search_path(),
             millis = millis(deadline),
         )
@@ -305,8 +343,8 @@ impl<'a> Opening<'a> {
     async fn start(
         self,
         reads: Lane,
+        writes: Lane,
         writing: PgPool,
-        turns: u32,
     ) -> Result<PostgresStore, OpenError> {
         let listeners = Arc::<Listeners>::default();
         let pace = Pace {
@@ -317,21 +355,13 @@ impl<'a> Opening<'a> {
         let feed = Feed::start("postgres", log, Arc::clone(&listeners), pace, self.deadline)
             .await
             .map_err(|error| self.unusable(error))?;
+        for lane in [&reads, &writes] {
+            lane.listen_to(&listeners);
+        }
         let deadline = self.options.write_timeout;
-        // What is acknowledged must not go with the power. An instance that stands still in the
-        // midst of a transaction must not hold up all others, nor must one row that is locked.
-        let preamble = format!(
-            "{}; SET LOCAL idle_in_transaction_session_timeout = {};
-             SET LOCAL lock_timeout = {};
-             SELECT set_config('synchronous_commit', 'on', true)
-             WHERE current_setting('synchronous_commit') = 'off'",
-            self.transaction("ISOLATION LEVEL READ COMMITTED", deadline),
-            millis(deadline),
-            millis(deadline.min(LONGEST_LOCK)),
-        );
         let snapshot =
             self.transaction(&format!("ISOLATION LEVEL REPEATABLE READ, {NO_STANDBY}"), deadline);
-        let writes = Arc::new(Lane::new(writing, turns, deadline, Some(preamble)));
+        let writes = Arc::new(writes);
         let shared = Shared {
             address: self.address,
             schema: self.options.schema.clone(),

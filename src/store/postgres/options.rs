@@ -26,7 +26,7 @@ impl Default for PostgresOptions {
         Self {
             schema: "key0".to_owned(),
             must_exist: false,
-            max_connections: 8,
+            max_connections: 16,
             open_timeout: Duration::from_secs(5),
             read_timeout: Duration::from_millis(500),
             write_timeout: Duration::from_secs(5),
@@ -57,8 +57,9 @@ impl PostgresOptions {
         self
     }
 
-    /// How many connections a store of its own holds at most: 8, and never less than 3. One
-    /// listens, the others are shared out between reads and writes.
+    /// How many connections a store of its own holds at most: 16, and never less than 3. One
+    /// listens, a quarter reads, the others write: a write waits for the disk, and those that wait
+    /// together share what the disk does.
     #[must_use]
     pub fn max_connections(mut self, connections: u32) -> Self {
         self.max_connections = connections.max(FEWEST);

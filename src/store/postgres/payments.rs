@@ -1,7 +1,12 @@
 use async_trait::async_trait;
 use sqlx::{PgConnection, Row, postgres::PgRow};
 
-use super::{PostgresStore, issuances, keys, row::Fault};
+use super::{
+    PostgresStore,
+    at_once::{self, durably},
+    issuances, keys,
+    row::Fault,
+};
 use crate::{
     apikey::KeyRecord,
     domain::{Actor, ChallengeId, Timestamp},
@@ -21,12 +26,54 @@ impl PaymentStore for PostgresStore {
         now: Timestamp,
     ) -> Result<IssuanceState, StoreError> {
         self.write(async {
+            let mut conn = self.at_once().await?;
+            let state = at_once::begin(&mut conn, claim, now).await?;
+            conn.end().await?;
+            if let Some(state) = state {
+                return Ok(state);
+            }
             let mut tx = self.begin().await?;
             let state = issuances::begin(&mut tx, claim, now).await?;
             tx.end().await?;
             Ok(state)
         })
         .await
+    }
+
+    async fn issue(
+        &self,
+        claim: &IssuanceClaim,
+        issuance: &Issuance,
+        record: Option<&KeyRecord>,
+        now: Timestamp,
+    ) -> Result<IssuanceState, StoreError> {
+        let state = self.write(async {
+            if let Some(record) = record {
+                let mut conn = self.at_once().await?;
+                let state = at_once::issue(&mut conn, claim, issuance, record, now).await?;
+                conn.end().await?;
+                if let Some(state) = state {
+                    return Ok(state);
+                }
+            }
+            let mut tx = self.begin().await?;
+            let state = issuances::begin(&mut tx, claim, now).await?;
+            if state == IssuanceState::Started {
+                issuances::put(&mut tx, &claim.key, Some(&claim.lease), issuance).await?;
+                if let Some(record) = record {
+                    keys::insert(&mut tx, record, &Actor::key0()).await?;
+                }
+            }
+            tx.end().await?;
+            Ok(state)
+        });
+        let state = state.await?;
+        if state == IssuanceState::Started
+            && let Some(record) = record
+        {
+            self.tell(&[Change::Key(record.digest)])?;
+        }
+        Ok(state)
     }
 
     async fn complete_issuance(
@@ -36,6 +83,14 @@ impl PaymentStore for PostgresStore {
         record: Option<&KeyRecord>,
     ) -> Result<bool, StoreError> {
         let kept = self.write(async {
+            if let Some(record) = record {
+                let mut conn = self.at_once().await?;
+                let kept = at_once::complete(&mut conn, claim, issuance, record).await?;
+                conn.end().await?;
+                if kept {
+                    return Ok(true);
+                }
+            }
             let mut tx = self.begin().await?;
             let kept = issuances::put(&mut tx, &claim.key, Some(&claim.lease), issuance).await?;
             if kept && let Some(record) = record {
@@ -119,9 +174,9 @@ impl PaymentStore for PostgresStore {
 
     async fn record_payment(&self, payment: &Payment) -> Result<PaymentOutcome, StoreError> {
         self.write(async {
-            let mut tx = self.begin().await?;
-            let outcome = record(&mut tx, payment).await?;
-            tx.end().await?;
+            let mut conn = self.at_once().await?;
+            let outcome = record(&mut conn, payment).await?;
+            conn.end().await?;
             Ok(outcome)
         })
         .await
@@ -165,26 +220,31 @@ impl PaymentStore for PostgresStore {
         now: Timestamp,
     ) -> Result<Option<LeasedPayment>, StoreError> {
         self.write(async {
-            let mut tx = self.begin().await?;
+            let mut conn = self.at_once().await?;
             // What another instance is leasing at this moment is passed over.
-            let row = sqlx::query(
+            let row = sqlx::query(concat!(
                 "WITH due AS (
                      SELECT arrival FROM payments WHERE due_at <= $1 OR due_at > $4
                      ORDER BY due_at, arrival LIMIT 1 FOR UPDATE SKIP LOCKED
+                 ), leased AS (
+                     UPDATE payments SET due_at = $2, lease_token = $3, attempts = attempts + 1
+                     FROM due WHERE payments.arrival = due.arrival
+                     RETURNING challenge_id, request_id, resource_id, plan_id, tx_hash, details,
+                         received_at, attempts - 1 AS before
                  )
-                 UPDATE payments SET due_at = $2, lease_token = $3, attempts = attempts + 1
-                 FROM due WHERE payments.arrival = due.arrival
-                 RETURNING challenge_id, request_id, resource_id, plan_id, tx_hash, details,
-                     received_at, attempts - 1",
-            )
+                 SELECT challenge_id, request_id, resource_id, plan_id, tx_hash, details,
+                     received_at, before, ",
+                durably!(),
+                " FROM leased"
+            ))
             .bind(now.as_micros())
             .bind(lease.until.as_micros())
             .bind(lease.token.as_bytes())
             .bind(now.plus(LONGEST_WAIT).as_micros())
-            .fetch_optional(&mut *tx)
+            .fetch_optional(&mut *conn)
             .await?;
             // Understood only after the commit: one bad row must not hold up all behind it.
-            tx.end().await?;
+            conn.end().await?;
             let Some(row) = row else { return Ok(None) };
             let attempts = u32::try_from(row.try_get::<i32, _>(7)?).map_err(|_| bad("attempts"))?;
             Ok(Some(LeasedPayment { payment: understood(&row)?, attempts }))
@@ -219,63 +279,47 @@ impl PostgresStore {
         next: Option<Timestamp>,
     ) -> Result<bool, StoreError> {
         self.write(async {
-            let mut tx = self.begin().await?;
-            let ended = sqlx::query(
-                "UPDATE payments SET due_at = $3, lease_token = NULL
-                 WHERE challenge_id = $1 AND lease_token = $2",
-            )
+            let mut conn = self.at_once().await?;
+            let ended = sqlx::query(concat!(
+                "WITH ended AS (
+                     UPDATE payments SET due_at = $3, lease_token = NULL
+                     WHERE challenge_id = $1 AND lease_token = $2 RETURNING arrival
+                 )
+                 SELECT ",
+                durably!(),
+                " FROM ended"
+            ))
             .bind(challenge_id.as_str())
             .bind(lease.token.as_bytes())
             .bind(next.map(Timestamp::as_micros))
-            .execute(&mut *tx)
+            .fetch_optional(&mut *conn)
             .await?;
-            tx.end().await?;
-            Ok(ended.rows_affected() == 1)
+            conn.end().await?;
+            Ok(ended.is_some())
         })
         .await
     }
 }
 
-async fn record(tx: &mut PgConnection, payment: &Payment) -> Result<PaymentOutcome, Fault> {
-    let (tx_hash, without_0x) = (payment.tx_hash.normalized(), payment.tx_hash.without_0x());
-    // The index knows a hash as it was reported: of its two forms, one waits here for the other.
-    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
-        .bind(&tx_hash)
-        .execute(&mut *tx)
+async fn record(conn: &mut PgConnection, payment: &Payment) -> Result<PaymentOutcome, Fault> {
+    const RECORD: &str =
+        concat!("SELECT ", durably!(), ", record_payment($1, $2, $3, $4, $5, $6, $7, $8, $9)");
+    let row = sqlx::query(RECORD)
+        .bind(payment.challenge_id.as_str())
+        .bind(payment.request_id.as_str())
+        .bind(payment.resource_id.as_str())
+        .bind(payment.plan_id.as_str())
+        .bind(payment.tx_hash.as_str())
+        .bind(to_json(&payment.details)?)
+        .bind(payment.received_at.as_micros())
+        .bind(payment.tx_hash.normalized())
+        .bind(payment.tx_hash.without_0x())
+        .fetch_one(conn)
         .await?;
-    let recorded = sqlx::query(
-        "INSERT INTO payments (challenge_id, request_id, resource_id, plan_id, tx_hash, details,
-             received_at, due_at)
-         SELECT $1, $2, $3, $4, $5, $6, $7, $7
-         WHERE NOT EXISTS (SELECT 1 FROM payments WHERE lower(tx_hash) IN ($8, $9))
-         ON CONFLICT DO NOTHING",
-    )
-    .bind(payment.challenge_id.as_str())
-    .bind(payment.request_id.as_str())
-    .bind(payment.resource_id.as_str())
-    .bind(payment.plan_id.as_str())
-    .bind(payment.tx_hash.as_str())
-    .bind(to_json(&payment.details)?)
-    .bind(payment.received_at.as_micros())
-    .bind(&tx_hash)
-    .bind(&without_0x)
-    .execute(&mut *tx)
-    .await?;
-    if recorded.rows_affected() == 1 {
-        return Ok(PaymentOutcome::Recorded);
-    }
-    let same: Option<bool> = sqlx::query_scalar(
-        "SELECT bool_or(challenge_id = $1 AND lower(tx_hash) IN ($2, $3)) FROM payments
-         WHERE challenge_id = $1 OR lower(tx_hash) IN ($2, $3)",
-    )
-    .bind(payment.challenge_id.as_str())
-    .bind(&tx_hash)
-    .bind(&without_0x)
-    .fetch_one(tx)
-    .await?;
-    match same {
-        Some(true) => Ok(PaymentOutcome::Repeated),
-        Some(false) => Ok(PaymentOutcome::Conflict),
+    match row.try_get(1)? {
+        Some("recorded") => Ok(PaymentOutcome::Recorded),
+        Some("repeated") => Ok(PaymentOutcome::Repeated),
+        Some(_) => Ok(PaymentOutcome::Conflict),
         // After a restore the next number of arrival can be one that was given before.
         None => Err(StoreError::unavailable("the payment clashes with no other, save by number"))?,
     }

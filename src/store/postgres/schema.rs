@@ -4,7 +4,7 @@ use sqlx::{AssertSqlSafe, Error, Executor, PgConnection};
 pub(super) const MARKER: &str = "key0-auth 4b657930-7a1e-4c5d-9f43-0d1f6e2b8c11";
 
 /// What takes a schema from each version to the next.
-pub(super) const MIGRATIONS: [&str; 3] = [V1, V2, V3];
+pub(super) const MIGRATIONS: [&str; 4] = [V1, V2, V3, V4];
 
 /// The newest version.
 pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
@@ -320,4 +320,43 @@ $$;
 REVOKE ALL ON FUNCTION log_denied_token() FROM PUBLIC;
 CREATE TRIGGER tokens_denied AFTER INSERT ON denied_tokens
     FOR EACH ROW EXECUTE FUNCTION log_denied_token();
+"#;
+
+/// Writes that need no queue: a key that is being issued is told to nobody, and a payment is kept
+/// by one call. Depends on no other step but the first.
+///
+/// An instance that does not know of it goes on as before: its new keys are told to all.
+///
+/// The function finds the tables by the path of whoever calls it, so that the schema can be
+/// renamed. Each of its statements sees what was committed before that statement: whoever waited
+/// for a payment of the same hash sees it.
+const V4: &str = r#"
+DROP TRIGGER keys_added ON keys;
+CREATE TRIGGER keys_added AFTER INSERT ON keys FOR EACH ROW
+    WHEN (current_setting('key0_auth.issuing', true) IS DISTINCT FROM 'on')
+    EXECUTE FUNCTION log_key_change();
+CREATE TRIGGER keys_removed AFTER DELETE ON keys
+    FOR EACH ROW EXECUTE FUNCTION log_key_change();
+
+-- challenge, request, resource, plan, hash as reported, details, time, and the hash's two forms
+CREATE FUNCTION record_payment(text, text, text, text, text, text, bigint, text, text)
+RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    same boolean;
+BEGIN
+    -- The index knows a hash as it was reported: of its two forms, one waits here for the other.
+    PERFORM pg_advisory_xact_lock(hashtextextended($8, 0));
+    INSERT INTO payments (challenge_id, request_id, resource_id, plan_id, tx_hash, details,
+        received_at, due_at)
+    SELECT $1, $2, $3, $4, $5, $6, $7, $7
+    WHERE NOT EXISTS (SELECT FROM payments WHERE lower(tx_hash) IN ($8, $9))
+    ON CONFLICT DO NOTHING;
+    IF FOUND THEN
+        RETURN 'recorded';
+    END IF;
+    SELECT bool_or(challenge_id = $1 AND lower(tx_hash) IN ($8, $9)) INTO same FROM payments
+    WHERE challenge_id = $1 OR lower(tx_hash) IN ($8, $9);
+    RETURN CASE WHEN same THEN 'repeated' WHEN NOT same THEN 'conflict' END;
+END
+$$;
 "#;

@@ -43,6 +43,27 @@ impl PaymentStore for SqliteStore {
         .await
     }
 
+    async fn issue(
+        &self,
+        claim: &IssuanceClaim,
+        issuance: &Issuance,
+        record: Option<&KeyRecord>,
+        now: Timestamp,
+    ) -> Result<IssuanceState, StoreError> {
+        let (claim, issuance, record) = (claim.clone(), issuance.clone(), record.cloned());
+        self.write(move |tx| {
+            let state = begin(tx.conn, &claim, now)?;
+            if state == IssuanceState::Started {
+                put(tx.conn, &claim.key, Some(&claim.lease), &issuance)?;
+                if let Some(record) = &record {
+                    keys::insert(tx, record, &Actor::key0())?;
+                }
+            }
+            Ok(state)
+        })
+        .await
+    }
+
     async fn abandon_issuance(&self, claim: &IssuanceClaim) -> Result<(), StoreError> {
         let (key, token) = (claim.key.clone(), claim.lease.token);
         self.write(move |tx| {

@@ -15,7 +15,9 @@ use crate::error::{StoreError, StoreErrorKind};
 
 /// A store around another one, of any kind, that fails, hangs or takes its time on demand.
 ///
-/// Without a word it hands every call on, and counts it.
+/// Without a word it hands every call on, and counts it. Of `PaymentStore::issue` it hands on the two
+/// steps, so that what breaks off between them can be tested: `begin_issuance` and
+/// `complete_issuance`.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]

@@ -10,6 +10,7 @@ macro_rules! cases {
     };
 }
 
+mod at_once;
 mod denials;
 mod issuances;
 mod issued_keys;
@@ -173,6 +174,7 @@ where
             |store: Arc<S>| Both { keys: store.clone() as Arc<dyn KeyStore>, payments: store };
         self.add(false, payments::CASES, |store| store)
             .add(false, issuances::CASES, both)
+            .add(false, at_once::CASES, both)
             .add(false, replacements::CASES, both)
             .add(true, replacements::NOTIFICATIONS, both)
     }

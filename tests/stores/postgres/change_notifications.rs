@@ -1,10 +1,13 @@
 use key0_auth::{
     apikey::KeyDigest,
-    store::spi::{Change, ChangeListener, Rotation},
+    store::{
+        PaymentStore,
+        spi::{Change, ChangeListener, Rotation},
+    },
 };
 
 use super::*;
-use crate::samples::{ChangeRecorder, new_digest};
+use crate::samples::{ChangeRecorder, challenge, claim, issuance, new_digest};
 
 /// Longer than a test takes: what is heard was pushed.
 const NEVER: Duration = Duration::from_secs(3_600);
@@ -45,6 +48,33 @@ async fn other_instances_hear_of_every_change_without_a_look() {
         eventually("the revocation", || recorder.heard_of(record.digest)).await;
     }
     assert!(!recorder.heard(Change::All));
+}
+
+/// A notification has all commits stand in a queue, and nobody can have asked for a key that was
+/// made up a moment ago.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_being_issued_is_told_to_nobody_else_and_its_end_to_all() {
+    let Some(ours) = Ours::new() else { return };
+    let (store, other) = (ours.open().await, ours.open().await);
+    let (recorder, own) = (ChangeRecorder::on(&other), ChangeRecorder::on(&store));
+    let mut raw = ours.raw().await;
+    let (at_once, in_two) = (payment_key(), payment_key());
+    let first = claim(challenge("c"), "0x1");
+    store.issue(&first, &issuance(&at_once), Some(&at_once), at(0)).await.unwrap();
+    let second = claim(challenge("d"), "0x2");
+    store.begin_issuance(&second, at(0)).await.unwrap();
+    store.complete_issuance(&second, &issuance(&in_two), Some(&in_two)).await.unwrap();
+    a_look(&recorder, &mut raw).await;
+    for record in [&at_once, &in_two] {
+        assert!(own.heard_of(record.digest), "the instance itself hears of it");
+        assert!(!recorder.heard_of(record.digest) && !recorder.heard(Change::All));
+        store.revoke(&record.id, &Actor::host(), at(1)).await.unwrap().unwrap();
+        eventually("the revocation", || recorder.heard_of(record.digest)).await;
+    }
+    // Whatever else comes in is told, also over a connection that has issued.
+    let record = payment_key();
+    store.insert(&record, &Actor::host()).await.unwrap();
+    eventually("the new key", || recorder.heard_of(record.digest)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,6 +20,7 @@ mod change_notifications;
 mod opening;
 mod outages;
 mod races;
+mod waiting;
 
 use std::time::{Duration, Instant};
 

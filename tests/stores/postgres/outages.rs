@@ -83,7 +83,7 @@ async fn a_server_that_stops_dies_or_hangs_and_comes_back() {
         .fetch_one(&mut raw)
         .await
         .unwrap();
-        connections <= 8
+        connections <= 16
     })
     .await;
 

@@ -1,0 +1,144 @@
+//! Single statements that meet what another instance has not committed yet: they wait for it, and
+//! then go by it.
+
+use key0_auth::{
+    domain::{ChallengeId, PlanId, RequestId, ResourceId},
+    store::{
+        IdempotencyStore, Payment, PaymentStore,
+        spi::{IdempotencyState, IssuanceState, PaymentOutcome, Slot, StoredResponse},
+    },
+};
+
+use super::*;
+use crate::samples::{challenge, claim, fingerprint, hash, issuance, lease};
+
+/// Another instance is in the midst of the same issuance, or of one for the same payment.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_issuance_waits_for_another_and_then_goes_by_it() {
+    let Some(ours) = Ours::new() else { return };
+    let store = ours.open().await;
+    for (n, (id, expected)) in [("c0", "issued"), ("other", "redeemed")].into_iter().enumerate() {
+        let print = fingerprint("body");
+        let hex: String = print.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut other = ours.raw().await;
+        let issuing = format!(
+            "BEGIN; INSERT INTO issuances (namespace, id, fingerprint, tx_hash, digest, issued_at)
+             VALUES ('challenge', 'c{n}', '\\x{hex}', '0xa{n}', sha256(''), 0)"
+        );
+        run(&mut other, &issuing).await;
+        let claim = claim(challenge(id), &format!("0xA{n}"));
+        let record = payment_key();
+        let (issued, digest) = (issuance(&record), record.digest);
+        let waiting = {
+            let store = store.clone();
+            tokio::spawn(
+                async move { patiently!(store.issue(&claim, &issued, Some(&record), at(0))) },
+            )
+        };
+        ours.waits_for_a_lock().await;
+        run(&mut other, "COMMIT").await;
+        let state = match waiting.await.unwrap() {
+            IssuanceState::Issued(_) => "issued",
+            IssuanceState::Redeemed => "redeemed",
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(state, expected);
+        assert_eq!(store.find(&digest).await.unwrap(), None);
+    }
+}
+
+/// Of the two forms of a hash the index knows each for another.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_waits_for_another_of_the_same_hash_in_its_other_form() {
+    let Some(ours) = Ours::new() else { return };
+    let store = ours.open().await;
+    let digits = "ab".repeat(32);
+    for (first, second) in
+        [(digits.clone(), format!("0X{digits}")), (format!("0x{digits}"), digits.to_uppercase())]
+    {
+        let mut other = ours.raw().await;
+        run(&mut other, "TRUNCATE payments").await;
+        let recording = format!(
+            "BEGIN; SELECT record_payment(
+                 'first', 'r', 'photo-1', 'basic', '{first}', '{{}}', 0, '0x{digits}', '{digits}')"
+        );
+        run(&mut other, &recording).await;
+        let payment = Payment {
+            challenge_id: ChallengeId::new("second").unwrap(),
+            request_id: RequestId::new("r").unwrap(),
+            resource_id: ResourceId::new("photo-1").unwrap(),
+            plan_id: PlanId::new("basic").unwrap(),
+            tx_hash: hash(&second),
+            details: serde_json::Map::new(),
+            received_at: at(0),
+        };
+        let waiting = {
+            let store = store.clone();
+            tokio::spawn(async move { patiently!(store.record_payment(&payment)) })
+        };
+        comes_about("it does not wait", async || {
+            assert!(!waiting.is_finished(), "it does not wait");
+            ours.waiting(&mut other).await > 0
+        })
+        .await;
+        run(&mut other, "COMMIT").await;
+        assert_eq!(waiting.await.unwrap(), PaymentOutcome::Conflict);
+    }
+}
+
+/// Another instance is in the midst of claiming the same slot, anew or where its time is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_waits_for_its_twin_and_then_goes_by_it() {
+    let Some(ours) = Ours::new() else { return };
+    let store = ours.open().await;
+    let slot = Slot { scope: "a".to_owned(), key: "k".to_owned() };
+    let print = fingerprint("body");
+    let hex: String = print.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let until = at(300);
+    let new = format!(
+        "BEGIN; INSERT INTO idempotency (scope, key, fingerprint, free_at, lease_token)
+         VALUES ('a', 'k', '\\x{hex}', {}, '\\x01')",
+        until.as_micros()
+    );
+    let over = format!(
+        "BEGIN; UPDATE idempotency SET free_at = {}, fingerprint = '\\x{hex}'",
+        until.as_micros()
+    );
+    for twin in [new, over] {
+        let mut other = ours.raw().await;
+        let lapse = "UPDATE idempotency SET free_at = 0, fingerprint = sha256('another body')";
+        run(&mut other, lapse).await;
+        run(&mut other, &twin).await;
+        let waiting = {
+            let (store, slot) = (store.clone(), slot.clone());
+            tokio::spawn(async move {
+                patiently!(store.begin_request(&slot, &print, &lease(400), at(0)))
+            })
+        };
+        ours.waits_for_a_lock().await;
+        run(&mut other, "COMMIT").await;
+        assert_eq!(waiting.await.unwrap(), IdempotencyState::InProgress { until });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_writes_nothing_and_waits_for_nobody() {
+    let Some(ours) = Ours::new() else { return };
+    let store = ours.open().await;
+    let slot = Slot { scope: "a".to_owned(), key: "k".to_owned() };
+    let (print, held) = (fingerprint("body"), lease(100));
+    let response = StoredResponse { status: 201, headers: Vec::new(), body: b"{}".to_vec() };
+    store.begin_request(&slot, &print, &held, at(0)).await.unwrap();
+    assert!(store.complete_request(&slot, &held, &response, at(900)).await.unwrap());
+    let (claim, record) = (claim(challenge("c"), "0x1"), payment_key());
+    let issued = issuance(&record);
+    store.issue(&claim, &issued, Some(&record), at(0)).await.unwrap();
+    let mut other = ours.raw().await;
+    // Whoever writes a row, or merely locks it, waits.
+    run(&mut other, "BEGIN; SELECT FROM idempotency FOR UPDATE").await;
+    run(&mut other, "SELECT FROM issuances FOR UPDATE").await;
+    let state = store.begin_request(&slot, &print, &lease(200), at(1)).await.unwrap();
+    assert_eq!(state, IdempotencyState::Done(response));
+    let state = store.issue(&claim, &issuance(&record), Some(&record), at(1)).await.unwrap();
+    assert_eq!(state, IssuanceState::Issued(issued));
+}
