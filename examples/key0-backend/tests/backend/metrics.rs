@@ -160,6 +160,30 @@ fn a_master_key_or_the_operator_s_listener_opens_it() {
     on_public.assert_problem(404, "not_found", "Nothing is found at this path");
 }
 
+#[test]
+fn to_end_a_credential_counts_as_no_validation() {
+    let backend = setup().start();
+    let at = backend.public;
+    let (key, token) = (issue(1).send(at).member("token"), access_token("photo-1", 0));
+    let counted = || {
+        let scrape = Scrape::of(at);
+        ["access_token", "payment_key", "api_key", "other", "none"]
+            .map(|kind| scrape.value("key0_validations_total", &[("kind", kind)]))
+    };
+    let before = counted();
+    for credential in [&key, &token, "a.b.c", "ak_0123456789abcdef0123456789abcdef"] {
+        let end = Request::new("POST", "/credential/revoke")
+            .header("Content-Type", "application/x-www-form-urlencoded")
+            .body(format!("token={credential}"));
+        assert_eq!(end.send(at).status, 200);
+    }
+    assert_eq!(counted(), before);
+    let ended = Request::get(PHOTO);
+    assert_eq!(ended.clone().bearer(&key).send(at).status, 401);
+    assert_eq!(ended.bearer(&token).send(at).status, 401);
+    wait_for(at, "key0_validations_total", &[("code", "token_revoked")], 1.0);
+}
+
 /// Each metric that counts events, with what makes it grow.
 #[test]
 fn each_metric_moves_when_what_it_counts_is_done() {
