@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -9,12 +9,15 @@ use super::{
 };
 use crate::{
     Identity, Rejection, Validator,
+    apikey::{KeyDigest, KeyState},
     auth::Ending,
-    domain::{Actor, Claims, KeyId, Permissions, PlanId, ResourceId, Role, Timestamp},
+    domain::{Actor, Claims, Permissions, PlanId, ResourceId, Role, Timestamp},
     error::StoreError,
     store::{DeniedTokens, KeyRegistry, steady::SteadyClock},
 };
 
+/// How long a read may take: as long as one of a credential.
+const READ_DEADLINE: Duration = Duration::from_millis(500);
 /// What stands in the record of a key that its holder has ended.
 const BY_HOLDER: &str = "ended by its holder";
 
@@ -108,13 +111,14 @@ impl CredentialApi {
     ///
     /// | what the token is | what happens |
     /// |---|---|
-    /// | an access token that is good, or not valid yet | it is denied until its `exp` |
+    /// | an access token that is good, not valid yet, or expired since less than a day | it is denied until its `exp` |
     /// | an issued key, also one that is suspended or expired | it is revoked, with all of its secrets |
     /// | a secret that was replaced, within its grace | its key is revoked, with all of its secrets |
     /// | anything else | nothing |
     ///
     /// Anything else is what is forged, over or unknown, a key of the configuration, and a credential
-    /// of the application's own. The answer is the same. This counts neither as a use of the key nor as
+    /// of the application's own [`Fallback`](crate::Fallback), which goes on working. The answer is the
+    /// same. This counts neither as a use of the key nor as
     /// a validation.
     ///
     /// # Errors
@@ -126,13 +130,13 @@ impl CredentialApi {
         let token = form::token(body)?;
         match self.0.validator.to_end(&token).await? {
             Some(Ending::Tokens(claims)) => self.0.deny(&claims).await?,
-            Some(Ending::Key(id)) => self.0.revoke(id).await?,
+            Some(Ending::Key(digest)) => self.0.revoke(&digest).await?,
             None => {}
         }
         Ok(Reply::json(200, &Map::new()))
     }
 
-    /// Removes denials of tokens that are expired since a day, up to `limit`, and says how many. To be
+    /// Removes denials of tokens that are expired since 30 days, up to `limit`, and says how many. To be
     /// called every now and then. None while the clock is in doubt: it was set by more than two
     /// minutes within the last hour.
     ///
@@ -152,13 +156,24 @@ impl Parts {
         body::carry_out(async move { denied.deny(&jti, until).await.map_err(outage) }).await
     }
 
-    async fn revoke(&self, id: KeyId) -> Result<(), Rejection> {
+    /// Ends the key with this digest. The store itself is asked: what a cache remembers may be over.
+    async fn revoke(&self, digest: &KeyDigest) -> Result<(), Rejection> {
+        let found = async { self.registry.find(digest).await.map_err(outage) };
+        let record = body::within(READ_DEADLINE, found).await?;
+        let now = self.validator.clock().now();
+        let Some(record) = record.filter(|record| {
+            let state = record.state_of(digest, now);
+            matches!(state, Some(KeyState::InForce | KeyState::Suspended | KeyState::Expired))
+        }) else {
+            return Ok(());
+        };
+        let id = record.id.clone();
         let (registry, validator) = (self.registry.clone(), self.validator.clone());
         body::carry_out(async move {
             let (by, now) = (Actor::from(&id), validator.clock().now());
             let revoked = registry.revoke_because(&id, Some(BY_HOLDER), &by, now).await;
-            if let (Some(digest), Some(keys)) = (revoked.map_err(outage)?, validator.keys()) {
-                keys.store().forget(&digest);
+            if let (Some(_), Some(keys)) = (revoked.map_err(outage)?, validator.keys()) {
+                record.digests().for_each(|digest| keys.store().forget(&digest));
             }
             Ok(())
         })

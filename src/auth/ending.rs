@@ -1,25 +1,29 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{api_keys::ApiKeys, validator::Validator};
 use crate::{
     AccessTokens, Rejection, RejectionKind,
-    apikey::KeyState,
-    domain::{Claims, Credential, KeyId, Timestamp},
+    apikey::KeyDigest,
+    domain::{Claims, Credential, Timestamp},
     token::CompactJws,
 };
+
+/// How long ago a token may have expired and be ended all the same: by another instance's clock it can
+/// still be good.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What whoever knows a credential may end.
 #[derive(Debug)]
 pub(crate) enum Ending {
     /// The access tokens of a purchase.
     Tokens(Arc<Claims>),
-    /// An issued key, with all of its secrets.
-    Key(KeyId),
+    /// An issued key.
+    Key(KeyDigest),
 }
 
 impl Validator {
-    /// What a credential stands for that is good, or can be so later on: a token that is not valid
-    /// yet, a key that is suspended, or expired and can be prolonged. `None` for all others, and for
+    /// What a credential stands for that may be good somewhere, now or later on: a token that is
+    /// signed and not expired for a day, anything of a key's shape. `None` for all others, and for
     /// what can't be ended here: a key of the configuration, the application's own credentials.
     ///
     /// Where it was sent plays no part, and it counts neither as a use nor as a validation.
@@ -29,16 +33,13 @@ impl Validator {
     /// [`StoreUnavailable`](RejectionKind::StoreUnavailable) where it can't be told now.
     pub(crate) async fn to_end(&self, credential: &str) -> Result<Option<Ending>, Rejection> {
         let Ok(credential) = Credential::try_from(credential) else { return Ok(None) };
-        let now = self.clock().now();
+        let now = self.clock().now().minus(CLOCKS_DIFFER);
         if let (Some(tokens), Some(token)) = (self.tokens(), CompactJws::split(credential))
             && let Some(claims) = claims(tokens, credential, &token, now).await?
         {
             return Ok(Some(Ending::Tokens(claims)));
         }
-        match self.keys() {
-            Some(keys) => key(keys, credential, now).await,
-            None => Ok(None),
-        }
+        Ok(self.keys().and_then(|keys| key(keys, credential)))
     }
 }
 
@@ -65,20 +66,9 @@ fn is_undecided<T>(validated: &Result<T, Rejection>) -> bool {
     matches!(validated, Err(rejection) if rejection.kind() == RejectionKind::StoreUnavailable)
 }
 
-async fn key(
-    keys: &ApiKeys,
-    credential: Credential<'_>,
-    now: Timestamp,
-) -> Result<Option<Ending>, Rejection> {
+fn key(keys: &ApiKeys, credential: Credential<'_>) -> Option<Ending> {
     if keys.find_bootstrap(credential).is_some() {
-        return Ok(None);
+        return None;
     }
-    let Ok(digest) = keys.digest(credential) else { return Ok(None) };
-    let Some(record) = keys.find(&digest).await? else { return Ok(None) };
-    Ok(match record.state_of(&digest, now) {
-        Some(KeyState::InForce | KeyState::Suspended | KeyState::Expired) => {
-            Some(Ending::Key(record.id.clone()))
-        }
-        Some(KeyState::Revoked | KeyState::Rotated) | None => None,
-    })
+    keys.digest(credential).ok().map(Ending::Key)
 }

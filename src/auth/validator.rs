@@ -150,6 +150,9 @@ impl Validator {
                 if let Some(denied) = &self.0.denied {
                     denied.settle().await.map_err(outage)?;
                 }
+                if let Some(tokens) = &self.0.tokens {
+                    tokens.check_times(&claims, self.0.clock.now())?;
+                }
                 self.decided(self.unless_denied(claims)).await
             }
             #[cfg(feature = "jwks")]

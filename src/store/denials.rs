@@ -69,6 +69,6 @@ impl TokenDigest {
 pub struct Denial {
     /// Which ones.
     pub token: TokenDigest,
-    /// Until when: no token of them lives longer.
+    /// Until when. A token of them that lives longer is good again some time after it.
     pub until: Timestamp,
 }

@@ -1,7 +1,7 @@
 //! The denied access tokens, as one process knows them.
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     fmt,
     sync::{
         Arc, PoisonError, RwLock, RwLockWriteGuard, Weak,
@@ -19,6 +19,7 @@ use tokio::{
 
 use super::{
     denials::{Denial, DenialStore, TokenDigest},
+    feed::caught,
     keys::{Change, ChangeListener},
 };
 use crate::{
@@ -37,9 +38,9 @@ const LONGEST: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_secs(1);
 /// Of the time between two readings, how much a reading may take: a twentieth.
 const REST: u32 = 20;
-/// How long a denial stays in the store after its end. The clocks of instances differ, and a token
-/// can be good for a leeway longer than it says.
-const PURGE_MARGIN: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long a denial stays in the store after its end: a clock that runs ahead must not let in what
+/// was denied.
+const PURGE_MARGIN: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Which access tokens are denied: the denials of a [`DenialStore`], all of them in memory.
 ///
@@ -48,8 +49,7 @@ const PURGE_MARGIN: Duration = Duration::from_secs(24 * 60 * 60);
 ///
 /// - **This process**: a denial counts from the return of [`deny`](Self::deny) on.
 /// - **Others**: it counts as soon as the store tells of it. Where it does not, the list is read at
-///   least every 5 s. Only a list that takes longer than 250 ms to read is read more seldom, and that
-///   only while [the store hears of changes](crate::KeyStore::hears_changes).
+///   least every 5 s, from the beginning of one reading to that of the next.
 /// - **Outages**: the last known denials hold, and access tokens keep working.
 /// - **Start**: before the first reading no token is let in. Its request waits up to 500 ms, then it
 ///   is a 503. [`first_reading`](Self::first_reading) waits for it, before requests are taken.
@@ -94,9 +94,20 @@ struct State {
 
 #[derive(Debug, Default)]
 struct Known {
-    denied: HashSet<TokenDigest>,
+    denied: Ends,
     /// What was heard since the last reading began, and which that may not have seen.
-    heard: Vec<TokenDigest>,
+    heard: Ends,
+}
+
+/// Until when tokens are denied; [`UNTOLD`] where a store told of a denial and not of its end.
+type Ends = HashMap<TokenDigest, Timestamp>;
+
+const UNTOLD: Timestamp = Timestamp::from_micros(i64::MIN);
+
+/// The later end counts.
+fn add(ends: &mut Ends, token: TokenDigest, until: Timestamp) {
+    let known = ends.entry(token).or_insert(until);
+    *known = until.max(*known);
 }
 
 impl DeniedTokens {
@@ -139,25 +150,30 @@ impl DeniedTokens {
         }
     }
 
-    /// Whether the list was read at least once, so that access tokens can be told apart.
+    /// Whether the list was read at least once, and goes on being read, so that access tokens can be
+    /// told apart.
     pub fn are_known(&self) -> bool {
-        self.0.state.is_read()
+        self.0.state.is_read() && !self.0.readings.is_finished()
     }
 
-    /// Denies the access tokens with this `jti` until then.
+    /// Denies the access tokens with this `jti` until then: no one of them may live longer. What is
+    /// known to be denied so long is not written again.
     ///
     /// # Errors
     ///
     /// Fails when the store can't tell whether they are denied now.
     pub async fn deny(&self, jti: &ChallengeId, until: Timestamp) -> Result<(), StoreError> {
         let token = TokenDigest::of(jti);
+        if self.0.state.denies(&token, until) {
+            return Ok(());
+        }
         self.0.store.deny(&Denial { token, until }).await?;
         // A store may tell nobody.
-        self.0.state.deny(token);
+        self.0.state.deny(token, until);
         Ok(())
     }
 
-    /// Removes up to `limit` denials that ended more than a day before `now`, and says how many.
+    /// Removes up to `limit` denials that ended more than 30 days before `now`, and says how many.
     ///
     /// # Errors
     ///
@@ -202,14 +218,20 @@ impl State {
             return Some(false);
         }
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let is_denied = known.denied.contains(&TokenDigest::of(jti));
+        let is_denied = known.denied.contains_key(&TokenDigest::of(jti));
         (is_denied || self.is_read()).then_some(is_denied)
     }
 
-    fn deny(&self, token: TokenDigest) {
+    /// Whether a token is denied for so long at least.
+    fn denies(&self, token: &TokenDigest, until: Timestamp) -> bool {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.denied.get(token).is_some_and(|end| *end >= until)
+    }
+
+    fn deny(&self, token: TokenDigest, until: Timestamp) {
         let mut known = self.known();
-        known.denied.insert(token);
-        known.heard.push(token);
+        add(&mut known.denied, token, until);
+        add(&mut known.heard, token, until);
         self.may_deny.store(true, Ordering::Release);
     }
 
@@ -220,14 +242,14 @@ impl State {
     /// A part of a list that is long: what it denies counts before the rest is read.
     fn learn(&self, page: &[Denial]) {
         let mut known = self.known();
-        known.denied.extend(page.iter().map(|denial| denial.token));
+        page.iter().for_each(|denial| add(&mut known.denied, denial.token, denial.until));
         self.may_deny.store(true, Ordering::Release);
     }
 
     /// What was heard while it was read stays denied, whatever was read.
-    fn end_reading(&self, mut denied: HashSet<TokenDigest>) {
+    fn end_reading(&self, mut denied: Ends) {
         let mut known = self.known();
-        denied.extend(&known.heard);
+        known.heard.iter().for_each(|(token, until)| add(&mut denied, *token, *until));
         self.first.send_modify(|first| *first = Ok(()));
         self.may_deny.store(!denied.is_empty(), Ordering::Release);
         known.denied = denied;
@@ -251,7 +273,7 @@ impl State {
 impl ChangeListener for State {
     fn changed(&self, change: Change) {
         match change {
-            Change::Token(token) => self.deny(token),
+            Change::Token(token) => self.deny(token, UNTOLD),
             Change::All => self.doubt.notify_one(),
             Change::Key(_) => {}
         }
@@ -264,9 +286,10 @@ async fn read_for_ever(store: Arc<dyn DenialStore>, state: Weak<State>, interval
     loop {
         let Some(state) = state.upgrade() else { return };
         let began = Instant::now();
-        let read = read(&*store, &state).await;
+        let read = caught(read(&*store, &state)).await;
+        let rest = began.elapsed().saturating_mul(REST).min(LONGEST);
         let pause = match &read {
-            Ok(()) => Pause { least: interval, most: began.elapsed().saturating_mul(REST) },
+            Ok(()) => Pause { least: interval, most: rest },
             Err(_) => Pause { least: RETRY.min(interval), most: Duration::ZERO },
         };
         if let Err(error) = &read {
@@ -303,12 +326,12 @@ impl Pause {
 
 async fn read(store: &dyn DenialStore, state: &State) -> Result<(), StoreError> {
     state.begin_reading();
-    let mut denied = HashSet::new();
+    let mut denied = Ends::new();
     let mut after = None;
     loop {
         let page = timeout(READ_DEADLINE, store.denials(after.as_ref(), PAGE)).await;
         let page = page.map_err(|_elapsed| StoreError::new(StoreErrorKind::TimedOut))??;
-        denied.extend(page.iter().map(|denial| denial.token));
+        page.iter().for_each(|denial| add(&mut denied, denial.token, denial.until));
         match page.last() {
             Some(last) if page.len() >= PAGE as usize => after = Some(last.token),
             _ => break,

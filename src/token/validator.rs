@@ -100,8 +100,7 @@ impl AccessTokens {
         };
         let digest = TokenDigest::of(token);
         if let Some(claims) = memory.get(&digest) {
-            let checked = self.rules.check_times(claims.expires_at(), claims.not_before(), now);
-            return match checked {
+            return match self.check_times(&claims, now) {
                 Ok(()) => Ok(claims),
                 Err(refusal) => {
                     memory.forget(&digest);
@@ -114,6 +113,11 @@ impl AccessTokens {
             memory.insert(digest, &claims);
         }
         Ok(claims)
+    }
+
+    /// What a token can keep at one time and break at another.
+    pub(crate) fn check_times(&self, claims: &Claims, now: Timestamp) -> Result<(), Rejection> {
+        self.rules.check_times(claims.expires_at(), claims.not_before(), now)
     }
 
     /// Validates one of Key0's own tokens at the time `now`.

@@ -246,7 +246,7 @@ async fn an_empty_server_is_told_from_a_database_and_refused_where_that_must_exi
     // Who asks for a database that is there changes nothing of it either.
     let version = || server.cli::<String>(&["GET", "key0:version"]);
     let newest = version();
-    let older = newest.replacen(" 2 ", " 1 ", 1);
+    let older = newest.replacen(" 3 ", " 1 ", 1);
     assert_ne!(newest, older);
     server.cli::<()>(&["SET", "key0:version", &older]);
     let error = existing.open(&server.url("")).await.unwrap_err();

@@ -19,6 +19,7 @@ mod server;
 mod signals;
 mod socket;
 mod sockets;
+mod sold;
 mod timer;
 
 pub(crate) use self::{error::StartError, server::serve, sockets::GivenSockets};
