@@ -19,6 +19,18 @@ use crate::auth::Responder;
 ///
 /// Patterns are actix-web's own. Of two that match a path the first one is taken, and so is the
 /// first of two handlers for one path and method.
+///
+/// ```
+/// use actix_web::{App, web::Path};
+/// use key0_auth::{actix::Routes, auth::Responder};
+///
+/// async fn photo(id: Path<String>) -> String {
+///     format!("photo {id}")
+/// }
+/// let routes = Routes::new().get("/photos/{id}", photo);
+/// let app = App::new().configure(routes.with_problem_fallbacks(&Responder::default()));
+/// # let _ = app;
+/// ```
 #[must_use]
 pub struct Routes {
     resources: Vec<Resource>,
