@@ -158,6 +158,7 @@ pub mod guide {
         instances
         rotating_secrets
         proxies
+        browsers
         any_language
         outages
         security

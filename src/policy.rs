@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use serde_json::Value;
+
 use crate::{
     Identity, Rejection, RejectionKind,
     domain::{Action, Role, text::ShortText},
@@ -27,6 +29,7 @@ enum Rule {
     Plan(ShortText),
     Role(Role),
     Permission(Box<str>, Action),
+    Claim(Box<str>, Value),
     All(Vec<Policy>),
     Any(Vec<Policy>),
 }
@@ -52,6 +55,22 @@ impl Policy {
     /// some, else by its role.
     pub fn permission(resource: impl Into<Box<str>>, action: Action) -> Self {
         Self(Rule::Permission(resource.into(), action))
+    }
+
+    /// An access token with this claim of the application's own, equal to this value as JSON: the type
+    /// and, of a list, every member. No other kind of credential has claims.
+    ///
+    /// ```
+    /// use key0_auth::{Policy, testing::TokenSigner};
+    ///
+    /// let policy = Policy::claim("tenant", "acme");
+    /// let token = TokenSigner::new().token().claim("tenant", "acme");
+    /// assert!(policy.check(&token.validate()?).is_ok());
+    /// assert!(policy.check(&token.claim("tenant", "other").validate()?).is_err());
+    /// # Ok::<(), key0_auth::Rejection>(())
+    /// ```
+    pub fn claim(name: impl Into<Box<str>>, value: impl Into<Value>) -> Self {
+        Self(Rule::Claim(name.into(), value.into()))
     }
 
     /// Every one of these. An empty list does not compile.
@@ -112,8 +131,8 @@ impl Policy {
         self.check_rule(identity).map_err(|rejection| rejection.purchases(self.purchases()))
     }
 
-    /// What could be bought to satisfy it: any one of these. Nothing where it asks for a role or a
-    /// permission.
+    /// What could be bought to satisfy it: any one of these. Nothing where it asks for a role, a
+    /// permission or a claim.
     pub(crate) fn purchases(&self) -> Vec<Purchase> {
         match &self.0 {
             Rule::Resource(id) => {
@@ -122,7 +141,7 @@ impl Policy {
             Rule::Plan(id) => {
                 vec![Purchase { plan_id: Some(id.as_str().into()), ..Purchase::default() }]
             }
-            Rule::Role(_) | Rule::Permission(..) => Vec::new(),
+            Rule::Role(_) | Rule::Permission(..) | Rule::Claim(..) => Vec::new(),
             Rule::All(policies) => combine(policies.iter().map(Self::purchases)),
             Rule::Any(policies) => {
                 policies.iter().flat_map(Self::purchases).take(MAX_PURCHASES).collect()
@@ -141,6 +160,10 @@ impl Policy {
                     return Ok(());
                 }
                 return Err(denied().scope(format!("{resource}:{}", action.as_str())));
+            }
+            Rule::Claim(name, value) => {
+                let claims = identity.claims();
+                claims.is_some_and(|claims| claims.extra().get(&**name) == Some(value))
             }
             Rule::All(policies) => return Self::check_all(policies, identity),
             Rule::Any(policies) => return Self::check_any(policies, identity),

@@ -14,6 +14,25 @@ use crate::{
 /// The two endpoints that Key0 calls, `/internal/issue-token` and `/internal/payment-received`,
 /// behind `auth`. To be merged into [`Routes`] that end with
 /// [`with_problem_fallbacks`](Routes::with_problem_fallbacks).
+///
+/// ```
+/// use std::sync::Arc;
+/// use key0_auth::{ApiKeys, InternalAuth, MemoryStore, apikey::IssuanceSecrets};
+/// use key0_auth::api::{IssueToken, PaymentReceived};
+/// use key0_auth::domain::{Secret, SecretSet, SystemClock};
+/// use key0_auth::actix::internal_routes;
+///
+/// let store = Arc::new(MemoryStore::new());
+/// let secret = Secret::new("INTERNAL_AUTH_SECRET", "a secret for Key0's own calls alone")?;
+/// let internal = SecretSet::new(secret);
+/// let issuance = IssuanceSecrets::derived_from(&internal);
+/// let auth = InternalAuth::builder().shared_secret(internal).build()?;
+/// let issue_token = IssueToken::new(store.clone(), ApiKeys::new(store.clone()), issuance);
+/// let payments = PaymentReceived::new(store, Arc::new(SystemClock));
+/// let routes = internal_routes(auth, issue_token, payments);
+/// # let _ = routes;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn internal_routes(
     auth: impl Into<Arc<InternalAuth>>,
     issue_token: IssueToken,

@@ -19,6 +19,18 @@ use crate::auth::Responder;
 ///
 /// Patterns are actix-web's own. Of two that match a path the first one is taken, and so is the
 /// first of two handlers for one path and method.
+///
+/// ```
+/// use actix_web::{App, web::Path};
+/// use key0_auth::{actix::Routes, auth::Responder};
+///
+/// async fn photo(id: Path<String>) -> String {
+///     format!("photo {id}")
+/// }
+/// let routes = Routes::new().get("/photos/{id}", photo);
+/// let app = App::new().configure(routes.with_problem_fallbacks(&Responder::default()));
+/// # let _ = app;
+/// ```
 #[must_use]
 pub struct Routes {
     resources: Vec<Resource>,
@@ -154,6 +166,15 @@ impl Routes {
     /// The routes for [`App::configure`](actix_web::App::configure) or that of a `Scope`, with a
     /// 404 for unknown paths and, for wrong methods, a 405 that says in `Allow` what goes: both
     /// with a body in the form of `responder`'s other refusals.
+    ///
+    /// ```
+    /// use key0_auth::{actix::Routes, auth::Responder};
+    ///
+    /// let routes = Routes::new().get("/health", async || "fine");
+    /// let app = actix_web::App::new()
+    ///     .configure(routes.with_problem_fallbacks(&Responder::default()));
+    /// # let _ = app;
+    /// ```
     pub fn with_problem_fallbacks(
         self,
         responder: &Responder,

@@ -13,6 +13,18 @@ use crate::{
 /// A form with `token` is answered by `{"active":false}` alone for whatever is not good, and else by
 /// `active`, `kind`, `token_type`, `sub`, `client_id`, and as far as there are any `scope`,
 /// `permissions`, `role`, `exp`, `iat`, `resource_id` and `plan_id`.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use key0_auth::{AccessTokens, Validator, api::Introspect};
+///
+/// let tokens = AccessTokens::hs256("a secret that Key0 shares with this backend")?;
+/// let introspect = Introspect::new(Validator::builder().access_tokens(tokens).build()?);
+/// assert_eq!(introspect.handle(b"token=a.b.c").await?.body, br#"{"active":false}"#);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Introspect {
     validator: Validator,

@@ -1,4 +1,4 @@
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
@@ -10,8 +10,12 @@ use crate::{
     Rejection, RejectionKind,
     apikey::KeyRecord,
     domain::{ChallengeId, Permissions, PlanId, RequestId, ResourceId, Timestamp, TxHash},
+    error::StoreError,
     store::{Issuance, IssuanceKey, RequestFingerprint},
 };
+
+/// How long the application's hook may take; Key0 itself gives up after ten seconds.
+pub(super) const HOOK_DEADLINE: Duration = Duration::from_secs(8);
 
 /// The application's say in what is issued.
 ///
@@ -166,6 +170,28 @@ impl IssuanceRequest {
             self.plan_id.as_str().as_bytes(),
             self.tx_hash.normalized().as_bytes(),
         ])
+    }
+}
+
+/// Asks the application about a request; without a hook it is approved.
+pub(super) async fn decide(
+    hook: Option<&Arc<dyn IssuanceHook>>,
+    request: &IssuanceRequest,
+) -> Result<Decision, Rejection> {
+    let Some(hook) = hook else { return Ok(Decision::Approve(Terms::new())) };
+    let unavailable = Rejection::new(RejectionKind::StoreUnavailable)
+        .detail("The application can't decide on this request now");
+    // On a task of its own, so that a panic in the hook frees the claim like any other failure.
+    let (hook, request) = (hook.clone(), request.clone());
+    let mut asked = tokio::spawn(async move { hook.decide(&request).await });
+    match tokio::time::timeout(HOOK_DEADLINE, &mut asked).await {
+        Ok(Ok(Ok(decision))) => Ok(decision),
+        Ok(Ok(Err(error))) => Err(unavailable.cause(StoreError::unavailable(error))),
+        Ok(Err(panicked)) => Err(Rejection::new(RejectionKind::Internal).cause(panicked)),
+        Err(elapsed) => {
+            asked.abort();
+            Err(unavailable.cause(elapsed))
+        }
     }
 }
 

@@ -5,8 +5,8 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{
     body::{self, Reply, outage},
     issuance::{
-        Decision, IssuanceHook, IssuanceRequest, Made, OwnCredential, Terms, Unsteady, elsewhere,
-        is_young, reply,
+        Decision, HOOK_DEADLINE, IssuanceHook, IssuanceRequest, Made, OwnCredential, Terms,
+        Unsteady, decide, elsewhere, is_young, reply,
     },
 };
 use crate::{
@@ -30,8 +30,6 @@ const GLANCE: Duration = Duration::from_millis(25);
 /// How long a claim holds without a hook: shorter than [`PATIENCE`], so that a retry after a
 /// crash takes the claim over instead of being sent away.
 const CLAIM: Duration = Duration::from_millis(1_500);
-/// How long the application's hook may take; Key0 itself gives up after ten seconds.
-const HOOK_DEADLINE: Duration = Duration::from_secs(8);
 
 /// `POST /internal/issue-token`: a credential for a payment, and the same one for every retry.
 ///
@@ -44,6 +42,25 @@ const HOOK_DEADLINE: Duration = Duration::from_secs(8);
 /// A retry gets another credential, and the old one dies, only where none of the secrets is the one
 /// that the first was derived from, and only from ten minutes after the purchase on. Until then it
 /// is a 503 `issuance_in_progress`: see [`IssuanceSecrets`] for how a secret is changed.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::Arc;
+/// use key0_auth::{ApiKeys, MemoryStore, api::IssueToken, apikey::IssuanceSecrets};
+/// use key0_auth::domain::{Secret, SecretSet};
+///
+/// let store = Arc::new(MemoryStore::new());
+/// let keys = ApiKeys::new(store.clone());
+/// let secret = Secret::new("ISSUANCE_SECRET", "a secret from which keys are derived")?;
+/// let issue_token = IssueToken::new(store, keys, IssuanceSecrets::new(&SecretSet::new(secret)));
+/// let order = br#"{"requestId":"r","resourceId":"photo-1","planId":"basic","txHash":"0xabc"}"#;
+/// let first = issue_token.handle(order).await?;
+/// // A retry gets the same key.
+/// assert_eq!(issue_token.handle(order).await?.body, first.body);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct IssueToken(Arc<Parts>);
 
@@ -192,7 +209,7 @@ impl Parts {
         claim: &IssuanceClaim,
         now: Timestamp,
     ) -> Result<Progress, Rejection> {
-        let made = match self.decide(request).await {
+        let made = match decide(self.hook.as_ref(), request).await {
             Ok(Decision::Approve(terms)) => self.make(request, terms, now),
             Ok(Decision::Own(own)) => self.keep(own),
             Ok(Decision::Refuse) => Err(RejectionKind::NotForSale.into()),
@@ -287,7 +304,7 @@ impl Parts {
         old: &Issuance,
         now: Timestamp,
     ) -> Result<Progress, Rejection> {
-        let Decision::Own(own) = self.decide(request).await? else {
+        let Decision::Own(own) = decide(self.hook.as_ref(), request).await? else {
             return Err(Rejection::new(RejectionKind::Internal).cause(Unsteady));
         };
         let credential = own.credential.expose_secret();
@@ -311,26 +328,6 @@ impl Parts {
                     }
                     false => Progress::Again,
                 })
-            }
-        }
-    }
-
-    async fn decide(&self, request: &IssuanceRequest) -> Result<Decision, Rejection> {
-        let Some(hook) = &self.hook else {
-            return Ok(Decision::Approve(Terms::new()));
-        };
-        let unavailable = Rejection::new(RejectionKind::StoreUnavailable)
-            .detail("The application can't decide on this request now");
-        // On a task of its own, so that a panic in the hook frees the claim like any other failure.
-        let (hook, request) = (hook.clone(), request.clone());
-        let mut asked = tokio::spawn(async move { hook.decide(&request).await });
-        match tokio::time::timeout(HOOK_DEADLINE, &mut asked).await {
-            Ok(Ok(Ok(decision))) => Ok(decision),
-            Ok(Ok(Err(error))) => Err(unavailable.cause(StoreError::unavailable(error))),
-            Ok(Err(panicked)) => Err(Rejection::new(RejectionKind::Internal).cause(panicked)),
-            Err(elapsed) => {
-                asked.abort();
-                Err(unavailable.cause(elapsed))
             }
         }
     }

@@ -38,6 +38,21 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// `POST /internal/payment-received`: keeps each payment once, durably, and has the application's
 /// handler deal with it. Cheap to clone.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::Arc;
+/// use key0_auth::{MemoryStore, api::PaymentReceived, domain::SystemClock};
+///
+/// let store = Arc::new(MemoryStore::new());
+/// let payments = PaymentReceived::new(store, Arc::new(SystemClock));
+/// let report = br#"{"challengeId":"c","requestId":"r","resourceId":"photo-1","planId":"basic",
+///     "txHash":"0xabc"}"#;
+/// assert_eq!(payments.handle(report).await?.body, br#"{"received":true}"#);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct PaymentReceived(Arc<Parts>);
 

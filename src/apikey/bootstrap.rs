@@ -13,6 +13,14 @@ use crate::{
 ///
 /// They are compared before anything else is done with a credential: all of them, in constant
 /// time. No API creates, lists or revokes them.
+///
+/// ```
+/// use key0_auth::{apikey::BootstrapKeys, domain::{Role, Secret}};
+///
+/// let key = Secret::new("MASTER_API_KEYS", "a key of 32 bytes or more for the operator")?;
+/// let keys = BootstrapKeys::new().key(Role::Master, key);
+/// # Ok::<(), key0_auth::error::ConfigFault>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct BootstrapKeys {
     keys: Vec<BootstrapKey>,

@@ -23,6 +23,14 @@ const UNBIASED: u8 = 248;
 ///
 /// The checksum (CRC-32 over all before it, in base62) tells a mistyped key from a wrong one
 /// without any lookup, and lets secret scanners recognise one.
+///
+/// ```
+/// use key0_auth::apikey::KeyFormat;
+///
+/// let key = KeyFormat::new("shop")?.generate()?;
+/// assert!(key.expose().starts_with("shop_"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyFormat {
     prefix: Box<str>,

@@ -43,6 +43,15 @@ pub struct SecretFingerprint([u8; 16]);
 ///
 /// A single process needs the last two. Where secrets are
 /// [derived](Self::derived_from) from those for internal authentication, the same holds for those.
+///
+/// ```
+/// use key0_auth::{apikey::IssuanceSecrets, domain::{Secret, SecretSet}};
+///
+/// let old = Secret::new("ISSUANCE_PREVIOUS_SECRETS", "the secret of last year, of 32 bytes")?;
+/// let new = Secret::new("ISSUANCE_SECRET", "the secret of this year, of 32 bytes")?;
+/// let secrets = IssuanceSecrets::new(&SecretSet::new(new).previous(old));
+/// # Ok::<(), key0_auth::error::ConfigFault>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct IssuanceSecrets {
     /// The current one first.

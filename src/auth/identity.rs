@@ -16,6 +16,15 @@ const MAX_SUBJECT_BYTES: usize = 256;
 ///
 /// Only a [`Validator`](crate::Validator) makes one, so a function that takes an `Identity` can't
 /// be called for a request that was not validated. Cheap to clone.
+///
+/// ```
+/// use key0_auth::{Identity, Policy, Rejection};
+///
+/// fn photo(id: &str, caller: &Identity) -> Result<String, Rejection> {
+///     Policy::resource(id).check(caller)?;
+///     Ok(format!("photo {id} for {}", caller.subject()))
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Identity(Proof);
 

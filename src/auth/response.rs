@@ -14,6 +14,15 @@ use crate::{
 };
 
 /// Turns a refusal into its HTTP answer: status, challenge and body. The only place that does.
+///
+/// ```
+/// use key0_auth::{RejectionKind, auth::Responder};
+///
+/// let refusal = Responder::new("photos")?.respond(&RejectionKind::MissingCredential.into());
+/// assert_eq!(refusal.status, 401);
+/// assert!(refusal.headers.contains(&("www-authenticate", "Bearer realm=\"photos\"".to_owned())));
+/// # Ok::<(), key0_auth::error::ConfigFault>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Responder {
     realm: Box<str>,
@@ -36,6 +45,23 @@ pub struct Refusal {
 }
 
 /// A refusal's body in the application's own form. The status stays what it is.
+///
+/// ```
+/// use key0_auth::{AccessTokens, Validator, auth::{Problem, ProblemBody}};
+///
+/// #[derive(Debug)]
+/// struct Plain;
+///
+/// impl ProblemBody for Plain {
+///     fn render(&self, problem: &Problem<'_>) -> (String, Vec<u8>) {
+///         ("text/plain".to_owned(), problem.detail().into())
+///     }
+/// }
+/// let tokens = AccessTokens::hs256("a secret that Key0 shares with this backend")?;
+/// let validator = Validator::builder().access_tokens(tokens).problem_body(Plain).build()?;
+/// # let _ = validator;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait ProblemBody: fmt::Debug + Send + Sync + 'static {
     /// The media type and the bytes of the body for this problem.
     fn render(&self, problem: &Problem<'_>) -> (String, Vec<u8>);

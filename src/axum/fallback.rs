@@ -42,6 +42,15 @@ where
 
 /// The 405 of [`with_problem_fallbacks`] alone: for an unknown path the router keeps its own
 /// fallback. To be called last, likewise.
+///
+/// ```
+/// use axum::{Router, routing::get};
+/// use key0_auth::{auth::Responder, axum::with_problem_method_fallback};
+///
+/// let router = Router::new().route("/health", get(async || "fine")).fallback(async || "a page");
+/// let router: Router = with_problem_method_fallback(router, &Responder::default());
+/// # let _ = router;
+/// ```
 pub fn with_problem_method_fallback<S>(router: Router<S>, responder: &Responder) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,

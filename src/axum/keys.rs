@@ -30,6 +30,22 @@ use crate::{
 /// | `DELETE /keys/{id}` | kills every secret of the id |
 ///
 /// The two that read are open to a key for support, too.
+///
+/// ```
+/// use std::sync::Arc;
+/// use key0_auth::{ApiKeys, MemoryStore, Validator, api::KeysApi, apikey::BootstrapKeys};
+/// use key0_auth::domain::{Role, Secret};
+/// use key0_auth::axum::keys_routes;
+///
+/// let store = Arc::new(MemoryStore::new());
+/// let master = Secret::new("MASTER_API_KEYS", "a key of 32 bytes or more for the operator")?;
+/// let master = BootstrapKeys::new().key(Role::Master, master);
+/// let keys = Arc::new(ApiKeys::new(store.clone()).bootstrap(master));
+/// let validator = Validator::builder().api_keys(keys.clone()).build()?;
+/// let router: axum::Router = keys_routes(validator, KeysApi::new(store, keys));
+/// # let _ = router;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn keys_routes<S>(validator: Validator, keys: KeysApi) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,

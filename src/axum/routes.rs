@@ -19,6 +19,25 @@ use crate::{
 /// The two endpoints that Key0 calls, `/internal/issue-token` and `/internal/payment-received`,
 /// behind `auth`. To be merged into a router that ends with
 /// [`with_problem_fallbacks`](super::with_problem_fallbacks).
+///
+/// ```
+/// use std::sync::Arc;
+/// use key0_auth::{ApiKeys, InternalAuth, MemoryStore, apikey::IssuanceSecrets};
+/// use key0_auth::api::{IssueToken, PaymentReceived};
+/// use key0_auth::domain::{Secret, SecretSet, SystemClock};
+/// use key0_auth::axum::internal_routes;
+///
+/// let store = Arc::new(MemoryStore::new());
+/// let secret = Secret::new("INTERNAL_AUTH_SECRET", "a secret for Key0's own calls alone")?;
+/// let internal = SecretSet::new(secret);
+/// let issuance = IssuanceSecrets::derived_from(&internal);
+/// let auth = InternalAuth::builder().shared_secret(internal).build()?;
+/// let issue_token = IssueToken::new(store.clone(), ApiKeys::new(store.clone()), issuance);
+/// let payments = PaymentReceived::new(store, Arc::new(SystemClock));
+/// let router: axum::Router = internal_routes(auth, issue_token, payments);
+/// # let _ = router;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn internal_routes<S>(
     auth: impl Into<Arc<InternalAuth>>,
     issue_token: IssueToken,

@@ -56,6 +56,23 @@ const READY_DEADLINE: Duration = Duration::from_millis(500);
 ///
 /// Housekeeping (when keys were used is written down, what is past its time is cleared away) runs
 /// by itself, until [`close`](Self::close) or until the last clone is dropped.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use key0_auth::{backend::{Backend, Secrets}, store};
+///
+/// let secrets = Secrets::read(|name| match name {
+///     "KEY0_ACCESS_TOKEN_SECRET" => Some("a secret that Key0 shares with this backend".to_owned()),
+///     "INTERNAL_AUTH_SECRET" => Some("a secret for Key0's own calls alone".to_owned()),
+///     _ => None,
+/// })?;
+/// let backend = Backend::builder(store::open("memory://").await?, secrets).build()?;
+/// backend.ready().await.expect("the store answers");
+/// backend.close().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Backend(Arc<Parts>);
 

@@ -92,6 +92,17 @@ pub use self::{
 use crate::domain::Clock;
 
 /// Calls one server with one credential. A clone is cheap and shares its connections.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use key0_auth::client::Client;
+///
+/// let client = Client::builder("https://api.example.com").api_key("ak_0123").build()?;
+/// let passport = client.get("/v1/dpp/passports/1").send::<serde_json::Value>().await?;
+/// # let _ = passport;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 

@@ -9,6 +9,22 @@ use super::{ChallengeId, PlanId, RequestId, ResourceId, Timestamp, TxHash};
 ///
 /// These are words, not a proof: whoever has an [`Identity`](crate::Identity) knows that its
 /// claims were verified.
+///
+/// ```
+/// use key0_auth::domain::{Claims, Clock, SystemClock};
+///
+/// let in_an_hour = SystemClock.now().plus(std::time::Duration::from_secs(3_600));
+/// let claims = Claims::new(
+///     "request-1".parse()?,
+///     "challenge-1".parse()?,
+///     "photo-1".parse()?,
+///     "basic".parse()?,
+///     "0xabc".parse()?,
+///     in_an_hour,
+/// );
+/// assert_eq!(claims.resource_id().as_str(), "photo-1");
+/// # Ok::<(), key0_auth::domain::InvalidId>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Claims {
     pub(crate) request_id: RequestId,

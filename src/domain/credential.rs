@@ -8,6 +8,14 @@ pub const MAX_CREDENTIAL_BYTES: usize = 8 * 1024;
 /// What an agent or a partner presents: visible ASCII, 1 to [`MAX_CREDENTIAL_BYTES`] bytes.
 ///
 /// It borrows from the request and shows nothing of itself in `Debug`.
+///
+/// ```
+/// use key0_auth::domain::Credential;
+///
+/// let credential = Credential::try_from("ak_0123")?;
+/// assert_eq!(credential.expose(), "ak_0123");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct Credential<'a>(&'a str);
 

@@ -29,6 +29,15 @@ enum Part {
 
 /// A method and a [`PathTemplate`], as `GET /api/photos/{id}`. `*` stands for every method, and who
 /// may `GET` may ask for the head alone (RFC 9110, section 9.3.2).
+///
+/// ```
+/// use key0_auth::domain::RouteTemplate;
+///
+/// let route = RouteTemplate::new("the photo's route", "GET /api/photos/{id}")?;
+/// assert!(route.matches("HEAD", "/api/photos/photo-1").is_some());
+/// assert!(route.matches("POST", "/api/photos/photo-1").is_none());
+/// # Ok::<(), key0_auth::error::ConfigFault>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct RouteTemplate {
     method: Box<str>,

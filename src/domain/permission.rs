@@ -95,6 +95,13 @@ impl FromStr for Role {
 pub struct InvalidPermissions;
 
 /// Which actions are granted on which resource. Empty grants nothing.
+///
+/// ```
+/// use key0_auth::domain::{Action, Permissions};
+///
+/// let permissions = Permissions::none().grant("dpp", Action::Read);
+/// assert!(permissions.allows("dpp", Action::Read) && !permissions.allows("dpp", Action::Update));
+/// ```
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Permissions(BTreeMap<Box<str>, Actions>);
 

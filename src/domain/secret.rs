@@ -31,6 +31,16 @@ const PUBLIC_PEM: [&str; 3] =
 ///
 /// There is no `Display`, no `PartialEq` and no serialisation. To read it, say so:
 /// [`expose_bytes`](Self::expose_bytes).
+///
+/// ```
+/// use key0_auth::domain::Secret;
+///
+/// let secret = Secret::new("INTERNAL_AUTH_SECRET", "a secret for Key0's own calls alone")?;
+/// assert!(secret.matches(b"a secret for Key0's own calls alone"));
+/// assert_eq!(format!("{secret:?}"), "Secret(..)");
+/// assert!(Secret::new("INTERNAL_AUTH_SECRET", "too short").is_err());
+/// # Ok::<(), key0_auth::error::ConfigFault>(())
+/// ```
 #[derive(Clone)]
 pub struct Secret {
     name: Box<str>,
@@ -114,6 +124,16 @@ impl fmt::Debug for Secret {
 }
 
 /// A current secret and the previous ones, all of which are accepted while callers move over.
+///
+/// ```
+/// use key0_auth::domain::{Secret, SecretSet};
+///
+/// let old = Secret::new("INTERNAL_AUTH_PREVIOUS_SECRETS", "the secret before the current one")?;
+/// let new = Secret::new("INTERNAL_AUTH_SECRET", "a secret for Key0's own calls alone")?;
+/// let secrets = SecretSet::new(new).previous(old);
+/// assert!(secrets.matches(b"the secret before the current one"));
+/// # Ok::<(), key0_auth::error::ConfigFault>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct SecretSet {
     current: Secret,
@@ -161,6 +181,15 @@ impl SecretSet {
 /// Checks at start-up that secrets of different purposes differ pairwise, so that knowing one never
 /// opens what another protects. Hand it all of them, each with its previous ones: access token
 /// secrets, internal secrets, issuance secrets, the gateway's and bootstrap keys.
+///
+/// ```
+/// use key0_auth::domain::{Secret, check_secrets_differ};
+///
+/// let tokens = Secret::new("KEY0_ACCESS_TOKEN_SECRET", "one secret for all, as it is so handy")?;
+/// let internal = Secret::new("INTERNAL_AUTH_SECRET", "one secret for all, as it is so handy")?;
+/// assert!(check_secrets_differ([&tokens, &internal]).is_err());
+/// # Ok::<(), key0_auth::error::ConfigFault>(())
+/// ```
 ///
 /// # Errors
 ///

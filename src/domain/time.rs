@@ -148,6 +148,20 @@ impl<'de> Deserialize<'de> for Timestamp {
 }
 
 /// Where the time comes from. Tests hand in one of their own, so that none of them sleeps.
+///
+/// ```
+/// use key0_auth::domain::{Clock, Timestamp};
+///
+/// #[derive(Debug)]
+/// struct NewYear;
+///
+/// impl Clock for NewYear {
+///     fn now(&self) -> Timestamp {
+///         Timestamp::from_seconds(1_798_761_600)
+///     }
+/// }
+/// assert_eq!(NewYear.now().to_string(), "2027-01-01T00:00:00.000Z");
+/// ```
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// The present instant.
     fn now(&self) -> Timestamp;

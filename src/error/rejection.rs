@@ -7,6 +7,13 @@ use std::{borrow::Cow, error::Error, fmt, sync::Arc};
 ///
 /// What a rejection means over HTTP (status, challenge, body) is decided in one place,
 /// [`Responder`](crate::auth::Responder).
+///
+/// ```
+/// use key0_auth::{Rejection, RejectionKind};
+///
+/// let refused = Rejection::new(RejectionKind::NotForSale).detail("This photo is sold out");
+/// assert_eq!((refused.kind().status(), refused.kind().code()), (422, "not_for_sale"));
+/// ```
 #[derive(Debug, Clone)]
 pub struct Rejection {
     kind: RejectionKind,

@@ -6,6 +6,20 @@ pub(crate) const REPLAYED: &str = "idempotent-replayed";
 
 /// In a response's extensions: this answer is not stored, as it holds a secret. The key is free
 /// again, and a retry runs the handler again, which must make the same answer by itself.
+///
+/// ```
+/// # #[cfg(feature = "axum")]
+/// # {
+/// use axum::{Extension, response::IntoResponse};
+/// use key0_auth::idempotency::NotKept;
+///
+/// /// Its answer holds a secret, so a retry runs again.
+/// async fn rotate() -> impl IntoResponse {
+///     (Extension(NotKept), "the new secret")
+/// }
+/// # let _ = rotate;
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NotKept;
 

@@ -13,6 +13,17 @@ use crate::{
 ///
 /// A revoked or expired key is still found: whoever asks checks its times, so that its holder
 /// can be told why.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use key0_auth::{KeyStore, MemoryStore, apikey::KeyDigest};
+///
+/// let store: &dyn KeyStore = &MemoryStore::new();
+/// assert!(store.find(&KeyDigest::of("ak_unknown")).await?.is_none());
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 pub trait KeyStore: fmt::Debug + Send + Sync + 'static {
     /// The record with this digest, whatever its state.

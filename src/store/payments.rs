@@ -266,7 +266,24 @@ pub struct Issuance {
 }
 
 /// A payment that Key0 has reported. The access token of the report is not part of it.
+///
+/// ```
+/// use key0_auth::{domain::Timestamp, store::Payment};
+///
+/// let received_at = Timestamp::from_seconds(1_795_953_600);
+/// let mut payment = Payment::new(
+///     "challenge-1".parse()?,
+///     "request-1".parse()?,
+///     "photo-1".parse()?,
+///     "basic".parse()?,
+///     "0xabc".parse()?,
+///     received_at,
+/// );
+/// payment.details.insert("credits".to_owned(), 100.into());
+/// # Ok::<(), key0_auth::domain::InvalidId>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Payment {
     /// The payment's challenge: the key under which its handling is to be deduplicated.
     pub challenge_id: ChallengeId,
@@ -282,6 +299,21 @@ pub struct Payment {
     pub details: Map<String, Value>,
     /// When it was received.
     pub received_at: Timestamp,
+}
+
+impl Payment {
+    /// A payment without details: for stores, and for tests of handlers.
+    pub fn new(
+        challenge_id: ChallengeId,
+        request_id: RequestId,
+        resource_id: ResourceId,
+        plan_id: PlanId,
+        tx_hash: TxHash,
+        received_at: Timestamp,
+    ) -> Self {
+        let details = Map::new();
+        Self { challenge_id, request_id, resource_id, plan_id, tx_hash, details, received_at }
+    }
 }
 
 /// What became of a payment that was to be kept.

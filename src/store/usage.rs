@@ -28,6 +28,21 @@ const BATCH: usize = 500;
 ///
 /// Call `flush` once a minute, and at the end. Then a key costs one write a minute at most, and
 /// a crash loses a minute at most. Clones are the same.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::Arc;
+/// use key0_auth::{ApiKeys, MemoryStore, store::KeyUsage};
+///
+/// let store = Arc::new(MemoryStore::new());
+/// let usage = KeyUsage::new(store.clone());
+/// let keys = ApiKeys::new(store).usage(usage.clone());
+/// // Once a minute, and at the end.
+/// usage.flush().await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct KeyUsage(Arc<Shared>);
 

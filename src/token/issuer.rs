@@ -15,6 +15,16 @@ use crate::{
 
 /// Signs access tokens and system tokens, as Key0 does. For tests, demos, and services that play
 /// Key0's part.
+///
+/// ```
+/// use key0_auth::{domain::{Clock, Secret, SystemClock}, token::TokenIssuer};
+///
+/// let secret = Secret::new("the secret", "a secret that Key0 shares with this backend")?;
+/// let minute = std::time::Duration::from_secs(60);
+/// let token = TokenIssuer::hs256(&secret).system_token("backend-service", SystemClock.now(), minute)?;
+/// assert_eq!(token.split('.').count(), 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct TokenIssuer {
     algorithm: Algorithm,

@@ -2,6 +2,15 @@ use super::{algorithm::Algorithm, pem, signature::Verifier};
 use crate::{domain::Secret, error::ConfigFault, metrics::Counter};
 
 /// A key that verifies tokens of exactly one algorithm.
+///
+/// ```
+/// use key0_auth::{AccessTokens, domain::Secret, token::VerifyingKey};
+///
+/// let secret = Secret::new("KEY0_ACCESS_TOKEN_SECRET", "a secret that Key0 shares with us")?;
+/// let tokens = AccessTokens::builder().key(VerifyingKey::hs256(&secret)).build()?;
+/// # let _ = tokens;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct VerifyingKey {
     algorithm: Algorithm,

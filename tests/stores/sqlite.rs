@@ -81,15 +81,14 @@ async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 fn payment(id: &str) -> Payment {
-    Payment {
-        challenge_id: ChallengeId::new(id).unwrap(),
-        request_id: RequestId::new("r").unwrap(),
-        resource_id: ResourceId::new("photo-1").unwrap(),
-        plan_id: PlanId::new("basic").unwrap(),
-        tx_hash: hash(id),
-        details: serde_json::Map::new(),
-        received_at: at(0),
-    }
+    Payment::new(
+        ChallengeId::new(id).unwrap(),
+        RequestId::new("r").unwrap(),
+        ResourceId::new("photo-1").unwrap(),
+        PlanId::new("basic").unwrap(),
+        hash(id),
+        at(0),
+    )
 }
 
 // Sharing a file

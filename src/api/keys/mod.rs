@@ -47,6 +47,20 @@ const LISTINGS_AT_ONCE: usize = 1;
 /// told of an outage (503) finds in the history what was done.
 ///
 /// The adapters mount it behind [`policy`](Self::policy) and [`wording`](Self::wording).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::Arc;
+/// use key0_auth::{ApiKeys, MemoryStore, api::{KeysApi, Operator}};
+///
+/// let store = Arc::new(MemoryStore::new());
+/// let keys = KeysApi::new(store.clone(), ApiKeys::new(store));
+/// let made = keys.create(&Operator::host(), br#"{"label":"acme","role":"read"}"#).await?;
+/// assert_eq!(made.status, 201);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct KeysApi(Arc<Parts>);
 

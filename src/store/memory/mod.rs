@@ -15,6 +15,17 @@ use crate::error::StoreError;
 ///
 /// It forgets all of it at exit, also what was spent and what was revoked, it is shared with no
 /// other process, and nothing bounds it but what is purged. Clones are the same store.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use key0_auth::{KeyStore, MemoryStore};
+///
+/// let store = MemoryStore::new();
+/// store.ping().await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Default)]
 pub struct MemoryStore {
     shared: Arc<Shared>,

@@ -65,6 +65,15 @@ use crate::{error::StoreError, store::measured::measured};
 /// transactions hands on no notifications. Needs a Tokio runtime with its timer enabled; the one
 /// that opened the store must live as long as it is used. Clones are the same store; the last one
 /// to go ends its tasks.
+///
+/// ```no_run
+/// # async fn open() -> Result<(), Box<dyn std::error::Error>> {
+/// use key0_auth::PostgresStore;
+///
+/// let store = PostgresStore::open("postgres://app:password@db.internal/shop").await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct PostgresStore {
     shared: Arc<Shared>,

@@ -59,6 +59,13 @@ const READ_TIMEOUT: Duration = Duration::from_millis(250);
 /// The newest rows can be in the log alone. [`close`](crate::KeyStore::close) moves them into the
 /// file, and so does the store itself after two seconds without a write; a copy of the file that
 /// is taken then is whole. To copy a file that is being written, use `sqlite3 FILE .backup`.
+///
+/// ```no_run
+/// use key0_auth::SqliteStore;
+///
+/// let store = SqliteStore::open("backend.db")?;
+/// # Ok::<(), key0_auth::store::SqliteOpenError>(())
+/// ```
 #[derive(Clone)]
 pub struct SqliteStore {
     shared: Arc<Shared>,

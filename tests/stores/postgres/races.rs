@@ -17,15 +17,14 @@ use crate::samples::{
 };
 
 fn payment(id: &str, tx_hash: &str) -> Payment {
-    Payment {
-        challenge_id: ChallengeId::new(id).unwrap(),
-        request_id: RequestId::new("r").unwrap(),
-        resource_id: ResourceId::new("photo-1").unwrap(),
-        plan_id: PlanId::new("basic").unwrap(),
-        tx_hash: hash(tx_hash),
-        details: serde_json::Map::new(),
-        received_at: at(0),
-    }
+    Payment::new(
+        ChallengeId::new(id).unwrap(),
+        RequestId::new("r").unwrap(),
+        ResourceId::new("photo-1").unwrap(),
+        PlanId::new("basic").unwrap(),
+        hash(tx_hash),
+        at(0),
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -63,15 +63,14 @@ async fn a_payment_waits_for_another_of_the_same_hash_in_its_other_form() {
                  'first', 'r', 'photo-1', 'basic', '{first}', '{{}}', 0, '0x{digits}', '{digits}')"
         );
         run(&mut other, &recording).await;
-        let payment = Payment {
-            challenge_id: ChallengeId::new("second").unwrap(),
-            request_id: RequestId::new("r").unwrap(),
-            resource_id: ResourceId::new("photo-1").unwrap(),
-            plan_id: PlanId::new("basic").unwrap(),
-            tx_hash: hash(&second),
-            details: serde_json::Map::new(),
-            received_at: at(0),
-        };
+        let payment = Payment::new(
+            ChallengeId::new("second").unwrap(),
+            RequestId::new("r").unwrap(),
+            ResourceId::new("photo-1").unwrap(),
+            PlanId::new("basic").unwrap(),
+            hash(&second),
+            at(0),
+        );
         let waiting = {
             let store = store.clone();
             tokio::spawn(async move { patiently!(store.record_payment(&payment)) })

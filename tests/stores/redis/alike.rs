@@ -157,15 +157,14 @@ impl Past {
             }
             6 => drop(both!(store => store.forget_nonces(now, 100))),
             7 | 8 => {
-                let payment = Payment {
+                let payment = Payment::new(
                     challenge_id,
-                    request_id: RequestId::new("r").unwrap(),
-                    resource_id: ResourceId::new("photo-1").unwrap(),
-                    plan_id: PlanId::new("basic").unwrap(),
-                    tx_hash: hash(&tx_hash),
-                    details: serde_json::Map::new(),
-                    received_at: now,
-                };
+                    RequestId::new("r").unwrap(),
+                    ResourceId::new("photo-1").unwrap(),
+                    PlanId::new("basic").unwrap(),
+                    hash(&tx_hash),
+                    now,
+                );
                 let _ = both!(store => store.record_payment(&payment));
             }
             9 => {

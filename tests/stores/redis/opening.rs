@@ -359,15 +359,14 @@ async fn hashes_that_an_older_version_kept_without_0x_are_spent() {
         let claim = samples::claim(samples::challenge("second"), &hash);
         let state = store.begin_issuance(&claim, samples::at(0)).await.unwrap();
         assert_eq!(state, IssuanceState::Redeemed, "{hash}");
-        let payment = Payment {
-            challenge_id: ChallengeId::new("second").unwrap(),
-            request_id: RequestId::new("r").unwrap(),
-            resource_id: ResourceId::new("photo-1").unwrap(),
-            plan_id: PlanId::new("basic").unwrap(),
-            tx_hash: samples::hash(&hash),
-            details: serde_json::Map::new(),
-            received_at: samples::at(0),
-        };
+        let payment = Payment::new(
+            ChallengeId::new("second").unwrap(),
+            RequestId::new("r").unwrap(),
+            ResourceId::new("photo-1").unwrap(),
+            PlanId::new("basic").unwrap(),
+            samples::hash(&hash),
+            samples::at(0),
+        );
         let outcome = store.record_payment(&payment).await.unwrap();
         assert_eq!(outcome, PaymentOutcome::Conflict, "{hash}");
     }

@@ -266,15 +266,14 @@ async fn a_payment_that_has_lost_its_record_does_not_hold_up_the_others() {
 
 fn payment(id: &str) -> key0_auth::store::Payment {
     use key0_auth::domain::{ChallengeId, PlanId, RequestId, ResourceId};
-    key0_auth::store::Payment {
-        challenge_id: ChallengeId::new(id).unwrap(),
-        request_id: RequestId::new("r").unwrap(),
-        resource_id: ResourceId::new("photo-1").unwrap(),
-        plan_id: PlanId::new("basic").unwrap(),
-        tx_hash: samples::hash(&format!("0x{id}")),
-        details: serde_json::Map::new(),
-        received_at: at(0),
-    }
+    key0_auth::store::Payment::new(
+        ChallengeId::new(id).unwrap(),
+        RequestId::new("r").unwrap(),
+        ResourceId::new("photo-1").unwrap(),
+        PlanId::new("basic").unwrap(),
+        samples::hash(&format!("0x{id}")),
+        at(0),
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]

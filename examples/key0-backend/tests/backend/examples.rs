@@ -1,11 +1,6 @@
 //! The examples, each started as a user starts it, and talked to.
-#[allow(dead_code)]
-#[path = "../../../actix_backend.rs"]
-mod actix_backend_source;
 
-use std::{ffi::OsString, future::pending, os::unix::ffi::OsStringExt, time::Duration};
-
-use actix_web::{App, middleware::from_fn, test as actix, web};
+use std::{ffi::OsString, os::unix::ffi::OsStringExt, time::Duration};
 
 use key0_auth::{
     domain::{Claims, Clock, SystemClock},
@@ -154,24 +149,42 @@ fn claims() -> Claims {
     )
 }
 
-/// What the table of cases does not tell of the sample backend on actix-web.
 #[test]
 fn actix_backend() {
-    let Some((example, _)) = does_a_backend_s_work("actix_backend") else { return };
-    // No secret is printed.
-    example.backend.kill();
+    ends_when_it_is_asked_to("actix_backend");
 }
 
-/// It ends when it is asked to, and leaves a whole file.
 #[test]
 fn axum_backend() {
-    let Some((mut example, setup)) = does_a_backend_s_work("axum_backend") else { return };
+    let Some(setup) = ends_when_it_is_asked_to("axum_backend") else { return };
+    let log = std::fs::metadata(setup.path("key0-backend.db-wal"));
+    assert_eq!(log.map_or(0, |log| log.len()), 0);
+}
+
+/// Once it has done its work. No secret is printed.
+fn ends_when_it_is_asked_to(name: &str) -> Option<Setup> {
+    let (mut example, setup) = does_a_backend_s_work(name)?;
     example.backend.terminate();
     assert!(example.backend.wait().success());
     let ended = example.backend.end();
     assert!(setup.database().exists(), "{ended:?}");
-    let log = std::fs::metadata(setup.path("key0-backend.db-wal"));
-    assert_eq!(log.map_or(0, |log| log.len()), 0, "{ended:?}");
+    Some(setup)
+}
+
+/// A seller's whole application is short: what it is made of, and no more.
+#[test]
+fn the_whole_backends_are_short() {
+    for source in
+        [include_str!("../../../axum_backend.rs"), include_str!("../../../actix_backend.rs")]
+    {
+        let (mut lines, mut in_imports) = (0, false);
+        for line in source.lines() {
+            in_imports |= line.starts_with("use ");
+            lines += usize::from(!in_imports && !line.is_empty() && !line.trim().starts_with("//"));
+            in_imports &= !line.ends_with(';');
+        }
+        assert!(lines <= 45, "{lines} lines");
+    }
 }
 
 fn does_a_backend_s_work(name: &str) -> Option<(Example, Setup)> {
@@ -292,36 +305,6 @@ fn back_office_with_another_backend() {
     backend.kill();
 }
 
-/// No route of the example panics or hangs, so these do.
-#[actix_web::test]
-async fn actix_backend_answers_panics_and_delays() {
-    let panic = async || -> &str { panic!("the words of a panic") };
-    let app = App::new()
-        .route("/panic", web::get().to(panic))
-        .route("/hang", web::get().to(async || pending::<&str>().await))
-        .route("/fine", web::get().to(async || "fine"))
-        .wrap(from_fn(actix_backend_source::observe));
-    let app = actix::init_service(app).await;
-    tokio::time::pause();
-    for (path, status, code) in [
-        ("/panic", 500, "internal_error"),
-        ("/hang", 408, "request_timeout"),
-        ("/fine", 200, "fine"),
-    ] {
-        let request = actix::TestRequest::with_uri(path).insert_header(("x-request-id", "mine"));
-        // What fails further inside becomes a response only in the server.
-        let answer = match actix::try_call_service(&app, request.to_request()).await {
-            Ok(response) => response.into_parts().1.map_into_boxed_body(),
-            Err(error) => error.error_response(),
-        };
-        assert_eq!(answer.status(), status, "{path}");
-        assert_eq!(answer.headers().get("x-request-id").unwrap(), "mine", "{path}");
-        let body = actix_web::body::to_bytes(answer.into_body()).await.unwrap();
-        let body = String::from_utf8(body.to_vec()).unwrap();
-        assert!(body.contains(code) && !body.contains("words"), "{path}: {body}");
-    }
-}
-
 /// Faults of the configuration end it before it listens.
 #[test]
 fn actix_backend_does_not_start_without_its_secrets() {
@@ -334,7 +317,7 @@ fn actix_backend_does_not_start_without_its_secrets() {
         (with_tokens.clone().set("INTERNAL_AUTH_SECRET", "short"), "INTERNAL_AUTH_SECRET"),
         (with_tokens.set("INTERNAL_AUTH_SECRET", TOKEN_SECRET), "INTERNAL_AUTH_SECRET"),
         (whole.clone().set("INTERNAL_AUTH_STRATEGY", "none"), "INTERNAL_AUTH_STRATEGY"),
-        (whole.clone().set("DATABASE_URL", "postgres://localhost"), "DATABASE_URL"),
+        (whole.clone().set("DATABASE_URL", "mysql://localhost"), "DATABASE_URL"),
     ] {
         let ended = setup.run_example();
         assert_eq!((ended.code, &*ended.stdout), (Some(1), ""), "{ended:?}");
