@@ -25,6 +25,7 @@ mod renewal;
 mod response;
 mod seller;
 mod source;
+mod terms;
 pub(crate) mod validator;
 
 pub use builder::ValidatorBuilder;

@@ -190,14 +190,13 @@ async fn the_backend_on_actix_answers_as_the_table_says_and_as_its_twin() {
     let unreachable_on_actix = values_on_actix.get("unreachableKey").unwrap();
     assert_none(failures(&cases(), values_on_actix, &served(&on_actix)).await);
 
-    let setup = configured(Setup::bare());
-    let on_axum = setup.start();
+    let Some(setup) = Setup::example("axum_backend") else { return };
+    let setup = configured(setup).set("DATABASE_URL", "sqlite://key0-backend.db");
+    let on_axum = setup.start_example("listening on");
     let values_on_axum = values(&on_axum, &Records::Sqlite(setup.database()));
     let mut values_on_actix = values_on_axum.clone();
     values_on_actix.keep("unreachableKey", unreachable_on_actix);
-    // The sample backend tells more at /ready than an example does.
-    let [one, two] =
-        [&on_axum, &on_actix].map(|backend| Served { without: &["/ready"], ..served(backend) });
+    let [one, two] = [&on_axum, &on_actix].map(served);
     assert_none(differences(&cases(), (values_on_axum, &one), (values_on_actix, &two)).await);
     for (status, request) in beyond_the_table() {
         let [one, other] = [&on_axum, &on_actix].map(|backend| {
@@ -214,7 +213,7 @@ async fn the_backend_on_actix_answers_as_the_table_says_and_as_its_twin() {
     assert_eq!(answer.header("x-request-id"), Some("mine"));
 }
 
-/// What the sample backend adds to the layers, with the status that each must get.
+/// What stands around the routes of a backend, with the status that each must get.
 fn beyond_the_table() -> Vec<(u16, RawRequest)> {
     let token = Values::new(known()).unwrap().get("tokenForAll").unwrap();
     let post = |body: &str| {
