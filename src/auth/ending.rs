@@ -49,12 +49,15 @@ async fn claims(
     token: &CompactJws<'_>,
     now: Timestamp,
 ) -> Result<Option<Arc<Claims>>, Rejection> {
-    let mut validated = tokens.validate_early(token, now);
+    let validated = tokens.validate_early(token, now);
     #[cfg(feature = "jwks")]
-    if is_undecided(&validated) {
-        tokens.settle(_credential).await;
-        validated = tokens.validate_early(token, now);
-    }
+    let validated = match is_undecided(&validated) {
+        true => {
+            tokens.settle(_credential).await;
+            tokens.validate_early(token, now)
+        }
+        false => validated,
+    };
     match validated {
         Err(rejection) if rejection.kind() == RejectionKind::StoreUnavailable => Err(rejection),
         validated => Ok(validated.ok()),

@@ -18,8 +18,8 @@ use tokio::{
 };
 
 use super::{
+    caught::caught,
     denials::{Denial, DenialStore, TokenDigest},
-    feed::caught,
     keys::{Change, ChangeListener},
 };
 use crate::{

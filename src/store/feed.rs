@@ -3,14 +3,12 @@
 use std::{
     convert::Infallible,
     error::Error,
-    future::{Future, poll_fn},
+    future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::Poll,
     time::Duration,
 };
 
@@ -19,7 +17,7 @@ use tokio::{
     time::{Instant, sleep, timeout, timeout_at},
 };
 
-use super::{Change, backoff::Backoff, listeners::Listeners};
+use super::{Change, backoff::Backoff, caught::caught, listeners::Listeners};
 use crate::{
     error::{StoreError, StoreErrorKind},
     metrics,
@@ -219,18 +217,6 @@ async fn within<T>(
 ) -> Result<T, StoreError> {
     let done = timeout(patience, work).await;
     done.unwrap_or_else(|_elapsed| Err(StoreError::new(StoreErrorKind::TimedOut)))
-}
-
-/// A panic is a failure like any other: the feed goes on.
-pub(super) async fn caught<T>(
-    work: impl Future<Output = Result<T, StoreError>>,
-) -> Result<T, StoreError> {
-    let mut work = pin!(work);
-    poll_fn(|context| {
-        let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context)));
-        polled.unwrap_or_else(|_| Poll::Ready(Err(StoreError::unavailable("a panic"))))
-    })
-    .await
 }
 
 /// What was written to the log of an outage.

@@ -13,6 +13,7 @@
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod backoff;
 pub(crate) mod cached;
+mod caught;
 mod denials;
 mod denied;
 #[cfg(any(feature = "postgres", feature = "redis"))]
