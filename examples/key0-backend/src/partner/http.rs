@@ -7,12 +7,12 @@ use axum::{
 };
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
-    header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE},
+    header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use key0_auth::{
     Rejection, RejectionKind,
-    api::check_media_type,
+    api::{check_content_encoding, check_media_type},
     idempotency::{Idempotency, IdempotentRequest},
 };
 
@@ -67,6 +67,9 @@ impl Partner {
     pub(super) async fn read(&self, request: Request, limit: usize) -> Result<Sent, Rejection> {
         let (parts, body) = request.into_parts();
         check_media_type(parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes))?;
+        check_content_encoding(
+            parts.headers.get_all(CONTENT_ENCODING).into_iter().map(HeaderValue::as_bytes),
+        )?;
         let body = collect(&parts.headers, body, limit).await?;
         let media_type = parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
         let target = parts.uri.path_and_query().map_or("", |target| target.as_str());

@@ -39,6 +39,11 @@ impl Object {
         self.0.remove(name)
     }
 
+    /// An optional member that is `null` is as absent.
+    fn take_unless_null(&mut self, name: &str) -> Option<Box<RawValue>> {
+        self.take(name).filter(|value| value.get() != "null")
+    }
+
     /// Whether nothing is left that was not taken.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -59,7 +64,7 @@ impl Object {
         let fits = |text: &String| {
             (1..=limit).contains(&text.chars().count()) && !text.chars().any(char::is_control)
         };
-        let Some(value) = self.take(name) else { return Ok(None) };
+        let Some(value) = self.take_unless_null(name) else { return Ok(None) };
         match serde_json::from_str(value.get()).ok().filter(fits) {
             Some(text) => Ok(Some(text)),
             None => Err(invalid(format!("{name} must be a text of 1 to {limit} characters"))),
@@ -73,7 +78,7 @@ impl Object {
         limit: usize,
     ) -> Result<Option<String>, Rejection> {
         let fits = |text: &String| text.chars().count() <= limit;
-        let Some(value) = self.take(name) else { return Ok(None) };
+        let Some(value) = self.take_unless_null(name) else { return Ok(None) };
         match serde_json::from_str(value.get()).ok().filter(fits) {
             Some(text) => Ok(Some(text)),
             None => Err(invalid(format!("{name} must be a text of up to {limit} characters"))),
