@@ -58,7 +58,11 @@ fn holes_in_checking_tokens() {
 
 #[test]
 fn holes_in_reading_credentials() {
-    check(Hole::SchemeIsCaseSensitive, &["the scheme's case does not matter"]);
+    let schemes = [
+        "the scheme's case does not matter",
+        "the scheme that the challenge names opens with a bought key",
+    ];
+    check(Hole::SchemeIsCaseSensitive, &schemes);
     let twice = [
         "two Authorization headers",
         "two key headers",
