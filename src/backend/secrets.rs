@@ -138,6 +138,7 @@ impl Secrets {
             }
         }
         let all = token_secrets.iter().chain(internal.iter().flat_map(SecretSet::iter));
+        let all = all.chain(issuance.iter().flat_map(SecretSet::iter));
         let all = all.chain(bootstrap.iter().map(|(_, key)| key));
         if let Err(error) = check_secrets_differ(all) {
             variables.faults.extend(error.into_faults());

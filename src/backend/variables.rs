@@ -1,7 +1,7 @@
 use std::fs;
 
 use crate::{
-    domain::{Secret, SecretSet},
+    domain::{Secret, SecretSet, disturbs},
     error::ConfigFault,
 };
 
@@ -70,9 +70,8 @@ impl<'a> Variables<'a> {
     /// One secret.
     pub(super) fn secret(&mut self, name: &str) -> Option<Secret> {
         let text = self.text(name)?;
-        if text.trim() != text {
-            // Whoever sends it, or copies it into a list, would lose white space at its ends.
-            self.invalid(name, "it begins or ends with white space");
+        if let Some(flaw) = flaw(&text) {
+            self.invalid(name, flaw);
             return None;
         }
         self.keep(Secret::new(name, text))
@@ -84,12 +83,19 @@ impl<'a> Variables<'a> {
         let items = text.split([',', '\n']).map(str::trim).filter(|item| !item.is_empty());
         let items: Vec<_> = (1..)
             .zip(items)
-            .map(|(place, item)| Secret::new(&format!("{name} (number {place})"), item))
+            .map(|(place, item)| (format!("{name} (number {place})"), item.to_owned()))
             .collect();
         if items.is_empty() {
             self.invalid(name, "it is given and holds none");
         }
-        items.into_iter().filter_map(|secret| self.keep(secret)).collect()
+        let secret = |(name, item): (String, String)| match flaw(&item) {
+            Some(flaw) => {
+                self.invalid(&name, flaw);
+                None
+            }
+            None => self.keep(Secret::new(&name, item)),
+        };
+        items.into_iter().filter_map(secret).collect()
     }
 
     /// A current secret and its previous ones.
@@ -100,6 +106,21 @@ impl<'a> Variables<'a> {
             self.missing(current, &format!("{previous} needs a current one"));
         }
         first.map(|first| others.into_iter().fold(SecretSet::new(first), SecretSet::previous))
+    }
+}
+
+/// Why a text is not what its author meant, by what stands at its ends.
+fn flaw(text: &str) -> Option<&'static str> {
+    let ends = || [text.chars().next(), text.chars().next_back()].into_iter().flatten();
+    if ends().any(char::is_whitespace) {
+        // Whoever sends it, or copies it into a list, would lose it.
+        Some("it begins or ends with white space")
+    } else if ends().any(disturbs) {
+        Some("it begins or ends with an invisible character")
+    } else if ends().any(|end| matches!(end, '"' | '\'' | '`' | '\u{2018}'..='\u{201f}')) {
+        Some("it begins or ends with a quote, which would be a part of it")
+    } else {
+        None
     }
 }
 

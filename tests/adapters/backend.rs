@@ -281,6 +281,16 @@ fn faults_of_the_secrets_are_told_by_name() {
         ],
     );
     assert_faults(&[("MASTER_API_KEYS", TOKENS)], &["hold the same secret"]);
+    assert_faults(&[("ISSUANCE_SECRET", TOKENS)], &["hold the same secret"]);
+    let ends = [("\"", "quote"), ("\u{feff}", "invisible"), ("\u{a0}", "white space")];
+    for (end, told) in ends {
+        let text = format!("{end}{TOKENS}");
+        assert_faults(&[("KEY0_ACCESS_TOKEN_SECRET", &text)], &[told]);
+        if told != "white space" {
+            // That between the items of a list is nobody's.
+            assert_faults(&[("INTERNAL_AUTH_PREVIOUS_SECRETS", &text)], &[told]);
+        }
+    }
     assert_faults(&[("INTERNAL_AUTH_STRATEGY", "none")], &["INTERNAL_AUTH_STRATEGY"]);
     assert_faults(
         &[("KEY0_ACCESS_TOKEN_SECRET", ""), ("KEY0_ACCESS_TOKEN_SECRET_FILE", &empty)],
