@@ -20,6 +20,14 @@ fn is_logged() -> bool {
     return false;
 }
 
+/// A method as the log names it: what a client makes up can be long, and a secret.
+#[cfg_attr(not(any(feature = "axum", feature = "actix", feature = "tracing")), allow(dead_code))]
+pub(super) fn known_method(method: &str) -> &str {
+    const REGISTERED: [&str; 9] =
+        ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+    if REGISTERED.contains(&method) { method } else { "other" }
+}
+
 /// A handler asks for a proof that no guard around it has made.
 #[cfg_attr(not(any(feature = "axum", feature = "actix")), allow(dead_code))]
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +41,11 @@ pub(crate) struct NotBehind {
 #[cfg_attr(not(any(feature = "axum", feature = "actix")), allow(dead_code))]
 impl NotBehind {
     pub(crate) fn new(method: &str, route: Option<&str>, guard: &'static str) -> Self {
-        Self { method: method.to_owned(), route: route.unwrap_or("a route").to_owned(), guard }
+        Self {
+            method: known_method(method).to_owned(),
+            route: route.unwrap_or("a route").to_owned(),
+            guard,
+        }
     }
 
     /// The fault that a rejection is about.

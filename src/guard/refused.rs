@@ -1,5 +1,5 @@
 #[cfg(feature = "tracing")]
-use super::fault::NotBehind;
+use super::fault::{NotBehind, known_method};
 use crate::{Rejection, auth::Caller};
 
 /// A request that a guard refuses.
@@ -26,6 +26,7 @@ pub(crate) fn report(
     route: impl FnOnce() -> Option<String>,
 ) {
     let (code, status) = (rejection.kind().code(), rejection.kind().status());
+    let method = known_method(method);
     let caller = caller.map(tracing::field::display);
     if status < 500 {
         tracing::debug!(target: TARGET, code, caller, method, route = route(), "request refused");
@@ -62,11 +63,16 @@ impl std::fmt::Display for Causes<'_> {
         if cause.is_none() {
             return f.write_str(self.0.message());
         }
-        let mut separator = "";
+        let mut told = String::new();
         while let Some(error) = cause {
-            write!(f, "{separator}{error}")?;
-            (separator, cause) = (": ", error.source());
+            let text = error.to_string();
+            // Some errors tell their own cause.
+            if !told.ends_with(&text) {
+                told += if told.is_empty() { "" } else { ": " };
+                told += &text;
+            }
+            cause = error.source();
         }
-        Ok(())
+        f.write_str(&told)
     }
 }
