@@ -267,7 +267,7 @@ impl Parts {
                 metrics::issuance("replayed");
                 Ok(Progress::Done(reply(key.expose(), issuance.expires_at)))
             }
-            None if is_young(issuance, now) => Err(elsewhere()),
+            None if is_young(issuance, self.steady.now()) => Err(elsewhere()),
             _ => self.replace(&request.key(), issuance, id).await,
         }
     }
@@ -315,7 +315,7 @@ impl Parts {
                 Ok(Progress::Done(reply(credential, old.expires_at)))
             }
             Some(_) => Err(Rejection::new(RejectionKind::Internal).cause(Unsteady)),
-            None if is_young(old, now) => Err(elsewhere()),
+            None if is_young(old, self.steady.now()) => Err(elsewhere()),
             // The secret is gone: what the hook says now is what counts from now on.
             None => {
                 let new = Issuance { issued_at: old.issued_at, ..self.issuance_of(&own)? };
