@@ -117,7 +117,7 @@ impl CredentialApi {
     /// | anything else | nothing |
     ///
     /// Anything else is what is forged, over or unknown, a key of the configuration, and a credential
-    /// of the application's own [`Fallback`](crate::Fallback), which goes on working. The answer is the
+    /// of the application's own [`Fallback`](crate::auth::Fallback), which goes on working. The answer is the
     /// same. This counts neither as a use of the key nor as
     /// a validation.
     ///
