@@ -2,6 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
+use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
     body::{self, Reply, outage},
@@ -12,12 +13,14 @@ use crate::{
     apikey::{KeyDigest, KeyState},
     auth::Ending,
     domain::{Actor, Claims, Permissions, PlanId, ResourceId, Role, Timestamp},
-    error::StoreError,
+    error::{StoreError, StoreErrorKind},
     store::{DeniedTokens, KeyRegistry, steady::SteadyClock},
 };
 
 /// How long a read may take: as long as one of a credential.
 const READ_DEADLINE: Duration = Duration::from_millis(500);
+/// How many keys are looked for and revoked at a time.
+const REVOKED_AT_ONCE: usize = 4;
 /// What stands in the record of a key that its holder has ended.
 const BY_HOLDER: &str = "ended by its holder";
 
@@ -35,6 +38,7 @@ struct Parts {
     registry: Arc<dyn KeyRegistry>,
     denied: DeniedTokens,
     steady: SteadyClock,
+    turns: Arc<Semaphore>,
 }
 
 /// A credential as its holder is told of it.
@@ -73,7 +77,8 @@ impl CredentialApi {
     /// `denied` what it was given.
     pub fn new(validator: Validator, registry: Arc<dyn KeyRegistry>, denied: DeniedTokens) -> Self {
         let steady = SteadyClock::new(validator.clock().clone());
-        Self(Arc::new(Parts { validator, registry, denied, steady }))
+        let turns = Arc::new(Semaphore::new(REVOKED_AT_ONCE));
+        Self(Arc::new(Parts { validator, registry, denied, steady, turns }))
     }
 
     /// The validator of the credentials.
@@ -111,15 +116,15 @@ impl CredentialApi {
     ///
     /// | what the token is | what happens |
     /// |---|---|
-    /// | an access token that is good, not valid yet, or expired since less than a day | it is denied until its `exp` |
+    /// | an access token that is good, not valid yet, or expired less than a day ago | it is denied until its `exp` |
     /// | an issued key, also one that is suspended or expired | it is revoked, with all of its secrets |
     /// | a secret that was replaced, within its grace | its key is revoked, with all of its secrets |
     /// | anything else | nothing |
     ///
     /// Anything else is what is forged, over or unknown, a key of the configuration, and a credential
-    /// of the application's own [`Fallback`](crate::auth::Fallback), which goes on working. The answer is the
-    /// same. This counts neither as a use of the key nor as
-    /// a validation.
+    /// of the application's own [`Fallback`](crate::auth::Fallback), which goes on working. The answer
+    /// is the same. This counts neither as a use of the key nor as a validation. A few keys are looked
+    /// for at a time, so that a flood of them stands in nobody's way.
     ///
     /// # Errors
     ///
@@ -136,8 +141,8 @@ impl CredentialApi {
         Ok(Reply::json(200, &Map::new()))
     }
 
-    /// Removes denials of tokens that are expired since 30 days, up to `limit`, and says how many. To be
-    /// called every now and then. None while the clock is in doubt: it was set by more than two
+    /// Removes denials of tokens that expired more than 30 days ago, up to `limit`, and says how many.
+    /// To be called every now and then. None while the clock is in doubt: it was set by more than two
     /// minutes within the last hour.
     ///
     /// # Errors
@@ -158,6 +163,10 @@ impl Parts {
 
     /// Ends the key with this digest. The store itself is asked: what a cache remembers may be over.
     async fn revoke(&self, digest: &KeyDigest) -> Result<(), Rejection> {
+        // Nobody has proven anything yet.
+        let turn = timeout(READ_DEADLINE / 2, self.turns.clone().acquire_owned()).await;
+        let turn = turn.map_err(|_| outage(StoreError::new(StoreErrorKind::TimedOut)))?;
+        let turn = turn.map_err(|error| outage(StoreError::unavailable(error)))?;
         let found = async { self.registry.find(digest).await.map_err(outage) };
         let record = body::within(READ_DEADLINE, found).await?;
         let now = self.validator.clock().now();
@@ -170,6 +179,7 @@ impl Parts {
         let id = record.id.clone();
         let (registry, validator) = (self.registry.clone(), self.validator.clone());
         body::carry_out(async move {
+            let _turn = turn;
             let (by, now) = (Actor::from(&id), validator.clock().now());
             let revoked = registry.revoke_because(&id, Some(BY_HOLDER), &by, now).await;
             if let (Some(_), Some(keys)) = (revoked.map_err(outage)?, validator.keys()) {

@@ -439,3 +439,30 @@ async fn in_the_last_tenth_of_its_life_a_credential_is_told_where_to_renew_it() 
         );
     }
 }
+
+/// Whoever sends them has proven nothing, and may send as many as they like.
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_keys_to_end_asks_the_store_for_a_few_at_a_time() {
+    let store = FaultyStore::new(MemoryStore::new());
+    let validator = Validator::builder().api_keys(ApiKeys::new(store.clone())).build().unwrap();
+    let api = CredentialApi::new(validator, store.clone(), DeniedTokens::new(store.clone()));
+    store.set_for("find", Mood::Hangs);
+    let revoking: Vec<_> = (0..16)
+        .map(|_| {
+            let api = api.clone();
+            let form = format!("token={}", KeyFormat::default().generate().unwrap().expose());
+            tokio::spawn(async move { api.revoke(form.as_bytes()).await })
+        })
+        .collect();
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(store.calls("find"), 4);
+    for revoked in revoking {
+        let refusal = revoked.await.unwrap().unwrap_err();
+        assert_eq!(refusal.kind(), key0_auth::RejectionKind::StoreUnavailable);
+    }
+    store.set(Mood::Works);
+    let unknown = format!("token={}", KeyFormat::default().generate().unwrap().expose());
+    assert!(api.revoke(unknown.as_bytes()).await.is_ok(), "a turn is given back");
+}
