@@ -9,6 +9,9 @@ use crate::{
     error::ConfigFault,
 };
 
+/// A longer text before a `=` is a part of a key, not its name.
+const MAX_SPLIT_NAME: usize = 32;
+
 /// Keys that come from the configuration, in any shape of at least 32 bytes.
 ///
 /// They are compared before anything else is done with a credential: all of them, in constant
@@ -81,6 +84,29 @@ impl BootstrapKeys {
             return Err(ConfigFault::invalid(secret.name(), "another key has the same name"));
         }
         Ok(self.add(role, name, secret))
+    }
+
+    /// The name and the key of `name=key`, or a bare key without one. The padding of a bare key in
+    /// base64 is no key.
+    ///
+    /// ```
+    /// use key0_auth::apikey::BootstrapKeys;
+    ///
+    /// assert_eq!(BootstrapKeys::split_name("ada=a-key"), (Some("ada"), "a-key"));
+    /// assert_eq!(BootstrapKeys::split_name("YS1rZXk=="), (None, "YS1rZXk=="));
+    /// ```
+    pub fn split_name(item: &str) -> (Option<&str>, &str) {
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        match item.split_once('=') {
+            Some((name, key))
+                if (1..=MAX_SPLIT_NAME).contains(&name.len())
+                    && name.bytes().all(legal)
+                    && !key.trim_matches('=').is_empty() =>
+            {
+                (Some(name), key)
+            }
+            _ => (None, item),
+        }
     }
 
     fn add(mut self, role: Role, name: &str, secret: Secret) -> Self {

@@ -23,7 +23,7 @@ use crate::{
 /// | `INTERNAL_AUTH_SECRET`, `INTERNAL_AUTH_PREVIOUS_SECRETS` | required for `shared-secret` |
 /// | `INTERNAL_AUTH_AUDIENCE`, `INTERNAL_AUTH_MAX_LIFETIME_SECONDS` | `backend-service`, 300 |
 /// | `ISSUANCE_SECRET`, `ISSUANCE_PREVIOUS_SECRETS` | else derived from `INTERNAL_AUTH_SECRET` |
-/// | `MASTER_API_KEYS`, `SUPPORT_API_KEYS`, `MINTER_API_KEYS`, `READ_API_KEYS` | bootstrap keys |
+/// | `MASTER_API_KEYS`, `SUPPORT_API_KEYS`, `MINTER_API_KEYS`, `READ_API_KEYS` | bootstrap keys, each `name=key` or bare |
 ///
 /// A secret, the public key and a list of keys can stand in a file, too, which `NAME_FILE` names.
 /// Secrets have at least 32 bytes, and differ.
@@ -94,8 +94,12 @@ impl Secrets {
         unreadable: &[String],
     ) -> Result<Self, ConfigError> {
         let mut variables = Variables::new(look_up);
-        for name in unreadable.iter().filter(|name| NAMES.contains(&name.as_str())) {
-            variables.invalid(name, "it is not UTF-8");
+        for name in unreadable {
+            // A secret's file can be named in place of the secret.
+            let ours = name.strip_suffix("_FILE").unwrap_or(name);
+            if NAMES.contains(&ours) || ELSEWHERE.contains(&ours) {
+                variables.invalid(name, "it is not UTF-8");
+            }
         }
         for name in ELSEWHERE {
             if variables.is_given(name) {
@@ -124,9 +128,10 @@ impl Secrets {
             (Role::Minter, "MINTER_API_KEYS"),
             (Role::Read, "READ_API_KEYS"),
         ] {
-            bootstrap.extend(variables.secrets(name).into_iter().map(|key| (role, key)));
+            let keys = variables.keys(name).into_iter();
+            bootstrap.extend(keys.map(|(name, key)| (role, name, key)));
         }
-        for (_, key) in &bootstrap {
+        for (_, _, key) in &bootstrap {
             if !key.expose_bytes().iter().all(u8::is_ascii_graphic) {
                 variables
                     .invalid(key.name(), "it can't be sent: it holds other than visible ASCII");
@@ -139,7 +144,7 @@ impl Secrets {
         }
         let all = token_secrets.iter().chain(internal.iter().flat_map(SecretSet::iter));
         let all = all.chain(issuance.iter().flat_map(SecretSet::iter));
-        let all = all.chain(bootstrap.iter().map(|(_, key)| key));
+        let all = all.chain(bootstrap.iter().map(|(_, _, key)| key));
         if let Err(error) = check_secrets_differ(all) {
             variables.faults.extend(error.into_faults());
         }
@@ -161,8 +166,13 @@ impl Secrets {
                 None
             }
         };
-        let bootstrap = bootstrap.into_iter();
-        let keys = bootstrap.fold(BootstrapKeys::new(), |keys, (role, key)| keys.key(role, key));
+        let mut keys = BootstrapKeys::new();
+        for (role, name, key) in bootstrap {
+            keys = match name {
+                None => keys.key(role, key),
+                Some(name) => variables.keep(keys.named(role, &name, key))?,
+            };
+        }
         Some(Self {
             tokens: tokens?,
             internal: auth?,

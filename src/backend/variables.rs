@@ -1,7 +1,8 @@
 use std::fs;
 
 use crate::{
-    domain::{Secret, SecretSet, disturbs},
+    apikey::BootstrapKeys,
+    domain::{Secret, SecretSet, flaw_at_ends},
     error::ConfigFault,
 };
 
@@ -70,15 +71,26 @@ impl<'a> Variables<'a> {
     /// One secret.
     pub(super) fn secret(&mut self, name: &str) -> Option<Secret> {
         let text = self.text(name)?;
-        if let Some(flaw) = flaw(&text) {
-            self.invalid(name, flaw);
-            return None;
-        }
-        self.keep(Secret::new(name, text))
+        self.exact(name, &text)
     }
 
     /// Any number of secrets, with commas or line ends between them.
     pub(super) fn secrets(&mut self, name: &str) -> Vec<Secret> {
+        self.items(name).iter().filter_map(|(name, item)| self.exact(name, item)).collect()
+    }
+
+    /// Any number of keys, each written `name=key` or bare.
+    pub(super) fn keys(&mut self, name: &str) -> Vec<(Option<String>, Secret)> {
+        let items = self.items(name);
+        let keys = items.iter().filter_map(|(setting, item)| {
+            let (name, key) = BootstrapKeys::split_name(item);
+            Some((name.map(str::to_owned), self.exact(setting, key)?))
+        });
+        keys.collect()
+    }
+
+    /// The items of a list, each with its name in faults.
+    fn items(&mut self, name: &str) -> Vec<(String, String)> {
         let Some(text) = self.text(name) else { return Vec::new() };
         let items = text.split([',', '\n']).map(str::trim).filter(|item| !item.is_empty());
         let items: Vec<_> = (1..)
@@ -88,14 +100,17 @@ impl<'a> Variables<'a> {
         if items.is_empty() {
             self.invalid(name, "it is given and holds none");
         }
-        let secret = |(name, item): (String, String)| match flaw(&item) {
+        items
+    }
+
+    fn exact(&mut self, name: &str, text: &str) -> Option<Secret> {
+        match flaw_at_ends(text) {
             Some(flaw) => {
-                self.invalid(&name, flaw);
+                self.invalid(name, flaw);
                 None
             }
-            None => self.keep(Secret::new(&name, item)),
-        };
-        items.into_iter().filter_map(secret).collect()
+            None => self.keep(Secret::new(name, text)),
+        }
     }
 
     /// A current secret and its previous ones.
@@ -106,21 +121,6 @@ impl<'a> Variables<'a> {
             self.missing(current, &format!("{previous} needs a current one"));
         }
         first.map(|first| others.into_iter().fold(SecretSet::new(first), SecretSet::previous))
-    }
-}
-
-/// Why a text is not what its author meant, by what stands at its ends.
-fn flaw(text: &str) -> Option<&'static str> {
-    let ends = || [text.chars().next(), text.chars().next_back()].into_iter().flatten();
-    if ends().any(char::is_whitespace) {
-        // Whoever sends it, or copies it into a list, would lose it.
-        Some("it begins or ends with white space")
-    } else if ends().any(disturbs) {
-        Some("it begins or ends with an invisible character")
-    } else if ends().any(|end| matches!(end, '"' | '\'' | '`' | '\u{2018}'..='\u{201f}')) {
-        Some("it begins or ends with a quote, which would be a part of it")
-    } else {
-        None
     }
 }
 

@@ -19,5 +19,5 @@ pub use path::{PathParameters, PathTemplate, RouteTemplate};
 pub(crate) use path::{decode as percent_decode, segments as path_segments};
 pub use permission::{Action, InvalidPermissions, Permissions, Role};
 pub use secret::{MIN_SECRET_BYTES, Secret, SecretSet, check_secrets_differ};
-pub use text::disturbs;
+pub use text::{disturbs, flaw_at_ends};
 pub use time::{Clock, InvalidTimestamp, SystemClock, Timestamp};

@@ -109,6 +109,29 @@ impl fmt::Debug for ShortText {
     }
 }
 
+/// Why a secret is most likely not what its author meant, by the characters at its ends: white space
+/// and what can't be seen get lost on the way, quotes were meant to be around it.
+///
+/// ```
+/// use key0_auth::domain::flaw_at_ends;
+///
+/// assert!(flaw_at_ends("\"a secret\"").is_some());
+/// assert!(flaw_at_ends("a \"secret\" 1").is_none());
+/// ```
+pub fn flaw_at_ends(text: &str) -> Option<&'static str> {
+    let ends = || [text.chars().next(), text.chars().next_back()].into_iter().flatten();
+    if ends().any(char::is_whitespace) {
+        Some("it begins or ends with white space")
+    } else if ends().any(disturbs) {
+        Some("it begins or ends with an invisible character")
+    } else if ends().any(|end| matches!(end, '"' | '\'' | '`' | '\u{2018}'..='\u{201f}')) {
+        // As container tools hand on those around a value.
+        Some("it begins or ends with a quote, which would be a part of it")
+    } else {
+        None
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,8 @@
 use std::{collections::HashMap, fs, net::IpAddr, ops::RangeInclusive, path::Path, str::FromStr};
 
 use key0_auth::{
-    domain::{Secret, disturbs},
+    apikey::BootstrapKeys,
+    domain::{Secret, flaw_at_ends},
     error::ConfigFault,
 };
 
@@ -10,9 +11,6 @@ use super::{
     env_file::{self, BadLine, Entry},
     names::Meaning,
 };
-
-/// The most characters in the name of a key.
-const MAX_KEY_NAME: usize = 32;
 
 /// The variables by name: flags win over the environment, the environment over the file. One that
 /// is set to nothing counts as not set.
@@ -263,7 +261,7 @@ impl Variables {
     pub(super) fn exact_text(&self, name: &str, faults: &mut Vec<ConfigFault>) -> Option<String> {
         let text = self.secret_text(name, faults)?;
         self.check_escapes(name, faults)?;
-        match flaw(&text) {
+        match flaw_at_ends(&text) {
             Some(flaw) => {
                 faults.push(invalid(name, flaw));
                 None
@@ -276,7 +274,7 @@ impl Variables {
     pub(crate) fn secret(&self, name: &str, faults: &mut Vec<ConfigFault>) -> Option<Secret> {
         let text = self.secret_text(name, faults)?;
         self.check_escapes(name, faults)?;
-        let flaw = flaw(&text);
+        let flaw = flaw_at_ends(&text);
         let secret = Secret::new(name, text).map_err(|fault| faults.push(fault)).ok()?;
         match flaw {
             Some(flaw) => {
@@ -304,8 +302,8 @@ impl Variables {
     ) -> Vec<(Option<String>, Secret)> {
         let items = self.items(name, faults);
         let keys = items.into_iter().filter_map(|(setting, item)| {
-            let (name, key) = named(&item);
-            if let Some(flaw) = flaw(key) {
+            let (name, key) = BootstrapKeys::split_name(&item);
+            if let Some(flaw) = flaw_at_ends(key) {
                 faults.push(invalid(&setting, flaw));
                 return None;
             }
@@ -330,7 +328,7 @@ impl Variables {
             faults.push(invalid(name, "it is given and holds none"));
         }
         let exact = items.into_iter().filter(|(name, item)| {
-            let flaw = flaw(item);
+            let flaw = flaw_at_ends(item);
             faults.extend(flaw.map(|flaw| invalid(name, flaw)));
             flaw.is_none()
         });
@@ -348,38 +346,6 @@ impl Variables {
             }
             _ => Some(()),
         }
-    }
-}
-
-/// Why a text is not what its author meant: what stands at its ends can't be seen, or was meant as
-/// quotes around it.
-fn flaw(text: &str) -> Option<&'static str> {
-    let ends = || [text.chars().next(), text.chars().next_back()].into_iter().flatten();
-    if ends().any(char::is_whitespace) {
-        // Whoever sends it, or copies it into a list, would lose it.
-        Some("it begins or ends with white space")
-    } else if ends().any(disturbs) {
-        Some("it begins or ends with an invisible character")
-    } else if ends().any(|end| matches!(end, '"' | '\'' | '`' | '\u{2018}'..='\u{201f}')) {
-        // As container tools hand on those around a value.
-        Some("it begins or ends with a quote, which would be a part of it")
-    } else {
-        None
-    }
-}
-
-/// The name and the key of `name=key`. The padding of a bare key in base64 is no key.
-fn named(item: &str) -> (Option<&str>, &str) {
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    match item.split_once('=') {
-        Some((name, key))
-            if (1..=MAX_KEY_NAME).contains(&name.len())
-                && name.bytes().all(legal)
-                && !key.trim_matches('=').is_empty() =>
-        {
-            (Some(name), key)
-        }
-        _ => (None, item),
     }
 }
 
