@@ -175,7 +175,7 @@ impl Parts {
                     Some(made) => self.kept(made),
                     None => self.start(&request, &claim, now).await?,
                 },
-                IssuanceState::Issued(issuance) => self.replay(&request, &issuance, now).await?,
+                IssuanceState::Issued(issuance) => self.replay(&request, &issuance).await?,
                 IssuanceState::InProgress => Progress::Again,
                 IssuanceState::Conflict => return Err(RejectionKind::RequestConflict.into()),
                 IssuanceState::Redeemed => {
@@ -245,13 +245,13 @@ impl Parts {
         &self,
         request: &IssuanceRequest,
         issuance: &Issuance,
-        now: Timestamp,
     ) -> Result<Progress, Rejection> {
-        if self.steady.now().since(issuance.issued_at) >= REPLAY_WINDOW {
+        let now = self.steady.now();
+        if now.since(issuance.issued_at) >= REPLAY_WINDOW {
             return Err(RejectionKind::PaymentAlreadyRedeemed.into());
         }
         let Some(id) = &issuance.key_id else {
-            return self.replay_own(request, issuance, now).await;
+            return self.replay_own(request, issuance).await;
         };
         let record = self.keys.store().get(id).await.map_err(outage)?;
         let record = record.ok_or(RejectionKind::PaymentAlreadyRedeemed)?;
@@ -267,7 +267,7 @@ impl Parts {
                 metrics::issuance("replayed");
                 Ok(Progress::Done(reply(key.expose(), issuance.expires_at)))
             }
-            None if is_young(issuance, self.steady.now()) => Err(elsewhere()),
+            None if is_young(issuance, now) => Err(elsewhere()),
             _ => self.replace(&request.key(), issuance, id).await,
         }
     }
@@ -302,7 +302,6 @@ impl Parts {
         &self,
         request: &IssuanceRequest,
         old: &Issuance,
-        now: Timestamp,
     ) -> Result<Progress, Rejection> {
         let Decision::Own(own) = decide(self.hook.as_ref(), request).await? else {
             return Err(Rejection::new(RejectionKind::Internal).cause(Unsteady));
@@ -319,6 +318,7 @@ impl Parts {
             // The secret is gone: what the hook says now is what counts from now on.
             None => {
                 let new = Issuance { issued_at: old.issued_at, ..self.issuance_of(&own)? };
+                let now = self.clock.now();
                 let replaced =
                     self.payments.replace_issuance(&request.key(), old, &new, "", now).await;
                 Ok(match replaced.map_err(outage)? {

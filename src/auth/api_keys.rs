@@ -103,17 +103,10 @@ impl ApiKeys {
         digest: &KeyDigest,
         now: impl FnOnce() -> Timestamp,
     ) -> Result<Identity, Rejection> {
-        let found = self.find(digest).await?;
-        self.state_of(digest, found, now())
-    }
-
-    /// What the store knows under this digest, whatever its state. Nobody has used the key by that.
-    pub(super) async fn find(
-        &self,
-        digest: &KeyDigest,
-    ) -> Result<Option<Arc<KeyRecord>>, Rejection> {
         let found = self.store.find_shared(digest).await;
-        found.map_err(|error| Rejection::new(RejectionKind::StoreUnavailable).cause(error))
+        let found =
+            found.map_err(|error| Rejection::new(RejectionKind::StoreUnavailable).cause(error))?;
+        self.state_of(digest, found, now())
     }
 
     /// Validates what the store has found at a time that is read after it was found.

@@ -23,7 +23,7 @@ pub(crate) enum Ending {
 
 impl Validator {
     /// What a credential stands for that may be good somewhere, now or later on: a token that is
-    /// signed and not expired for a day, anything of a key's shape. `None` for all others, and for
+    /// signed and did not expire more than a day ago, anything of a key's shape. `None` for all others, and for
     /// what can't be ended here: a key of the configuration, the application's own credentials.
     ///
     /// Where it was sent plays no part, and it counts neither as a use nor as a validation.

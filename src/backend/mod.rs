@@ -150,15 +150,10 @@ impl Backend {
     /// [`StoreUnavailable`](RejectionKind::StoreUnavailable), a 503, where it does not.
     pub async fn ready(&self) -> Result<(), Rejection> {
         let unavailable = || Rejection::new(RejectionKind::StoreUnavailable);
-        let works = async {
-            self.0.housekeeping.store.ping().await?;
-            self.0.denied.first_reading(READY_DEADLINE).await
-        };
-        match timeout(READY_DEADLINE, works).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(unavailable().cause(error)),
-            Err(elapsed) => Err(unavailable().cause(elapsed)),
-        }
+        let ping = timeout(READY_DEADLINE, self.0.housekeeping.store.ping()).await;
+        let ping = ping.map_err(|elapsed| unavailable().cause(elapsed))?;
+        ping.map_err(|error| unavailable().cause(error))?;
+        self.0.denied.settle().await.map_err(|error| unavailable().cause(error))
     }
 
     /// A layer that asks for a good credential. Give it to `route_layer`, mostly with
