@@ -1,14 +1,11 @@
 //! The list of denied tokens: who hears of a denial, and what holds in an outage.
 
-#![cfg(feature = "testing")]
-
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use key0_auth::{
-    KeyStore, MemoryStore, RejectionKind, Validator,
-    apikey::{KeyDigest, KeyRecord},
-    domain::{Actor, ChallengeId, Clock, KeyId, SystemClock, Timestamp},
+    MemoryStore, RejectionKind, Validator,
+    domain::{ChallengeId, Clock, SystemClock, Timestamp},
     error::StoreError,
     store::{
         DenialStore, DeniedTokens,
@@ -17,9 +14,9 @@ use key0_auth::{
     testing::{FaultyStore, Mood, TokenSigner},
 };
 
-use crate::samples::ChangeRecorder;
 #[cfg(all(any(feature = "postgres", feature = "redis"), unix))]
 use crate::servers::PATIENCE;
+use crate::{kit::Silent, samples::ChangeRecorder};
 
 /// One instance of a backend.
 struct Instance {
@@ -172,38 +169,6 @@ async fn instances_on_one_redis_refuse_what_one_denies() {
     let options = options.read_timeout(PATIENCE).write_timeout(PATIENCE);
     let open = async || options.open(&fresh.url).await.unwrap();
     is_refused_everywhere(Arc::new(open().await), Arc::new(open().await)).await;
-}
-
-/// Tells no listener of anything.
-#[derive(Debug)]
-struct Silent(MemoryStore);
-
-#[async_trait]
-impl KeyStore for Silent {
-    async fn find(&self, digest: &KeyDigest) -> Result<Option<KeyRecord>, StoreError> {
-        self.0.find(digest).await
-    }
-
-    async fn get(&self, id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
-        self.0.get(id).await
-    }
-
-    async fn insert(&self, record: &KeyRecord, by: &Actor) -> Result<(), StoreError> {
-        self.0.insert(record, by).await
-    }
-
-    async fn revoke(
-        &self,
-        id: &KeyId,
-        by: &Actor,
-        at: Timestamp,
-    ) -> Result<Option<KeyDigest>, StoreError> {
-        self.0.revoke(id, by, at).await
-    }
-
-    async fn ping(&self) -> Result<(), StoreError> {
-        self.0.ping().await
-    }
 }
 
 #[async_trait]

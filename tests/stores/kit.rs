@@ -23,7 +23,7 @@ async fn complaint<S: KeyStore>(make: impl AsyncFn() -> Arc<S> + Send + 'static)
 
 /// Tells no listener of anything.
 #[derive(Debug, Default)]
-struct Silent(MemoryStore);
+pub(crate) struct Silent(pub(crate) MemoryStore);
 
 #[async_trait]
 impl KeyStore for Silent {

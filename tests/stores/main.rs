@@ -6,6 +6,7 @@
 use key0_auth::{KeyStore, apikey, domain, store};
 
 mod cache;
+#[cfg(feature = "testing")]
 mod denied;
 #[cfg(feature = "testing")]
 mod engines;
