@@ -30,8 +30,8 @@ use crate::{
 /// - **One read at a time for each key.** Whoever asks for a key that is being read waits for that
 ///   read. It goes on when its first caller leaves. An error reaches everyone who waits for it,
 ///   and is not remembered.
-/// - **Known keys first.** Reads of keys that were found, issued or changed lately have permits of
-///   their own, and more of them than all others: a flood of unknown keys waits behind itself.
+/// - **Known keys first.** Reads of keys that were found lately, or issued or changed through this
+///   cache or as its store tells, have permits of their own, and more of them than all others: a flood of unknown keys waits behind itself.
 /// - **Answered in time.** A store that is slower than the read deadline is a
 ///   [`StoreErrorKind::TimedOut`](crate::error::StoreErrorKind::TimedOut), for every caller within the deadline and 50 ms.
 /// - **Revocations count at once.** A `find` that begins after [`revoke`](KeyStore::revoke)
