@@ -286,7 +286,7 @@ fn faults_of_the_secrets_are_told_by_name() {
     let named = format!("ada={TOKENS}");
     assert_faults(&[("MASTER_API_KEYS", &named)], &["hold the same secret"]);
     assert_faults(&[("READ_API_KEYS", "ada=short")], &["READ_API_KEYS (number 1) is too short"]);
-    let twice = "ada=one-key-of-ada-that-is-long-enough,ada=another-key-of-ada-long-enough";
+    let twice = "ada=one-key-of-ada-that-is-long-enough,ada=another-key-of-ada-that-is-long-enough";
     assert_faults(&[("READ_API_KEYS", twice)], &["another key has the same name"]);
     let ends = [("\"", "quote"), ("\u{feff}", "invisible"), ("\u{a0}", "white space")];
     for (end, told) in ends {
