@@ -181,6 +181,7 @@ impl Parts {
                 IssuanceState::Redeemed => {
                     return Err(RejectionKind::PaymentAlreadyRedeemed.into());
                 }
+                IssuanceState::Revoked => return Err(RejectionKind::PurchaseRevoked.into()),
             };
             match progress {
                 Progress::Done(reply) => return Ok(reply),

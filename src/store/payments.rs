@@ -32,7 +32,8 @@ pub trait PaymentStore: fmt::Debug + Send + Sync + 'static {
     ) -> Result<IssuanceState, StoreError>;
 
     /// Keeps what was issued and, where it is a key of ours, the key's record: both or neither.
-    /// `false` when the lease is not the one that holds the claim any more; then nothing is kept.
+    /// `false` when the lease is not the one that holds the claim any more, as when the purchase was
+    /// revoked meanwhile; then nothing is kept.
     ///
     /// # Errors
     ///
@@ -82,7 +83,7 @@ pub trait PaymentStore: fmt::Debug + Send + Sync + 'static {
     /// Replaces what was issued, and in the key's record the digest and the `display` form, in one
     /// step; the old digest is dead then, the listeners know, and the key's history says that it
     /// was rotated `at` this instant. `false`, and nothing changes, where `old` is not what is
-    /// stored any more.
+    /// stored any more, or the purchase was revoked.
     ///
     /// # Errors
     ///
@@ -246,6 +247,9 @@ pub enum IssuanceState {
     Conflict,
     /// The payment was spent under another id.
     Redeemed,
+    /// The purchase was revoked: see [`PurchaseStore`](super::PurchaseStore). Whatever else is true
+    /// of it.
+    Revoked,
 }
 
 /// What was issued.

@@ -7,6 +7,7 @@
 //! | [`KeyStore`](crate::KeyStore) | [`Change`], [`ChangeListener`] |
 //! | [`KeyRegistry`](super::KeyRegistry) | [`KeyQuery`], [`KeyFilter`], [`KeyCursor`], [`KeyPage`], [`Rotation`], [`KeyEdit`] |
 //! | [`PaymentStore`](super::PaymentStore) | [`Issuance`], [`IssuanceKey`], [`IssuanceClaim`], [`IssuanceState`], [`RequestFingerprint`], [`PaymentOutcome`], [`LeasedPayment`], [`WaitingPayments`] |
+//! | [`PurchaseStore`](super::PurchaseStore) | [`Purchase`], [`Issued`], [`Confirmed`], [`Revoked`], [`PurchasedKey`], [`PurchaseRevocation`], [`RevocationOutcome`] |
 //! | [`DenialStore`](super::DenialStore) | [`Denial`], [`TokenDigest`] |
 //! | [`IdempotencyStore`](super::IdempotencyStore) | [`Slot`], [`RequestFingerprint`], [`IdempotencyState`], [`StoredResponse`] |
 //! | [`PaymentStore`](super::PaymentStore), [`IdempotencyStore`](super::IdempotencyStore) | [`Lease`], [`LeaseToken`], [`LONGEST_WAIT`] |
@@ -19,6 +20,9 @@ pub use super::{
     payments::{
         Issuance, IssuanceClaim, IssuanceKey, IssuanceState, LeasedPayment, PaymentOutcome,
         RequestFingerprint, WaitingPayments,
+    },
+    purchases::{
+        Confirmed, Issued, Purchase, PurchaseRevocation, PurchasedKey, RevocationOutcome, Revoked,
     },
     registry::{KeyCursor, KeyEdit, KeyFilter, KeyPage, KeyQuery, Rotation},
 };

@@ -6,8 +6,8 @@ use key0_auth::{
     MemoryStore, RedisStore,
     store::{
         DenialStore, IdempotencyStore, KeyRegistry, PaymentStore, PostgresOpenError,
-        PostgresOptions, PostgresUrl, RedisOpenError, RedisOptions, RedisUrl, SqliteOpenError,
-        SqliteOptions,
+        PostgresOptions, PostgresUrl, PurchaseStore, RedisOpenError, RedisOptions, RedisUrl,
+        SqliteOpenError, SqliteOptions, Store,
     },
 };
 
@@ -41,6 +41,7 @@ pub(crate) enum Opening {
 pub(crate) struct Opened {
     pub(crate) keys: Arc<dyn KeyRegistry>,
     pub(crate) payments: Arc<dyn PaymentStore>,
+    pub(crate) purchases: Arc<dyn PurchaseStore>,
     pub(crate) denials: Arc<dyn DenialStore>,
     pub(crate) requests: Arc<dyn IdempotencyStore>,
     /// What the operator should know of it.
@@ -105,11 +106,12 @@ impl std::fmt::Display for Database {
 }
 
 impl Opened {
-    fn of<S: KeyRegistry + PaymentStore + DenialStore + IdempotencyStore>(store: S) -> Self {
+    fn of<S: Store>(store: S) -> Self {
         let store = Arc::new(store);
         Self {
             keys: store.clone(),
             payments: store.clone(),
+            purchases: store.clone(),
             denials: store.clone(),
             requests: store,
             warnings: Vec::new(),

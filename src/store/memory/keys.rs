@@ -69,7 +69,7 @@ impl Keys {
         Ok(Some(changed))
     }
 
-    fn revoke(
+    pub(super) fn revoke(
         &mut self,
         id: &KeyId,
         reason: Option<&str>,
@@ -90,6 +90,10 @@ impl Keys {
         let edited = record.clone();
         events.into_iter().for_each(|event| self.note(id, event));
         Some(edited)
+    }
+
+    pub(super) fn get(&self, id: &KeyId) -> Option<&KeyRecord> {
+        self.records.get(id)
     }
 
     fn remove(&mut self, id: &KeyId) -> Option<KeyRecord> {

@@ -2,8 +2,10 @@ mod denials;
 mod idempotency;
 mod keys;
 mod payments;
+mod purchases;
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex},
 };
@@ -44,6 +46,8 @@ struct State {
     payments: payments::Payments,
     requests: idempotency::Requests,
     denials: denials::Denials,
+    /// How many purchases of which nothing was known were revoked on each day.
+    unknown_revocations: BTreeMap<i64, u32>,
 }
 
 impl MemoryStore {

@@ -3,12 +3,14 @@ use std::collections::{BTreeMap, HashMap};
 use super::MemoryStore;
 use crate::{
     apikey::KeyRecord,
-    domain::{Actor, ChallengeId, Timestamp},
+    domain::{Actor, ChallengeId, KeyId, Timestamp},
     error::StoreError,
     store::{
         Change, Issuance, IssuanceClaim, IssuanceKey, IssuanceState, Lease, LeaseToken,
         LeasedPayment, Payment, PaymentOutcome, PaymentStore, RequestFingerprint, Rotation,
-        WaitingPayments, lease::is_over,
+        WaitingPayments,
+        lease::is_over,
+        spi::{Confirmed, Revoked},
     },
 };
 use async_trait::async_trait;
@@ -22,13 +24,16 @@ pub(super) struct Issuances {
 
 struct Entry {
     fingerprint: RequestFingerprint,
-    tx_hash: String,
+    tx_hash: Option<String>,
     stage: Stage,
+    revoked: Option<Revoked>,
 }
 
 enum Stage {
     Claimed(Lease),
     Issued(Issuance),
+    /// It was revoked before.
+    Never,
 }
 
 #[derive(Default)]
@@ -50,8 +55,8 @@ struct Kept {
 
 impl Issuances {
     fn remove(&mut self, key: &IssuanceKey) {
-        if let Some(entry) = self.entries.remove(key) {
-            self.spent.remove(&entry.tx_hash);
+        if let Some(tx_hash) = self.entries.remove(key).and_then(|entry| entry.tx_hash) {
+            self.spent.remove(&tx_hash);
         }
     }
 
@@ -70,14 +75,71 @@ impl Issuances {
     }
 
     fn issued(&mut self, key: &IssuanceKey) -> Option<&mut Issuance> {
-        match self.entries.get_mut(key).map(|entry| &mut entry.stage) {
+        let entry = self.entries.get_mut(key).filter(|entry| entry.revoked.is_none());
+        match entry.map(|entry| &mut entry.stage) {
             Some(Stage::Issued(issuance)) => Some(issuance),
             _ => None,
         }
     }
+
+    pub(super) fn contains(&self, key: &IssuanceKey) -> bool {
+        self.entries.contains_key(key)
+    }
+
+    /// Marks an issuance as revoked, or puts the mark where there will be none, and says which key
+    /// was issued. A claim is lost by it.
+    pub(super) fn revoke(&mut self, key: &IssuanceKey, revoked: Revoked) -> Option<KeyId> {
+        let entry = self.entries.entry(key.clone()).or_insert_with(|| Entry {
+            fingerprint: RequestFingerprint::from_bytes([0; 32]),
+            tx_hash: None,
+            stage: Stage::Never,
+            revoked: None,
+        });
+        entry.revoked.get_or_insert(revoked);
+        match &mut entry.stage {
+            Stage::Issued(issuance) => {
+                issuance.nonce = None;
+                issuance.key_id.clone()
+            }
+            stage => {
+                *stage = Stage::Never;
+                None
+            }
+        }
+    }
+
+    /// What became of a claim, if it is known, with its hash.
+    pub(super) fn settled(&self, key: &IssuanceKey) -> Option<Settled<'_>> {
+        let entry = self.entries.get(key)?;
+        let issuance = match &entry.stage {
+            Stage::Claimed(_) => return None,
+            Stage::Issued(issuance) => Some(issuance),
+            Stage::Never => None,
+        };
+        Some(Settled {
+            issuance,
+            tx_hash: entry.tx_hash.as_deref(),
+            revoked: entry.revoked.as_ref(),
+        })
+    }
+}
+
+/// An issuance, a revocation in its place, or both.
+pub(super) struct Settled<'a> {
+    pub(super) issuance: Option<&'a Issuance>,
+    pub(super) tx_hash: Option<&'a str>,
+    pub(super) revoked: Option<&'a Revoked>,
 }
 
 impl Payments {
+    /// A payment, and how far its handling is.
+    pub(super) fn confirmed(&self, id: &ChallengeId) -> Option<(&Payment, Confirmed)> {
+        let kept = self.entries.get(id)?;
+        let waits = self.due.contains_key(&kept.due);
+        let confirmed = Confirmed { at: kept.payment.received_at, waits, attempts: kept.attempts };
+        Some((&kept.payment, confirmed))
+    }
+
     /// Moves a payment that is leased so to another place in the queue, or out of it.
     fn end_lease(&mut self, id: &ChallengeId, lease: &Lease, next: Option<Timestamp>) -> bool {
         let held = self.entries.get_mut(id).filter(|kept| kept.lease == Some(lease.token));
@@ -108,6 +170,8 @@ impl PaymentStore for MemoryStore {
             }
             if let Some(entry) = issuances.entries.get(&claim.key) {
                 return Ok(match &entry.stage {
+                    _ if entry.revoked.is_some() => IssuanceState::Revoked,
+                    Stage::Never => IssuanceState::Revoked,
                     Stage::Claimed(_) => IssuanceState::InProgress,
                     _ if entry.fingerprint != claim.fingerprint => IssuanceState::Conflict,
                     Stage::Issued(issuance) => IssuanceState::Issued(issuance.clone()),
@@ -121,7 +185,12 @@ impl PaymentStore for MemoryStore {
             }
             issuances.spent.insert(tx_hash.clone(), claim.key.clone());
             let stage = Stage::Claimed(claim.lease.clone());
-            let entry = Entry { fingerprint: claim.fingerprint, tx_hash, stage };
+            let entry = Entry {
+                fingerprint: claim.fingerprint,
+                tx_hash: Some(tx_hash),
+                stage,
+                revoked: None,
+            };
             issuances.entries.insert(claim.key.clone(), entry);
             Ok(IssuanceState::Started)
         })

@@ -33,7 +33,7 @@ macro_rules! claim {
         concat!(
             "WITH kept AS (
                  SELECT fingerprint, key_id, digest, nonce, secret, issued_at, expires_at,
-                     lease_until
+                     revoked_at, lease_until
                  FROM issuances WHERE (namespace, id) = ",
             $namespace,
             "
@@ -75,7 +75,7 @@ macro_rules! outcome {
     () => {
         concat!(
             " SELECT fingerprint, key_id, digest, nonce, secret, issued_at, expires_at,
-                  lease_until, EXISTS (SELECT FROM claimed), ",
+                  revoked_at, lease_until, EXISTS (SELECT FROM claimed), ",
             durably!(),
             "
               FROM (VALUES (1)) AS one LEFT JOIN kept ON true"
@@ -167,13 +167,13 @@ async fn decide(
     now: Timestamp,
 ) -> Result<Option<IssuanceState>, Fault> {
     let row = statement.fetch_one(conn).await?;
-    if row.try_get(8)? {
+    if row.try_get(9)? {
         return Ok(Some(IssuanceState::Started));
     }
     if row.try_get::<Option<&[u8]>, _>(0)?.is_none() {
         return Ok(None);
     }
-    let lapses: Option<i64> = row.try_get(7)?;
+    let lapses: Option<i64> = row.try_get(8)?;
     let is_lapsed = lapses.is_some_and(|at| is_over(Timestamp::from_micros(at), now));
     Ok(if is_lapsed { None } else { Some(Known::read(&row)?.state(claim)) })
 }

@@ -16,25 +16,38 @@ use crate::{
 /// What is kept under an id: a claim as long as there is no issuance.
 pub(super) struct Known {
     fingerprint: RequestFingerprint,
-    issuance: Option<Issuance>,
+    kept: Kept,
+}
+
+enum Kept {
+    Claim,
+    Issuance(Issuance),
+    /// Its revocation, whatever was there before.
+    Revocation,
 }
 
 impl Known {
     /// From a row that begins with the columns that `known` selects.
     pub(super) fn read(row: &PgRow) -> Result<Self, Fault> {
-        let issued_at: Option<i64> = row.try_get(5)?;
+        let (issued_at, revoked_at): (Option<i64>, Option<i64>) =
+            (row.try_get(5)?, row.try_get(7)?);
         Ok(Self {
             fingerprint: RequestFingerprint::from_bytes(row.try_get(0)?),
-            issuance: issued_at.map(|at| issuance(row, at)).transpose()?,
+            kept: match (issued_at, revoked_at) {
+                (_, Some(_)) => Kept::Revocation,
+                (None, None) => Kept::Claim,
+                (Some(at), None) => Kept::Issuance(issuance(row, at)?),
+            },
         })
     }
 
     /// What it means to another claim of the id.
     pub(super) fn state(self, claim: &IssuanceClaim) -> IssuanceState {
-        match self.issuance {
-            None => IssuanceState::InProgress,
+        match self.kept {
+            Kept::Revocation => IssuanceState::Revoked,
+            Kept::Claim => IssuanceState::InProgress,
             _ if self.fingerprint != claim.fingerprint => IssuanceState::Conflict,
-            Some(issuance) => IssuanceState::Issued(issuance),
+            Kept::Issuance(issuance) => IssuanceState::Issued(issuance),
         }
     }
 }
@@ -127,12 +140,16 @@ pub(super) async fn put(
     Ok(written.rows_affected() == 1)
 }
 
-/// The issuance under an id, which nobody else changes until the end of the transaction.
+/// The issuance under an id, which nobody else changes until the end of the transaction; none where
+/// it was revoked.
 pub(super) async fn issuance_to_change(
     tx: &mut PgConnection,
     key: &IssuanceKey,
 ) -> Result<Option<Issuance>, Fault> {
-    Ok(known(tx, key, Lock::ForUpdate).await?.and_then(|known| known.issuance))
+    Ok(known(tx, key, Lock::ForUpdate).await?.and_then(|known| match known.kept {
+        Kept::Issuance(issuance) => Some(issuance),
+        Kept::Claim | Kept::Revocation => None,
+    }))
 }
 
 enum Lock {
@@ -148,7 +165,8 @@ async fn known(
     macro_rules! select {
         ($lock:literal) => {
             concat!(
-                "SELECT fingerprint, key_id, digest, nonce, secret, issued_at, expires_at
+                "SELECT fingerprint, key_id, digest, nonce, secret, issued_at, expires_at,
+                     revoked_at
                  FROM issuances WHERE namespace = $1 AND id = $2",
                 $lock
             )

@@ -14,6 +14,7 @@ mod open;
 mod options;
 mod payments;
 mod prune;
+mod purchases;
 mod refusal;
 mod registry;
 mod row;

@@ -7,7 +7,7 @@ use super::{
     row::Fault,
 };
 use crate::{
-    apikey::{KeyAction, KeyDigest, KeyEvent, KeyRecord},
+    apikey::{KeyDigest, KeyEvent, KeyRecord},
     domain::{Actor, KeyId, PlanId, ResourceId, Timestamp},
     error::StoreError,
     store::{
@@ -142,27 +142,13 @@ impl KeyRegistry for PostgresStore {
     ) -> Result<Option<KeyDigest>, StoreError> {
         let revoked = self.write(async {
             let mut tx = self.begin().await?;
-            let digests: Option<([u8; 32], Option<[u8; 32]>)> = sqlx::query_as(
-                "UPDATE keys SET revoked_at = $2, revoked_reason = $3
-                 WHERE id = $1 AND revoked_at IS NULL RETURNING digest, old_digest",
-            )
-            .bind(id.as_str())
-            .bind(at.as_micros())
-            .bind(reason)
-            .fetch_optional(&mut *tx)
-            .await?;
-            if digests.is_some() {
-                let event = KeyEvent::new(KeyAction::Revoked, by, at).because(reason);
-                keys::note(&mut tx, id, &event).await?;
-            }
+            let digests = keys::revoke(&mut tx, id, reason, by, at).await?;
             tx.end().await?;
             Ok(digests)
         });
         let revoked = revoked.await?;
-        let digests = revoked.iter().flat_map(|(digest, old)| [Some(*digest), *old]).flatten();
-        let digests: Vec<_> = digests.map(|it| Change::Key(KeyDigest::from_bytes(it))).collect();
-        self.tell(&digests)?;
-        Ok(revoked.map(|(digest, _)| KeyDigest::from_bytes(digest)))
+        self.tell(&revoked.iter().copied().map(Change::Key).collect::<Vec<_>>())?;
+        Ok(revoked.first().copied())
     }
 
     async fn touch(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {

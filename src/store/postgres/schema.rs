@@ -4,7 +4,7 @@ use sqlx::{AssertSqlSafe, Error, Executor, PgConnection};
 pub(super) const MARKER: &str = "key0-auth 4b657930-7a1e-4c5d-9f43-0d1f6e2b8c11";
 
 /// What takes a schema from each version to the next.
-pub(super) const MIGRATIONS: [&str; 4] = [V1, V2, V3, V4];
+pub(super) const MIGRATIONS: [&str; 5] = [V1, V2, V3, V4, V5];
 
 /// The newest version.
 pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
@@ -359,4 +359,19 @@ BEGIN
     RETURN CASE WHEN same THEN 'repeated' WHEN NOT same THEN 'conflict' END;
 END
 $$;
+"#;
+
+/// Purchases can be revoked. One that was revoked before it was issued has a row without a digest; in
+/// place of its hash stands a text that is none. How many such there were is counted by the day.
+///
+/// An instance that does not know of it issues nothing for such a purchase either: its answer is that
+/// the issuance is in progress, or that its key is revoked.
+const V5: &str = r#"
+ALTER TABLE issuances
+    ADD COLUMN revoked_at     bigint,
+    ADD COLUMN revoked_reason text;
+CREATE TABLE unknown_revocations (
+    day   bigint NOT NULL PRIMARY KEY,
+    count bigint NOT NULL
+);
 "#;

@@ -30,6 +30,7 @@ impl RedisStore {
             ("started", None) => Ok(IssuanceState::Started),
             ("in progress", None) => Ok(IssuanceState::InProgress),
             ("conflict", None) => Ok(IssuanceState::Conflict),
+            ("revoked", None) => Ok(IssuanceState::Revoked),
             ("redeemed", None) => Ok(IssuanceState::Redeemed),
             ("issued", Some(fields)) => Ok(IssuanceState::Issued(issuance(&Fields::new(fields))?)),
             _ => Err(bad("state")),

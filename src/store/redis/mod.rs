@@ -11,6 +11,7 @@ mod link;
 mod open;
 mod options;
 mod payments;
+mod purchases;
 mod registry;
 mod row;
 mod scripts;
@@ -82,7 +83,7 @@ const PURGED_AT_ONCE: u32 = 1_000;
 ///
 /// ```text
 /// ACL SETUSER app on >password ~key0:* &key0:* +evalsha +script|load +get +set +del +exists
-///   +incr +hget +hset +hmget +hgetall +hdel +hincrby +zadd +zrem +zrange +rpush +ltrim +lrange
+///   +incr +hget +hset +hmget +hgetall +hdel +hincrby +zadd +zrem +zrange +zscore +rpush +ltrim +lrange
 ///   +publish +subscribe
 /// ```
 ///

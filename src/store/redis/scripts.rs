@@ -45,6 +45,7 @@ scripts! {
     reads LIST = "list";
     reads HISTORY = "history";
     reads PAYMENT = "payment";
+    reads PURCHASE = "purchase";
     reads WAITING_PAYMENTS = "waiting_payments";
     reads CHANGES = "changes";
     reads DENIALS = "denials";
@@ -61,6 +62,7 @@ scripts! {
     withdraws DENY = "deny";
     withdraws PURGE_DENIALS = "purge_denials";
     withdraws REVOKE = "revoke";
+    withdraws REVOKE_PURCHASE = "revoke_purchase";
     withdraws ROTATE = "rotate";
     withdraws PURGE_KEYS = "purge_keys";
     withdraws ABANDON_ISSUANCE = "abandon_issuance";

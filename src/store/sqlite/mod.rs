@@ -5,9 +5,11 @@
 mod denials;
 mod files;
 mod idempotency;
+mod issuances;
 mod keys;
 mod open;
 mod payments;
+mod purchases;
 mod registry;
 mod row;
 mod schema;

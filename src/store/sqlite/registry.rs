@@ -99,7 +99,10 @@ impl KeyRegistry for SqliteStore {
         at: Timestamp,
     ) -> Result<Option<KeyDigest>, StoreError> {
         let (id, reason, by) = (id.clone(), reason.map(str::to_owned), by.clone());
-        self.write(move |tx| keys::revoke(tx, &id, reason.as_deref(), &by, at)).await
+        self.write(move |tx| {
+            Ok(keys::revoke(tx, &id, reason.as_deref(), &by, at)?.first().copied())
+        })
+        .await
     }
 
     async fn touch(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {

@@ -4,7 +4,7 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(super) const APPLICATION_ID: i32 = 0x4b65_7930;
 
 /// What takes a file from each version to the next.
-pub(super) const MIGRATIONS: [&str; 4] = [V1, V2, V3, V4];
+pub(super) const MIGRATIONS: [&str; 5] = [V1, V2, V3, V4, V5];
 
 /// The newest version.
 pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
@@ -262,4 +262,15 @@ CREATE INDEX denied_tokens_ending ON denied_tokens (until);
 CREATE TRIGGER tokens_denied AFTER INSERT ON denied_tokens BEGIN
     INSERT INTO key_changes (digest) VALUES (CAST(x'01' || NEW.digest AS BLOB));
 END;
+";
+
+/// Purchases can be revoked. One that was revoked before it was issued has a row without a digest; in
+/// place of its hash stands a text that is none. How many such there were is counted by the day.
+const V5: &str = "
+ALTER TABLE issuances ADD COLUMN revoked_at INTEGER;
+ALTER TABLE issuances ADD COLUMN revoked_reason TEXT;
+CREATE TABLE unknown_revocations (
+    day   INTEGER NOT NULL PRIMARY KEY,
+    count INTEGER NOT NULL
+) STRICT;
 ";

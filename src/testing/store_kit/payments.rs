@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-fn payment(id: &str, tx_hash: &str) -> Payment {
+pub(super) fn payment(id: &str, tx_hash: &str) -> Payment {
     Payment {
         challenge_id: ChallengeId::new(id).unwrap(),
         request_id: RequestId::new("request-1").unwrap(),

@@ -11,6 +11,7 @@ local function look(key)
     lapsed = lease and is_over(lease, now, latest),
   }
 end
+if redis.call('HGET', own, 'revoked_at') then return {'revoked'} end
 local kept, holder = look(own), redis.call('GET', spent)
   or redis.call('GET', prefix .. 'spent:' .. older)
 local other = holder and (holder == slot and kept or look(prefix .. 'issuance:' .. holder))
