@@ -128,7 +128,7 @@ async fn mark(
     )
     .bind(key.namespace())
     .bind(key.id())
-    .bind([0; 32])
+    .bind(&[0_u8; 32])
     .bind(no_hash(key)?)
     .bind(revocation.at.as_micros())
     .bind(&revocation.reason)

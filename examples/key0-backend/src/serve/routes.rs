@@ -324,7 +324,7 @@ async fn index() -> Json<serde_json::Value> {
             "/v1": ["integrator_key", "bootstrap_key"],
             "/credential": ["access_token", "payment_key", "integrator_key", "bootstrap_key"],
             "/keys": ["master key"],
-            "/purchases": ["master key"],
+            "/purchases": ["master key", "support key"],
             "/internal": ["internal"],
             "/introspect": ["internal"],
             "/metrics": ["master key"],
