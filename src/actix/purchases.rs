@@ -4,7 +4,7 @@ use actix_web::{FromRequest, HttpRequest, dev::Payload, web::Path};
 
 use super::{
     AuthMiddleware, Routes,
-    body::{JsonBodyIfAny, reply},
+    body::{JsonBody, JsonBodyIfAny, reply},
     keys::Reading,
 };
 use crate::{
@@ -17,7 +17,10 @@ use crate::{
 ///
 /// | method, path | |
 /// |---|---|
+/// | `GET /purchases` | a page of purchases, newest first |
 /// | `GET /purchases/{challengeId}` | one purchase |
+/// | `POST /purchases/{challengeId}/retry` | runs the handler of its payment that waits now |
+/// | `POST /purchases/{challengeId}/settle` | gives that up, for a reason |
 /// | `POST /purchases/{challengeId}/revoke` | kills its key and its access tokens, and ends its issuance |
 ///
 /// Those that read are open to a key for support, too.
@@ -44,6 +47,13 @@ pub fn purchases_routes(validator: Validator, purchases: PurchasesApi) -> Routes
     let auth = AuthMiddleware::new(validator)
         .policy(PurchasesApi::policy())
         .wording(PurchasesApi::wording);
+    let list = {
+        let purchases = purchases.clone();
+        move |caller: Reading, request: HttpRequest| {
+            let (purchases, query) = (purchases.clone(), request.query_string().to_owned());
+            async move { purchases.list(&caller.into(), Some(&query)).await.map(reply) }
+        }
+    };
     let show = {
         let purchases = purchases.clone();
         move |caller: Reading, id: Path<String>| {
@@ -51,12 +61,29 @@ pub fn purchases_routes(validator: Validator, purchases: PurchasesApi) -> Routes
             async move { purchases.show(&caller.into(), &id).await.map(reply) }
         }
     };
+    let retry = {
+        let purchases = purchases.clone();
+        move |Changing(caller), id: Path<String>| {
+            let purchases = purchases.clone();
+            async move { purchases.retry(&caller, &id).await.map(reply) }
+        }
+    };
+    let settle = {
+        let purchases = purchases.clone();
+        move |Changing(caller), id: Path<String>, JsonBody(body)| {
+            let purchases = purchases.clone();
+            async move { purchases.settle(&caller, &id, &body).await.map(reply) }
+        }
+    };
     let revoke = move |Changing(caller), id: Path<String>, JsonBodyIfAny(body)| {
         let purchases = purchases.clone();
         async move { purchases.revoke(&caller, &id, &body).await.map(reply) }
     };
     Routes::new()
+        .get("/purchases", list)
         .get("/purchases/{id}", show)
+        .post("/purchases/{id}/retry", retry)
+        .post("/purchases/{id}/settle", settle)
         .post("/purchases/{id}/revoke", revoke)
         .each(|route| route.wrap(auth.clone()))
 }

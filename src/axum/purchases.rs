@@ -1,12 +1,12 @@
 use axum::{
     Router,
-    extract::{FromRequestParts, Request},
+    extract::{FromRequestParts, RawQuery, Request},
     routing::{get, post},
 };
 use http::request::Parts;
 
 use super::{
-    body::{answer, read_if_any},
+    body::{answer, read, read_if_any},
     keys::{KeyPath, Reading, text},
 };
 use crate::{
@@ -19,7 +19,10 @@ use crate::{
 ///
 /// | method, path | |
 /// |---|---|
+/// | `GET /purchases` | a page of purchases, newest first |
 /// | `GET /purchases/{challengeId}` | one purchase |
+/// | `POST /purchases/{challengeId}/retry` | runs the handler of its payment that waits now |
+/// | `POST /purchases/{challengeId}/settle` | gives that up, for a reason |
 /// | `POST /purchases/{challengeId}/revoke` | kills its key and its access tokens, and ends its issuance |
 ///
 /// Those that read are open to a key for support, too.
@@ -48,10 +51,29 @@ where
 {
     let auth =
         AuthLayer::new(validator).policy(PurchasesApi::policy()).wording(PurchasesApi::wording);
+    let list = {
+        let purchases = purchases.clone();
+        async move |caller: Reading, RawQuery(query): RawQuery| {
+            purchases.list(&caller.into(), query.as_deref()).await.map(answer)
+        }
+    };
     let show = {
         let purchases = purchases.clone();
         async move |caller: Reading, id: KeyPath| {
             purchases.show(&caller.into(), &text(id)?).await.map(answer)
+        }
+    };
+    let retry = {
+        let purchases = purchases.clone();
+        async move |caller: Changing, id: KeyPath| {
+            purchases.retry(&caller.0, &text(id)?).await.map(answer)
+        }
+    };
+    let settle = {
+        let purchases = purchases.clone();
+        async move |caller: Changing, id: KeyPath, request: Request| {
+            let body = read(request).await?;
+            purchases.settle(&caller.0, &text(id)?, &body).await.map(answer)
         }
     };
     let revoke = async move |caller: Changing, id: KeyPath, request: Request| {
@@ -59,7 +81,10 @@ where
         purchases.revoke(&caller.0, &text(id)?, &body).await.map(answer)
     };
     Router::new()
+        .route("/purchases", get(list))
         .route("/purchases/{id}", get(show))
+        .route("/purchases/{id}/retry", post(retry))
+        .route("/purchases/{id}/settle", post(settle))
         .route("/purchases/{id}/revoke", post(revoke))
         .route_layer(auth)
 }

@@ -31,6 +31,7 @@ mod payments;
 mod ping;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
+mod purchase_listing;
 mod purchases;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
@@ -67,7 +68,8 @@ pub use registry::KeyRegistry;
 pub(crate) use spi::{
     Change, ChangeListener, Denial, IdempotencyState, Issuance, IssuanceClaim, IssuanceKey,
     IssuanceState, KeyCursor, KeyEdit, KeyFilter, KeyPage, KeyQuery, LONGEST_WAIT, Lease,
-    LeaseToken, LeasedPayment, PaymentOutcome, Purchase, PurchaseRevocation, RequestFingerprint,
+    LeaseToken, LeasedPayment, PaymentOutcome, Purchase, PurchaseCursor, PurchaseFilter,
+    PurchasePage, PurchaseQuery, PurchaseRevocation, PurchaseState, RequestFingerprint,
     RevocationOutcome, Rotation, Slot, StoredResponse, TokenDigest, WaitingPayments,
 };
 #[cfg(feature = "sqlite")]

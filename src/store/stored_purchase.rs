@@ -11,7 +11,7 @@ use super::{
 use crate::domain::ChallengeId;
 use crate::{
     domain::{Timestamp, TxHash},
-    error::StoreError,
+    error::{StoreError, StoreErrorKind},
 };
 
 /// Columns, or fields of hashes; times in microseconds.
@@ -32,7 +32,9 @@ macro_rules! select_purchases {
              payments.received_at, payments.due_at IS NOT NULL,
              CAST(payments.attempts AS bigint),
              keys.id, keys.display, keys.resource_id, keys.plan_id, keys.expires_at,
-             keys.last_used_at, keys.revoked_at, keys.revoked_reason "
+             keys.last_used_at, keys.revoked_at, keys.revoked_reason,
+             issuances.request_id, issuances.resource_id, issuances.plan_id,
+             payments.handled_at, payments.last_error, payments.given_up, keys.first_used_at "
     };
 }
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
@@ -49,6 +51,9 @@ pub(crate) struct StoredIssuance {
     pub(crate) expires_at: Option<i64>,
     pub(crate) revoked_at: Option<i64>,
     pub(crate) revoked_reason: Option<String>,
+    pub(crate) request_id: Option<String>,
+    pub(crate) resource_id: Option<String>,
+    pub(crate) plan_id: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -60,6 +65,9 @@ pub(crate) struct StoredConfirmation {
     pub(crate) received_at: i64,
     pub(crate) waits: bool,
     pub(crate) attempts: i64,
+    pub(crate) handled_at: Option<i64>,
+    pub(crate) last_error: Option<String>,
+    pub(crate) given_up: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -69,6 +77,7 @@ pub(crate) struct StoredKey {
     pub(crate) resource_id: Option<String>,
     pub(crate) plan_id: Option<String>,
     pub(crate) expires_at: Option<i64>,
+    pub(crate) first_used_at: Option<i64>,
     pub(crate) last_used_at: Option<i64>,
     pub(crate) revoked_at: Option<i64>,
     pub(crate) revoked_reason: Option<String>,
@@ -83,6 +92,15 @@ pub(crate) fn no_hash(key: &IssuanceKey) -> Result<String, StoreError> {
     Ok(format!(" {} {digest}", key.namespace()))
 }
 
+/// What a purchase stands under.
+pub(crate) fn issuance_key(namespace: &str, id: &str) -> Result<IssuanceKey, StoreError> {
+    match namespace {
+        "challenge" => Ok(IssuanceKey::Challenge(parsed(id, "id")?)),
+        "request" => Ok(IssuanceKey::Request(parsed(id, "id")?)),
+        _ => Err(bad("namespace")),
+    }
+}
+
 impl StoredPurchase {
     /// All of it; `None` where there is neither an issuance nor a payment.
     pub(crate) fn understood(self, key: &IssuanceKey) -> Result<Option<Purchase>, StoreError> {
@@ -91,16 +109,23 @@ impl StoredPurchase {
             return Ok(None);
         }
         let bought = |from_payment: fn(&StoredConfirmation) -> &str,
+                      from_issuance: fn(&StoredIssuance) -> Option<&str>,
                       from_key: fn(&StoredKey) -> Option<&str>| {
             let kept = payment.as_ref().map(from_payment);
+            let kept = kept.or_else(|| issuance.as_ref().and_then(from_issuance));
             kept.or_else(|| record.as_ref().and_then(from_key)).map(str::to_owned)
         };
-        let resource = bought(|it| &it.resource_id, |it| it.resource_id.as_deref());
-        let plan = bought(|it| &it.plan_id, |it| it.plan_id.as_deref());
+        let request = bought(|it| &it.request_id, |it| it.request_id.as_deref(), |_| None);
+        let resource = bought(
+            |it| &it.resource_id,
+            |it| it.resource_id.as_deref(),
+            |it| it.resource_id.as_deref(),
+        );
+        let plan = bought(|it| &it.plan_id, |it| it.plan_id.as_deref(), |it| it.plan_id.as_deref());
         let request = match key {
             IssuanceKey::Request(id) => Some(id.clone()),
             IssuanceKey::Challenge(_) => {
-                payment.as_ref().map(|it| parsed(&it.request_id, "request_id")).transpose()?
+                request.map(|text| parsed(&text, "request_id")).transpose()?
             }
         };
         let kept = issuance.as_ref().and_then(|it| it.tx_hash.as_deref());
@@ -117,6 +142,9 @@ impl StoredPurchase {
                 at: instant(it.received_at, "received_at")?,
                 waits: it.waits,
                 attempts: u32::try_from(it.attempts).map_err(|_| bad("attempts"))?,
+                handled_at: instant_of(it.handled_at, "handled_at")?,
+                last_error: it.last_error,
+                given_up: it.given_up,
             })
         });
         Ok(Some(Purchase {
@@ -133,12 +161,34 @@ impl StoredPurchase {
     }
 }
 
+/// What is known of a purchase that is listed; nothing where it can't be read, which must hide no
+/// other.
+pub(crate) fn listed(
+    stored: Result<StoredPurchase, StoreError>,
+    key: &IssuanceKey,
+) -> Result<Option<Purchase>, StoreError> {
+    match stored.and_then(|stored| stored.understood(key)) {
+        Err(error) if error.kind() == StoreErrorKind::Corrupt => {
+            #[cfg(feature = "tracing")]
+            tracing::error!(
+                namespace = key.namespace(),
+                id = key.id(),
+                cause = std::error::Error::source(&error).map(tracing::field::display),
+                "a purchase can't be read"
+            );
+            Ok(None)
+        }
+        read => read,
+    }
+}
+
 impl StoredKey {
     fn understood(self) -> Result<PurchasedKey, StoreError> {
         Ok(PurchasedKey {
             id: parsed(&self.id, "id")?,
             display: self.display,
             expires_at: instant_of(self.expires_at, "expires_at")?,
+            first_used_at: instant_of(self.first_used_at, "first_used_at")?,
             last_used_at: instant_of(self.last_used_at, "last_used_at")?,
             revoked: revoked(self.revoked_at, self.revoked_reason)?,
         })

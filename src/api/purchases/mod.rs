@@ -1,8 +1,14 @@
+mod listing;
 mod view;
 
 use std::{sync::Arc, time::Duration};
 
-use self::view::PurchaseView;
+use tokio::sync::Semaphore;
+
+use self::{
+    listing::Listing,
+    view::{Page, PurchaseView},
+};
 use super::{
     Operator,
     body::{self, Members, Reply, invalid, outage},
@@ -20,6 +26,8 @@ use crate::{
 const READ_DEADLINE: Duration = Duration::from_millis(500);
 /// The longest time for which a revoked purchase's access tokens are denied.
 const LONGEST_TOKEN_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// How many listings are read at a time: a page can look through thousands of purchases.
+const LISTINGS_AT_ONCE: usize = 1;
 /// How many purchases of which nothing is known can be revoked on one day.
 const UNKNOWN_A_DAY: u32 = 10_000;
 
@@ -61,6 +69,7 @@ struct Parts {
     denied: DeniedTokens,
     clock: Arc<dyn Clock>,
     longest_token_life: Duration,
+    listings: Arc<Semaphore>,
 }
 
 impl PurchasesApi {
@@ -77,6 +86,7 @@ impl PurchasesApi {
             denied,
             clock: Arc::new(SystemClock),
             longest_token_life: LONGEST_TOKEN_LIFE,
+            listings: Arc::new(Semaphore::new(LISTINGS_AT_ONCE)),
         }))
     }
 
@@ -123,6 +133,29 @@ impl PurchasesApi {
         })
     }
 
+    /// `GET /purchases`: a page of purchases, newest first. `query` is the query of the URL, as it was
+    /// sent: `challengeId`, `requestId`, `txHash`, `keyId`, `planId`, `resourceId`, `state`, `limit`
+    /// and `cursor`.
+    ///
+    /// The listing is over where a page has no `nextCursor`. Before that a page can be short, even
+    /// empty: the store bounds how many purchases it looks through for one page.
+    ///
+    /// # Errors
+    ///
+    /// The reason to refuse the request.
+    pub async fn list(&self, _: &Operator, query: Option<&str>) -> Result<Reply, Rejection> {
+        let listing = Listing::parse(query)?;
+        let (parts, now) = (&self.0, self.0.clock.now());
+        let query = listing.query(now);
+        let page = body::within(READ_DEADLINE, async {
+            let _permit = parts.listings.acquire().await;
+            parts.purchases.purchases(&query).await.map_err(outage)
+        });
+        let page = page.await?;
+        let cursor = page.next.as_ref().map(|cursor| listing.cursor(cursor));
+        Ok(Reply::json(200, &Page::new(&page.purchases, cursor, now)))
+    }
+
     /// `GET /purchases/{challengeId}`: all that is known of one purchase.
     ///
     /// # Errors
@@ -165,7 +198,61 @@ impl PurchasesApi {
     }
 }
 
+impl PurchasesApi {
+    /// `POST /purchases/{challengeId}/retry`: has the handler of a payment that waits begin within a
+    /// second, and begin to count its pauses from there. One that runs at the moment is left alone.
+    ///
+    /// # Errors
+    ///
+    /// The reason to refuse the request; [`NotFound`](RejectionKind::NotFound) where nothing is known of
+    /// the purchase, [`RequestConflict`](RejectionKind::RequestConflict) where no handler waits.
+    pub async fn retry(&self, operator: &Operator, id: &str) -> Result<Reply, Rejection> {
+        Self::check_may_change(operator)?;
+        let id = challenge_id(id).ok_or_else(not_found)?;
+        let parts = self.0.clone();
+        body::carry_out(async move {
+            let waits = parts.purchases.retry_handler(&id, parts.clock.now()).await;
+            parts.changed(&id, waits.map_err(outage)?).await
+        })
+        .await
+    }
+
+    /// `POST /purchases/{challengeId}/settle`: gives the handler of a payment up, for the `reason` in
+    /// the body. What it failed with last stays.
+    ///
+    /// # Errors
+    ///
+    /// As [`retry`](Self::retry), and [`InvalidBody`](RejectionKind::InvalidBody) without a reason.
+    pub async fn settle(
+        &self,
+        operator: &Operator,
+        id: &str,
+        body: &[u8],
+    ) -> Result<Reply, Rejection> {
+        Self::check_may_change(operator)?;
+        let reason = reason(body)?.filter(|reason| !reason.is_empty());
+        let reason = reason.ok_or_else(|| invalid("reason is required"))?;
+        let id = challenge_id(id).ok_or_else(not_found)?;
+        let parts = self.0.clone();
+        body::carry_out(async move {
+            let waited = parts.purchases.give_up_handler(&id, &reason).await;
+            parts.changed(&id, waited.map_err(outage)?).await
+        })
+        .await
+    }
+}
+
 impl Parts {
+    /// The purchase whose handler was told something, if one waited.
+    async fn changed(&self, id: &ChallengeId, waited: bool) -> Result<Reply, Rejection> {
+        let purchase = self.find(id).await?.ok_or_else(not_found)?;
+        if !waited {
+            return Err(Rejection::new(RejectionKind::RequestConflict)
+                .detail("No handler of this purchase waits"));
+        }
+        Ok(self.shown(&purchase))
+    }
+
     /// By its challenge, else by its request.
     async fn find(&self, id: &ChallengeId) -> Result<Option<Purchase>, Rejection> {
         let by_challenge = IssuanceKey::Challenge(id.clone());

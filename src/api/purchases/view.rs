@@ -1,51 +1,11 @@
-use std::time::Duration;
+use std::borrow::Cow;
 
 use serde::Serialize;
 
 use crate::{
     domain::{KeyId, PlanId, RequestId, ResourceId, Timestamp, TxHash},
-    store::{
-        IssuanceKey, Purchase,
-        spi::{Confirmed, Issued},
-    },
+    store::{Purchase, spi::Confirmed},
 };
-
-/// How long after its issuance a purchase may still be confirmed without anything being amiss.
-const CONFIRMED_WITHIN: Duration = Duration::from_secs(10 * 60);
-
-/// What has become of a purchase.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum State {
-    /// Issued a moment ago, or without a challenge by which it could be confirmed.
-    Issued,
-    Confirmed,
-    IssuedUnconfirmed,
-    ConfirmedUnissued,
-    /// Its payment's handler has not succeeded.
-    Waiting,
-    Revoked,
-}
-
-impl State {
-    pub(super) fn of(purchase: &Purchase, now: Timestamp) -> Self {
-        let key_is_revoked = purchase.issued_key.as_ref().is_some_and(|key| key.revoked.is_some());
-        match (&purchase.confirmed, &purchase.issued) {
-            _ if purchase.revoked.is_some() || key_is_revoked => Self::Revoked,
-            (Some(Confirmed { waits: true, .. }), _) => Self::Waiting,
-            (Some(_), Some(_)) => Self::Confirmed,
-            (Some(_), None) => Self::ConfirmedUnissued,
-            (None, Some(Issued { at, .. })) => match purchase.key {
-                IssuanceKey::Challenge(_) if now.since(*at) >= CONFIRMED_WITHIN => {
-                    Self::IssuedUnconfirmed
-                }
-                _ => Self::Issued,
-            },
-            // Nothing but a revocation is known then.
-            (None, None) => Self::Revoked,
-        }
-    }
-}
 
 /// A purchase as operators are shown it.
 #[derive(Serialize)]
@@ -60,13 +20,19 @@ pub(super) struct PurchaseView<'a> {
     plan_id: Option<&'a PlanId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tx_hash: Option<&'a TxHash>,
-    state: State,
+    state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     issued_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     confirmed_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    handled_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     attempts: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_error: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_used_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_used_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -97,10 +63,13 @@ impl<'a> PurchaseView<'a> {
             resource_id: purchase.resource_id.as_ref(),
             plan_id: purchase.plan_id.as_ref(),
             tx_hash: purchase.tx_hash.as_ref(),
-            state: State::of(purchase, now),
+            state: purchase.state_at(now).as_str(),
             issued_at: issued.map(|issued| issued.at),
             confirmed_at: confirmed.map(|confirmed| confirmed.at),
+            handled_at: confirmed.and_then(|confirmed| confirmed.handled_at),
             attempts: confirmed.map(|confirmed| confirmed.attempts),
+            last_error: confirmed.and_then(last_error),
+            first_used_at: key.and_then(|key| key.first_used_at),
             last_used_at: key.and_then(|key| key.last_used_at),
             // The record of the key can have been changed since.
             expires_at: match key {
@@ -111,5 +80,35 @@ impl<'a> PurchaseView<'a> {
             revoked_reason: revoked.and_then(|revoked| revoked.reason.as_deref()),
             key: key.map(|key| Key { id: &key.id, display: &key.display }),
         }
+    }
+}
+
+/// What the handler failed with last, and why it was given up.
+fn last_error(confirmed: &Confirmed) -> Option<Cow<'_, str>> {
+    let error = confirmed.last_error.as_deref();
+    match (error, &confirmed.given_up) {
+        (error, None) => error.map(Cow::Borrowed),
+        (None, Some(reason)) => Some(format!("given up: {reason}").into()),
+        (Some(error), Some(reason)) => Some(format!("{error} (given up: {reason})").into()),
+    }
+}
+
+/// A page of a listing.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Page<'a> {
+    purchases: Vec<PurchaseView<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
+}
+
+impl<'a> Page<'a> {
+    pub(super) fn new(
+        purchases: &'a [Purchase],
+        next_cursor: Option<String>,
+        now: Timestamp,
+    ) -> Self {
+        let purchases = purchases.iter().map(|purchase| PurchaseView::new(purchase, now)).collect();
+        Self { purchases, next_cursor }
     }
 }

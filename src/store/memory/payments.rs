@@ -1,40 +1,20 @@
 use std::collections::{BTreeMap, HashMap};
 
-use super::MemoryStore;
+use super::{
+    MemoryStore,
+    issuances::{Entry, Stage},
+};
 use crate::{
     apikey::KeyRecord,
-    domain::{Actor, ChallengeId, KeyId, Timestamp},
+    domain::{Actor, ChallengeId, Timestamp},
     error::StoreError,
     store::{
         Change, Issuance, IssuanceClaim, IssuanceKey, IssuanceState, Lease, LeaseToken,
-        LeasedPayment, Payment, PaymentOutcome, PaymentStore, RequestFingerprint, Rotation,
-        WaitingPayments,
-        lease::is_over,
-        spi::{Confirmed, Revoked},
+        LeasedPayment, Payment, PaymentOutcome, PaymentStore, PurchaseCursor, Rotation,
+        WaitingPayments, lease::is_over, spi::Confirmed,
     },
 };
 use async_trait::async_trait;
-
-#[derive(Default)]
-pub(super) struct Issuances {
-    entries: HashMap<IssuanceKey, Entry>,
-    /// Which id claimed or spent a hash.
-    spent: HashMap<String, IssuanceKey>,
-}
-
-struct Entry {
-    fingerprint: RequestFingerprint,
-    tx_hash: Option<String>,
-    stage: Stage,
-    revoked: Option<Revoked>,
-}
-
-enum Stage {
-    Claimed(Lease),
-    Issued(Issuance),
-    /// It was revoked before.
-    Never,
-}
 
 #[derive(Default)]
 pub(super) struct Payments {
@@ -48,87 +28,12 @@ pub(super) struct Payments {
 struct Kept {
     payment: Payment,
     attempts: u32,
+    handled_at: Option<Timestamp>,
+    last_error: Option<String>,
+    given_up: Option<String>,
     lease: Option<LeaseToken>,
     /// Its place in the queue; the lease's end while it is leased.
     due: (Timestamp, u64),
-}
-
-impl Issuances {
-    fn remove(&mut self, key: &IssuanceKey) {
-        if let Some(tx_hash) = self.entries.remove(key).and_then(|entry| entry.tx_hash) {
-            self.spent.remove(&tx_hash);
-        }
-    }
-
-    fn remove_if_lapsed(&mut self, key: &IssuanceKey, now: Timestamp) {
-        let stage = self.entries.get(key).map(|entry| &entry.stage);
-        if matches!(stage, Some(Stage::Claimed(lease)) if is_over(lease.until, now)) {
-            self.remove(key);
-        }
-    }
-
-    /// The entry that this very claim holds.
-    fn held(&mut self, claim: &IssuanceClaim) -> Option<&mut Entry> {
-        self.entries.get_mut(&claim.key).filter(
-            |entry| matches!(&entry.stage, Stage::Claimed(lease) if lease.token == claim.lease.token),
-        )
-    }
-
-    fn issued(&mut self, key: &IssuanceKey) -> Option<&mut Issuance> {
-        let entry = self.entries.get_mut(key).filter(|entry| entry.revoked.is_none());
-        match entry.map(|entry| &mut entry.stage) {
-            Some(Stage::Issued(issuance)) => Some(issuance),
-            _ => None,
-        }
-    }
-
-    pub(super) fn contains(&self, key: &IssuanceKey) -> bool {
-        self.entries.contains_key(key)
-    }
-
-    /// Marks an issuance as revoked, or puts the mark where there will be none, and says which key
-    /// was issued. A claim is lost by it.
-    pub(super) fn revoke(&mut self, key: &IssuanceKey, revoked: Revoked) -> Option<KeyId> {
-        let entry = self.entries.entry(key.clone()).or_insert_with(|| Entry {
-            fingerprint: RequestFingerprint::from_bytes([0; 32]),
-            tx_hash: None,
-            stage: Stage::Never,
-            revoked: None,
-        });
-        entry.revoked.get_or_insert(revoked);
-        match &mut entry.stage {
-            Stage::Issued(issuance) => {
-                issuance.nonce = None;
-                issuance.key_id.clone()
-            }
-            stage => {
-                *stage = Stage::Never;
-                None
-            }
-        }
-    }
-
-    /// What became of a claim, if it is known, with its hash.
-    pub(super) fn settled(&self, key: &IssuanceKey) -> Option<Settled<'_>> {
-        let entry = self.entries.get(key)?;
-        let issuance = match &entry.stage {
-            Stage::Claimed(_) => return None,
-            Stage::Issued(issuance) => Some(issuance),
-            Stage::Never => None,
-        };
-        Some(Settled {
-            issuance,
-            tx_hash: entry.tx_hash.as_deref(),
-            revoked: entry.revoked.as_ref(),
-        })
-    }
-}
-
-/// An issuance, a revocation in its place, or both.
-pub(super) struct Settled<'a> {
-    pub(super) issuance: Option<&'a Issuance>,
-    pub(super) tx_hash: Option<&'a str>,
-    pub(super) revoked: Option<&'a Revoked>,
 }
 
 impl Payments {
@@ -136,20 +41,55 @@ impl Payments {
     pub(super) fn confirmed(&self, id: &ChallengeId) -> Option<(&Payment, Confirmed)> {
         let kept = self.entries.get(id)?;
         let waits = self.due.contains_key(&kept.due);
-        let confirmed = Confirmed { at: kept.payment.received_at, waits, attempts: kept.attempts };
+        let confirmed = Confirmed {
+            at: kept.payment.received_at,
+            waits,
+            attempts: kept.attempts,
+            handled_at: kept.handled_at,
+            last_error: kept.last_error.clone(),
+            given_up: kept.given_up.clone(),
+        };
         Some((&kept.payment, confirmed))
     }
 
     /// Moves a payment that is leased so to another place in the queue, or out of it.
-    fn end_lease(&mut self, id: &ChallengeId, lease: &Lease, next: Option<Timestamp>) -> bool {
-        let held = self.entries.get_mut(id).filter(|kept| kept.lease == Some(lease.token));
-        let Some(kept) = held else { return false };
+    fn end_lease(
+        &mut self,
+        id: &ChallengeId,
+        lease: &Lease,
+        next: Option<Timestamp>,
+    ) -> Option<&mut Kept> {
+        self.entries.get(id).filter(|kept| kept.lease == Some(lease.token))?;
+        self.put_in_queue(id, next)
+    }
+
+    fn put_in_queue(&mut self, id: &ChallengeId, next: Option<Timestamp>) -> Option<&mut Kept> {
+        let kept = self.entries.get_mut(id)?;
         kept.lease = None;
         self.due.remove(&kept.due);
         if let Some(next) = next {
             kept.due.0 = next;
             self.due.insert(kept.due, id.clone());
         }
+        Some(kept)
+    }
+
+    /// Makes a payment that waits due now, unless its handler runs.
+    pub(super) fn retry(&mut self, id: &ChallengeId, now: Timestamp) -> bool {
+        let waiting = self.entries.get(id).filter(|kept| self.due.contains_key(&kept.due));
+        let Some(kept) = waiting else { return false };
+        if kept.lease.is_none() {
+            self.put_in_queue(id, Some(now));
+        }
+        true
+    }
+
+    /// Takes a payment that waits out of the queue for good.
+    pub(super) fn give_up(&mut self, id: &ChallengeId, reason: &str) -> bool {
+        let is_due = self.entries.get(id).is_some_and(|kept| self.due.contains_key(&kept.due));
+        let waiting = if is_due { self.put_in_queue(id, None) } else { None };
+        let Some(kept) = waiting else { return false };
+        kept.given_up = Some(reason.to_owned());
         true
     }
 }
@@ -188,6 +128,7 @@ impl PaymentStore for MemoryStore {
             let entry = Entry {
                 fingerprint: claim.fingerprint,
                 tx_hash: Some(tx_hash),
+                order: Some(claim.order.clone()),
                 stage,
                 revoked: None,
             };
@@ -208,6 +149,7 @@ impl PaymentStore for MemoryStore {
                 state.keys.insert(record, &Actor::key0())?;
             }
             entry.stage = Stage::Issued(issuance.clone());
+            state.see(&claim.key, issuance.issued_at);
             Ok(true)
         })?;
         if let Some(record) = record.filter(|_| kept) {
@@ -287,8 +229,20 @@ impl PaymentStore for MemoryStore {
             payments.arrivals += 1;
             payments.due.insert(due, payment.challenge_id.clone());
             payments.paid.insert(tx_hash, payment.challenge_id.clone());
-            let kept = Kept { payment: payment.clone(), attempts: 0, lease: None, due };
+            let kept = Kept {
+                payment: payment.clone(),
+                attempts: 0,
+                handled_at: None,
+                last_error: None,
+                given_up: None,
+                lease: None,
+                due,
+            };
             payments.entries.insert(payment.challenge_id.clone(), kept);
+            let key = IssuanceKey::Challenge(payment.challenge_id.clone());
+            if state.issuances.settled(&key).is_none() {
+                state.seen.insert(PurchaseCursor { seen_at: payment.received_at, key });
+            }
             Ok(PaymentOutcome::Recorded)
         })
     }
@@ -326,8 +280,16 @@ impl PaymentStore for MemoryStore {
         &self,
         challenge_id: &ChallengeId,
         lease: &Lease,
+        at: Timestamp,
     ) -> Result<bool, StoreError> {
-        self.with(|state| Ok(state.payments.end_lease(challenge_id, lease, None)))
+        self.with(|state| {
+            let ended = state.payments.end_lease(challenge_id, lease, None);
+            Ok(ended.is_some_and(|kept| {
+                kept.handled_at = Some(at);
+                kept.last_error = None;
+                true
+            }))
+        })
     }
 
     async fn retry_payment(
@@ -335,8 +297,15 @@ impl PaymentStore for MemoryStore {
         challenge_id: &ChallengeId,
         lease: &Lease,
         next_attempt: Timestamp,
+        error: Option<&str>,
     ) -> Result<bool, StoreError> {
-        self.with(|state| Ok(state.payments.end_lease(challenge_id, lease, Some(next_attempt))))
+        self.with(|state| {
+            let ended = state.payments.end_lease(challenge_id, lease, Some(next_attempt));
+            Ok(ended.is_some_and(|kept| {
+                kept.last_error = error.map(str::to_owned).or(kept.last_error.take());
+                true
+            }))
+        })
     }
 
     async fn waiting_payments(&self) -> Result<Option<WaitingPayments>, StoreError> {

@@ -1,12 +1,16 @@
+use std::ops::Bound;
+
 use async_trait::async_trait;
 
 use super::{MemoryStore, State, denials::deny};
 use crate::{
     apikey::{Grant, KeyRecord},
-    domain::ChallengeId,
+    domain::{ChallengeId, Timestamp},
     error::StoreError,
     store::{
-        IssuanceKey, Purchase, PurchaseRevocation, PurchaseStore, RevocationOutcome,
+        IssuanceKey, Purchase, PurchaseCursor, PurchasePage, PurchaseQuery, PurchaseRevocation,
+        PurchaseStore, RevocationOutcome,
+        purchase_listing::{Find, Paging},
         spi::{Issued, PurchasedKey, Revoked},
     },
 };
@@ -15,6 +19,26 @@ use crate::{
 impl PurchaseStore for MemoryStore {
     async fn purchase(&self, key: &IssuanceKey) -> Result<Option<Purchase>, StoreError> {
         self.with(|state| Ok(state.purchase(key)))
+    }
+
+    async fn purchases(&self, query: &PurchaseQuery) -> Result<PurchasePage, StoreError> {
+        self.with(|state| Ok(state.page(query)))
+    }
+
+    async fn retry_handler(
+        &self,
+        challenge_id: &ChallengeId,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.with(|state| Ok(state.payments.retry(challenge_id, now)))
+    }
+
+    async fn give_up_handler(
+        &self,
+        challenge_id: &ChallengeId,
+        reason: &str,
+    ) -> Result<bool, StoreError> {
+        self.with(|state| Ok(state.payments.give_up(challenge_id, reason)))
     }
 
     async fn revoke_purchase(
@@ -28,6 +52,54 @@ impl PurchaseStore for MemoryStore {
 }
 
 impl State {
+    /// Notes where a purchase stands in listings, unless its payment came first.
+    pub(super) fn see(&mut self, key: &IssuanceKey, at: Timestamp) {
+        if challenge(key).is_none_or(|id| self.payments.confirmed(id).is_none()) {
+            self.seen.insert(PurchaseCursor { seen_at: at, key: key.clone() });
+        }
+    }
+
+    fn page(&self, query: &PurchaseQuery) -> PurchasePage {
+        let mut paging = Paging::new(query);
+        let find = query.filter.find();
+        while let Some((count, after)) = paging.wants() {
+            let until = after.cloned().map_or(Bound::Unbounded, Bound::Excluded);
+            // Whatever identifies it, all are looked at.
+            let count = if find.is_some() { usize::MAX } else { count };
+            let seen = self.seen.range((Bound::Unbounded, until)).rev().take(count);
+            let found = seen.filter(|cursor| find.as_ref().is_none_or(|it| self.is(cursor, it)));
+            let looked_at: Vec<_> =
+                found.map(|cursor| (cursor.clone(), self.purchase(&cursor.key))).collect();
+            let is_full = looked_at.len() == count;
+            let end = looked_at.last().filter(|_| is_full).map(|(cursor, _)| cursor.clone());
+            paging.take(looked_at, end);
+        }
+        paging.page()
+    }
+
+    fn is(&self, PurchaseCursor { key, .. }: &PurchaseCursor, find: &Find<'_>) -> bool {
+        let settled = self.issuances.settled(key);
+        let paid = challenge(key).and_then(|id| self.payments.confirmed(id));
+        match find {
+            Find::Challenge(id) => id.as_str() == key.id(),
+            Find::Hash(hash) => {
+                let hash = hash.normalized();
+                settled.and_then(|it| it.tx_hash).is_some_and(|issued| issued == hash)
+                    || paid.is_some_and(|(payment, _)| payment.tx_hash.normalized() == hash)
+            }
+            Find::Key(id) => {
+                let issuance = settled.and_then(|settled| settled.issuance);
+                issuance.is_some_and(|issuance| issuance.key_id.as_ref() == Some(*id))
+            }
+            Find::Request(id) => {
+                let order = settled.and_then(|settled| settled.order);
+                *key == IssuanceKey::Request((*id).clone())
+                    || order.is_some_and(|order| order.request_id == **id)
+                    || paid.is_some_and(|(payment, _)| payment.request_id == **id)
+            }
+        }
+    }
+
     fn purchase(&self, key: &IssuanceKey) -> Option<Purchase> {
         let settled = self.issuances.settled(key);
         let paid = challenge(key).and_then(|id| self.payments.confirmed(id));
@@ -41,21 +113,25 @@ impl State {
             Grant::Integrator { .. } => None,
         });
         let payment = paid.as_ref().map(|(payment, _)| *payment);
+        let order = settled.as_ref().and_then(|settled| settled.order);
+        let bought = order.map(|it| (&it.resource_id, &it.plan_id)).or(bought);
         let bought = payment.map(|it| (&it.resource_id, &it.plan_id)).or(bought);
         let request_id = match key {
-            IssuanceKey::Request(id) => Some(id.clone()),
-            IssuanceKey::Challenge(_) => payment.map(|it| it.request_id.clone()),
+            IssuanceKey::Request(id) => Some(id),
+            IssuanceKey::Challenge(_) => {
+                payment.map(|it| &it.request_id).or(order.map(|it| &it.request_id))
+            }
         };
         let hash = settled.as_ref().and_then(|settled| settled.tx_hash?.parse().ok());
         Some(Purchase {
             key: key.clone(),
-            request_id,
+            request_id: request_id.cloned(),
             resource_id: bought.map(|(resource_id, _)| resource_id.clone()),
             plan_id: bought.map(|(_, plan_id)| plan_id.clone()),
             tx_hash: payment.map(|it| it.tx_hash.clone()).or(hash),
             issued: issuance.map(|it| Issued { at: it.issued_at, expires_at: it.expires_at }),
             revoked: settled.and_then(|settled| settled.revoked.cloned()),
-            issued_key: record.map(issued_key),
+            issued_key: record.map(|record| issued_key(record, self.keys.first_use(&record.id))),
             confirmed: paid.map(|(_, confirmed)| confirmed),
         })
     }
@@ -77,6 +153,9 @@ impl State {
         let mut digests = Vec::new();
         let PurchaseRevocation { reason, by, at, .. } = revocation;
         for key in &keys {
+            if self.issuances.settled(key).is_none() {
+                self.see(key, *at);
+            }
             let revoked = Revoked { at: *at, reason: reason.clone() };
             let id = self.issuances.revoke(key, revoked);
             let record = id.and_then(|id| self.keys.revoke(&id, reason.as_deref(), by, *at));
@@ -97,12 +176,13 @@ fn challenge(key: &IssuanceKey) -> Option<&ChallengeId> {
     }
 }
 
-fn issued_key(record: &KeyRecord) -> PurchasedKey {
+fn issued_key(record: &KeyRecord, first_used_at: Option<Timestamp>) -> PurchasedKey {
     let reason = record.revoked_reason.clone();
     PurchasedKey {
         id: record.id.clone(),
         display: record.display.clone(),
         expires_at: record.expires_at,
+        first_used_at,
         last_used_at: record.last_used_at,
         revoked: record.revoked_at.map(|at| Revoked { at, reason }),
     }

@@ -86,8 +86,9 @@ macro_rules! outcome {
 const BEGIN: &str = concat!(
     claim!(
         "($1, $2)",
-        "namespace, id, fingerprint, tx_hash, lease_token, lease_until",
-        "$1, $2, $3, $4, $6, $7",
+        "namespace, id, fingerprint, tx_hash, request_id, resource_id, plan_id, lease_token,
+         lease_until",
+        "$1, $2, $3, $4, $6, $7, $8, $9, $10",
         "AND NOT EXISTS (SELECT FROM issuances WHERE lower(tx_hash) IN ($4, $5))"
     ),
     outcome!()
@@ -96,8 +97,9 @@ const BEGIN: &str = concat!(
 const ISSUE: &str = concat!(
     claim!(
         "($22, $23)",
-        "namespace, id, fingerprint, tx_hash, key_id, digest, nonce, secret, issued_at, expires_at",
-        "$22, $23, $24, $25, $27, $28, $29, $30, $31, $32",
+        "namespace, id, fingerprint, tx_hash, request_id, resource_id, plan_id, key_id, digest,
+         nonce, secret, issued_at, expires_at",
+        "$22, $23, $24, $25, $27, $28, $29, $30, $31, $32, $33, $34, $35",
         "AND NOT EXISTS (SELECT FROM issuances WHERE lower(tx_hash) IN ($25, $26))
          AND NOT EXISTS (SELECT FROM keys WHERE old_digest IN ($2, $17))"
     ),
@@ -187,6 +189,9 @@ fn bind_claim<'q>(statement: Bound<'q>, claim: &IssuanceClaim) -> Bound<'q> {
         .bind(claim.fingerprint.as_bytes())
         .bind(claim.tx_hash.normalized())
         .bind(claim.tx_hash.without_0x())
+        .bind(claim.order.request_id.as_str())
+        .bind(claim.order.resource_id.as_str())
+        .bind(claim.order.plan_id.as_str())
 }
 
 fn bind_new_key<'q>(statement: Bound<'q>, record: &KeyRecord, grant: &StoredGrant) -> Bound<'q> {

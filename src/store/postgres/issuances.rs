@@ -82,8 +82,9 @@ pub(super) async fn begin(
     .execute(&mut *tx)
     .await?;
     let claimed = sqlx::query(
-        "INSERT INTO issuances (namespace, id, fingerprint, tx_hash, lease_token, lease_until)
-         SELECT $1, $2, $3, $4, $5, $6
+        "INSERT INTO issuances (namespace, id, fingerprint, tx_hash, lease_token, lease_until,
+             request_id, resource_id, plan_id)
+         SELECT $1, $2, $3, $4, $5, $6, $8, $9, $10
          WHERE NOT EXISTS (SELECT 1 FROM issuances WHERE lower(tx_hash) = $7)
          ON CONFLICT DO NOTHING",
     )
@@ -94,6 +95,9 @@ pub(super) async fn begin(
     .bind(claim.lease.token.as_bytes())
     .bind(claim.lease.until.as_micros())
     .bind(&without_0x)
+    .bind(claim.order.request_id.as_str())
+    .bind(claim.order.resource_id.as_str())
+    .bind(claim.order.plan_id.as_str())
     .execute(&mut *tx)
     .await?;
     if claimed.rows_affected() == 1 {

@@ -10,6 +10,8 @@ mod idempotency;
 mod issuances;
 mod keys;
 mod lane;
+mod listing;
+mod migrations;
 mod open;
 mod options;
 mod payments;

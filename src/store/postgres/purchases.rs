@@ -1,12 +1,13 @@
 use async_trait::async_trait;
 use sqlx::{PgConnection, Row, postgres::PgRow};
 
-use super::{PostgresStore, denials, keys, row::Fault};
+use super::{PostgresStore, denials, keys, listing, row::Fault};
 use crate::{
-    domain::KeyId,
+    domain::{ChallengeId, KeyId, Timestamp},
     error::StoreError,
     store::{
-        IssuanceKey, Purchase, PurchaseRevocation, PurchaseStore, RevocationOutcome,
+        IssuanceKey, Purchase, PurchasePage, PurchaseQuery, PurchaseRevocation, PurchaseStore,
+        RevocationOutcome,
         stored::parsed,
         stored_purchase::{
             StoredConfirmation, StoredIssuance, StoredKey, StoredPurchase, no_hash,
@@ -38,6 +39,59 @@ impl PurchaseStore for PostgresStore {
                 .await?;
             reader.end().await?;
             Ok(stored(&row)?.understood(key)?)
+        })
+        .await
+    }
+
+    async fn purchases(&self, query: &PurchaseQuery) -> Result<PurchasePage, StoreError> {
+        self.write(async {
+            let snapshot = Some(self.shared.snapshot.clone());
+            let mut tx = self.shared.writes.lend_after(snapshot).await?;
+            let page = listing::page(&mut tx, query).await?;
+            tx.end().await?;
+            Ok(page)
+        })
+        .await
+    }
+
+    async fn retry_handler(
+        &self,
+        challenge_id: &ChallengeId,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.write(async {
+            let mut tx = self.begin().await?;
+            let waits = sqlx::query(
+                "UPDATE payments SET due_at = CASE WHEN lease_token IS NULL THEN $2 ELSE due_at END
+                 WHERE challenge_id = $1 AND due_at IS NOT NULL",
+            )
+            .bind(challenge_id.as_str())
+            .bind(now.as_micros())
+            .execute(&mut *tx)
+            .await?;
+            tx.end().await?;
+            Ok(waits.rows_affected() == 1)
+        })
+        .await
+    }
+
+    async fn give_up_handler(
+        &self,
+        challenge_id: &ChallengeId,
+        reason: &str,
+    ) -> Result<bool, StoreError> {
+        self.write(async {
+            let mut tx = self.begin().await?;
+            let waited = sqlx::query(
+                "UPDATE payments SET due_at = NULL, lease_token = NULL, given_up = $2
+                 WHERE challenge_id = $1 AND due_at IS NOT NULL",
+            )
+            .bind(challenge_id.as_str())
+            .bind(reason)
+            .execute(&mut *tx)
+            .await?;
+            tx.end().await?;
+            Ok(waited.rows_affected() == 1)
         })
         .await
     }
@@ -128,7 +182,7 @@ async fn mark(
     )
     .bind(key.namespace())
     .bind(key.id())
-    .bind(&[0_u8; 32])
+    .bind([0_u8; 32])
     .bind(no_hash(key)?)
     .bind(revocation.at.as_micros())
     .bind(&revocation.reason)
@@ -137,7 +191,7 @@ async fn mark(
     Ok(id.map(|id| parsed(&id, "key_id")).transpose()?)
 }
 
-fn stored(row: &PgRow) -> Result<StoredPurchase, Fault> {
+pub(super) fn stored(row: &PgRow) -> Result<StoredPurchase, Fault> {
     let issued_at: Option<i64> = row.try_get(2)?;
     let issuance = issued_at.map(|issued_at| {
         Ok::<_, Fault>(StoredIssuance {
@@ -147,6 +201,9 @@ fn stored(row: &PgRow) -> Result<StoredPurchase, Fault> {
             expires_at: row.try_get(3)?,
             revoked_at: row.try_get(4)?,
             revoked_reason: row.try_get(5)?,
+            request_id: row.try_get(21)?,
+            resource_id: row.try_get(22)?,
+            plan_id: row.try_get(23)?,
         })
     });
     let payment = row.try_get::<Option<String>, _>(6)?.map(|request_id| {
@@ -158,6 +215,9 @@ fn stored(row: &PgRow) -> Result<StoredPurchase, Fault> {
             received_at: row.try_get(10)?,
             waits: row.try_get(11)?,
             attempts: row.try_get(12)?,
+            handled_at: row.try_get(24)?,
+            last_error: row.try_get(25)?,
+            given_up: row.try_get(26)?,
         })
     });
     let key = row.try_get::<Option<String>, _>(13)?.map(|id| {
@@ -167,6 +227,7 @@ fn stored(row: &PgRow) -> Result<StoredPurchase, Fault> {
             resource_id: row.try_get(15)?,
             plan_id: row.try_get(16)?,
             expires_at: row.try_get(17)?,
+            first_used_at: row.try_get(27)?,
             last_used_at: row.try_get(18)?,
             revoked_at: row.try_get(19)?,
             revoked_reason: row.try_get(20)?,

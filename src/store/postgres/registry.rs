@@ -160,15 +160,19 @@ impl KeyRegistry for PostgresStore {
             // for each other.
             sqlx::query(
                 "WITH uses AS (
-                     SELECT id, max(used_at) AS used_at
+                     SELECT id, min(used_at) AS first, max(used_at) AS used_at
                      FROM unnest($1::text[], $2::bigint[]) AS uses (id, used_at) GROUP BY id
                  ), locked AS (
-                     SELECT keys.id, uses.used_at FROM keys JOIN uses ON keys.id = uses.id
+                     SELECT keys.id, uses.first, uses.used_at
+                     FROM keys JOIN uses ON keys.id = uses.id
                      WHERE last_used_at IS NULL OR last_used_at < uses.used_at
+                         OR first_used_at > uses.first
                      ORDER BY keys.id FOR NO KEY UPDATE OF keys
                  )
-                 UPDATE keys SET last_used_at = locked.used_at FROM locked
-                 WHERE keys.id = locked.id",
+                 UPDATE keys SET last_used_at = greatest(last_used_at, locked.used_at),
+                     first_used_at = CASE WHEN last_used_at IS NULL OR first_used_at > locked.first
+                         THEN locked.first ELSE first_used_at END
+                 FROM locked WHERE keys.id = locked.id",
             )
             .bind(ids)
             .bind(times)

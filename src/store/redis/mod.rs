@@ -8,6 +8,7 @@ mod idempotency;
 mod issuances;
 mod keys;
 mod link;
+mod older;
 mod open;
 mod options;
 mod payments;
@@ -79,7 +80,9 @@ const PURGED_AT_ONCE: u32 = 1_000;
 /// # Rights
 ///
 /// A user needs these, here for the usual prefix; with a database number other than 0 also
-/// `+select`. `+info` lets the store tell how durable the server is.
+/// `+select`. `+info` lets the store tell how durable the server is, and `+scan` lets it list purchases
+/// that a version before this one has kept: without it they are found by their challenge and their
+/// transaction alone.
 ///
 /// ```text
 /// ACL SETUSER app on >password ~key0:* &key0:* +evalsha +script|load +get +set +del +exists

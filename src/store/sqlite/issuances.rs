@@ -56,8 +56,9 @@ pub(super) fn begin(
     let claimed = conn
         .prepare_cached(
             "INSERT INTO issuances
-                 (namespace, id, fingerprint, tx_hash, lease_token, lease_until)
-             SELECT ?1, ?2, ?3, ?4, ?5, ?6
+                 (namespace, id, fingerprint, tx_hash, lease_token, lease_until, request_id,
+                  resource_id, plan_id)
+             SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?8, ?9, ?10
              WHERE NOT EXISTS (SELECT 1 FROM issuances WHERE tx_hash = ?7)
              ON CONFLICT (tx_hash) DO NOTHING",
         )?
@@ -69,6 +70,9 @@ pub(super) fn begin(
             claim.lease.token.as_bytes(),
             claim.lease.until.as_micros(),
             &without_0x,
+            claim.order.request_id.as_str(),
+            claim.order.resource_id.as_str(),
+            claim.order.plan_id.as_str(),
         ))?;
     if claimed == 1 {
         return Ok(IssuanceState::Started);

@@ -7,6 +7,7 @@ mod files;
 mod idempotency;
 mod issuances;
 mod keys;
+mod listing;
 mod open;
 mod payments;
 mod purchases;

@@ -9,6 +9,7 @@ use crate::{
     store::{
         Issuance, IssuanceClaim, IssuanceKey, IssuanceState, LONGEST_WAIT, Lease, LeasedPayment,
         Payment, PaymentOutcome, PaymentStore, Rotation, WaitingPayments,
+        payments::Ending,
         stored::{instant, json, parsed, to_json},
     },
 };
@@ -196,8 +197,9 @@ impl PaymentStore for SqliteStore {
         &self,
         challenge_id: &ChallengeId,
         lease: &Lease,
+        at: Timestamp,
     ) -> Result<bool, StoreError> {
-        self.end_lease(challenge_id, lease, None).await
+        self.end_lease(challenge_id, lease, Ending::Handled(at)).await
     }
 
     async fn retry_payment(
@@ -205,28 +207,31 @@ impl PaymentStore for SqliteStore {
         challenge_id: &ChallengeId,
         lease: &Lease,
         next_attempt: Timestamp,
+        error: Option<&str>,
     ) -> Result<bool, StoreError> {
-        self.end_lease(challenge_id, lease, Some(next_attempt)).await
+        let error = error.map(str::to_owned);
+        self.end_lease(challenge_id, lease, Ending::Again { next_attempt, error }).await
     }
 }
 
 impl SqliteStore {
-    /// Ends a lease; `next` is when the payment is due again, if ever.
     async fn end_lease(
         &self,
         challenge_id: &ChallengeId,
         lease: &Lease,
-        next: Option<Timestamp>,
+        ending: Ending,
     ) -> Result<bool, StoreError> {
         let (id, token) = (challenge_id.clone(), lease.token);
         self.write(move |tx| {
+            let (at, next, error) = ending.columns();
             let ended = tx
                 .conn
                 .prepare_cached(
-                    "UPDATE payments SET due_at = ?3, lease_token = NULL
+                    "UPDATE payments SET due_at = ?4, lease_token = NULL, handled_at = ?3,
+                         last_error = iif(?3 IS NULL, coalesce(?5, last_error), NULL)
                      WHERE challenge_id = ?1 AND lease_token = ?2",
                 )?
-                .execute((id.as_str(), token.as_bytes(), next.map(Timestamp::as_micros)))?;
+                .execute((id.as_str(), token.as_bytes(), at, next, error))?;
             Ok(ended == 1)
         })
         .await

@@ -1,12 +1,13 @@
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, Row};
 
-use super::{SqliteStore, denials, keys, row::Fault, worker::Transaction};
+use super::{SqliteStore, denials, keys, listing, row::Fault, worker::Transaction};
 use crate::{
-    domain::KeyId,
+    domain::{ChallengeId, KeyId, Timestamp},
     error::StoreError,
     store::{
-        IssuanceKey, Purchase, PurchaseRevocation, PurchaseStore, RevocationOutcome,
+        IssuanceKey, Purchase, PurchasePage, PurchaseQuery, PurchaseRevocation, PurchaseStore,
+        RevocationOutcome,
         stored::parsed,
         stored_purchase::{
             StoredConfirmation, StoredIssuance, StoredKey, StoredPurchase, no_hash,
@@ -30,13 +31,48 @@ const ONE: &str = concat!(
 impl PurchaseStore for SqliteStore {
     async fn purchase(&self, key: &IssuanceKey) -> Result<Option<Purchase>, StoreError> {
         let key = key.clone();
-        self.read(move |conn| {
-            let row = conn
-                .prepare_cached(ONE)?
-                .query_row((key.namespace(), key.id()), |row| Ok(stored(row)))
-                .optional()?;
-            let Some(row) = row else { return Ok(None) };
-            Ok(row?.understood(&key)?)
+        self.read(move |conn| Ok(one(conn, &key)?.understood(&key)?)).await
+    }
+
+    async fn purchases(&self, query: &PurchaseQuery) -> Result<PurchasePage, StoreError> {
+        let query = query.clone();
+        self.read(move |conn| listing::page(conn, &query)).await
+    }
+
+    async fn retry_handler(
+        &self,
+        challenge_id: &ChallengeId,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let id = challenge_id.clone();
+        self.write(move |tx| {
+            let waits = tx
+                .conn
+                .prepare_cached(
+                    "UPDATE payments SET due_at = iif(lease_token IS NULL, ?2, due_at)
+                     WHERE challenge_id = ?1 AND due_at IS NOT NULL",
+                )?
+                .execute((id.as_str(), now.as_micros()))?;
+            Ok(waits == 1)
+        })
+        .await
+    }
+
+    async fn give_up_handler(
+        &self,
+        challenge_id: &ChallengeId,
+        reason: &str,
+    ) -> Result<bool, StoreError> {
+        let (id, reason) = (challenge_id.clone(), reason.to_owned());
+        self.write(move |tx| {
+            let waited = tx
+                .conn
+                .prepare_cached(
+                    "UPDATE payments SET due_at = NULL, lease_token = NULL, given_up = ?2
+                     WHERE challenge_id = ?1 AND due_at IS NOT NULL",
+                )?
+                .execute((id.as_str(), reason))?;
+            Ok(waited == 1)
         })
         .await
     }
@@ -48,6 +84,11 @@ impl PurchaseStore for SqliteStore {
         let revocation = revocation.clone();
         self.write(move |tx| revoke(tx, &revocation)).await
     }
+}
+
+pub(super) fn one(conn: &Connection, key: &IssuanceKey) -> Result<StoredPurchase, Fault> {
+    let mut statement = conn.prepare_cached(ONE)?;
+    statement.query_row((key.namespace(), key.id()), |row| Ok(stored(row)))?
 }
 
 fn revoke(
@@ -133,6 +174,9 @@ fn stored(row: &Row<'_>) -> Result<StoredPurchase, Fault> {
             expires_at: row.get(3)?,
             revoked_at: row.get(4)?,
             revoked_reason: row.get(5)?,
+            request_id: row.get(21)?,
+            resource_id: row.get(22)?,
+            plan_id: row.get(23)?,
         })
     });
     let payment = row.get::<_, Option<String>>(6)?.map(|request_id| {
@@ -144,6 +188,9 @@ fn stored(row: &Row<'_>) -> Result<StoredPurchase, Fault> {
             received_at: row.get(10)?,
             waits: row.get(11)?,
             attempts: row.get(12)?,
+            handled_at: row.get(24)?,
+            last_error: row.get(25)?,
+            given_up: row.get(26)?,
         })
     });
     let key = row.get::<_, Option<String>>(13)?.map(|id| {
@@ -153,6 +200,7 @@ fn stored(row: &Row<'_>) -> Result<StoredPurchase, Fault> {
             resource_id: row.get(15)?,
             plan_id: row.get(16)?,
             expires_at: row.get(17)?,
+            first_used_at: row.get(27)?,
             last_used_at: row.get(18)?,
             revoked_at: row.get(19)?,
             revoked_reason: row.get(20)?,

@@ -109,8 +109,11 @@ impl KeyRegistry for SqliteStore {
         let uses = uses.to_vec();
         self.write(move |tx| {
             let mut statement = tx.conn.prepare_cached(
-                "UPDATE keys SET last_used_at = ?2
-                 WHERE id = ?1 AND (last_used_at IS NULL OR last_used_at < ?2)",
+                "UPDATE keys SET last_used_at = max(coalesce(last_used_at, ?2), ?2),
+                     first_used_at = CASE WHEN last_used_at IS NULL THEN ?2
+                         ELSE min(first_used_at, ?2) END
+                 WHERE id = ?1
+                 AND (last_used_at IS NULL OR last_used_at < ?2 OR first_used_at > ?2)",
             )?;
             for (id, used_at) in &uses {
                 statement.execute((id.as_str(), used_at.as_micros()))?;

@@ -4,7 +4,7 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(super) const APPLICATION_ID: i32 = 0x4b65_7930;
 
 /// What takes a file from each version to the next.
-pub(super) const MIGRATIONS: [&str; 5] = [V1, V2, V3, V4, V5];
+pub(super) const MIGRATIONS: [&str; 6] = [V1, V2, V3, V4, V5, V6];
 
 /// The newest version.
 pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
@@ -273,4 +273,21 @@ CREATE TABLE unknown_revocations (
     day   INTEGER NOT NULL PRIMARY KEY,
     count INTEGER NOT NULL
 ) STRICT;
+";
+
+/// Purchases can be listed and found, with what was bought, how their handlers fared and when their
+/// keys were first used. Of older rows that is not known.
+const V6: &str = "
+ALTER TABLE issuances ADD COLUMN request_id TEXT;
+ALTER TABLE issuances ADD COLUMN resource_id TEXT;
+ALTER TABLE issuances ADD COLUMN plan_id TEXT;
+ALTER TABLE payments ADD COLUMN handled_at INTEGER;
+ALTER TABLE payments ADD COLUMN last_error TEXT;
+ALTER TABLE payments ADD COLUMN given_up TEXT;
+ALTER TABLE keys ADD COLUMN first_used_at INTEGER;
+CREATE INDEX issuances_seen ON issuances (issued_at, namespace, id) WHERE issued_at IS NOT NULL;
+CREATE INDEX issuances_of_key ON issuances (key_id) WHERE key_id IS NOT NULL;
+CREATE INDEX issuances_of_request ON issuances (request_id) WHERE request_id IS NOT NULL;
+CREATE INDEX payments_seen ON payments (received_at, challenge_id);
+CREATE INDEX payments_of_request ON payments (request_id);
 ";

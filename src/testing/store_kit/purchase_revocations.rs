@@ -23,7 +23,7 @@ use crate::{
 const REASON: &str = "refunded";
 
 /// At 10, its tokens until 1000.
-fn revocation(id: &str) -> PurchaseRevocation {
+pub(super) fn revocation(id: &str) -> PurchaseRevocation {
     PurchaseRevocation {
         id: ChallengeId::new(id).unwrap(),
         reason: Some(REASON.to_owned()),

@@ -91,3 +91,28 @@ local function deny(digest, until_)
   redis.call('ZADD', prefix .. 'denied_until', until_, digest)
   redis.call('HSET', ends, digest, until_)
 end
+
+-- Notes where a purchase stands in listings: where it was first seen. `at` is the instant as it stands
+-- in cursors.
+local function see(at, slot)
+  redis.call('ZADD', prefix .. 'purchases', 0, at .. slot)
+end
+
+-- Whether a payment of this issuance is there, which was seen first then.
+local function is_paid(slot)
+  local challenge = string.match(slot, '^challenge:(.*)$')
+  return challenge and redis.call('EXISTS', prefix .. 'payment:' .. challenge) == 1
+end
+
+-- Whether there is an issuance, or a revocation in its place: more than a claim.
+local function is_settled(slot)
+  local issued_at, revoked_at = unpack(redis.call('HMGET', prefix .. 'issuance:' .. slot,
+    'issued_at', 'revoked_at'))
+  return issued_at or revoked_at
+end
+
+-- Notes by what a purchase is found: 'k' and the id of its key, or 'q' and that of its request. No id
+-- has a blank.
+local function find_by(kind, id, slot)
+  if id then redis.call('ZADD', prefix .. 'purchases_by', 0, kind .. id .. ' ' .. slot) end
+end

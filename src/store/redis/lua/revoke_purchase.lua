@@ -1,6 +1,6 @@
--- id, now, event, digest of its tokens, until when they are denied, day, how many of which nothing is
--- known may be revoked on one, reason or nothing
-local id, now, event, tokens, until_, day, most, reason = unpack(ARGV, 2, 9)
+-- id, now, the same as it stands in cursors, event, digest of its tokens, until when they are denied,
+-- day, how many of which nothing is known may be revoked on one, reason or nothing
+local id, now, at, event, tokens, until_, day, most, reason = unpack(ARGV, 2, 10)
 local challenge, request = 'challenge:' .. id, 'request:' .. id
 local function is_there(name) return redis.call('EXISTS', prefix .. name) == 1 end
 
@@ -20,6 +20,7 @@ local digests = {}
 for _, slot in ipairs(slots) do
   local key = prefix .. 'issuance:' .. slot
   local key_id, revoked_at = unpack(redis.call('HMGET', key, 'key_id', 'revoked_at'))
+  if not is_settled(slot) and not is_paid(slot) then see(at, slot) end
   -- Before the key dies: whatever comes of the rest, nothing more is issued.
   if not revoked_at then
     redis.call('HSET', key, 'revoked_at', now)
