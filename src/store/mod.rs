@@ -42,6 +42,8 @@ pub(crate) mod sqlite;
 pub(crate) mod steady;
 #[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
 mod stored;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod stored_issuance;
 #[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
 mod stored_purchase;
 mod usage;

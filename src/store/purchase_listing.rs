@@ -137,6 +137,22 @@ impl<'a> Paging<'a> {
     }
 }
 
+/// After the id of every purchase.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+const LAST_ID: &str = "\x7f";
+
+/// Where two streams go on after a cursor, or begin: an instant, a namespace and an id among issuances,
+/// and an id among payments, which all stand under challenges.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(crate) fn starts(after: Option<&PurchaseCursor>) -> (i64, &str, &str, &str) {
+    let Some(PurchaseCursor { seen_at, key }) = after else { return (i64::MAX, "", "", "") };
+    let of_payments = match key {
+        IssuanceKey::Challenge(id) => id.as_str(),
+        IssuanceKey::Request(_) => LAST_ID,
+    };
+    (seen_at.as_micros(), key.namespace(), key.id(), of_payments)
+}
+
 /// What was seen of two streams of which up to `count` were read each: cursors, newest first, down to
 /// where both were read to, which is where to go on.
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
@@ -194,5 +210,48 @@ mod tests {
         assert_eq!(end, Some(cursor(7, "d")));
         let (seen, end) = merged([issued, paid], 4);
         assert_eq!((seen.len(), end), (4, None));
+    }
+
+    fn purchase(n: usize) -> Purchase {
+        Purchase {
+            key: IssuanceKey::Challenge(n.to_string().parse().expect("legal")),
+            request_id: None,
+            resource_id: None,
+            plan_id: Some(if n == 0 { "gold" } else { "basic" }.parse().expect("legal")),
+            tx_hash: None,
+            issued: None,
+            confirmed: None,
+            revoked: None,
+            issued_key: None,
+        }
+    }
+
+    /// However many there are, and however few of them are wanted.
+    #[test]
+    fn a_page_looks_through_no_more_than_its_bound() {
+        let all: Vec<_> =
+            (0..12_000).rev().map(|n| (cursor(n as i64, &n.to_string()), n)).collect();
+        let gold = Some("gold".parse().expect("legal"));
+        let filter = PurchaseFilter { plan_id: gold, ..PurchaseFilter::default() };
+        let now = Timestamp::from_seconds(20_000);
+        let (mut after, mut pages) = (None, Vec::new());
+        while pages.is_empty() || after.is_some() {
+            let query = PurchaseQuery { filter: filter.clone(), after, limit: 10, now };
+            let mut paging = Paging::new(&query);
+            let mut looked_through = 0;
+            while let Some((count, after)) = paging.wants() {
+                let next = all.iter().filter(|(cursor, _)| after.is_none_or(|it| cursor < it));
+                let seen: Vec<_> = next.take(count).cloned().collect();
+                looked_through += seen.len();
+                let end = seen.last().filter(|_| seen.len() == count).map(|(it, _)| it.clone());
+                let seen = seen.into_iter().map(|(cursor, n)| (cursor, Some(purchase(n))));
+                paging.take(seen.collect(), end);
+            }
+            assert!(looked_through <= MOST_LOOKED_THROUGH, "{looked_through}");
+            let page = paging.page();
+            after = page.next;
+            pages.push(page.purchases.len());
+        }
+        assert_eq!(pages, [0, 0, 1]);
     }
 }

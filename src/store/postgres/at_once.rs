@@ -7,7 +7,7 @@
 use sqlx::{PgConnection, Postgres, Row, postgres::PgArguments, query::Query};
 
 use super::{
-    issuances::Known,
+    issuances,
     keys::{bind_key, insert_key},
     row::Fault,
 };
@@ -177,7 +177,7 @@ async fn decide(
     }
     let lapses: Option<i64> = row.try_get(8)?;
     let is_lapsed = lapses.is_some_and(|at| is_over(Timestamp::from_micros(at), now));
-    Ok(if is_lapsed { None } else { Some(Known::read(&row)?.state(claim)) })
+    Ok(if is_lapsed { None } else { Some(issuances::read(&row)?.state(claim)) })
 }
 
 type Bound<'q> = Query<'q, Postgres, PgArguments>;

@@ -8,48 +8,15 @@ use crate::{
     domain::Timestamp,
     store::{
         Issuance, IssuanceClaim, IssuanceKey, IssuanceState, LONGEST_WAIT, Lease,
-        RequestFingerprint,
         stored::{bad, instant, instant_if_any, parsed},
+        stored_issuance::Known,
     },
 };
 
-/// What is kept under an id: a claim as long as there is no issuance.
-pub(super) struct Known {
-    fingerprint: RequestFingerprint,
-    kept: Kept,
-}
-
-enum Kept {
-    Claim,
-    Issuance(Issuance),
-    /// Its revocation, whatever was there before.
-    Revocation,
-}
-
-impl Known {
-    /// From a row that begins with the columns that `known` selects.
-    pub(super) fn read(row: &PgRow) -> Result<Self, Fault> {
-        let (issued_at, revoked_at): (Option<i64>, Option<i64>) =
-            (row.try_get(5)?, row.try_get(7)?);
-        Ok(Self {
-            fingerprint: RequestFingerprint::from_bytes(row.try_get(0)?),
-            kept: match (issued_at, revoked_at) {
-                (_, Some(_)) => Kept::Revocation,
-                (None, None) => Kept::Claim,
-                (Some(at), None) => Kept::Issuance(issuance(row, at)?),
-            },
-        })
-    }
-
-    /// What it means to another claim of the id.
-    pub(super) fn state(self, claim: &IssuanceClaim) -> IssuanceState {
-        match self.kept {
-            Kept::Revocation => IssuanceState::Revoked,
-            Kept::Claim => IssuanceState::InProgress,
-            _ if self.fingerprint != claim.fingerprint => IssuanceState::Conflict,
-            Kept::Issuance(issuance) => IssuanceState::Issued(issuance),
-        }
-    }
+/// From a row that begins with the columns that `known` selects.
+pub(super) fn read(row: &PgRow) -> Result<Known, Fault> {
+    let (fingerprint, issued_at) = (row.try_get(0)?, row.try_get(5)?);
+    Known::read(fingerprint, issued_at, row.try_get(7)?, |at| issuance(row, at))
 }
 
 /// Each statement sees what others have committed before it. So whoever loses a race to the
@@ -150,10 +117,7 @@ pub(super) async fn issuance_to_change(
     tx: &mut PgConnection,
     key: &IssuanceKey,
 ) -> Result<Option<Issuance>, Fault> {
-    Ok(known(tx, key, Lock::ForUpdate).await?.and_then(|known| match known.kept {
-        Kept::Issuance(issuance) => Some(issuance),
-        Kept::Claim | Kept::Revocation => None,
-    }))
+    Ok(known(tx, key, Lock::ForUpdate).await?.and_then(Known::issuance))
 }
 
 enum Lock {
@@ -182,7 +146,7 @@ async fn known(
     };
     let row =
         sqlx::query(query).bind(key.namespace()).bind(key.id()).fetch_optional(&mut *tx).await?;
-    row.as_ref().map(Known::read).transpose()
+    row.as_ref().map(read).transpose()
 }
 
 fn issuance(row: &PgRow, issued_at: i64) -> Result<Issuance, Fault> {

@@ -5,7 +5,7 @@ use sqlx::{PgConnection, Row, postgres::PgRow};
 use super::{purchases::stored, row::Fault};
 use crate::store::{
     IssuanceKey, Purchase, PurchaseCursor, PurchasePage, PurchaseQuery,
-    purchase_listing::{Find, MOST_FOUND, Paging, at_first_sight, merged},
+    purchase_listing::{Find, MOST_FOUND, Paging, at_first_sight, merged, starts},
     stored::instant,
     stored_purchase::{issuance_key, listed, select_purchases},
 };
@@ -17,8 +17,6 @@ pub(super) const ISSUANCES: &str = "SELECT issued_at, namespace, id FROM issuanc
 pub(super) const PAYMENTS: &str = "SELECT received_at, 'challenge', challenge_id FROM payments
     WHERE (received_at, challenge_id) < ($1, $2)
     ORDER BY received_at DESC, challenge_id DESC LIMIT $3";
-/// After the id of every purchase.
-const LAST_ID: &str = "\x7f";
 
 const JOINED: &str = concat!(
     select_purchases!(),
@@ -43,12 +41,7 @@ pub(super) async fn page(
         return Ok(paging.page());
     }
     while let Some((count, after)) = paging.wants() {
-        let at = after.map_or(i64::MAX, |after| after.seen_at.as_micros());
-        let (namespace, id) = after.map_or(("", ""), |it| (it.key.namespace(), it.key.id()));
-        let of_payments = match after.map(|after| &after.key) {
-            Some(IssuanceKey::Request(_)) => LAST_ID,
-            _ => id,
-        };
+        let (at, namespace, id, of_payments) = starts(after);
         let limit = i64::try_from(count).unwrap_or(i64::MAX);
         let issued = sqlx::query(ISSUANCES).bind(at).bind(namespace).bind(id).bind(limit);
         let issued = cursors(&issued.fetch_all(&mut *tx).await?)?;

@@ -322,14 +322,11 @@ impl<'a> Opening<'a> {
             return Err(OpenError::ReadOnly { address: address() });
         }
         match schema::update(conn, &self.options.schema, self.options.must_exist).await {
-            Ok(Found::Behind) => {
-                conn.execute("COMMIT").await.map(|_| Found::Behind).map_err(unusable)
-            }
-            Ok(Found::Current) => {
+            Ok(found @ (Found::Current | Found::Behind)) => {
                 // Whoever may not read the denied tokens learns it now.
                 let probe = "SELECT digest, until FROM denied_tokens LIMIT 1; COMMIT";
-                let probed = conn.execute(sqlx::raw_sql(probe)).await;
-                probed.map(|_| Found::Current).map_err(unusable)
+                let end = if found == Found::Current { probe } else { "COMMIT" };
+                conn.execute(sqlx::raw_sql(end)).await.map(|_| found).map_err(unusable)
             }
             Ok(Found::Foreign) => Err(OpenError::Foreign { address: address(), schema: schema() }),
             Ok(Found::Absent) => Err(OpenError::Absent { address: address(), schema: schema() }),

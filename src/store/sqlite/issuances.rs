@@ -8,23 +8,10 @@ use crate::{
     domain::Timestamp,
     store::{
         Issuance, IssuanceClaim, IssuanceKey, IssuanceState, LONGEST_WAIT, Lease,
-        RequestFingerprint,
         stored::{bad, instant, instant_if_any, parsed},
+        stored_issuance::Known,
     },
 };
-
-/// What is kept under an id: a claim as long as there is no issuance.
-struct Known {
-    fingerprint: RequestFingerprint,
-    kept: Kept,
-}
-
-enum Kept {
-    Claim,
-    Issuance(Issuance),
-    /// Its revocation, whatever was there before.
-    Revocation,
-}
 
 pub(super) fn begin(
     conn: &Connection,
@@ -46,12 +33,7 @@ pub(super) fn begin(
         &without_0x,
     ))?;
     if let Some(known) = known(conn, &claim.key)? {
-        return Ok(match known.kept {
-            Kept::Revocation => IssuanceState::Revoked,
-            Kept::Claim => IssuanceState::InProgress,
-            _ if known.fingerprint != claim.fingerprint => IssuanceState::Conflict,
-            Kept::Issuance(issuance) => IssuanceState::Issued(issuance),
-        });
+        return Ok(known.state(claim));
     }
     let claimed = conn
         .prepare_cached(
@@ -116,10 +98,7 @@ pub(super) fn issuance_to_change(
     conn: &Connection,
     key: &IssuanceKey,
 ) -> Result<Option<Issuance>, Fault> {
-    Ok(known(conn, key)?.and_then(|known| match known.kept {
-        Kept::Issuance(issuance) => Some(issuance),
-        Kept::Claim | Kept::Revocation => None,
-    }))
+    Ok(known(conn, key)?.and_then(Known::issuance))
 }
 
 fn known(conn: &Connection, key: &IssuanceKey) -> Result<Option<Known>, Fault> {
@@ -129,15 +108,8 @@ fn known(conn: &Connection, key: &IssuanceKey) -> Result<Option<Known>, Fault> {
     )?;
     let mut rows = statement.query((key.namespace(), key.id()))?;
     let Some(row) = rows.next()? else { return Ok(None) };
-    let (issued_at, revoked_at): (Option<i64>, Option<i64>) = (row.get(5)?, row.get(7)?);
-    Ok(Some(Known {
-        fingerprint: RequestFingerprint::from_bytes(row.get(0)?),
-        kept: match (issued_at, revoked_at) {
-            (_, Some(_)) => Kept::Revocation,
-            (None, None) => Kept::Claim,
-            (Some(at), None) => Kept::Issuance(issuance(row, at)?),
-        },
-    }))
+    let known = Known::read(row.get(0)?, row.get(5)?, row.get(7)?, |at| issuance(row, at));
+    Ok(Some(known?))
 }
 
 fn issuance(row: &Row<'_>, issued_at: i64) -> Result<Issuance, Fault> {

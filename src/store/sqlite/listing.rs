@@ -7,7 +7,7 @@ use crate::{
     domain::Timestamp,
     store::{
         IssuanceKey, Purchase, PurchaseCursor, PurchasePage, PurchaseQuery,
-        purchase_listing::{Find, MOST_FOUND, Paging, at_first_sight, merged},
+        purchase_listing::{Find, MOST_FOUND, Paging, at_first_sight, merged, starts},
         stored::instant,
         stored_purchase::{issuance_key, listed},
     },
@@ -20,8 +20,6 @@ pub(super) const ISSUANCES: &str = "SELECT issued_at, namespace, id FROM issuanc
 pub(super) const PAYMENTS: &str = "SELECT received_at, 'challenge', challenge_id FROM payments
     WHERE (received_at, challenge_id) < (?1, ?2)
     ORDER BY received_at DESC, challenge_id DESC LIMIT ?3";
-/// After the id of every purchase.
-const LAST_ID: &str = "\x7f";
 
 pub(super) fn page(conn: &Connection, query: &PurchaseQuery) -> Result<PurchasePage, Fault> {
     let mut paging = Paging::new(query);
@@ -31,12 +29,7 @@ pub(super) fn page(conn: &Connection, query: &PurchaseQuery) -> Result<PurchaseP
         return Ok(paging.page());
     }
     while let Some((count, after)) = paging.wants() {
-        let at = after.map_or(i64::MAX, |after| after.seen_at.as_micros());
-        let (namespace, id) = after.map_or(("", ""), |it| (it.key.namespace(), it.key.id()));
-        let of_payments = match after.map(|after| &after.key) {
-            Some(IssuanceKey::Request(_)) => LAST_ID,
-            _ => id,
-        };
+        let (at, namespace, id, of_payments) = starts(after);
         let limit = i64::try_from(count).unwrap_or(i64::MAX);
         let issued = cursors(conn, ISSUANCES, (at, namespace, id, limit))?;
         let paid = cursors(conn, PAYMENTS, (at, of_payments, limit))?;

@@ -29,6 +29,7 @@ mod partner_instances;
 mod postgres_server;
 #[path = "../support/process.rs"]
 mod process;
+mod purchases;
 #[allow(dead_code, unreachable_pub)]
 #[path = "../../../../tests/support/servers/redis.rs"]
 mod redis_server;
