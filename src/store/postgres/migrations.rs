@@ -245,8 +245,8 @@ $$;
 /// Purchases can be revoked. One that was revoked before it was issued has a row without a digest; in
 /// place of its hash stands a text that is none. How many such there were is counted by the day.
 ///
-/// An instance that does not know of it issues nothing for such a purchase either: its answer is that
-/// the issuance is in progress, or that its key is revoked.
+/// An instance that does not know of it issues nothing for such a purchase either: it can't read such
+/// a row, or finds its key revoked.
 const V5: &str = r#"
 ALTER TABLE issuances
     ADD COLUMN revoked_at     bigint,
