@@ -24,9 +24,11 @@ use crate::{
 
 /// How long a read may take: as long as one of a credential.
 const READ_DEADLINE: Duration = Duration::from_millis(500);
+/// How long one of a page may take, which can look through thousands of purchases.
+const LISTING_DEADLINE: Duration = Duration::from_secs(2);
 /// The longest time for which a revoked purchase's access tokens are denied.
 const LONGEST_TOKEN_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-/// How many listings are read at a time: a page can look through thousands of purchases.
+/// How many listings are read at a time.
 const LISTINGS_AT_ONCE: usize = 1;
 /// How many purchases of which nothing is known can be revoked on one day.
 const UNKNOWN_A_DAY: u32 = 10_000;
@@ -147,7 +149,7 @@ impl PurchasesApi {
         let listing = Listing::parse(query)?;
         let (parts, now) = (&self.0, self.0.clock.now());
         let query = listing.query(now);
-        let page = body::within(READ_DEADLINE, async {
+        let page = body::within(LISTING_DEADLINE, async {
             let _permit = parts.listings.acquire().await;
             parts.purchases.purchases(&query).await.map_err(outage)
         });
