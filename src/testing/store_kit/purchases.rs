@@ -160,6 +160,20 @@ async fn each_stands_once_where_it_was_first_seen(shop: Shop) {
     }
 }
 
+/// What is between the two can be more than a store reads at a time.
+async fn one_that_is_paid_long_after_stands_where_it_was_issued(shop: Shop) {
+    issue_at(&shop, &claim(challenge("old"), "0xAA"), 0).await;
+    for n in 1..=120 {
+        issue_at(&shop, &claim(challenge(&format!("c{n}")), &format!("0xB{n}")), n).await;
+    }
+    pay_at(&shop, "old", "0xAA", 500).await;
+    let expected: Vec<_> = (1..=120).rev().map(|n| format!("c{n}")).collect();
+    for limit in [10, 100] {
+        let ids = listed(&shop, &PurchaseFilter::default(), limit).await;
+        assert_eq!(ids, [&expected[..], &["old".to_owned()]].concat(), "{limit}");
+    }
+}
+
 async fn at_one_instant_namespaces_and_ids_decide(shop: Shop) {
     for id in ["b", "a"] {
         sell(&shop, &claim(challenge(id), &format!("0x{id}"))).await;
@@ -363,6 +377,7 @@ pub(super) const CASES: &[Case<Shop>] = cases!["purchases":
     without_a_challenge_it_is_found_by_its_request,
     a_payment_is_joined_whether_it_comes_before_or_after,
     each_stands_once_where_it_was_first_seen,
+    one_that_is_paid_long_after_stands_where_it_was_issued,
     at_one_instant_namespaces_and_ids_decide,
     pages_survive_what_happens_in_between,
     purchases_are_found_by_what_identifies_them,
