@@ -4,7 +4,9 @@
 use std::collections::HashSet;
 
 use super::{IssuanceKey, Purchase, PurchaseCursor, PurchaseFilter, PurchasePage, PurchaseQuery};
-use crate::domain::{ChallengeId, KeyId, RequestId, Timestamp, TxHash};
+#[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
+use crate::domain::Timestamp;
+use crate::domain::{ChallengeId, KeyId, RequestId, TxHash};
 
 /// How many purchases are looked through for one page, so that a listing of few among many costs the
 /// same however many there are.

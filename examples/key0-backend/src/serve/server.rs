@@ -249,7 +249,7 @@ fn announce(
     lines.extend([
         "protected       /api/photos/{id}  /api/data/{id}  /api/{id}".to_owned(),
         "internal paths  /internal/issue-token  /internal/payment-received".to_owned(),
-        "operator paths  /keys  /metrics".to_owned(),
+        "operator paths  /keys  /purchases  /metrics".to_owned(),
         "partner paths   /v1/dpp  /v1/imports  /v1/loyalty (the chain is simulated)".to_owned(),
         format!("store           {}", config.database),
     ]);
