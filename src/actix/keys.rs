@@ -121,7 +121,7 @@ where
 }
 
 /// The caller whom the middleware has let in.
-struct Checked(Operator);
+pub(super) struct Checked(Operator);
 
 /// The same, where it only reads.
 pub(super) struct Reading(Operator);

@@ -71,6 +71,7 @@
 //! # }
 //! ```
 
+mod audit;
 mod body;
 mod credential;
 mod extract;
@@ -89,6 +90,7 @@ mod service;
 mod sold;
 mod transform;
 
+pub use audit::audit_routes;
 pub use credential::credential_routes;
 #[cfg(feature = "idempotency")]
 #[cfg_attr(docsrs, doc(cfg(feature = "idempotency")))]

@@ -40,6 +40,26 @@ impl Reply {
         }
     }
 
+    /// One JSON value on each line, which no cache keeps.
+    pub(super) fn json_lines(lines: impl Iterator<Item = impl Serialize>) -> Self {
+        let mut body = Vec::new();
+        for line in lines {
+            // As above.
+            body.extend(serde_json::to_vec(&line).unwrap_or_default());
+            body.push(b'\n');
+        }
+        let headers = vec![
+            ("content-type".into(), "application/x-ndjson".to_owned()),
+            ("cache-control".into(), "no-store".to_owned()),
+        ];
+        Self { status: 200, headers, body }
+    }
+
+    pub(super) fn header(mut self, name: &'static str, value: String) -> Self {
+        self.headers.push((name.into(), value));
+        self
+    }
+
     /// An answer without a body (204).
     pub(super) fn empty() -> Self {
         let headers = vec![("cache-control".into(), "no-store".to_owned())];

@@ -43,6 +43,7 @@
 //!  "expiresAt":"2027-01-01T00:00:00.000Z"}
 //! ```
 
+mod audit;
 mod body;
 mod credential;
 mod form;
@@ -56,6 +57,7 @@ mod purchases;
 mod query;
 mod verify;
 
+pub use audit::AuditApi;
 #[cfg(any(
     feature = "axum",
     feature = "actix",

@@ -131,7 +131,7 @@ pub(super) fn text(id: KeyPath) -> Result<String, Rejection> {
 }
 
 /// The caller whom the layer has let in.
-struct Checked(Operator);
+pub(super) struct Checked(Operator);
 
 /// The same, where it only reads.
 pub(super) struct Reading(Operator);

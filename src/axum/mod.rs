@@ -42,6 +42,7 @@
 //! # }
 //! ```
 
+mod audit;
 mod body;
 mod credential;
 mod extract;
@@ -55,6 +56,7 @@ mod routes;
 mod sold;
 mod unread;
 
+pub use audit::audit_routes;
 pub use credential::credential_routes;
 pub use fallback::{with_problem_fallbacks, with_problem_method_fallback};
 pub use keys::{dangerous_keys_routes, keys_routes};

@@ -4,8 +4,8 @@ use super::{Backend, Parts, Secrets, housekeeping::Housekeeping};
 use crate::{
     ApiKeys, Cached, Validator,
     api::{
-        CredentialApi, IssuanceHook, IssueToken, KeysApi, PaymentHandler, PaymentReceived,
-        PurchasesApi,
+        AuditApi, CredentialApi, IssuanceHook, IssueToken, KeysApi, PaymentHandler,
+        PaymentReceived, PurchasesApi,
     },
     auth::{Fallback, ProblemBody},
     domain::{Clock, SystemClock},
@@ -159,10 +159,12 @@ impl BackendBuilder {
             CredentialApi::new(validator.clone(), self.store.clone(), denied.clone());
         let purchases_api = PurchasesApi::new(self.store.clone(), keys.clone(), denied.clone())
             .clock(self.clock.clone());
+        let audit_api = AuditApi::new(self.store.clone()).clock(self.clock.clone());
         let keys_api = KeysApi::new(self.store.clone(), keys).clock(self.clock.clone());
         let housekeeping = Housekeeping {
             issue_token: issue_token.clone(),
             keys: keys_api.clone(),
+            audit: audit_api.clone(),
             credentials: credential_api.clone(),
             usage,
             store: cached,
@@ -179,6 +181,7 @@ impl BackendBuilder {
             keys_api,
             credential_api,
             purchases_api,
+            audit_api,
             denied,
             housekeeping,
             running,

@@ -4,7 +4,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::{
     Cached, KeyStore,
-    api::{CredentialApi, IssueToken, KeysApi},
+    api::{AuditApi, CredentialApi, IssueToken, KeysApi},
     error::StoreError,
     store::KeyUsage,
 };
@@ -25,6 +25,7 @@ const LAST_WRITE: Duration = Duration::from_secs(5);
 pub(super) struct Housekeeping {
     pub(super) issue_token: IssueToken,
     pub(super) keys: KeysApi,
+    pub(super) audit: AuditApi,
     pub(super) credentials: CredentialApi,
     pub(super) usage: KeyUsage,
     pub(super) store: Arc<Cached>,
@@ -40,6 +41,7 @@ impl Housekeeping {
             let nonces = in_steps(|| self.issue_token.forget_old_nonces(LIMIT)).await;
             report("old nonces were not forgotten", nonces);
             report("old keys were not purged", in_steps(|| self.keys.purge(LIMIT)).await);
+            report("old events were not purged", in_steps(|| self.audit.purge(LIMIT)).await);
             let denials = in_steps(|| self.credentials.purge_denials(LIMIT)).await;
             report("old denials were not purged", denials);
             #[cfg(feature = "idempotency")]

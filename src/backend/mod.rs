@@ -43,7 +43,7 @@ use self::housekeeping::Housekeeping;
 pub use self::{builder::BackendBuilder, secrets::Secrets};
 use crate::{
     InternalAuth, KeyStore, Rejection, RejectionKind, Validator,
-    api::{CredentialApi, IssueToken, KeysApi, PaymentReceived, PurchasesApi},
+    api::{AuditApi, CredentialApi, IssueToken, KeysApi, PaymentReceived, PurchasesApi},
     auth::Responder,
     store::{DeniedTokens, Store},
 };
@@ -85,6 +85,7 @@ struct Parts {
     keys_api: KeysApi,
     credential_api: CredentialApi,
     purchases_api: PurchasesApi,
+    audit_api: AuditApi,
     denied: DeniedTokens,
     housekeeping: Housekeeping,
     running: AbortHandle,
@@ -136,6 +137,11 @@ impl Backend {
         &self.0.purchases_api
     }
 
+    /// `/audit`.
+    pub fn audit_api(&self) -> &AuditApi {
+        &self.0.audit_api
+    }
+
     /// The store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.0.store
@@ -172,7 +178,7 @@ impl Backend {
     }
 
     /// The application's own routes with the internal endpoints, the keys API, `/purchases`,
-    /// `/credential`, and problem bodies for 404 and 405.
+    /// `/audit`, `/credential`, and problem bodies for 404 and 405.
     #[cfg(feature = "axum")]
     #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
     pub fn router<S>(&self, own: axum::Router<S>) -> axum::Router<S>
@@ -180,7 +186,7 @@ impl Backend {
         S: Clone + Send + Sync + 'static,
     {
         use crate::axum::{
-            credential_routes, internal_routes, keys_routes, purchases_routes,
+            audit_routes, credential_routes, internal_routes, keys_routes, purchases_routes,
             with_problem_fallbacks,
         };
         let Parts { internal_auth, issue_token, payment_received, .. } = &*self.0;
@@ -189,7 +195,8 @@ impl Backend {
         let keys = keys_routes(self.0.validator.clone(), self.0.keys_api.clone());
         let credential = credential_routes(self.0.credential_api.clone());
         let purchases = purchases_routes(self.0.validator.clone(), self.0.purchases_api.clone());
-        let all = own.merge(internal).merge(keys).merge(purchases).merge(credential);
+        let audit = audit_routes(self.0.validator.clone(), self.0.audit_api.clone());
+        let all = own.merge(internal).merge(keys).merge(purchases).merge(audit).merge(credential);
         with_problem_fallbacks(all, self.responder())
     }
 
@@ -204,21 +211,24 @@ impl Backend {
     }
 
     /// The application's own routes with the internal endpoints, the keys API, `/purchases`,
-    /// `/credential`, and problem bodies for 404 and 405, for [`App::configure`](actix_web::App::configure).
+    /// `/audit`, `/credential`, and problem bodies for 404 and 405, for [`App::configure`](actix_web::App::configure).
     #[cfg(feature = "actix")]
     #[cfg_attr(docsrs, doc(cfg(feature = "actix")))]
     pub fn configure(
         &self,
         own: crate::actix::Routes,
     ) -> impl FnOnce(&mut actix_web::web::ServiceConfig) + use<> {
-        use crate::actix::{credential_routes, internal_routes, keys_routes, purchases_routes};
+        use crate::actix::{
+            audit_routes, credential_routes, internal_routes, keys_routes, purchases_routes,
+        };
         let Parts { internal_auth, issue_token, payment_received, .. } = &*self.0;
         let internal =
             internal_routes(internal_auth.clone(), issue_token.clone(), payment_received.clone());
         let keys = keys_routes(self.0.validator.clone(), self.0.keys_api.clone());
         let credential = credential_routes(self.0.credential_api.clone());
         let purchases = purchases_routes(self.0.validator.clone(), self.0.purchases_api.clone());
-        let all = own.merge(internal).merge(keys).merge(purchases).merge(credential);
+        let audit = audit_routes(self.0.validator.clone(), self.0.audit_api.clone());
+        let all = own.merge(internal).merge(keys).merge(purchases).merge(audit).merge(credential);
         all.with_problem_fallbacks(self.responder())
     }
 

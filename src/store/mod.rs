@@ -1,7 +1,8 @@
 //! Where API keys, issuances, payments and idempotency keys are kept.
 //!
-//! Six traits, held as `Arc<dyn …>`: [`KeyStore`](crate::KeyStore), [`KeyRegistry`] for whoever
+//! Seven traits, held as `Arc<dyn …>`: [`KeyStore`](crate::KeyStore), [`KeyRegistry`] for whoever
 //! manages keys, [`PaymentStore`], [`PurchaseStore`] for whoever manages what was bought,
+//! [`AuditLog`],
 //! [`DenialStore`] and [`IdempotencyStore`]. [`MemoryStore`](crate::MemoryStore) and the SQLite,
 //! PostgreSQL and Redis stores implement all of them. [`Cached`](crate::Cached)
 //! wraps any `KeyStore`. The values that these traits speak of are in [`spi`], for whoever writes a
@@ -11,6 +12,7 @@
 //! issuance secret. Every method either has happened durably or has not happened when it returns
 //! an error; an error says nothing about a credential.
 
+mod audit;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod backoff;
 pub(crate) mod cached;
@@ -53,6 +55,7 @@ mod usage;
 pub use self::redis::{
     Durability as RedisDurability, OpenError as RedisOpenError, RedisOptions, RedisUrl,
 };
+pub use audit::AuditLog;
 pub use cached::CachedBuilder;
 pub use denials::DenialStore;
 pub use denied::DeniedTokens;
@@ -68,11 +71,12 @@ pub use registry::KeyRegistry;
 // Which of them are in use depends on the engines.
 #[allow(unused_imports)]
 pub(crate) use spi::{
-    Change, ChangeListener, Denial, IdempotencyState, Issuance, IssuanceClaim, IssuanceKey,
-    IssuanceState, KeyCursor, KeyEdit, KeyFilter, KeyPage, KeyQuery, LONGEST_WAIT, Lease,
-    LeaseToken, LeasedPayment, PaymentOutcome, Purchase, PurchaseCursor, PurchaseFilter,
-    PurchasePage, PurchaseQuery, PurchaseRevocation, PurchaseState, RequestFingerprint,
-    RevocationOutcome, Rotation, Slot, StoredResponse, TokenDigest, WaitingPayments,
+    AuditCursor, AuditEvent, AuditPage, AuditQuery, AuditSubject, Change, ChangeListener, Denial,
+    IdempotencyState, Issuance, IssuanceClaim, IssuanceKey, IssuanceState, KeyCursor, KeyEdit,
+    KeyFilter, KeyPage, KeyQuery, LONGEST_WAIT, Lease, LeaseToken, LeasedPayment, PaymentOutcome,
+    Purchase, PurchaseCursor, PurchaseFilter, PurchasePage, PurchaseQuery, PurchaseRevocation,
+    PurchaseState, RequestFingerprint, RevocationOutcome, Rotation, Slot, StoredResponse,
+    TokenDigest, WaitingPayments,
 };
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]

@@ -1,17 +1,23 @@
 use std::sync::Arc;
 
-use super::{DenialStore, IdempotencyStore, KeyRegistry, PaymentStore, PurchaseStore};
+use super::{AuditLog, DenialStore, IdempotencyStore, KeyRegistry, PaymentStore, PurchaseStore};
 use crate::{MemoryStore, error::ConfigFault};
 
-/// A store that does everything: keys, payments, purchases, denied tokens and idempotency keys. Every
-/// one that has the five traits is one, as those of this crate are.
+/// A store that does everything: keys, payments, purchases, what was done to them, denied tokens and
+/// idempotency keys. Every one that has the six traits is one, as those of this crate are.
 pub trait Store:
-    KeyRegistry + PaymentStore + PurchaseStore + DenialStore + IdempotencyStore
+    KeyRegistry + PaymentStore + PurchaseStore + AuditLog + DenialStore + IdempotencyStore
 {
 }
 
 impl<S> Store for S where
-    S: KeyRegistry + PaymentStore + PurchaseStore + DenialStore + IdempotencyStore + ?Sized
+    S: KeyRegistry
+        + PaymentStore
+        + PurchaseStore
+        + AuditLog
+        + DenialStore
+        + IdempotencyStore
+        + ?Sized
 {
 }
 

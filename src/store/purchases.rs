@@ -34,8 +34,8 @@ pub trait PurchaseStore: fmt::Debug + Send + Sync + 'static {
     /// Fails when the store can't tell.
     async fn purchases(&self, query: &PurchaseQuery) -> Result<PurchasePage, StoreError>;
 
-    /// Makes the handler of a payment due now. `false` where none waits. One that runs at the moment is
-    /// left alone.
+    /// Makes the handler of a payment due now, and notes who wanted it. `false`, and nothing is noted,
+    /// where none waits. One that runs at the moment is left alone.
     ///
     /// # Errors
     ///
@@ -43,11 +43,12 @@ pub trait PurchaseStore: fmt::Debug + Send + Sync + 'static {
     async fn retry_handler(
         &self,
         challenge_id: &ChallengeId,
+        by: &Actor,
         now: Timestamp,
     ) -> Result<bool, StoreError>;
 
-    /// Gives the handler of a payment up, for this reason: it is not begun any more. `false` where none
-    /// waits.
+    /// Gives the handler of a payment up, for this reason, and notes who did: it is not begun any more.
+    /// `false`, and nothing is noted, where none waits.
     ///
     /// # Errors
     ///
@@ -56,6 +57,8 @@ pub trait PurchaseStore: fmt::Debug + Send + Sync + 'static {
         &self,
         challenge_id: &ChallengeId,
         reason: &str,
+        by: &Actor,
+        at: Timestamp,
     ) -> Result<bool, StoreError>;
 
     /// Revokes a purchase, in one transaction, durably, and tells the listeners before it returns:

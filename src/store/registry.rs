@@ -109,7 +109,8 @@ pub trait KeyRegistry: KeyStore {
     async fn touch(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError>;
 
     /// Removes up to `limit` keys that were revoked before `before`, or expired before it and were
-    /// never revoked, with their history, and says how many. What was issued and paid stays known.
+    /// never revoked, and says how many. What was issued and paid stays known, and what was done to
+    /// them until [`purge_events`](super::AuditLog::purge_events) takes it.
     ///
     /// # Errors
     ///

@@ -8,11 +8,13 @@
 //! | [`KeyRegistry`](super::KeyRegistry) | [`KeyQuery`], [`KeyFilter`], [`KeyCursor`], [`KeyPage`], [`Rotation`], [`KeyEdit`] |
 //! | [`PaymentStore`](super::PaymentStore) | [`Issuance`], [`IssuanceKey`], [`IssuanceClaim`], [`Order`], [`IssuanceState`], [`RequestFingerprint`], [`PaymentOutcome`], [`LeasedPayment`], [`WaitingPayments`] |
 //! | [`PurchaseStore`](super::PurchaseStore) | [`Purchase`], [`Issued`], [`Confirmed`], [`Revoked`], [`PurchasedKey`], [`PurchaseState`], [`PurchaseQuery`], [`PurchaseFilter`], [`PurchaseCursor`], [`PurchasePage`], [`PurchaseRevocation`], [`RevocationOutcome`] |
+//! | [`AuditLog`](super::AuditLog) | [`AuditQuery`], [`AuditCursor`], [`AuditPage`], [`AuditEvent`], [`AuditSubject`] |
 //! | [`DenialStore`](super::DenialStore) | [`Denial`], [`TokenDigest`] |
 //! | [`IdempotencyStore`](super::IdempotencyStore) | [`Slot`], [`RequestFingerprint`], [`IdempotencyState`], [`StoredResponse`] |
 //! | [`PaymentStore`](super::PaymentStore), [`IdempotencyStore`](super::IdempotencyStore) | [`Lease`], [`LeaseToken`], [`LONGEST_WAIT`] |
 
 pub use super::{
+    audit::{AuditCursor, AuditEvent, AuditPage, AuditQuery, AuditSubject},
     denials::{Denial, TokenDigest},
     idempotency::{IdempotencyState, Slot, StoredResponse},
     keys::{Change, ChangeListener},

@@ -1,6 +1,7 @@
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::{
+    audit::AuditOptions,
     config::{ServeOptions, VARIABLES},
     conformance::ConformanceOptions,
     demo::DemoOptions,
@@ -35,6 +36,8 @@ pub(crate) enum Command {
     Keys(KeysOptions),
     /// List, show and revoke purchases, and retry or settle their handlers, also while the server runs.
     Purchases(PurchasesOptions),
+    /// Tell what was done to keys and purchases, by whom and why, also while the server runs.
+    Audit(AuditOptions),
     /// Judge a running backend, in whatever language, by the contract.
     Conformance(ConformanceOptions),
     /// Play the whole story over real HTTP, on throw-away secrets and a throw-away store.
@@ -76,6 +79,7 @@ const HELP: &[(&str, Reads, &str)] = &[
         Reads::These(&["DATABASE_URL"]),
         "key0-backend purchases revoke challenge-1 --reason refunded",
     ),
+    ("audit", Reads::These(&["DATABASE_URL"]), "key0-backend audit --since 30d --json"),
     (
         "conformance",
         Reads::These(&[

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use key0_auth::{
     MemoryStore, RedisStore,
     store::{
-        DenialStore, IdempotencyStore, KeyRegistry, PaymentStore, PostgresOpenError,
+        AuditLog, DenialStore, IdempotencyStore, KeyRegistry, PaymentStore, PostgresOpenError,
         PostgresOptions, PostgresUrl, PurchaseStore, RedisOpenError, RedisOptions, RedisUrl,
         SqliteOpenError, SqliteOptions, Store,
     },
@@ -42,6 +42,7 @@ pub(crate) struct Opened {
     pub(crate) keys: Arc<dyn KeyRegistry>,
     pub(crate) payments: Arc<dyn PaymentStore>,
     pub(crate) purchases: Arc<dyn PurchaseStore>,
+    pub(crate) audit: Arc<dyn AuditLog>,
     pub(crate) denials: Arc<dyn DenialStore>,
     pub(crate) requests: Arc<dyn IdempotencyStore>,
     /// What the operator should know of it.
@@ -112,6 +113,7 @@ impl Opened {
             keys: store.clone(),
             payments: store.clone(),
             purchases: store.clone(),
+            audit: store.clone(),
             denials: store.clone(),
             requests: store,
             warnings: Vec::new(),

@@ -1,5 +1,6 @@
 //! The sample backend: sells photos and data to agents that pay through Key0.
 
+mod audit;
 mod call;
 mod cli;
 mod config;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         cli::Command::Healthcheck(options) => tools::healthcheck(&options),
         cli::Command::Keys(options) => keys::run(&options),
         cli::Command::Purchases(options) => purchases::run(&options),
+        cli::Command::Audit(options) => audit::run(&options),
         cli::Command::Store(options) => store::run(&options),
         cli::Command::Secrets(options) => tools::secrets(&options),
         cli::Command::Token(options) => tools::token(&options),

@@ -33,7 +33,7 @@ pub use operator::Operator;
 /// How long a read may take: as long as one of a credential.
 const READ_DEADLINE: Duration = Duration::from_millis(500);
 /// How long a key is kept that is over.
-const RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+pub(super) const RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// How many lines of a key's history are shown.
 const MAX_HISTORY: u32 = 100;
 /// How many listings are read at a time. One page can be megabytes, and must not keep credentials

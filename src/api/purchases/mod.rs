@@ -211,9 +211,9 @@ impl PurchasesApi {
     pub async fn retry(&self, operator: &Operator, id: &str) -> Result<Reply, Rejection> {
         Self::check_may_change(operator)?;
         let id = challenge_id(id).ok_or_else(not_found)?;
-        let parts = self.0.clone();
+        let (parts, by) = (self.0.clone(), operator.actor().clone());
         body::carry_out(async move {
-            let waits = parts.purchases.retry_handler(&id, parts.clock.now()).await;
+            let waits = parts.purchases.retry_handler(&id, &by, parts.clock.now()).await;
             parts.changed(&id, waits.map_err(outage)?).await
         })
         .await
@@ -235,9 +235,10 @@ impl PurchasesApi {
         let reason = reason(body)?.filter(|reason| !reason.is_empty());
         let reason = reason.ok_or_else(|| invalid("reason is required"))?;
         let id = challenge_id(id).ok_or_else(not_found)?;
-        let parts = self.0.clone();
+        let (parts, by) = (self.0.clone(), operator.actor().clone());
         body::carry_out(async move {
-            let waited = parts.purchases.give_up_handler(&id, &reason).await;
+            let at = parts.clock.now();
+            let waited = parts.purchases.give_up_handler(&id, &reason, &by, at).await;
             parts.changed(&id, waited.map_err(outage)?).await
         })
         .await

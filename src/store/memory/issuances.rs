@@ -65,8 +65,8 @@ impl Issuances {
     }
 
     /// Marks an issuance as revoked, or puts the mark where there will be none, and says which key
-    /// was issued. A claim is lost by it.
-    pub(super) fn revoke(&mut self, key: &IssuanceKey, revoked: Revoked) -> Option<KeyId> {
+    /// was issued, and whether it was not revoked before. A claim is lost by it.
+    pub(super) fn revoke(&mut self, key: &IssuanceKey, revoked: Revoked) -> (Option<KeyId>, bool) {
         let entry = self.entries.entry(key.clone()).or_insert_with(|| Entry {
             fingerprint: RequestFingerprint::from_bytes([0; 32]),
             tx_hash: None,
@@ -74,8 +74,9 @@ impl Issuances {
             stage: Stage::Never,
             revoked: None,
         });
+        let is_first = entry.revoked.is_none();
         entry.revoked.get_or_insert(revoked);
-        match &mut entry.stage {
+        let id = match &mut entry.stage {
             Stage::Issued(issuance) => {
                 issuance.nonce = None;
                 issuance.key_id.clone()
@@ -84,7 +85,8 @@ impl Issuances {
                 *stage = Stage::Never;
                 None
             }
-        }
+        };
+        (id, is_first)
     }
 
     /// What became of a claim, if it is known, with its hash.

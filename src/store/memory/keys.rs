@@ -6,14 +6,14 @@ use std::{
 
 use async_trait::async_trait;
 
-use super::MemoryStore;
+use super::{MemoryStore, audit::Events};
 use crate::{
     apikey::{KeyAction, KeyDigest, KeyEvent, KeyRecord, KeyState, Predecessor},
     domain::{Actor, KeyId, Timestamp},
     error::{StoreError, StoreErrorKind},
     store::{
-        Change, ChangeListener, KeyCursor, KeyEdit, KeyPage, KeyQuery, KeyRegistry, Rotation,
-        keys::KeyStore,
+        AuditEvent, Change, ChangeListener, KeyCursor, KeyEdit, KeyPage, KeyQuery, KeyRegistry,
+        Rotation, keys::KeyStore,
     },
 };
 
@@ -23,7 +23,9 @@ pub(super) struct Keys {
     ids: HashMap<KeyDigest, KeyId>,
     /// The oldest first.
     cursors: BTreeSet<KeyCursor>,
-    histories: HashMap<KeyId, Vec<KeyEvent>>,
+    /// Each event with its position among all.
+    histories: HashMap<KeyId, Vec<(u64, KeyEvent)>>,
+    pub(super) events: Events,
     first_uses: HashMap<KeyId, Timestamp>,
 }
 
@@ -101,17 +103,21 @@ impl Keys {
         self.first_uses.get(id).copied()
     }
 
-    fn remove(&mut self, id: &KeyId) -> Option<KeyRecord> {
+    /// Removes a key, whose events outlive it.
+    fn remove(&mut self, id: &KeyId, before: Timestamp) -> Option<KeyRecord> {
         let record = self.records.remove(id)?;
         record.digests().for_each(|digest| drop(self.ids.remove(&digest)));
         self.cursors.remove(&KeyCursor::of(&record));
-        self.histories.remove(id);
+        for (position, _) in self.histories.remove(id).unwrap_or_default() {
+            self.events.outlives(position, &record, before);
+        }
         self.first_uses.remove(id);
         Some(record)
     }
 
     fn note(&mut self, id: &KeyId, event: KeyEvent) {
-        self.histories.entry(id.clone()).or_default().push(event);
+        let position = self.events.note(AuditEvent::of_key(id, &event));
+        self.histories.entry(id.clone()).or_default().push((position, event));
     }
 
     fn page(&self, query: &KeyQuery) -> KeyPage {
@@ -186,7 +192,7 @@ impl KeyRegistry for MemoryStore {
         self.with(|state| {
             let history = state.keys.histories.get(id).map_or(&[][..], Vec::as_slice);
             let skipped = history.len().saturating_sub(limit as usize);
-            Ok(history[skipped..].to_vec())
+            Ok(history[skipped..].iter().map(|(_, event)| event.clone()).collect())
         })
     }
 
@@ -258,7 +264,8 @@ impl KeyRegistry for MemoryStore {
                 .take(limit as usize)
                 .map(|record| record.id.clone())
                 .collect();
-            let removed: Vec<_> = ids.iter().filter_map(|id| state.keys.remove(id)).collect();
+            let removed: Vec<_> =
+                ids.iter().filter_map(|id| state.keys.remove(id, before)).collect();
             Ok(removed)
         })?;
         self.tell_if_any(Some(removed.iter().flat_map(KeyRecord::digests).collect()));

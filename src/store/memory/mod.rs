@@ -1,3 +1,4 @@
+mod audit;
 mod denials;
 mod idempotency;
 mod issuances;

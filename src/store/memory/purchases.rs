@@ -5,11 +5,11 @@ use async_trait::async_trait;
 use super::{MemoryStore, State, denials::deny};
 use crate::{
     apikey::{Grant, KeyRecord},
-    domain::{ChallengeId, Timestamp},
+    domain::{Actor, ChallengeId, Timestamp},
     error::StoreError,
     store::{
-        IssuanceKey, Purchase, PurchaseCursor, PurchasePage, PurchaseQuery, PurchaseRevocation,
-        PurchaseStore, RevocationOutcome,
+        AuditEvent, IssuanceKey, Purchase, PurchaseCursor, PurchasePage, PurchaseQuery,
+        PurchaseRevocation, PurchaseStore, RevocationOutcome,
         purchase_listing::{Find, Paging},
         spi::{Issued, PurchasedKey, Revoked},
     },
@@ -28,17 +28,34 @@ impl PurchaseStore for MemoryStore {
     async fn retry_handler(
         &self,
         challenge_id: &ChallengeId,
+        by: &Actor,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        self.with(|state| Ok(state.payments.retry(challenge_id, now)))
+        self.with(|state| {
+            let waits = state.payments.retry(challenge_id, now);
+            if waits {
+                let event = AuditEvent::of_purchase(challenge_id, "retried", by, now, None);
+                state.keys.events.note(event);
+            }
+            Ok(waits)
+        })
     }
 
     async fn give_up_handler(
         &self,
         challenge_id: &ChallengeId,
         reason: &str,
+        by: &Actor,
+        at: Timestamp,
     ) -> Result<bool, StoreError> {
-        self.with(|state| Ok(state.payments.give_up(challenge_id, reason)))
+        self.with(|state| {
+            let waited = state.payments.give_up(challenge_id, reason);
+            if waited {
+                let event = AuditEvent::of_purchase(challenge_id, "settled", by, at, Some(reason));
+                state.keys.events.note(event);
+            }
+            Ok(waited)
+        })
     }
 
     async fn revoke_purchase(
@@ -150,16 +167,21 @@ impl State {
             *count += 1;
         }
         let keys = revocation.keys(is_known, is_request);
-        let mut digests = Vec::new();
-        let PurchaseRevocation { reason, by, at, .. } = revocation;
+        let (mut digests, mut is_first) = (Vec::new(), false);
+        let PurchaseRevocation { id, reason, by, at, .. } = revocation;
         for key in &keys {
             if self.issuances.settled(key).is_none() {
                 self.see(key, *at);
             }
             let revoked = Revoked { at: *at, reason: reason.clone() };
-            let id = self.issuances.revoke(key, revoked);
-            let record = id.and_then(|id| self.keys.revoke(&id, reason.as_deref(), by, *at));
+            let (issued, is_new) = self.issuances.revoke(key, revoked);
+            is_first |= is_new;
+            let record = issued.and_then(|id| self.keys.revoke(&id, reason.as_deref(), by, *at));
             digests.extend(record.iter().flat_map(KeyRecord::digests));
+        }
+        if is_first {
+            let reason = reason.as_deref();
+            self.keys.events.note(AuditEvent::of_purchase(id, "revoked", by, *at, reason));
         }
         let key = keys.into_iter().next().unwrap_or(by_challenge);
         if let Some(denial) = revocation.denial(&key) {

@@ -7,13 +7,13 @@ use sqlx::{
     query::Query,
 };
 
-use super::{PostgresStore, row::Fault};
+use super::{PostgresStore, audit, row::Fault};
 use crate::{
     apikey::{KeyAction, KeyDigest, KeyEvent, KeyRecord},
     domain::{Actor, KeyId, Timestamp},
     error::{StoreError, StoreErrorKind},
     store::{
-        Change, ChangeListener, KeyEdit, KeyRegistry, Rotation,
+        AuditEvent, Change, ChangeListener, KeyEdit, KeyRegistry, Rotation,
         keys::KeyStore,
         stored::{StoredGrant, instant, instant_if_any, metadata, parsed, predecessor},
     },
@@ -352,18 +352,8 @@ pub(super) async fn edit(
 }
 
 /// Adds a line to a key's history.
-pub(super) async fn note(tx: &mut PgConnection, id: &KeyId, event: &KeyEvent) -> Result<(), Fault> {
-    sqlx::query(
-        "INSERT INTO key_events (key_id, action, actor, at, reason) VALUES ($1, $2, $3, $4, $5)",
-    )
-    .bind(id.as_str())
-    .bind(event.action.as_str())
-    .bind(event.by.as_str())
-    .bind(event.at.as_micros())
-    .bind(&event.reason)
-    .execute(tx)
-    .await?;
-    Ok(())
+async fn note(tx: &mut PgConnection, id: &KeyId, event: &KeyEvent) -> Result<(), Fault> {
+    audit::note(tx, &AuditEvent::of_key(id, event)).await
 }
 
 pub(super) fn record(row: &PgRow) -> Result<KeyRecord, Fault> {

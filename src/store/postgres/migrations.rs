@@ -1,5 +1,5 @@
 /// What takes a schema from each version to the next.
-pub(super) const MIGRATIONS: [&str; 7] = [V1, V2, V3, V4, V5, V6, V7];
+pub(super) const MIGRATIONS: [&str; 9] = [V1, V2, V3, V4, V5, V6, V7, V8, V9];
 
 /// Times are microseconds since 1970; a missing one is NULL. Texts are compared byte by byte,
 /// whatever language the database speaks.
@@ -279,4 +279,26 @@ CREATE INDEX issuances_of_key ON issuances (key_id) WHERE key_id IS NOT NULL;
 CREATE INDEX issuances_of_request ON issuances (request_id) WHERE request_id IS NOT NULL;
 CREATE INDEX payments_seen ON payments (received_at, challenge_id);
 CREATE INDEX payments_of_request ON payments (request_id);
+"#;
+
+/// Events outlive their keys, with what may be shown of them, and there are those of purchases: for
+/// them `kind` is not NULL, and `key_id` the id. `over_at` is since when an event is one that goes.
+/// Those from before have the transaction 0. Nothing is rewritten.
+///
+/// An instance that does not know of it still removes the events of the keys that it purges.
+const V8: &str = r#"
+ALTER TABLE key_events
+    ADD COLUMN kind    text,
+    ADD COLUMN display text,
+    ADD COLUMN label   text,
+    ADD COLUMN over_at bigint,
+    ADD COLUMN xid     xid8 NOT NULL DEFAULT '0';
+ALTER TABLE key_events ALTER COLUMN xid SET DEFAULT pg_current_xact_id();
+"#;
+
+/// Events can be listed, and those that are to go are found. As in the step before last, writes to the
+/// table wait meanwhile.
+const V9: &str = r#"
+CREATE INDEX key_events_listed ON key_events (xid, event);
+CREATE INDEX key_events_ending ON key_events (over_at) WHERE over_at IS NOT NULL;
 "#;

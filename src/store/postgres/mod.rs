@@ -4,6 +4,7 @@
 //! instances have changed.
 
 mod at_once;
+mod audit;
 mod denials;
 mod feed;
 mod idempotency;

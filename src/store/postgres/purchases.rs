@@ -1,13 +1,13 @@
 use async_trait::async_trait;
 use sqlx::{PgConnection, Row, postgres::PgRow};
 
-use super::{PostgresStore, denials, keys, listing, row::Fault};
+use super::{PostgresStore, audit, denials, keys, listing, row::Fault};
 use crate::{
-    domain::{ChallengeId, KeyId, Timestamp},
+    domain::{Actor, ChallengeId, KeyId, Timestamp},
     error::StoreError,
     store::{
-        IssuanceKey, Purchase, PurchasePage, PurchaseQuery, PurchaseRevocation, PurchaseStore,
-        RevocationOutcome,
+        AuditEvent, IssuanceKey, Purchase, PurchasePage, PurchaseQuery, PurchaseRevocation,
+        PurchaseStore, RevocationOutcome,
         stored::parsed,
         stored_purchase::{
             StoredConfirmation, StoredIssuance, StoredKey, StoredPurchase, no_hash,
@@ -57,6 +57,7 @@ impl PurchaseStore for PostgresStore {
     async fn retry_handler(
         &self,
         challenge_id: &ChallengeId,
+        by: &Actor,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         self.write(async {
@@ -69,8 +70,13 @@ impl PurchaseStore for PostgresStore {
             .bind(now.as_micros())
             .execute(&mut *tx)
             .await?;
+            let waits = waits.rows_affected() == 1;
+            if waits {
+                let event = AuditEvent::of_purchase(challenge_id, "retried", by, now, None);
+                audit::note(&mut tx, &event).await?;
+            }
             tx.end().await?;
-            Ok(waits.rows_affected() == 1)
+            Ok(waits)
         })
         .await
     }
@@ -79,6 +85,8 @@ impl PurchaseStore for PostgresStore {
         &self,
         challenge_id: &ChallengeId,
         reason: &str,
+        by: &Actor,
+        at: Timestamp,
     ) -> Result<bool, StoreError> {
         self.write(async {
             let mut tx = self.begin().await?;
@@ -90,8 +98,13 @@ impl PurchaseStore for PostgresStore {
             .bind(reason)
             .execute(&mut *tx)
             .await?;
+            let waited = waited.rows_affected() == 1;
+            if waited {
+                let event = AuditEvent::of_purchase(challenge_id, "settled", by, at, Some(reason));
+                audit::note(&mut tx, &event).await?;
+            }
             tx.end().await?;
-            Ok(waited.rows_affected() == 1)
+            Ok(waited)
         })
         .await
     }
@@ -128,12 +141,18 @@ async fn revoke(
         return Ok(RevocationOutcome::TooMany);
     }
     let keys = revocation.keys(challenge, request);
-    let mut digests = Vec::new();
+    let (mut digests, mut is_first) = (Vec::new(), false);
+    let (reason, by) = (revocation.reason.as_deref(), &revocation.by);
     for key in &keys {
-        if let Some(id) = mark(tx, key, revocation).await? {
-            let (reason, by) = (revocation.reason.as_deref(), &revocation.by);
+        let (id, is_new) = mark(tx, key, revocation).await?;
+        is_first |= is_new;
+        if let Some(id) = id {
             digests.extend(keys::revoke(tx, &id, reason, by, revocation.at).await?);
         }
+    }
+    if is_first {
+        let event = AuditEvent::of_purchase(&revocation.id, "revoked", by, revocation.at, reason);
+        audit::note(tx, &event).await?;
     }
     let key = keys.into_iter().next().ok_or_else(|| StoreError::corrupt("an id of no kind"))?;
     if let Some(denial) = revocation.denial(&key) {
@@ -159,7 +178,7 @@ async fn count_unknown(
 }
 
 /// Marks an issuance as revoked, or puts the mark where there will be none, and says which key was
-/// issued. A claim is lost by it.
+/// issued, and whether it was not revoked at another time before. A claim is lost by it.
 ///
 /// The row's unique id is what an issuance at the same time meets: whoever comes second waits for the
 /// first, and sees what it did.
@@ -167,8 +186,9 @@ async fn mark(
     tx: &mut PgConnection,
     key: &IssuanceKey,
     revocation: &PurchaseRevocation,
-) -> Result<Option<KeyId>, Fault> {
-    let id: Option<String> = sqlx::query_scalar(
+) -> Result<(Option<KeyId>, bool), Fault> {
+    let at = revocation.at.as_micros();
+    let (id, revoked_at): (Option<String>, i64) = sqlx::query_as(
         "INSERT INTO issuances AS known
              (namespace, id, fingerprint, tx_hash, issued_at, revoked_at, revoked_reason)
          VALUES ($1, $2, $3, $4, $5, $5, $6)
@@ -178,17 +198,17 @@ async fn mark(
                  THEN excluded.revoked_reason ELSE known.revoked_reason END,
              issued_at = coalesce(known.issued_at, excluded.issued_at),
              nonce = NULL, lease_token = NULL, lease_until = NULL
-         RETURNING key_id",
+         RETURNING key_id, revoked_at",
     )
     .bind(key.namespace())
     .bind(key.id())
     .bind([0_u8; 32])
     .bind(no_hash(key)?)
-    .bind(revocation.at.as_micros())
+    .bind(at)
     .bind(&revocation.reason)
     .fetch_one(tx)
     .await?;
-    Ok(id.map(|id| parsed(&id, "key_id")).transpose()?)
+    Ok((id.map(|id| parsed(&id, "key_id")).transpose()?, revoked_at == at))
 }
 
 pub(super) fn stored(row: &PgRow) -> Result<StoredPurchase, Fault> {

@@ -78,7 +78,7 @@ impl KeyRegistry for PostgresStore {
             let snapshot = Some(self.shared.snapshot.clone());
             let mut tx = self.shared.writes.lend_after(snapshot).await?;
             let rows: Vec<(String, String, i64, Option<String>)> = sqlx::query_as(
-                "SELECT action, actor, at, reason FROM key_events WHERE key_id = $1
+                "SELECT action, actor, at, reason FROM key_events WHERE key_id = $1 AND kind IS NULL
                  ORDER BY event DESC LIMIT $2",
             )
             .bind(id.as_str())
@@ -187,26 +187,37 @@ impl KeyRegistry for PostgresStore {
         let removed = self.write(async {
             let mut tx = self.begin().await?;
             // Another instance may be at it: each takes what the other has not.
-            let removed: Vec<(String, [u8; 32], Option<[u8; 32]>)> = sqlx::query_as(
-                "DELETE FROM keys WHERE id IN (
+            let removed: Vec<(String, [u8; 32], Option<[u8; 32]>, String, Option<String>)> =
+                sqlx::query_as(
+                    "DELETE FROM keys WHERE id IN (
                      SELECT id FROM keys
                      WHERE (revoked_at IS NOT NULL OR expires_at IS NOT NULL)
                      AND coalesce(revoked_at, expires_at) < $1
                      LIMIT $2 FOR UPDATE SKIP LOCKED)
-                 RETURNING id, digest, old_digest",
+                 RETURNING id, digest, old_digest, display, label",
+                )
+                .bind(before.as_micros())
+                .bind(i64::from(limit))
+                .fetch_all(&mut *tx)
+                .await?;
+            let ids: Vec<&str> = removed.iter().map(|(id, ..)| &**id).collect();
+            let displays: Vec<&str> = removed.iter().map(|(.., display, _)| &**display).collect();
+            let labels: Vec<_> = removed.iter().map(|(.., label)| label.as_deref()).collect();
+            sqlx::query(
+                "UPDATE key_events
+                 SET over_at = $1, display = purged.display, label = purged.label
+                 FROM unnest($2::text[], $3::text[], $4::text[]) AS purged (id, display, label)
+                 WHERE key_id = purged.id AND kind IS NULL",
             )
             .bind(before.as_micros())
-            .bind(i64::from(limit))
-            .fetch_all(&mut *tx)
+            .bind(ids)
+            .bind(displays)
+            .bind(labels)
+            .execute(&mut *tx)
             .await?;
-            let ids: Vec<&str> = removed.iter().map(|(id, ..)| &**id).collect();
-            sqlx::query("DELETE FROM key_events WHERE key_id = ANY($1)")
-                .bind(ids)
-                .execute(&mut *tx)
-                .await?;
             tx.end().await?;
             let digests =
-                removed.iter().flat_map(|(_, digest, old)| [Some(*digest), *old]).flatten();
+                removed.iter().flat_map(|(_, digest, old, ..)| [Some(*digest), *old]).flatten();
             let changes = digests.map(|it| Change::Key(KeyDigest::from_bytes(it)));
             Ok((removed.len(), changes.collect::<Vec<_>>()))
         });

@@ -2,6 +2,7 @@
 //!
 //! Reads and writes have a connection each, and so have change notifications.
 
+mod audit;
 mod denials;
 mod feed;
 mod idempotency;

@@ -1,13 +1,17 @@
-//! Purchases that an older version has kept, and did not list.
+//! Purchases and events that an older version has kept, and did not list.
 
-use std::{sync::Weak, time::Duration};
+use std::{
+    sync::{LazyLock, Weak},
+    time::Duration,
+};
 
+use redis::Script;
 use tokio::time::{Instant, sleep};
 
 use super::{RedisStore, Shared, scripts};
 use crate::error::StoreError;
 
-/// How many names Redis looks through at a time, of which some are purchases.
+/// How many names Redis looks through at a time, of which some are purchases and histories.
 const LOOKED_THROUGH_AT_ONCE: u32 = 500;
 /// How long others have the server to themselves in between.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -49,14 +53,23 @@ impl RedisStore {
         let deadline = Instant::now() + self.shared.write_timeout;
         let (next, names): (u64, Vec<Vec<u8>>) = self.shared.writes.query(&scan, deadline).await?;
         let slots: Vec<_> = names.iter().filter_map(|name| slot(prefix, name)).collect();
-        if !slots.is_empty() {
-            let mut call = self.call(&scripts::LIST_OLDER);
-            for slot in &slots {
-                call.arg(slot);
-            }
-            let () = self.write(&call).await?;
-        }
+        self.list_these(&scripts::LIST_OLDER, &slots).await?;
+        let keys: Vec<_> = names.iter().filter_map(|name| history(prefix, name)).collect();
+        self.list_these(&scripts::LIST_OLDER_EVENTS, &keys).await?;
         Ok((next != 0).then_some(next))
+    }
+
+    async fn list_these(
+        &self,
+        script: &'static LazyLock<Script>,
+        these: &[String],
+    ) -> Result<(), StoreError> {
+        if these.is_empty() {
+            return Ok(());
+        }
+        let mut call = self.call(script);
+        call.arg(these);
+        self.write(&call).await
     }
 }
 
@@ -78,11 +91,16 @@ fn slot(prefix: &str, name: &[u8]) -> Option<String> {
     name.strip_prefix("issuance:").map(str::to_owned).or_else(by_challenge)
 }
 
+fn history(prefix: &str, name: &[u8]) -> Option<String> {
+    let id = str::from_utf8(name).ok()?.strip_prefix(prefix)?.strip_prefix("history:");
+    id.map(str::to_owned)
+}
+
 fn report(_listed: Result<(), StoreError>) {
     #[cfg(feature = "tracing")]
     if let Err(error) = _listed {
         let cause = std::error::Error::source(&error).map(tracing::field::display);
-        tracing::warn!(%error, cause, "purchases of an older version are not listed yet");
+        tracing::warn!(%error, cause, "purchases and events of an older version are not listed yet");
     }
 }
 

@@ -2,7 +2,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::{
-    RedisStore,
+    RedisStore, audit,
     issuances::{answer, slot},
     keys::{digest_of, event_text, instant_text, read_cursor},
     row::{Fields, needed},
@@ -10,11 +10,11 @@ use super::{
 };
 use crate::{
     apikey::{KeyAction, KeyEvent},
-    domain::{ChallengeId, Timestamp},
+    domain::{Actor, ChallengeId, Timestamp},
     error::StoreError,
     store::{
-        IssuanceKey, Purchase, PurchaseCursor, PurchasePage, PurchaseQuery, PurchaseRevocation,
-        PurchaseStore, RevocationOutcome, TokenDigest,
+        AuditEvent, IssuanceKey, Purchase, PurchaseCursor, PurchasePage, PurchaseQuery,
+        PurchaseRevocation, PurchaseStore, RevocationOutcome, TokenDigest,
         purchase_listing::{Find, MOST_FOUND, Paging},
         stored::bad,
         stored_purchase::{
@@ -65,10 +65,12 @@ impl PurchaseStore for RedisStore {
     async fn retry_handler(
         &self,
         challenge_id: &ChallengeId,
+        by: &Actor,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let mut call = self.call(&scripts::RETRY_HANDLER);
-        call.arg(challenge_id.as_str()).arg(now.as_micros());
+        let event = AuditEvent::of_purchase(challenge_id, "retried", by, now, None);
+        call.arg(challenge_id.as_str()).arg(now.as_micros()).arg(audit::event_text(&event));
         self.write(&call).await
     }
 
@@ -76,9 +78,12 @@ impl PurchaseStore for RedisStore {
         &self,
         challenge_id: &ChallengeId,
         reason: &str,
+        by: &Actor,
+        at: Timestamp,
     ) -> Result<bool, StoreError> {
         let mut call = self.call(&scripts::GIVE_UP_HANDLER);
-        call.arg(challenge_id.as_str()).arg(reason);
+        let event = AuditEvent::of_purchase(challenge_id, "settled", by, at, Some(reason));
+        call.arg(challenge_id.as_str()).arg(reason).arg(audit::event_text(&event));
         self.write(&call).await
     }
 

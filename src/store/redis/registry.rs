@@ -232,7 +232,10 @@ fn cursor(text: &str) -> Result<KeyCursor, StoreError> {
     Ok(KeyCursor { created_at, id: parsed(id, "place")? })
 }
 
+/// A line of a history, which has the event's position before it unless an older version wrote it.
 fn event(line: &str) -> Result<KeyEvent, StoreError> {
+    let is_placed = line.starts_with(|first: char| first.is_ascii_digit());
+    let line = if is_placed { line.get(16..).unwrap_or_default() } else { line };
     let mut parts = line.splitn(4, ' ');
     let (Some(action), Some(at), Some(by)) = (parts.next(), parts.next(), parts.next()) else {
         return Err(bad("event"));

@@ -44,6 +44,7 @@ scripts! {
     reads GET = "get";
     reads LIST = "list";
     reads HISTORY = "history";
+    reads EVENTS = "events";
     reads PAYMENT = "payment";
     reads PURCHASES = "purchases";
     reads SEEN_PURCHASES = "seen_purchases";
@@ -67,10 +68,12 @@ scripts! {
     withdraws REVOKE_PURCHASE = "revoke_purchase";
     withdraws ROTATE = "rotate";
     withdraws PURGE_KEYS = "purge_keys";
+    withdraws PURGE_EVENTS = "purge_events";
     withdraws ABANDON_ISSUANCE = "abandon_issuance";
     withdraws FORGET_NONCES = "forget_nonces";
     reads UNLISTED = "unlisted";
     writes LIST_OLDER = "list_older";
+    writes LIST_OLDER_EVENTS = "list_older_events";
     writes LISTED = "listed";
     writes RETRY_HANDLER = "retry_handler";
     withdraws GIVE_UP_HANDLER = "give_up_handler";

@@ -3,13 +3,13 @@ use std::sync::Weak;
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, ToSql};
 
-use super::{SqliteStore, open, row::Fault, worker::Transaction};
+use super::{SqliteStore, audit, open, row::Fault, worker::Transaction};
 use crate::{
     apikey::{KeyAction, KeyDigest, KeyEvent, KeyRecord},
     domain::{Actor, KeyId, PlanId, ResourceId, Timestamp},
     error::{StoreError, StoreErrorKind},
     store::{
-        ChangeListener, KeyCursor, KeyEdit, KeyFilter, KeyQuery, KeyRegistry, Rotation,
+        AuditEvent, ChangeListener, KeyCursor, KeyEdit, KeyFilter, KeyQuery, KeyRegistry, Rotation,
         keys::KeyStore,
         stored::{StoredGrant, instant, instant_if_any, metadata, parsed, predecessor},
     },
@@ -240,19 +240,7 @@ pub(super) fn edit(
 
 /// Adds a line to a key's history.
 fn note(tx: &Transaction<'_>, id: &KeyId, event: &KeyEvent) -> Result<(), Fault> {
-    tx.conn
-        .prepare_cached(
-            "INSERT INTO key_events (key_id, action, actor, at, reason)
-             VALUES (?1, ?2, ?3, ?4, ?5)",
-        )?
-        .execute((
-            id.as_str(),
-            event.action.as_str(),
-            event.by.as_str(),
-            event.at.as_micros(),
-            &event.reason,
-        ))?;
-    Ok(())
+    audit::note(tx.conn, &AuditEvent::of_key(id, event))
 }
 
 fn one(conn: &Connection, query: &str, wanted: &dyn ToSql) -> Result<Option<KeyRecord>, Fault> {

@@ -2,6 +2,7 @@
 //!
 //! One thread writes, two read, and one watches for what other processes have changed.
 
+mod audit;
 mod denials;
 mod files;
 mod idempotency;

@@ -1,13 +1,13 @@
 use async_trait::async_trait;
 use rusqlite::{Connection, Row};
 
-use super::{SqliteStore, denials, keys, listing, row::Fault, worker::Transaction};
+use super::{SqliteStore, audit, denials, keys, listing, row::Fault, worker::Transaction};
 use crate::{
-    domain::{ChallengeId, KeyId, Timestamp},
+    domain::{Actor, ChallengeId, KeyId, Timestamp},
     error::StoreError,
     store::{
-        IssuanceKey, Purchase, PurchasePage, PurchaseQuery, PurchaseRevocation, PurchaseStore,
-        RevocationOutcome,
+        AuditEvent, IssuanceKey, Purchase, PurchasePage, PurchaseQuery, PurchaseRevocation,
+        PurchaseStore, RevocationOutcome,
         stored::parsed,
         stored_purchase::{
             StoredConfirmation, StoredIssuance, StoredKey, StoredPurchase, no_hash,
@@ -42,9 +42,10 @@ impl PurchaseStore for SqliteStore {
     async fn retry_handler(
         &self,
         challenge_id: &ChallengeId,
+        by: &Actor,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let id = challenge_id.clone();
+        let (id, by) = (challenge_id.clone(), by.clone());
         self.write(move |tx| {
             let waits = tx
                 .conn
@@ -53,6 +54,10 @@ impl PurchaseStore for SqliteStore {
                      WHERE challenge_id = ?1 AND due_at IS NOT NULL",
                 )?
                 .execute((id.as_str(), now.as_micros()))?;
+            if waits == 1 {
+                let event = AuditEvent::of_purchase(&id, "retried", &by, now, None);
+                audit::note(tx.conn, &event)?;
+            }
             Ok(waits == 1)
         })
         .await
@@ -62,8 +67,10 @@ impl PurchaseStore for SqliteStore {
         &self,
         challenge_id: &ChallengeId,
         reason: &str,
+        by: &Actor,
+        at: Timestamp,
     ) -> Result<bool, StoreError> {
-        let (id, reason) = (challenge_id.clone(), reason.to_owned());
+        let (id, reason, by) = (challenge_id.clone(), reason.to_owned(), by.clone());
         self.write(move |tx| {
             let waited = tx
                 .conn
@@ -71,7 +78,11 @@ impl PurchaseStore for SqliteStore {
                     "UPDATE payments SET due_at = NULL, lease_token = NULL, given_up = ?2
                      WHERE challenge_id = ?1 AND due_at IS NOT NULL",
                 )?
-                .execute((id.as_str(), reason))?;
+                .execute((id.as_str(), &reason))?;
+            if waited == 1 {
+                let event = AuditEvent::of_purchase(&id, "settled", &by, at, Some(&reason));
+                audit::note(tx.conn, &event)?;
+            }
             Ok(waited == 1)
         })
         .await
@@ -107,12 +118,18 @@ fn revoke(
         return Ok(RevocationOutcome::TooMany);
     }
     let keys = revocation.keys(challenge, request);
-    let mut digests = Vec::new();
+    let (mut digests, mut is_first) = (Vec::new(), false);
+    let (reason, by) = (revocation.reason.as_deref(), &revocation.by);
     for key in &keys {
-        if let Some(id) = mark(tx.conn, key, revocation)? {
-            let (reason, by) = (revocation.reason.as_deref(), &revocation.by);
+        let (id, is_new) = mark(tx.conn, key, revocation)?;
+        is_first |= is_new;
+        if let Some(id) = id {
             digests.extend(keys::revoke(tx, &id, reason, by, revocation.at)?);
         }
+    }
+    if is_first {
+        let event = AuditEvent::of_purchase(&revocation.id, "revoked", by, revocation.at, reason);
+        audit::note(tx.conn, &event)?;
     }
     let key = keys.into_iter().next().ok_or_else(|| StoreError::corrupt("an id of no kind"))?;
     if let Some(denial) = revocation.denial(&key) {
@@ -133,13 +150,14 @@ fn count_unknown(conn: &Connection, revocation: &PurchaseRevocation) -> Result<b
 }
 
 /// Marks an issuance as revoked, or puts the mark where there will be none, and says which key was
-/// issued. A claim is lost by it.
+/// issued, and whether it was not revoked at another time before. A claim is lost by it.
 fn mark(
     conn: &Connection,
     key: &IssuanceKey,
     revocation: &PurchaseRevocation,
-) -> Result<Option<KeyId>, Fault> {
-    let id: Option<String> = conn
+) -> Result<(Option<KeyId>, bool), Fault> {
+    let at = revocation.at.as_micros();
+    let (id, revoked_at): (Option<String>, i64) = conn
         .prepare_cached(
             "INSERT INTO issuances
                  (namespace, id, fingerprint, tx_hash, issued_at, revoked_at, revoked_reason)
@@ -149,19 +167,12 @@ fn mark(
                  revoked_reason = iif(revoked_at IS NULL, excluded.revoked_reason, revoked_reason),
                  issued_at = coalesce(issued_at, excluded.issued_at),
                  nonce = NULL, lease_token = NULL, lease_until = NULL
-             RETURNING key_id",
+             RETURNING key_id, revoked_at",
         )?
-        .query_row(
-            (
-                key.namespace(),
-                key.id(),
-                no_hash(key)?,
-                revocation.at.as_micros(),
-                &revocation.reason,
-            ),
-            |row| row.get(0),
-        )?;
-    Ok(id.map(|id| parsed(&id, "key_id")).transpose()?)
+        .query_row((key.namespace(), key.id(), no_hash(key)?, at, &revocation.reason), |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
+    Ok((id.map(|id| parsed(&id, "key_id")).transpose()?, revoked_at == at))
 }
 
 fn stored(row: &Row<'_>) -> Result<StoredPurchase, Fault> {

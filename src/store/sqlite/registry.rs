@@ -133,8 +133,12 @@ impl KeyRegistry for SqliteStore {
             }
             for (id, digest, old) in &removed {
                 tx.conn
-                    .prepare_cached("DELETE FROM key_events WHERE key_id = ?1")?
-                    .execute([id])?;
+                    .prepare_cached(
+                        "UPDATE key_events SET over_at = ?2, display = keys.display,
+                             label = keys.label
+                         FROM keys WHERE keys.id = ?1 AND key_id = ?1 AND key_events.kind IS NULL",
+                    )?
+                    .execute((id, before.as_micros()))?;
                 tx.conn.prepare_cached("DELETE FROM keys WHERE id = ?1")?.execute([id])?;
                 for digest in old.iter().chain([digest]) {
                     tx.changed(KeyDigest::from_bytes(*digest));
@@ -184,7 +188,7 @@ fn page(conn: &Connection, query: &KeyQuery) -> Result<KeyPage, Fault> {
 
 fn history(conn: &Connection, id: &KeyId, limit: u32) -> Result<Vec<KeyEvent>, Fault> {
     let mut statement = conn.prepare_cached(
-        "SELECT action, actor, at, reason FROM key_events WHERE key_id = ?1
+        "SELECT action, actor, at, reason FROM key_events WHERE key_id = ?1 AND kind IS NULL
          ORDER BY event DESC LIMIT ?2",
     )?;
     let mut rows = statement.query((id.as_str(), limit))?;

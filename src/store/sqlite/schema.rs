@@ -4,7 +4,7 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(super) const APPLICATION_ID: i32 = 0x4b65_7930;
 
 /// What takes a file from each version to the next.
-pub(super) const MIGRATIONS: [&str; 6] = [V1, V2, V3, V4, V5, V6];
+pub(super) const MIGRATIONS: [&str; 7] = [V1, V2, V3, V4, V5, V6, V7];
 
 /// The newest version.
 pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
@@ -290,4 +290,14 @@ CREATE INDEX issuances_of_key ON issuances (key_id) WHERE key_id IS NOT NULL;
 CREATE INDEX issuances_of_request ON issuances (request_id) WHERE request_id IS NOT NULL;
 CREATE INDEX payments_seen ON payments (received_at, challenge_id);
 CREATE INDEX payments_of_request ON payments (request_id);
+";
+
+/// Events outlive their keys, with what may be shown of them, and there are those of purchases: for
+/// them `kind` is not NULL, and `key_id` the id. `over_at` is since when an event is one that goes.
+const V7: &str = "
+ALTER TABLE key_events ADD COLUMN kind TEXT;
+ALTER TABLE key_events ADD COLUMN display TEXT;
+ALTER TABLE key_events ADD COLUMN label TEXT;
+ALTER TABLE key_events ADD COLUMN over_at INTEGER;
+CREATE INDEX key_events_ending ON key_events (over_at) WHERE over_at IS NOT NULL;
 ";

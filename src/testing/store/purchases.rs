@@ -2,7 +2,7 @@ use async_trait::async_trait;
 
 use super::FaultyStore;
 use crate::{
-    domain::{ChallengeId, Timestamp},
+    domain::{Actor, ChallengeId, Timestamp},
     error::StoreError,
     store::{
         IssuanceKey, Purchase, PurchasePage, PurchaseQuery, PurchaseRevocation, PurchaseStore,
@@ -23,17 +23,20 @@ impl<S: PurchaseStore + ?Sized> PurchaseStore for FaultyStore<S> {
     async fn retry_handler(
         &self,
         challenge_id: &ChallengeId,
+        by: &Actor,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        self.run("retry_handler", self.inner.retry_handler(challenge_id, now)).await
+        self.run("retry_handler", self.inner.retry_handler(challenge_id, by, now)).await
     }
 
     async fn give_up_handler(
         &self,
         challenge_id: &ChallengeId,
         reason: &str,
+        by: &Actor,
+        at: Timestamp,
     ) -> Result<bool, StoreError> {
-        self.run("give_up_handler", self.inner.give_up_handler(challenge_id, reason)).await
+        self.run("give_up_handler", self.inner.give_up_handler(challenge_id, reason, by, at)).await
     }
 
     async fn revoke_purchase(

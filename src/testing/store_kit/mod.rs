@@ -11,6 +11,7 @@ macro_rules! cases {
 }
 
 mod at_once;
+mod audit;
 mod denials;
 mod issuances;
 mod issued_keys;
@@ -30,7 +31,7 @@ use tokio::task::JoinError;
 
 use crate::{
     KeyStore,
-    store::{DenialStore, IdempotencyStore, KeyRegistry, PaymentStore, PurchaseStore},
+    store::{AuditLog, DenialStore, IdempotencyStore, KeyRegistry, PaymentStore, PurchaseStore},
 };
 
 /// How long a case may take before it counts as one that never ends.
@@ -70,6 +71,12 @@ impl Shop {
             denials: store,
         }
     }
+}
+
+/// A store that tells what was done in it.
+struct Audited {
+    shop: Shop,
+    log: Arc<dyn AuditLog>,
 }
 
 /// A case over the store that is under test.
@@ -226,6 +233,18 @@ where
         self.add(false, purchases::CASES, Shop::of)
             .add(false, purchase_revocations::CASES, Shop::of)
             .add(true, purchase_revocations::NOTIFICATIONS, Shop::of)
+    }
+}
+
+impl<S, F> StoreKit<S, F>
+where
+    S: AuditLog + PurchaseStore + PaymentStore + KeyRegistry + DenialStore,
+    F: AsyncFn() -> Arc<S>,
+{
+    /// Asks for the cases of [`AuditLog`]. It tells what is done by the four other traits.
+    pub fn audit(self) -> Self {
+        let audited = |store: Arc<S>| Audited { shop: Shop::of(store.clone()), log: store };
+        self.add(false, audit::CASES, audited)
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     apikey::KeyRecord,
-    domain::{ChallengeId, PlanId, RequestId, ResourceId, TxHash},
+    domain::{Actor, ChallengeId, PlanId, RequestId, ResourceId, TxHash},
     store::{
         Payment,
         spi::{
@@ -305,13 +305,13 @@ async fn how_a_handler_fared_is_kept(shop: Shop) {
         leased.map(|_| lease)
     };
     let first = run(0).await.expect("it is due");
-    assert!(shop.purchases.retry_handler(&id, at(1)).await.unwrap(), "it runs");
+    assert!(shop.purchases.retry_handler(&id, &Actor::host(), at(1)).await.unwrap(), "it runs");
     assert!(run(1).await.is_none(), "and is left alone");
     let failed = shop.payments.retry_payment(&id, &first, at(500), Some("no credits"));
     assert!(failed.await.unwrap());
     assert_eq!(confirmed().await.last_error.as_deref(), Some("no credits"));
     assert!(run(499).await.is_none());
-    assert!(shop.purchases.retry_handler(&id, at(100)).await.unwrap());
+    assert!(shop.purchases.retry_handler(&id, &Actor::host(), at(100)).await.unwrap());
     let second = run(100).await.expect("it is due now");
     // One that steps back has not failed with anything else.
     assert!(shop.payments.retry_payment(&id, &second, at(101), None).await.unwrap());
@@ -321,9 +321,18 @@ async fn how_a_handler_fared_is_kept(shop: Shop) {
     let handled = confirmed().await;
     assert_eq!((handled.handled_at, handled.last_error), (Some(at(102)), None));
     assert_eq!((handled.waits, handled.attempts), (false, 3));
-    assert!(!shop.purchases.retry_handler(&id, at(103)).await.unwrap(), "nothing waits any more");
-    assert!(!shop.purchases.give_up_handler(&id, "late").await.unwrap());
-    assert!(!shop.purchases.retry_handler(&ChallengeId::new("d").unwrap(), at(0)).await.unwrap());
+    assert!(
+        !shop.purchases.retry_handler(&id, &Actor::host(), at(103)).await.unwrap(),
+        "nothing waits any more"
+    );
+    assert!(!shop.purchases.give_up_handler(&id, "late", &Actor::host(), at(104)).await.unwrap());
+    assert!(
+        !shop
+            .purchases
+            .retry_handler(&ChallengeId::new("d").unwrap(), &Actor::host(), at(0))
+            .await
+            .unwrap()
+    );
 }
 
 async fn a_handler_that_is_given_up_never_runs_again(shop: Shop) {
@@ -335,7 +344,9 @@ async fn a_handler_that_is_given_up_never_runs_again(shop: Shop) {
     let second = lease(70);
     shop.payments.lease_payment(&second, at(10)).await.unwrap().expect("it is due");
     // Also while it runs.
-    assert!(shop.purchases.give_up_handler(&id, "paid back").await.unwrap());
+    assert!(
+        shop.purchases.give_up_handler(&id, "paid back", &Actor::host(), at(105)).await.unwrap()
+    );
     assert!(!shop.payments.retry_payment(&id, &second, at(11), None).await.unwrap());
     assert!(!shop.payments.finish_payment(&id, &second, at(11)).await.unwrap());
     assert!(shop.payments.lease_payment(&lease(5_000), at(4_000)).await.unwrap().is_none());

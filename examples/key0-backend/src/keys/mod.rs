@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 
 use self::options::KeysCommand;
 pub(crate) use self::{
-    options::KeysOptions,
+    options::{KeysOptions, duration},
     print::{List, Table, harmless, member, one},
 };
 use crate::{

@@ -160,7 +160,7 @@ impl KindName {
 }
 
 /// Reads a duration such as `30d`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let invalid = || "a number and s, m, h, d or w, as 30d".to_owned();
     let unit = text.chars().next_back().ok_or_else(invalid)?;
     let each = match unit {

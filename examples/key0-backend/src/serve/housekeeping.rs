@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use key0_auth::{
     Cached, KeyStore,
-    api::{CredentialApi, IssueToken, KeysApi},
+    api::{AuditApi, CredentialApi, IssueToken, KeysApi},
     error::StoreError,
     idempotency::Idempotency,
     store::{DeniedTokens, KeyUsage},
@@ -27,28 +27,17 @@ const LAST_WRITE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone)]
 pub(crate) struct Housekeeping {
-    issue_token: IssueToken,
-    keys: KeysApi,
-    credentials: CredentialApi,
-    denied: DeniedTokens,
-    usage: KeyUsage,
-    idempotency: Idempotency,
-    store: Arc<Cached>,
+    pub(super) issue_token: IssueToken,
+    pub(super) keys: KeysApi,
+    pub(super) audit: AuditApi,
+    pub(super) credentials: CredentialApi,
+    pub(super) denied: DeniedTokens,
+    pub(super) usage: KeyUsage,
+    pub(super) idempotency: Idempotency,
+    pub(super) store: Arc<Cached>,
 }
 
 impl Housekeeping {
-    pub(crate) fn new(
-        issue_token: IssueToken,
-        keys: KeysApi,
-        credentials: CredentialApi,
-        denied: DeniedTokens,
-        usage: KeyUsage,
-        idempotency: Idempotency,
-        store: Arc<Cached>,
-    ) -> Self {
-        Self { issue_token, keys, credentials, denied, usage, idempotency, store }
-    }
-
     /// Runs for ever.
     pub(crate) async fn run(self) {
         tokio::join!(self.write_uses(), self.clear_away());
@@ -67,6 +56,7 @@ impl Housekeeping {
         loop {
             report("old nonces were not forgotten", self.forget_nonces().await);
             report("old keys were not purged", self.purge_keys().await);
+            report("old events were not purged", self.purge_events().await);
             report("old denials were not purged", self.purge_denials().await);
             report("old answers were not purged", self.purge_answers().await);
             tokio::time::sleep(ROUND).await;
@@ -99,6 +89,16 @@ impl Housekeeping {
     async fn purge_keys(&self) -> Result<(), StoreError> {
         for _ in 0..STEPS {
             if self.keys.purge(LIMIT).await? < LIMIT {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(())
+    }
+
+    async fn purge_events(&self) -> Result<(), StoreError> {
+        for _ in 0..STEPS {
+            if self.audit.purge(LIMIT).await? < LIMIT {
                 break;
             }
             tokio::time::sleep(PAUSE).await;

@@ -6,7 +6,10 @@ use std::{sync::Arc, time::Duration};
 use axum::{Json, Router, routing::get};
 use key0_auth::{
     ApiKeys, AuthLayer, Cached, InternalAuth, InternalAuthLayer, Validator,
-    api::{CredentialApi, Introspect, IssueToken, KeysApi, PaymentReceived, PurchasesApi, Verify},
+    api::{
+        AuditApi, CredentialApi, Introspect, IssueToken, KeysApi, PaymentReceived, PurchasesApi,
+        Verify,
+    },
     axum as key0_axum,
     domain::{Clock, SystemClock},
     store::{DeniedTokens, KeyUsage},
@@ -54,6 +57,7 @@ struct Guards {
     keys_api: KeysApi,
     credential_api: CredentialApi,
     purchases_api: PurchasesApi,
+    audit_api: AuditApi,
     key_checks: bool,
     issue_token: IssueToken,
     internal_auth: Arc<InternalAuth>,
@@ -99,6 +103,7 @@ impl Guards {
             validator,
             keys_api: KeysApi::new(store.keys.clone(), keys.clone()),
             purchases_api: PurchasesApi::new(store.purchases.clone(), keys.clone(), denied.clone()),
+            audit_api: AuditApi::new(store.audit.clone()),
             key_checks: config.key_checks,
             issue_token: IssueToken::new(store.payments.clone(), keys, config.issuance.clone())
                 .time_to_live(config.key_ttl),
@@ -199,15 +204,16 @@ impl App {
 
     /// What is to be done besides answering requests.
     pub(crate) fn housekeeping(&self) -> Housekeeping {
-        Housekeeping::new(
-            self.guards.issue_token.clone(),
-            self.guards.keys_api.clone(),
-            self.guards.credential_api.clone(),
-            self.denied.clone(),
-            self.usage.clone(),
-            self.partner.idempotency().clone(),
-            self.keys.clone(),
-        )
+        Housekeeping {
+            issue_token: self.guards.issue_token.clone(),
+            keys: self.guards.keys_api.clone(),
+            audit: self.guards.audit_api.clone(),
+            credentials: self.guards.credential_api.clone(),
+            denied: self.denied.clone(),
+            usage: self.usage.clone(),
+            idempotency: self.partner.idempotency().clone(),
+            store: self.keys.clone(),
+        }
     }
 
     /// The API for partners, which has work of its own to do.
@@ -227,8 +233,9 @@ impl App {
             key0_axum::introspect_routes(self.guards.internal_auth.clone(), introspect);
         let (validator, purchases) = (&self.guards.validator, &self.guards.purchases_api);
         let purchases = key0_axum::purchases_routes(validator.clone(), purchases.clone());
+        let audit = key0_axum::audit_routes(validator.clone(), self.guards.audit_api.clone());
         let routes = self.internal_routes().merge(self.keys_routes()).merge(purchases);
-        let routes = routes.merge(introspect);
+        let routes = routes.merge(audit).merge(introspect);
         match &self.guards.verify {
             Some(verify) => routes.merge(key0_axum::verify_routes(verify.clone())),
             None => routes,
@@ -325,6 +332,7 @@ async fn index() -> Json<serde_json::Value> {
             "/credential": ["access_token", "payment_key", "integrator_key", "bootstrap_key"],
             "/keys": ["master key"],
             "/purchases": ["master key", "support key"],
+            "/audit": ["master key"],
             "/internal": ["internal"],
             "/introspect": ["internal"],
             "/metrics": ["master key"],

@@ -32,6 +32,33 @@ local function is_over(instant, now, latest)
   return instant <= tonumber(now) or instant > tonumber(latest)
 end
 
+-- Notes an event of a key or a purchase, which is 'k' or 'p' and its id. Says where it stands in the
+-- order of all: the position begins with a 1, and with a 0 where an older version has kept the event.
+local function note(subject, line)
+  local position = string.format('1%015x', redis.call('INCR', prefix .. 'events_noted'))
+  redis.call('ZADD', prefix .. 'events', 0, position .. subject .. ' ' .. line)
+  return position
+end
+
+local function note_key(id, line)
+  redis.call('RPUSH', prefix .. 'history:' .. id, note('k' .. id, line) .. line)
+end
+
+local function note_purchase(id, line)
+  local subject = 'p' .. id
+  local event = note(subject, line) .. subject .. ' ' .. line
+  redis.call('ZADD', prefix .. 'events_ending', string.match(line, '^%S+ (%S+)'), event)
+end
+
+-- The event of a key as it stands in the order of all, by what stands in the key's history.
+local function event_of(id, line)
+  if string.find(line, '^%d') then
+    return string.sub(line, 1, 16) .. 'k' .. id .. ' ' .. string.sub(line, 17)
+  end
+  local at = math.max(tonumber(string.match(line, '^%S+ (%S+)')) or 0, 0)
+  return string.format('0%015x', at) .. 'k' .. id .. ' ' .. line
+end
+
 -- The arguments from `first` on: id, digest, kind, its predecessor's digest or '', cursor, end, event,
 -- then fields and values.
 local function add_key(first)
@@ -43,7 +70,7 @@ local function add_key(first)
   if old ~= '' then redis.call('SET', prefix .. 'digest:' .. old, id) end
   redis.call('ZADD', prefix .. 'keys:' .. kind, 0, cursor)
   if ends_at ~= '' then redis.call('ZADD', prefix .. 'ending', ends_at, id) end
-  redis.call('RPUSH', prefix .. 'history:' .. id, event)
+  note_key(id, event)
 end
 
 -- The old digest is that of the predecessor from now on, where it is said until when.
@@ -62,7 +89,7 @@ local function rotate_key(id, old, new, display, event, until_)
   end
   redis.call('HSET', key, 'digest', new, 'display', display)
   redis.call('SET', prefix .. 'digest:' .. new, id)
-  redis.call('RPUSH', prefix .. 'history:' .. id, event)
+  note_key(id, event)
 end
 
 -- The digests that are dead by it: none where there is no such key, or it was revoked before.
@@ -76,7 +103,7 @@ local function revoke_key(id, now, event, reason)
   redis.call('HSET', key, 'revoked_at', now)
   if reason then redis.call('HSET', key, 'revoked_reason', reason) end
   redis.call('ZADD', prefix .. 'ending', now, id)
-  redis.call('RPUSH', prefix .. 'history:' .. id, event)
+  note_key(id, event)
   return old and {digest, old} or {digest}
 end
 

@@ -20,5 +20,5 @@ if ends_at == '' then
 else
   redis.call('ZADD', prefix .. 'ending', ends_at, id)
 end
-for i = 7, 6 + events do redis.call('RPUSH', prefix .. 'history:' .. id, ARGV[i]) end
+for i = 7, 6 + events do note_key(id, ARGV[i]) end
 return 1

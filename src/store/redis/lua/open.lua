@@ -23,7 +23,8 @@ if found then return {'found', found} end
 -- Without a version, this can't be what is left of a database of ours.
 for _, name in ipairs({'revision', 'changes', 'keys:integrator', 'keys:payment', 'ending',
     'nonces', 'arrivals', 'due', 'requests', 'denied', 'denied_until', 'denial_ends',
-    'unknown_revocations', 'purchases', 'purchases_by'}) do
+    'unknown_revocations', 'purchases', 'purchases_by', 'events', 'events_noted',
+    'events_ending'}) do
   if redis.call('EXISTS', prefix .. name) == 1 then return {'foreign', ''} end
 end
 if ARGV[2] == '1' then return {'missing', ''} end

@@ -4,11 +4,11 @@ local ids = redis.call('ZRANGE', prefix .. 'ending', '-inf', '(' .. ARGV[2], 'BY
 local digests, gone = {}, {}
 for i, id in ipairs(ids) do
   local record = redis.call('HMGET', prefix .. 'key:' .. id, 'digest', 'kind', 'place',
-    'old_digest')
-  gone[i] = {id, unpack(record)}
+    'old_digest', 'display', 'label')
+  gone[i] = {id, unpack(record, 1, 6)}
 end
 for _, key in ipairs(gone) do
-  local id, digest, kind, cursor, old = unpack(key, 1, 5)
+  local id, digest, kind, cursor, old, display, label = unpack(key, 1, 7)
   if digest then
     digests[#digests + 1] = digest
     tell(digest)
@@ -20,7 +20,10 @@ for _, key in ipairs(gone) do
     end
     redis.call('ZREM', prefix .. 'keys:' .. kind, cursor)
   end
-  redis.call('DEL', prefix .. 'key:' .. id, prefix .. 'history:' .. id)
+  -- Its events stay, and what may be shown of it.
+  redis.call('HSET', prefix .. 'shown:' .. id, 'display', display or '', 'label', label or '')
+  redis.call('ZADD', prefix .. 'events_ending', ARGV[2], 'k' .. id)
+  redis.call('DEL', prefix .. 'key:' .. id)
   redis.call('ZREM', prefix .. 'ending', id)
 end
 return {#ids, digests}

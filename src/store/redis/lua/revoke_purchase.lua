@@ -16,13 +16,14 @@ else
   redis.call('HINCRBY', counts, day, 1)
 end
 
-local digests = {}
+local digests, is_first = {}, false
 for _, slot in ipairs(slots) do
   local key = prefix .. 'issuance:' .. slot
   local key_id, revoked_at = unpack(redis.call('HMGET', key, 'key_id', 'revoked_at'))
   if not is_settled(slot) and not is_paid(slot) then see(at, slot) end
   -- Before the key dies: whatever comes of the rest, nothing more is issued.
   if not revoked_at then
+    is_first = true
     redis.call('HSET', key, 'revoked_at', now)
     if reason then redis.call('HSET', key, 'revoked_reason', reason) end
   end
@@ -34,5 +35,6 @@ for _, slot in ipairs(slots) do
     end
   end
 end
+if is_first then note_purchase(id, event) end
 if slots[1] == challenge then deny(tokens, until_) end
 return {slots[1] == challenge and 'challenge' or 'request', digests}
