@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
 mod actix;
+mod audit;
 mod axum_routes;
 mod backend;
 #[cfg(all(feature = "axum", feature = "actix"))]

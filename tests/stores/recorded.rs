@@ -10,8 +10,11 @@ use key0_auth::{
     apikey::{IssuanceSecrets, KeyAction},
     domain::{Actor, ChallengeId, KeyId, Secret, SecretSet, Timestamp},
     store::{
-        KeyRegistry, PaymentStore, PurchaseStore, SqliteOptions,
-        spi::{PurchaseFilter, PurchaseQuery, PurchaseRevocation, PurchaseState},
+        AuditLog, KeyRegistry, PaymentStore, PurchaseStore, SqliteOptions,
+        spi::{
+            AuditCursor, AuditQuery, PurchaseFilter, PurchaseQuery, PurchaseRevocation,
+            PurchaseState,
+        },
     },
     testing::FakeClock,
 };
@@ -132,4 +135,17 @@ async fn purchases_are_listed_with_what_was_kept_of_them() {
     store.revoke_purchase(&revocation).await.unwrap();
     let filter = PurchaseFilter { state: Some(PurchaseState::Revoked), ..Default::default() };
     assert_eq!(ask(filter).await[0].key.id(), "chal-1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_done_to_keys_is_told() {
+    let (_folder, store) = recorded().await;
+    let query = AuditQuery { since: None, after: AuditCursor::default(), limit: 100 };
+    let events = store.events(&query).await.unwrap().events;
+    let of_rotated: Vec<_> = events.iter().filter(|event| event.action == "rotated").collect();
+    let [rotated] = &of_rotated[..] else { panic!("{events:?}") };
+    let id = KeyId::new(rotated.subject.id()).unwrap();
+    let record = store.get(&id).await.unwrap().unwrap();
+    assert_eq!(rotated.display.as_ref(), Some(&record.display));
+    assert!(events.is_sorted_by_key(|event| event.at));
 }

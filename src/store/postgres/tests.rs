@@ -21,8 +21,9 @@ use crate::{
     apikey::{Grant, KeyDigest, KeyFormat, KeyRecord},
     domain::{Actor, ChallengeId, KeyId, Role, Timestamp, TxHash},
     store::{
-        Change, IssuanceClaim, IssuanceKey, IssuanceState, KeyRegistry, Lease, PaymentStore,
-        PurchaseFilter, PurchaseQuery, PurchaseStore, RequestFingerprint, Rotation,
+        AuditCursor, AuditLog, AuditQuery, Change, IssuanceClaim, IssuanceKey, IssuanceState,
+        KeyRegistry, Lease, PaymentStore, PurchaseFilter, PurchaseQuery, PurchaseStore,
+        RequestFingerprint, Rotation,
         feed::{Listening, Source},
         spi::Order,
     },
@@ -223,6 +224,10 @@ async fn a_schema_of_the_first_version_is_taken_over_with_its_data() {
     let dead = dead.expect("it is kept");
     assert_eq!(dead.revoked_at, Some(Timestamp::from_micros(3)));
     assert_eq!(store.history(&dead.id, 9).await.expect("it answers").len(), 1);
+    // It is of no transaction that can run: nothing holds it back.
+    let query = AuditQuery { since: None, after: AuditCursor::default(), limit: 10 };
+    let events = store.events(&query).await.expect("it answers").events;
+    assert_eq!(events.iter().map(|event| event.subject.id()).collect::<Vec<_>>(), ["dead"]);
     let challenge = ChallengeId::new("c").expect("legal");
     assert!(store.payment(&challenge).await.expect("it answers").is_some());
     let claim = IssuanceClaim {

@@ -16,6 +16,7 @@ macro_rules! patiently {
     }};
 }
 
+mod audit;
 mod change_notifications;
 mod opening;
 mod outages;

@@ -4,6 +4,7 @@
 
 #[cfg(feature = "sqlite")]
 mod alike;
+mod audit;
 mod change_notifications;
 mod failover;
 mod listing;

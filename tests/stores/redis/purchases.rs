@@ -43,7 +43,7 @@ async fn leave(server: &Redis) -> KeyRecord {
     }
     let () = server.cli(&["DEL", "key0:purchases", "key0:purchases_by"]);
     let version: String = server.cli(&["GET", "key0:version"]);
-    let () = server.cli(&["SET", "key0:version", &version.replace(" 5 ", " 4 ")]);
+    let () = server.cli(&["SET", "key0:version", &version.replace(" 6 ", " 4 ")]);
     record
 }
 

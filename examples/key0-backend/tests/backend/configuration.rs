@@ -930,9 +930,9 @@ fn databases_that_can_not_be_used() {
     assert_unusable(
         &ours,
         &path,
-        "the database PATH has schema version 99, newer than 4 of this program\n",
+        "the database PATH has schema version 99, newer than 7 of this program\n",
     );
-    sql(&path, "PRAGMA user_version = 4");
+    sql(&path, "PRAGMA user_version = 7");
     drop(ours.start());
 
     let not_ours = "PATH is not a database of key0-auth\n";
