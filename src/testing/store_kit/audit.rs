@@ -177,9 +177,21 @@ async fn events_outlive_their_keys_until_they_are_purged(audited: Audited) {
     assert_eq!(left[0].subject.id(), other.id.as_str());
 }
 
+/// Also where the last event of all was purged, whoever has read it.
+async fn what_is_noted_after_a_purge_comes_after_what_was_read(audited: Audited) {
+    audited.shop.purchases.revoke_purchase(&revocation("c")).await.unwrap();
+    events(&audited, &all(), 1).await;
+    let read = page(&audited, &all()).await;
+    audited.log.purge_events(at(100), 10).await.unwrap();
+    let key = added(&audited, "acme", &Actor::host()).await;
+    let later = AuditQuery { after: read.next, ..all() };
+    assert_eq!(events(&audited, &later, 1).await[0].subject.id(), key.id.as_str());
+}
+
 pub(super) const CASES: &[Case<Audited>] = cases!["audit":
     what_was_done_is_told_with_who_and_why,
     what_becomes_of_purchases_is_told_once,
     of_racing_events_each_is_told_once,
     events_outlive_their_keys_until_they_are_purged,
+    what_is_noted_after_a_purge_comes_after_what_was_read,
 ];
