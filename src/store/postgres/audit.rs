@@ -19,14 +19,16 @@ use crate::{
 macro_rules! after_cursor {
     () => {
         "WHERE (xid, event) > (CASE WHEN $1::text::xid8 < pg_snapshot_xmax(pg_current_snapshot())
-             THEN $1::text::xid8 ELSE '0' END, $2)
+             THEN $1::text::xid8 ELSE '0' END,
+             CASE WHEN $1::text::xid8 < pg_snapshot_xmax(pg_current_snapshot())
+             THEN $2 ELSE -1 END)
          AND xid < pg_snapshot_xmin(pg_current_snapshot())
          ORDER BY xid, event "
     };
 }
 
 pub(super) const PAGE: &str = concat!(
-    "SELECT xid::text, event, at, action, looked_through.kind, key_id,
+    "SELECT looked_through.xid::text AS transaction, event, at, action, looked_through.kind, key_id,
          coalesce(keys.display, looked_through.display), coalesce(keys.label, looked_through.label),
          actor, (SELECT label FROM keys WHERE id = actor), reason
      FROM (SELECT * FROM key_events ",
@@ -34,11 +36,14 @@ pub(super) const PAGE: &str = concat!(
     "LIMIT $3) AS looked_through
      LEFT JOIN keys ON looked_through.kind IS NULL AND keys.id = key_id
      WHERE $4::bigint IS NULL OR at >= $4
-     ORDER BY xid, event LIMIT $5"
+     ORDER BY looked_through.xid, event LIMIT $5"
 );
 /// The last event that was looked through, where there may be more.
-pub(super) const END: &str =
-    concat!("SELECT xid::text, event FROM key_events ", after_cursor!(), "OFFSET $3 - 1 LIMIT 1");
+pub(super) const END: &str = concat!(
+    "SELECT xid::text AS transaction, event FROM key_events ",
+    after_cursor!(),
+    "OFFSET $3 - 1 LIMIT 1"
+);
 
 #[async_trait]
 impl AuditLog for PostgresStore {
@@ -56,9 +61,10 @@ impl AuditLog for PostgresStore {
     async fn purge_events(&self, before: Timestamp, limit: u32) -> Result<u32, StoreError> {
         self.write(async {
             let mut tx = self.begin().await?;
-            // Where they were restored from another server, whose transactions had greater numbers.
+            // Where they were restored from another server, whose transactions had greater numbers. They
+            // come after whatever was read of this one.
             sqlx::query(
-                "UPDATE key_events SET xid = '0'
+                "UPDATE key_events SET xid = pg_current_xact_id()
                  WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())",
             )
             .execute(&mut *tx)

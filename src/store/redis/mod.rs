@@ -82,8 +82,8 @@ const PURGED_AT_ONCE: u32 = 1_000;
 ///
 /// A user needs these, here for the usual prefix; with a database number other than 0 also
 /// `+select`. `+info` lets the store tell how durable the server is, and `+scan` lets it list purchases
-/// that a version before this one has kept: without it they are found by their challenge and their
-/// transaction alone.
+/// and events that a version before this one has kept. Without it such purchases are found by their
+/// challenge and their transaction alone, and the audit log of such a database is a 503.
 ///
 /// ```text
 /// ACL SETUSER app on >password ~key0:* &key0:* +evalsha +script|load +get +set +del +exists

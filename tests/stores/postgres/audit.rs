@@ -1,7 +1,7 @@
 //! In which order events are told, where transactions overlap and where a database was restored.
 
 use key0_auth::{
-    domain::Actor,
+    domain::{Actor, Timestamp},
     store::{
         AuditLog,
         spi::{AuditCursor, AuditQuery},
@@ -58,8 +58,36 @@ async fn events_that_were_restored_from_another_server_are_told() {
     // As the housekeeping does every minute.
     store.purge_events(at(0), 10).await.unwrap();
     let all = after(AuditCursor::default());
-    assert_eq!(told(&store, &all, 2).await, ["restored", new.id.as_str()]);
+    assert_eq!(told(&store, &all, 2).await, [new.id.as_str(), "restored"]);
     // Whoever has read the other server to its end misses nothing of this one.
-    let of_the_other = AuditCursor { transaction: 9_000_000_000_000_000_001, event: 1 };
-    assert_eq!(told(&store, &after(of_the_other), 1).await, [new.id.as_str()]);
+    let of_the_other = AuditCursor { transaction: 9_000_000_000_000_000_001, event: 100 };
+    assert_eq!(told(&store, &after(of_the_other), 2).await, [new.id.as_str(), "restored"]);
+}
+
+/// By number, and not by the text of the number.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_told_in_the_order_of_their_transactions() {
+    let Some(ours) = Ours::new() else { return };
+    let store = ours.open().await;
+    let mut raw = ours.raw().await;
+    for transaction in ["100", "9", "99", "10"] {
+        let event = format!(
+            "INSERT INTO key_events (key_id, action, actor, at, xid)
+             VALUES ('k{transaction}', 'created', 'host', 1, '{transaction}')"
+        );
+        run(&mut raw, &event).await;
+    }
+    for since in [None, Some(Timestamp::from_micros(1))] {
+        let mut query = AuditQuery { since, after: AuditCursor::default(), limit: 1 };
+        let mut ids = Vec::new();
+        loop {
+            let page = store.events(&query).await.unwrap();
+            ids.extend(page.events.iter().map(|event| event.subject.id().to_owned()));
+            query.after = page.next;
+            if !page.more {
+                break;
+            }
+        }
+        assert_eq!(ids, ["k9", "k10", "k99", "k100"], "{since:?}");
+    }
 }
