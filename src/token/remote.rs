@@ -308,7 +308,7 @@ impl RemoteKeys {
         #[cfg(feature = "tracing")]
         tracing::warn!(
             setting = &*self.0.name,
-            error = fetch::describe(_error),
+            error = crate::error::chain(_error),
             known = self.is_known(),
             "a JWK set could not be fetched; it is tried again"
         );

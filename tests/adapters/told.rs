@@ -18,9 +18,11 @@ use key0_auth::{
     ApiKeys, AuthLayer, Identity, InternalAuth, InternalAuthLayer, KeyStore, MemoryStore,
     Rejection, RejectionKind, Validator,
     actix::{AuthMiddleware, Routes},
+    api::{HandlerError, PaymentHandler, PaymentReceived},
     apikey::{Grant, KeyFormat, KeyRecord},
     auth::{Caller, InternalCaller},
     domain::{Actor, Clock, KeyId, Secret, SecretSet, SystemClock},
+    store::Payment,
     testing::{FaultyStore, Mood, TokenSigner},
 };
 use tower::ServiceExt;
@@ -198,7 +200,7 @@ async fn an_outage_is_told_with_its_cause_and_good_times_are_quiet() {
             "ERROR",
             "request could not be handled",
             "code=\"store_unavailable\"",
-            "cause=the store",
+            "cause=\"the store",
             "route=\"/photos/{id}\"",
         ]);
     }
@@ -306,4 +308,39 @@ async fn a_forgotten_guard_is_told() {
         let route = path.replace('1', "{id}");
         log.assert_one(&["ERROR", &format!("GET {route} is not behind an Auth")]);
     }
+}
+
+#[derive(Debug)]
+struct FailingHandler;
+
+#[key0_auth::async_trait]
+impl PaymentHandler for FailingHandler {
+    async fn handle(&self, _: &Payment) -> Result<(), HandlerError> {
+        // An error that tells its cause, and the cause.
+        #[derive(Debug, thiserror::Error)]
+        #[error("the ledger is down: {0}")]
+        struct Ledger(#[source] io::Error);
+        Err(Ledger(io::Error::other("no route\nto host")).into())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_payments_handler_failed_with_is_told_with_each_cause_once() {
+    let log = Log::default();
+    let _listening = log.listen(Level::WARN);
+    let store = Arc::new(MemoryStore::new());
+    let payments = PaymentReceived::with_handler(store, Arc::new(SystemClock), FailingHandler);
+    let report = br#"{"challengeId":"c","requestId":"r","resourceId":"p","planId":"basic",
+        "txHash":"0xabc"}"#;
+    payments.handle(report).await.unwrap();
+    while log.0.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let told = "the ledger is down: no route\\\\nto host";
+    log.assert_one(&[
+        "WARN",
+        "payment handler failed",
+        "challenge_id=c",
+        &format!("error=\"{told}\""),
+    ]);
 }
