@@ -3,11 +3,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{Json, Router, routing::get};
+use axum::{Json, Router, middleware::from_fn, routing::get};
 use key0_auth::{
     ApiKeys, AuthLayer, Cached, InternalAuth, InternalAuthLayer, Validator,
     api::{CredentialApi, Introspect, IssueToken, KeysApi, PaymentReceived, Verify},
-    axum as key0_axum,
+    axum::{self as key0_axum, drain_unread},
     domain::{Clock, SystemClock},
     store::{DeniedTokens, KeyUsage},
 };
@@ -235,6 +235,7 @@ impl App {
             .route("/", get(index))
             .route("/health", get(health))
             .route("/ready", get(ready))
+            .route_layer(from_fn(drain_unread))
             .with_state(self.ready.clone())
     }
 
@@ -244,7 +245,8 @@ impl App {
             keys: self.keys.clone(),
             payments: self.payment_received.clone(),
         };
-        Router::new().route("/metrics", get(metrics::show)).with_state(shown)
+        let show = get(metrics::show).route_layer(from_fn(drain_unread));
+        Router::new().route("/metrics", show).with_state(shown)
     }
 
     fn api_routes(&self) -> Router {

@@ -24,6 +24,8 @@ mod on_postgres;
 mod on_redis;
 mod partner;
 mod partner_instances;
+#[path = "../../../../tests/support/pool.rs"]
+mod pool;
 #[allow(dead_code, unreachable_pub)]
 #[path = "../../../../tests/support/servers/postgres.rs"]
 mod postgres_server;

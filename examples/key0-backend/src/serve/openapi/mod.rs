@@ -8,10 +8,11 @@ mod page;
 
 use std::sync::Arc;
 
-use axum::{Router, routing::get};
+use axum::{Router, middleware::from_fn, routing::get};
 use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use key0_auth::{
     RejectionKind,
+    axum::drain_unread,
     openapi::{Components, Guard, guard, refuse},
 };
 use utoipa::{
@@ -130,6 +131,7 @@ impl Served {
             .route("/openapi.json", serve("application/json", json.to_string()))
             .route("/docs", serve("text/html; charset=utf-8", page::html(&json)))
             .route("/llms.txt", serve("text/plain; charset=utf-8", page::text(&json)))
+            .route_layer(from_fn(drain_unread))
     }
 }
 

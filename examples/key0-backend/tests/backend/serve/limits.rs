@@ -8,9 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::serve::{
-    ISSUE_TOKEN, PHOTO, PHOTO_1, access_token, issue, order,
-    process::{INTERNAL_SECRET, Request, Setup, connect, read_answer},
+use crate::{
+    pool::Pool,
+    serve::{
+        ISSUE_TOKEN, PHOTO, PHOTO_1, access_token, issue, order,
+        process::{INTERNAL_SECRET, Request, Setup, connect, read_answer},
+    },
 };
 
 const MAX_TOKEN: usize = 8 * 1024;
@@ -78,6 +81,29 @@ fn what_is_no_http_hurts_nobody() {
     let detail = "The request body could not be read to its end";
     refused.assert_problem(400, "invalid_request", detail);
     assert_eq!(issue(1).send(backend.public).status, 200);
+}
+
+/// Routes that look at no body, also where nothing guards them.
+#[tokio::test]
+async fn a_body_that_nobody_reads_costs_no_request() {
+    let master = "hush: a master key of these tests";
+    let backend = Setup::new().set("MASTER_API_KEYS", master).start();
+    let mut pool = Pool::new(backend.public);
+    let master = format!("x-api-key: {master}\r\n");
+    for path in ["/", "/health", "/ready", "/metrics", "/openapi.json", "/docs", "/llms.txt"] {
+        for length in [200, 20_000, 100_000] {
+            for method in ["GET", "HEAD", "POST"] {
+                let head = format!("{method} {path} HTTP/1.1\r\n{master}");
+                let case = format!("{method} {path} {length}");
+                for _ in 0..3 {
+                    let answer = pool.send(&head, &vec![b'x'; length]).await;
+                    let status = answer.unwrap_or_else(|error| panic!("{case}: {error}"));
+                    assert_eq!(status, if method == "POST" { 405 } else { 200 }, "{case}");
+                    assert!(pool.is_kept(), "{case}");
+                }
+            }
+        }
+    }
 }
 
 /// Reads until the other side closes, and says what came.
