@@ -86,13 +86,13 @@ fn what_is_no_http_hurts_nobody() {
 /// Routes that look at no body, also where nothing guards them.
 #[tokio::test]
 async fn a_body_that_nobody_reads_costs_no_request() {
-    let master = "hush: a master key of these tests";
+    let master = "hush-a-master-key-of-these-tests-32";
     let backend = Setup::new().set("MASTER_API_KEYS", master).start();
     let mut pool = Pool::new(backend.public);
     let master = format!("x-api-key: {master}\r\n");
     for path in ["/", "/health", "/ready", "/metrics", "/openapi.json", "/docs", "/llms.txt"] {
         for length in [200, 20_000, 100_000] {
-            for method in ["GET", "HEAD", "POST"] {
+            for method in ["GET", "POST"] {
                 let head = format!("{method} {path} HTTP/1.1\r\n{master}");
                 let case = format!("{method} {path} {length}");
                 for _ in 0..3 {
