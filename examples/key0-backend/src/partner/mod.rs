@@ -124,6 +124,11 @@ impl Partner {
             .with_state(self.clone())
     }
 
+    /// Waits for writes that go on by themselves, once nothing new is asked for.
+    pub(crate) async fn end(&self) {
+        self.store.end().await;
+    }
+
     /// What keeps the answers, to be purged now and then.
     pub(crate) fn idempotency(&self) -> &Idempotency {
         &self.idempotency

@@ -114,8 +114,7 @@ impl App {
     ) -> Result<Self, StartError> {
         let store = config.database.open(Opening::Making).await?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let place = config.database.partner_place();
-        let partner = Partner::open(&place, clock.clone(), store.requests.clone()).await?;
+        let partner = Partner::open(&store.beside, clock.clone(), store.requests.clone()).await?;
         // From then on an outage keeps the list; before, no token could be let in.
         let denied = DeniedTokens::reading_every(store.denials.clone(), config.cache_ttl);
         denied.first_reading(FIRST_READING).await.map_err(StartError::DeniedTokens)?;

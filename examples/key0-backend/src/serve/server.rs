@@ -85,7 +85,7 @@ async fn run(
     tokio::spawn(metrics::keep_up(counted));
     let partner = tokio::spawn(app.partner().work());
     let stop_partner = partner.abort_handle();
-    tokio::spawn(async move {
+    let partner_over = tokio::spawn(async move {
         if partner.await.is_err_and(|error| error.is_panic()) {
             tracing::error!("the partner worker panicked; imports and the chain stand still");
         }
@@ -105,6 +105,9 @@ async fn run(
     listeners.join_all().await;
     rounds.abort();
     stop_partner.abort();
+    let _ = partner_over.await;
+    // What is committed after the store was closed would be in the log of the file alone.
+    app.partner().end().await;
     housekeeping.close().await;
     tracing::info!("stopped");
     Ok(())

@@ -59,7 +59,7 @@ impl Fixture {
                 let folder = TempDir::new().unwrap();
                 let path = folder.path().join("key0.db");
                 drop(SqliteStore::open(&path).unwrap());
-                let store = || sqlite::Sqlite::open(&path).unwrap().patient(PATIENCE);
+                let store = || sqlite::Sqlite::open(&path, None).unwrap().patient(PATIENCE);
                 Some(Self::of(store(), store(), folder))
             }
             "postgres" => {
