@@ -10,6 +10,8 @@
 //! | [`DenialStore`](super::DenialStore) | [`Denial`], [`TokenDigest`] |
 //! | [`IdempotencyStore`](super::IdempotencyStore) | [`Slot`], [`RequestFingerprint`], [`IdempotencyState`], [`StoredResponse`] |
 //! | [`PaymentStore`](super::PaymentStore), [`IdempotencyStore`](super::IdempotencyStore) | [`Lease`], [`LeaseToken`], [`LONGEST_WAIT`] |
+//!
+//! Whoever purges what is past its time goes by a [`SteadyClock`].
 
 pub use super::{
     denials::{Denial, TokenDigest},
@@ -21,4 +23,5 @@ pub use super::{
         RequestFingerprint, WaitingPayments,
     },
     registry::{KeyCursor, KeyEdit, KeyFilter, KeyPage, KeyQuery, Rotation},
+    steady::SteadyClock,
 };

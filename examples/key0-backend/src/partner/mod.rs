@@ -38,7 +38,7 @@ use key0_auth::{
     axum::drain_unread,
     domain::{Action, Clock, Timestamp},
     idempotency::Idempotency,
-    store::IdempotencyStore,
+    store::{IdempotencyStore, spi::SteadyClock},
 };
 
 pub(crate) use self::store::{OpenError, Place};
@@ -55,7 +55,8 @@ const LEASE: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub(crate) struct Partner {
     store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
+    /// A clock that is set ahead must not double an effect, or forget its key.
+    clock: SteadyClock,
     idempotency: Idempotency,
 }
 
@@ -76,7 +77,7 @@ impl Partner {
         answers: Arc<dyn IdempotencyStore>,
     ) -> Self {
         let idempotency = Idempotency::new(answers).clock(clock.clone()).lease(LEASE).json();
-        Self { store, clock, idempotency }
+        Self { store, clock: SteadyClock::new(clock), idempotency }
     }
 
     /// The routes, behind `validator`; without one whoever reaches them may do everything.

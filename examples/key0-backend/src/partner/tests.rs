@@ -28,21 +28,22 @@ impl Clock for Watch {
 
 /// All of it in memory.
 pub(super) fn partner(watch: &Arc<Watch>) -> Partner {
-    partner_on(Sqlite::in_memory().unwrap(), watch)
+    partner_on(Sqlite::in_memory().unwrap(), watch.clone())
 }
 
-pub(super) fn partner_on(store: Sqlite, watch: &Arc<Watch>) -> Partner {
-    Partner::new(Arc::new(store), watch.clone(), Arc::new(MemoryStore::new()))
+pub(super) fn partner_on(store: Sqlite, clock: Arc<dyn Clock>) -> Partner {
+    Partner::new(Arc::new(store), clock, Arc::new(MemoryStore::new()))
 }
 
 impl Partner {
     /// After a crash between an effect and the keeping of its answer.
-    fn without_answers(&self) -> Self {
+    pub(super) fn without_answers(&self) -> Self {
         let idempotency = Idempotency::new(Arc::new(MemoryStore::new()));
-        Self { idempotency: idempotency.clock(self.clock.clone()).json(), ..self.clone() }
+        let clock = Arc::new(self.clock.clone());
+        Self { idempotency: idempotency.clock(clock).json(), ..self.clone() }
     }
 
-    async fn post(&self, path: &str, body: &str) -> (u16, bool, String) {
+    pub(super) async fn post(&self, path: &str, body: &str) -> (u16, bool, String) {
         let request = Request::post(path)
             .header("content-type", "application/json")
             .header("idempotency-key", "k")
