@@ -8,10 +8,11 @@ use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     sync::watch,
     task::JoinSet,
+    time::MissedTickBehavior,
 };
 
 use super::{
-    connections::{Activity, Connections},
+    connections::{Activity, Connections, HEAD_TIMEOUT, LOOK},
     error::StartError,
     files::Capacity,
     metrics, notify,
@@ -175,9 +176,15 @@ async fn accept(
     let connections = of.connections.clone();
     let routes = routes.of(of);
     let troubles = Rarely::default();
+    let mut looks = tokio::time::interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
+            _ = looks.tick() => {
+                connections.close_idle();
+                continue;
+            }
             _ = stop.wait_for(|stop| *stop) => break,
         };
         let (stream, peer) = match accepted {
@@ -192,8 +199,7 @@ async fn accept(
             }
         };
         connections.start(peer.ip(), |activity, place| {
-            let timeout = connections.head_timeout();
-            let connection = connection(stream, activity, timeout, routes.from(peer.ip()));
+            let connection = connection(stream, activity, routes.from(peer.ip()));
             let connection = graceful.watch(connection);
             let task = tokio::spawn(async move {
                 // A client that breaks off, or sends what is not HTTP, is its own business.
@@ -223,13 +229,12 @@ async fn accept(
 fn connection(
     stream: TcpStream,
     activity: Activity,
-    head_timeout: Duration,
     routes: RequestService,
 ) -> http1::Connection<TokioIo<Socket>, TowerToHyperService<RequestService>> {
     let socket = Socket::new(stream, activity.clone());
     http1::Builder::new()
         .timer(ConnectionTimer::new(activity))
-        .header_read_timeout(head_timeout)
+        .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(TokioIo::new(socket), TowerToHyperService::new(routes))
 }

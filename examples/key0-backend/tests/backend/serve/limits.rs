@@ -217,6 +217,33 @@ fn a_body_that_ends_early_is_not_acted_on() {
     assert_eq!(answer.status, 200, "{answer:?}");
 }
 
+/// The soft limit is raised to the hard one, and from three quarters of the places on no connection is
+/// kept.
+#[test]
+fn where_connections_are_many_none_is_kept() {
+    let backend = Setup::new().files_at_most(64, 512).start();
+    let kept = Request::get("/health").header("connection", "keep-alive");
+    let answered = || {
+        let mut stream = connect(backend.public).unwrap();
+        stream.write_all(&kept.bytes()).unwrap();
+        let answer = read_answer(&mut stream, false).unwrap();
+        assert_eq!(answer.status, 200);
+        (answer.header("connection").map(str::to_owned), stream)
+    };
+    let mut open = Vec::new();
+    // Of 512 files the listener has 288.
+    while open.len() < 260 {
+        let (told, stream) = answered();
+        if told.is_some() {
+            assert_eq!(told.as_deref(), Some("close"));
+            assert!(open.len() > 100, "{} of 288 places are taken", open.len());
+            return;
+        }
+        open.push(stream);
+    }
+    panic!("260 connections are kept");
+}
+
 /// However many connections one client holds open, others are served, and Key0 on its own listener.
 #[test]
 fn idle_connections_keep_nobody_out() {
