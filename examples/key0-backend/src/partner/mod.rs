@@ -87,13 +87,14 @@ impl Partner {
         let update = |resource| Policy::permission(resource, Action::Update);
         let shares = Shares::default();
         let guard_large = |route: MethodRouter<Self>, policy: Policy, limit: usize| {
+            let route =
+                route.route_layer(from_fn_with_state((shares.clone(), limit), within_share));
             let Some(validator) = validator else {
                 let route = route.route_layer(from_fn(check_direct));
                 return route.route_layer(from_fn(drain_unread));
             };
             let auth = AuthLayer::new(validator.clone()).policy(policy);
-            let share = from_fn_with_state((shares.clone(), limit), within_share);
-            route.route_layer(share).route_layer(auth.wording(wording))
+            route.route_layer(auth.wording(wording))
         };
         let guard = |route, policy| guard_large(route, policy, MAX_BODY_BYTES);
         let once = |route: MethodRouter<Self>, limit| {

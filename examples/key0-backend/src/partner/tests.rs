@@ -94,3 +94,41 @@ async fn a_body_that_is_refused_takes_no_key_from_an_effect() {
         assert!(matches!(status, 200..=202) && !replayed, "{path}: {status}");
     }
 }
+
+/// A body of which nothing ever comes.
+struct Silent;
+
+impl axum::body::HttpBody for Silent {
+    type Data = axum::body::Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
+        std::task::Poll::Pending
+    }
+}
+
+/// Nobody knows who they are, so together they have what one partner has.
+#[tokio::test]
+async fn where_nothing_is_checked_all_callers_have_one_share() {
+    let router = partner(&Arc::default()).routes(None);
+    let begin = || {
+        let request = Request::post("/v1/imports").header("content-type", "application/json");
+        let request = request.body(Body::new(Silent)).unwrap();
+        tokio::spawn(router.clone().oneshot(request))
+    };
+    for begun in 0..200 {
+        let request = begin();
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        if request.is_finished() {
+            assert_eq!(request.await.unwrap().unwrap().status(), 429);
+            assert!(begun > 0);
+            return;
+        }
+    }
+    panic!("200 unfinished imports were taken");
+}
