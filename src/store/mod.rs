@@ -18,6 +18,7 @@ mod denials;
 mod denied;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod feed;
+mod forms;
 mod idempotency;
 pub(crate) mod keys;
 mod lease;
@@ -49,6 +50,7 @@ pub use self::redis::{
 pub use cached::CachedBuilder;
 pub use denials::DenialStore;
 pub use denied::DeniedTokens;
+pub use forms::check_url;
 pub use idempotency::IdempotencyStore;
 pub use open::{Store, StoreOpenError, open};
 pub use payments::{Payment, PaymentStore};

@@ -11,7 +11,6 @@ mod providers;
 mod secrets;
 mod serving;
 mod settings;
-mod spelling;
 mod variables;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
