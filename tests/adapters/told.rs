@@ -4,6 +4,7 @@
 use std::{
     io,
     sync::{Arc, Mutex, OnceLock},
+    time::Duration,
 };
 
 use actix_web::{
@@ -22,8 +23,8 @@ use key0_auth::{
     apikey::{Grant, KeyFormat, KeyRecord},
     auth::{Caller, InternalCaller},
     domain::{Actor, Clock, KeyId, Secret, SecretSet, SystemClock},
-    store::Payment,
-    testing::{FaultyStore, Mood, TokenSigner},
+    store::{Payment, spi::SteadyClock},
+    testing::{FakeClock, FaultyStore, Mood, TokenSigner},
 };
 use tower::ServiceExt;
 use tracing::Level;
@@ -343,4 +344,20 @@ async fn what_a_payments_handler_failed_with_is_told_with_each_cause_once() {
         "challenge_id=c",
         &format!("error=\"{told}\""),
     ]);
+}
+
+#[test]
+fn a_clock_that_jumps_is_told_once_and_when_it_is_believed_again() {
+    let (log, wall) = (Log::default(), FakeClock::new());
+    let _listening = log.listen(Level::WARN);
+    let clock = SteadyClock::new(wall.clone());
+    let hour = Duration::from_secs(60 * 60);
+    wall.jump_to(wall.now().plus(24 * hour));
+    for _ in 0..3 {
+        assert_eq!(clock.believed(), None);
+    }
+    log.assert_one(&["ERROR", "the clock was set", "shown=2026-11-23T", "expected=2026-11-22T"]);
+    wall.advance(hour);
+    assert!(clock.believed().is_some());
+    log.assert_one(&["WARN", "the clock has gone steadily for an hour"]);
 }
