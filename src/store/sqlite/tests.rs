@@ -807,14 +807,18 @@ async fn a_ping_waits_for_no_lookup() {
     let (_folder, store, _raw) = fresh();
     let (go_on, wait) = std::sync::mpsc::channel::<()>();
     let wait = Arc::new(std::sync::Mutex::new(wait));
+    let begun = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let lookups: Vec<_> = (0..8)
         .map(|_| {
-            let (store, wait) = (store.clone(), wait.clone());
-            tokio::spawn(async move {
-                store.read(move |_| Ok(wait.lock().unwrap().recv().is_err())).await
-            })
+            let (store, wait, begun) = (store.clone(), wait.clone(), begun.clone());
+            let lookup = move |_: &Connection| {
+                begun.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                Ok(wait.lock().unwrap().recv().is_err())
+            };
+            tokio::spawn(async move { store.read(lookup).await })
         })
         .collect();
+    eventually(async || begun.load(std::sync::atomic::Ordering::SeqCst) == 2).await;
     tokio::time::timeout(Duration::from_secs(60), store.ping()).await.unwrap().unwrap();
     assert!(lookups.iter().all(|lookup| !lookup.is_finished()));
     drop(go_on);
