@@ -157,8 +157,8 @@ pub(super) async fn carry_out<T: Send + 'static>(
     in_time(finish(&mut tokio::spawn(work))).await
 }
 
-/// The same for work whose fruit is of use to nobody but the caller: it is given up when it takes
-/// too long, so that it is not done after all when the caller was told of an outage.
+/// The same for work that is of use to the caller alone: it is cancelled when it takes too long, so that
+/// it is not done after all once the caller was told of an outage.
 pub(super) async fn carry_out_in_time<T: Send + 'static>(
     work: impl Future<Output = Result<T, Rejection>> + Send + 'static,
 ) -> Result<T, Rejection> {

@@ -24,7 +24,7 @@
 //! # What to mind
 //!
 //! - The identity that a handler finds is always the innermost layer's. A layer removes whatever
-//!   identity an outer one has put there before it judges the request itself, so that an inner
+//!   identity an outer one has put there before it validates the request itself, so that an inner
 //!   optional layer hands no one through who satisfied only other rules. Of the refusals that
 //!   handlers return, too, the innermost layer decides the form.
 //! - Headers whose names begin with `X-Key0-` are removed from every request that passes.

@@ -297,7 +297,7 @@ async fn the_order_of_building_matters() {
 }
 
 #[tokio::test]
-async fn a_policy_in_a_handler_judges_the_decoded_id() {
+async fn a_policy_in_a_handler_checks_the_decoded_id() {
     let photo = async |axum::extract::Path(id): axum::extract::Path<String>, who: Identity| {
         Policy::resource(&*id).check(&who).map(|()| id)
     };

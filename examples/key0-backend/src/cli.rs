@@ -32,7 +32,7 @@ pub(crate) enum Command {
     Healthcheck(HealthcheckOptions),
     /// Make, list, show, revoke, rotate and import API keys, also while the server runs.
     Keys(KeysOptions),
-    /// Judge a running backend, in whatever language, by the contract.
+    /// Check a running backend, in whatever language, against the contract.
     Conformance(ConformanceOptions),
     /// Play the whole story over real HTTP, on throw-away secrets and a throw-away store.
     Demo(DemoOptions),

@@ -63,7 +63,7 @@ pub(super) async fn create(
 ) -> Result<Response, Rejection> {
     let owner = request.extensions().get::<Identity>().map(Identity::lasting_id);
     let Sent { asked, body } = partner.read(request, MAX_IMPORT_BYTES).await?;
-    let rows = partner.judged(asked.as_ref(), rows(&body)).await?;
+    let rows = partner.read_or_refuse(asked.as_ref(), rows(&body)).await?;
     Ok(answer(202, partner.store.queue_import(asked, owner, rows, partner.now()).await?))
 }
 

@@ -1,4 +1,4 @@
-//! `/v1`: the API for partners' back offices. They make and publish passports, import them by the
+//! `/v1`: the API for partners. They make and publish passports, import them by the
 //! thousand, and mint loyalty points, with keys whose permissions are checked for each route.
 //!
 //! State is real and stored; the chain behind it is simulated: it certifies and settles whatever

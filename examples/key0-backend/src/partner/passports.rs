@@ -76,7 +76,7 @@ pub(super) async fn create(
     request: Request,
 ) -> Result<Response, Rejection> {
     let Sent { asked, body } = partner.read(request, MAX_BODY_BYTES).await?;
-    let new = partner.judged(asked.as_ref(), NewPassport::read(&body)).await?;
+    let new = partner.read_or_refuse(asked.as_ref(), NewPassport::read(&body)).await?;
     Ok(answer(201, partner.store.create_passport(asked, new, partner.now()).await?))
 }
 
@@ -93,7 +93,7 @@ pub(super) async fn publish(
     request: Request,
 ) -> Result<Response, Rejection> {
     let Sent { asked, body } = partner.read(request, MAX_BODY_BYTES).await?;
-    let wanted = partner.judged(asked.as_ref(), Wanted::read(&body)).await?;
+    let wanted = partner.read_or_refuse(asked.as_ref(), Wanted::read(&body)).await?;
     let published = partner.store.publish(asked, wanted, MOST_AT_ONCE, partner.now()).await?;
     Ok(answer(202, published))
 }

@@ -100,9 +100,9 @@ impl Partner {
 
     /// Does some work, then lets other writers of the file have their turn.
     async fn breathe<T>(&self, work: impl Future<Output = T>) -> T {
-        let fruit = work.await;
+        let done = work.await;
         tokio::time::sleep(BREATH).await;
-        fruit
+        done
     }
 }
 

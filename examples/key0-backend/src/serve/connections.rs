@@ -83,7 +83,7 @@ pub(crate) struct Place {
 }
 
 impl Connections {
-    /// None yet, of this many at most. Nobody behind one of these proxies is judged by the address.
+    /// None yet, of this many at most. The limit of one address does not hold for these proxies.
     pub(crate) fn new(listener: &'static str, limit: usize, proxies: Proxies) -> Self {
         metrics::connections_limit(listener, limit);
         Self(Arc::new(Shared {

@@ -155,7 +155,7 @@ async fn the_partner_table_can_fail() {
     assert_eq!(statuses, BTreeSet::from(wanted));
 }
 
-/// Bodies over the limit, and what is judged before and after their size.
+/// Bodies over the limit, and what is checked before and after their size.
 fn too_large() -> Vec<(u16, &'static str, RawRequest)> {
     let mut requests = Vec::new();
     for (path, limit) in [

@@ -73,9 +73,9 @@ impl Sqlite {
     ) -> Result<T, Fault> {
         let work = move |conn: &mut Connection| {
             let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let fruit = work(&tx)?;
+            let done = work(&tx)?;
             tx.commit()?;
-            Ok(fruit)
+            Ok(done)
         };
         self.writer.run(work).await
     }
