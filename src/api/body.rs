@@ -8,7 +8,7 @@ use super::credential;
 use crate::{
     Rejection, RejectionKind,
     domain::{InvalidId, PlanId, json},
-    error::StoreError,
+    error::{FieldError, StoreError},
 };
 
 /// The largest body that an endpoint takes, in bytes: 64 KiB.
@@ -244,11 +244,38 @@ impl Members {
         self.0.is_empty()
     }
 
+    /// What is read of a body, or all that is wrong with it: what was found when its members were
+    /// read, and what was not taken out, which `nothing_else` says.
+    pub(super) fn finish<T>(
+        self,
+        read: Option<T>,
+        mut errors: FieldErrors,
+        nothing_else: &'static str,
+    ) -> Result<T, Rejection> {
+        let unknown = self.0.into_iter().map(|(name, _)| FieldError::unknown(name));
+        errors.0.extend(unknown.map(|error| error.with_message(nothing_else)));
+        match read {
+            Some(read) if errors.0.is_empty() => Ok(read),
+            _ => Err(Rejection::new(RejectionKind::InvalidBody).errors(errors.0)),
+        }
+    }
+
     /// Everything that was not taken out, without credentials: they are kept nowhere, whoever sent
     /// them.
     pub(super) fn rest(mut self) -> Map<String, Value> {
         remove_credentials(&mut self.0);
         self.0
+    }
+}
+
+/// What is wrong with a body's members, gathered while they are read.
+#[derive(Default)]
+pub(super) struct FieldErrors(Vec<FieldError>);
+
+impl FieldErrors {
+    /// What was read of a member, unless it is wrong.
+    pub(super) fn keep<T>(&mut self, read: Result<T, FieldError>) -> Option<T> {
+        read.map_err(|error| self.0.push(error)).ok()
     }
 }
 

@@ -2,11 +2,13 @@
 
 mod chain;
 pub(crate) mod config;
+mod field;
 mod random;
 pub(crate) mod rejection;
 pub(crate) mod store;
 
 pub use chain::chain;
 pub use config::{ConfigError, ConfigFault};
+pub use field::FieldError;
 pub use random::RandomError;
 pub use store::{StoreError, StoreErrorKind};

@@ -1,0 +1,111 @@
+use std::{borrow::Cow, sync::Arc};
+
+use serde::Serialize;
+
+use super::rejection::{Rejection, RejectionKind};
+
+/// The most faults that one refusal tells of.
+const MAX_ERRORS: usize = 100;
+
+/// What is wrong with one member of a body: an entry of `errors` in a refusal's body.
+///
+/// ```
+/// use key0_auth::{Rejection, RejectionKind, error::FieldError};
+///
+/// let errors = [FieldError::required("name"), FieldError::unknown("nmae")];
+/// let refused = Rejection::new(RejectionKind::ValidationFailed).errors(errors);
+/// assert_eq!(refused.message(), "name is required");
+/// assert_eq!(refused.field_errors().len(), 2);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FieldError {
+    path: Cow<'static, str>,
+    /// The path once more: two generations of clients read it under different names.
+    field: Cow<'static, str>,
+    code: &'static str,
+    message: Cow<'static, str>,
+}
+
+impl FieldError {
+    /// `invalid`: the member is there, and its value is wrong. The message is for the caller.
+    pub fn invalid(
+        path: impl Into<Cow<'static, str>>,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self::new(path.into(), "invalid", message.into())
+    }
+
+    /// `required`: the member is missing.
+    pub fn required(path: impl Into<Cow<'static, str>>) -> Self {
+        let path = path.into();
+        let message = format!("{path} is required").into();
+        Self::new(path, "required", message)
+    }
+
+    /// `unknown`: nobody reads such a member.
+    pub fn unknown(path: impl Into<Cow<'static, str>>) -> Self {
+        let path = path.into();
+        let message = format!("{path} is unknown").into();
+        Self::new(path, "unknown", message)
+    }
+
+    fn new(path: Cow<'static, str>, code: &'static str, message: Cow<'static, str>) -> Self {
+        Self { field: path.clone(), path, code, message }
+    }
+
+    /// The member: its name, after those of the members around it and full stops.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// `invalid`, `required` or `unknown`.
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// The text for the caller.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The same with this text for the caller.
+    #[must_use]
+    pub fn with_message(mut self, message: impl Into<Cow<'static, str>>) -> Self {
+        self.message = message.into();
+        self
+    }
+
+    /// The same for a member of the member `parent`.
+    #[must_use]
+    pub fn within(mut self, parent: &str) -> Self {
+        self.path = format!("{parent}.{}", self.path).into();
+        self.field = self.path.clone();
+        self
+    }
+}
+
+impl Rejection {
+    /// Tells what is wrong with each member of the body: the member `errors` of the refusal's body,
+    /// of which it lists the first 100. The first one's text becomes the refusal's.
+    #[must_use]
+    pub fn errors(mut self, errors: impl IntoIterator<Item = FieldError>) -> Self {
+        let errors: Vec<_> = errors.into_iter().take(MAX_ERRORS).collect();
+        if let Some(first) = errors.first() {
+            self.detail = first.message.clone();
+        }
+        self.errors = Some(Arc::new(errors));
+        self
+    }
+
+    /// What is wrong with each member of the body, as far as it was told.
+    pub fn field_errors(&self) -> &[FieldError] {
+        self.errors.as_deref().map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
+/// 400 `invalid_request`.
+impl From<FieldError> for Rejection {
+    fn from(error: FieldError) -> Self {
+        Self::new(RejectionKind::InvalidBody).errors([error])
+    }
+}
