@@ -104,7 +104,7 @@ impl Rows {
         let rows: Vec<&RawValue> = serde_json::from_str(taken_in).unwrap_or_default();
         let (mut passports, mut failed) = (BTreeMap::new(), Vec::new());
         for (number, row) in rows.into_iter().enumerate() {
-            match NewPassport::read(row.get().as_bytes()) {
+            match NewPassport::read_row(row.get().as_bytes()) {
                 Err(rejection) => failed.push(Failed::refused(number, &rejection)),
                 Ok(new) => {
                     let name = (new.application.clone(), new.model_number.clone());

@@ -106,9 +106,20 @@ pub(super) fn not_found() -> Rejection {
 }
 
 impl NewPassport {
-    /// Reads one, be it a body or a row of an import.
     pub(super) fn read(text: &[u8]) -> Result<Self, Rejection> {
-        let mut object = Object::parse(text)?;
+        Self::take(Object::parse(text)?)
+    }
+
+    /// Reads a row of an import. It may be a passport as it is shown.
+    pub(super) fn read_row(row: &[u8]) -> Result<Self, Rejection> {
+        let mut object = Object::parse(row)?;
+        for shown in ["id", "status", "certificationStatus", "createdAt", "updatedAt"] {
+            object.take(shown);
+        }
+        Self::take(object)
+    }
+
+    fn take(mut object: Object) -> Result<Self, Rejection> {
         let granularity = object.word("granularity", &GRANULARITIES);
         let application = object.text("application", MAX_NAME);
         let network = object.optional_text("network", MAX_NAME);

@@ -89,7 +89,7 @@ async fn a_body_that_is_refused_takes_no_key_from_an_effect() {
         }
         // A key without an effect is free for the mended request.
         let fresh = self::partner(&Arc::default());
-        assert_eq!(fresh.post(path, bad).await.0, 400, "{path}");
+        assert_eq!(fresh.post(path, bad).await.0, 422, "{path}");
         let (status, replayed, _) = fresh.post(path, good).await;
         assert!(matches!(status, 200..=202) && !replayed, "{path}: {status}");
     }
