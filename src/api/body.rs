@@ -249,14 +249,17 @@ impl Members {
     pub(super) fn finish<T>(
         self,
         read: Option<T>,
-        mut errors: FieldErrors,
+        errors: FieldErrors,
         nothing_else: &'static str,
     ) -> Result<T, Rejection> {
-        let unknown = self.0.into_iter().map(|(name, _)| FieldError::unknown(name));
-        errors.0.extend(unknown.map(|error| error.with_message(nothing_else)));
         match read {
-            Some(read) if errors.0.is_empty() => Ok(read),
-            _ => Err(Rejection::new(RejectionKind::InvalidBody).errors(errors.0)),
+            Some(read) if errors.0.is_empty() && self.0.is_empty() => Ok(read),
+            _ => {
+                let unknown = self.0.into_iter().map(|(name, _)| FieldError::unknown(name));
+                let unknown = unknown.map(|error| error.with_message(nothing_else));
+                let errors = errors.0.into_iter().chain(unknown);
+                Err(Rejection::new(RejectionKind::InvalidBody).errors(errors))
+            }
         }
     }
 

@@ -6,6 +6,8 @@ use super::rejection::{Rejection, RejectionKind};
 
 /// The most faults that one refusal tells of.
 const MAX_ERRORS: usize = 100;
+/// The longest name of an unknown member that is told, in bytes. Credentials are longer.
+const MAX_NAME: usize = 32;
 
 /// What is wrong with one member of a body: an entry of `errors` in a refusal's body.
 ///
@@ -42,9 +44,13 @@ impl FieldError {
         Self::new(path, "required", message)
     }
 
-    /// `unknown`: nobody reads such a member.
-    pub fn unknown(path: impl Into<Cow<'static, str>>) -> Self {
-        let path = path.into();
+    /// `unknown`: nobody reads such a member. The name is the caller's: one of more than 32
+    /// characters, or of others than visible ASCII, is shown as `…`.
+    pub fn unknown(name: impl Into<Cow<'static, str>>) -> Self {
+        let name = name.into();
+        let can_be_told =
+            name.len() <= MAX_NAME && name.bytes().all(|byte| byte.is_ascii_graphic());
+        let path = if can_be_told { name } else { "…".into() };
         let message = format!("{path} is unknown").into();
         Self::new(path, "unknown", message)
     }
@@ -107,5 +113,40 @@ impl Rejection {
 impl From<FieldError> for Rejection {
     fn from(error: FieldError) -> Self {
         Self::new(RejectionKind::InvalidBody).errors([error])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_may_be_credentials_or_disturb_are_not_told() {
+        for (name, told) in [
+            ("nmae", "nmae"),
+            ("", ""),
+            ("a".repeat(32).as_str(), "a".repeat(32).as_str()),
+            ("a".repeat(33).as_str(), "…"),
+            ("ak_0123456789abcdef0123456789abcdef", "…"),
+            ("two words", "…"),
+            ("gr\u{f6}\u{df}e", "…"),
+            ("\u{202e}", "…"),
+            ("\u{7f}", "…"),
+        ] {
+            let error = FieldError::unknown(name.to_owned());
+            assert_eq!((error.path(), error.message()), (told, &*format!("{told} is unknown")));
+        }
+    }
+
+    #[test]
+    fn a_hundred_faults_are_told_and_the_first_is_what_the_refusal_says() {
+        let refused = Rejection::new(RejectionKind::ValidationFailed);
+        let errors = (0..200).map(|n| FieldError::required(n.to_string()).within("rows"));
+        let refused = refused.errors(errors);
+        assert_eq!(refused.field_errors().len(), 100);
+        assert_eq!(refused.field_errors()[7].path(), "rows.7");
+        assert_eq!(refused.message(), "0 is required");
+        let plain = Rejection::new(RejectionKind::InvalidBody).errors([]);
+        assert_eq!(plain.message(), Rejection::new(RejectionKind::InvalidBody).message());
     }
 }

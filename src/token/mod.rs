@@ -17,9 +17,9 @@
 //! with an exponent of 1, Ed25519 points of small order.
 //!
 //! With [`remember_verified`](AccessTokensBuilder::remember_verified) an accepted token is
-//! recognised by all its bytes, as they were received. A hash under a key of this process says where
-//! it is looked for, and the bytes are compared only where the whole hash agrees: no two tokens are
-//! taken for each other, and nobody can find out a remembered token by the time that a wrong one takes.
+//! recognised by all its bytes, as they were received. A hash under a random key says where it is
+//! looked for, and the bytes are compared only where the whole hash agrees: no two tokens are taken
+//! for each other, and nobody can find out a remembered token by the time that a wrong one takes.
 
 mod algorithm;
 #[cfg(feature = "jwks")]

@@ -3,10 +3,11 @@
 //! What is remembered is the outcome for one sequence of bytes: a token is recognised by its whole
 //! text, signature included, and one that differs anywhere is another token.
 //!
-//! A hash under a key of this process (SipHash) says where a token is looked for. The texts are only
-//! compared where all 64 bits of it agree. So two tokens with one hash stay apart, nobody can choose
-//! tokens that meet in one place, and how long a comparison takes says nothing of a token that is
-//! remembered: to get there, one has to send its hash, which nobody outside can compute.
+//! A hash under a random key (the standard library's, today SipHash) says where a token is looked for.
+//! The texts are only compared where all 64 bits of it agree. So two tokens with one hash stay apart,
+//! nobody can choose tokens that meet in one place, and how long a comparison takes says nothing of a
+//! token that is remembered: only a text with the same hash gets there, and nobody outside can compute
+//! the hash.
 
 use std::{
     fmt,
@@ -77,7 +78,9 @@ impl Remembered {
     pub(super) fn get(&self, wanted: Wanted<'_>) -> Option<Arc<Claims>> {
         let mut set = self.set(wanted.hash);
         let at = set.iter().position(|entry| entry.is(wanted))?;
-        set[..=at].rotate_right(1);
+        if at > 0 {
+            set[..=at].rotate_right(1);
+        }
         set.first().map(|entry| Arc::clone(&entry.claims))
     }
 
@@ -91,18 +94,19 @@ impl Remembered {
         let entry = Entry { hash: wanted.hash, text, claims: Arc::clone(claims) };
         let mut set = self.set(wanted.hash);
         // Another thread may have validated the same token meanwhile.
-        set.retain(|entry| !entry.is(wanted));
+        let twin = take(&mut set, wanted);
         set.insert(0, entry);
         let kept = self.kept(&set);
         let displaced = set.split_off(kept);
-        drop(set);
         // Claims can be large: others need not wait until they are freed.
-        drop(displaced);
+        drop(set);
+        drop((twin, displaced));
     }
 
     /// Makes room of a token whose time is over, which would stay by being asked for.
     pub(super) fn forget(&self, wanted: Wanted<'_>) {
-        self.set(wanted.hash).retain(|entry| !entry.is(wanted));
+        let forgotten = take(&mut self.set(wanted.hash), wanted);
+        drop(forgotten);
     }
 
     /// How many of a set's tokens there is room for.
@@ -125,6 +129,11 @@ impl Remembered {
         let len = |set: &Mutex<Set>| set.lock().unwrap_or_else(PoisonError::into_inner).len();
         self.sets.iter().map(len).sum()
     }
+}
+
+fn take(set: &mut Set, wanted: Wanted<'_>) -> Option<Entry> {
+    let at = set.iter().position(|entry| entry.is(wanted))?;
+    Some(set.remove(at))
 }
 
 impl Entry {

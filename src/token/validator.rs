@@ -275,21 +275,21 @@ impl AccessTokensBuilder {
     /// Remembers up to so many accepted tokens, and does not verify them again: an agent sends the
     /// same token for an hour. None by default, at most 1,000,000.
     ///
-    /// - **Recognised by all of it.** A token is looked for by a hash under a key of this process
-    ///   (SipHash) and compared byte by byte; one that differs anywhere is validated from the start.
-    /// - **Still checked every time**: `exp`, `nbf`, and whether it is
-    ///   [denied](crate::store::DeniedTokens).
+    /// - **Recognised by all of it.** A token is looked for by a hash under a random key and compared
+    ///   byte by byte; one that differs anywhere is validated from the start.
+    /// - **Still checked every time**: `exp` and `nbf`; and by a [`Validator`](crate::Validator) whether
+    ///   it is [denied](crate::store::DeniedTokens).
     /// - **Keys.** The memory belongs to this one [`AccessTokens`], whose keys and rules never change.
     ///   For other keys you build another one, which knows nothing of what this one accepted. With
     ///   [remote keys](Self::remote_keys) nothing is remembered.
-    /// - **Secrets.** The tokens are live credentials. They stay in memory until they are displaced,
-    ///   or sent again after their end, and are zeroised then.
+    /// - **Secrets.** The tokens are live credentials. They stay in memory until they are displaced, or
+    ///   are refused for their time, and are zeroised then.
     /// - **Metrics.** `key0_secret_uses_total` counts signatures that were verified, and so not the
     ///   tokens that are recognised. The sample backend remembers none for that reason.
     /// - **Room.** Ask for twice the tokens that are in use: the memory is made of small sets, some of
-    ///   which are full before others. A token with no claims but Key0's own takes less than 1.5 KiB.
-    ///   The texts take 2 KiB each on average at most; long ones displace several others. One with more
-    ///   than 64 values in other claims is not remembered.
+    ///   which are full before others. A token with no claims but Key0's own takes less than 1.5 KiB,
+    ///   none more than 72 KiB; one with more than 64 values in other claims is not remembered. Long
+    ///   tokens displace several others: the texts take 2 KiB each on average at most.
     pub fn remember_verified(mut self, max_tokens: usize) -> Self {
         self.max_remembered = Some(max_tokens);
         self

@@ -5,12 +5,14 @@ use std::{sync::Arc, time::Duration};
 
 use crate::tokens::{SECRET, b64, key_file};
 use key0_auth::{
-    AccessTokens, InternalAuth, RejectionKind,
+    AccessTokens, InternalAuth, MemoryStore, RejectionKind,
     RejectionKind::{InvalidToken, TokenExpired},
+    Validator,
     domain::{
         ChallengeId, Claims, Clock, Credential, PlanId, RequestId, ResourceId, Secret, Timestamp,
         TxHash,
     },
+    store::DeniedTokens,
     token::{AccessTokensBuilder, Algorithm, TokenIssuer, VerifyingKey},
 };
 use serde_json::{Value, json};
@@ -290,6 +292,27 @@ fn a_memory_is_of_one_validator() {
         assert_eq!(kind(validate(&other, &token, now())), Some(InvalidToken), "{other:?}");
     }
     assert_eq!(remembered(&remembering("ed25519").build().unwrap()), Some(0));
+}
+
+/// Another process may have denied it; this one is asked at every use.
+#[tokio::test]
+async fn a_remembered_token_that_is_denied_is_refused() {
+    let denied = DeniedTokens::new(Arc::new(MemoryStore::new()));
+    denied.first_reading(Duration::from_secs(60)).await.unwrap();
+    let validator = Validator::builder()
+        .access_tokens(remembering("hs256").build().unwrap())
+        .denied_tokens(denied.clone())
+        .clock(Arc::new(FixedClock))
+        .build()
+        .unwrap();
+    let token = format!("Bearer {}", issuer("hs256").access_token(&claims("r-1")).unwrap());
+    for _ in 0..2 {
+        assert!(validator.validate([token.as_bytes()], []).await.is_ok());
+    }
+    let challenge = ChallengeId::new("c-1").unwrap();
+    denied.deny(&challenge, Timestamp::from_seconds(EXP)).await.unwrap();
+    let refused = validator.validate([token.as_bytes()], []).await.unwrap_err();
+    assert_eq!(refused.kind(), RejectionKind::TokenRevoked);
 }
 
 #[derive(Debug)]

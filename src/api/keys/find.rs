@@ -3,7 +3,7 @@ use serde_json::Value;
 use super::{KeyView, KeysApi, Operator, Parts, not_found};
 use crate::{
     Rejection, RejectionKind,
-    api::body::{self, Members, Reply, outage},
+    api::body::{self, FieldErrors, Members, Reply, outage},
     apikey::{KeyDigest, KeyKind, KeyRecord},
     domain::Credential,
     error::FieldError,
@@ -50,13 +50,8 @@ impl Parts {
     fn sought(&self, body: &[u8]) -> Result<Sought, Rejection> {
         let mut members = Members::parse(body)?;
         let [key, digest, display] = ["key", "digest", "display"].map(|name| members.take(name));
-        let one = || {
-            let one = "exactly one of key, digest and display is required";
-            Rejection::from(FieldError::required("key").with_message(one))
-        };
-        if !members.is_empty() {
-            return Err(one());
-        }
+        let one = "exactly one of key, digest and display is required";
+        members.finish(Some(()), FieldErrors::default(), one)?;
         match (key, digest, display) {
             (Some(Value::String(key)), None, None) => self.digest_of(&key).map(Sought::Digest),
             (None, Some(Value::String(digest)), None) => {
@@ -74,7 +69,11 @@ impl Parts {
             (None, None, Some(_)) => {
                 Err(wrong("display", "display must be a text such as ak_1a2B…"))
             }
-            _ => Err(one()),
+            (None, None, None) => Err(FieldError::required("key").with_message(one).into()),
+            (Some(_), None, None) => Err(wrong("key", one)),
+            (None, Some(_), None) => Err(wrong("digest", one)),
+            (Some(_), Some(_), _) => Err(wrong("digest", one)),
+            (_, _, Some(_)) => Err(wrong("display", one)),
         }
     }
 

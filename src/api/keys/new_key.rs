@@ -82,8 +82,13 @@ pub(super) fn check_permissions(
 
 pub(super) fn role(value: Option<Value>, operator: &Operator) -> Result<Role, FieldError> {
     let role = value.as_ref().and_then(Value::as_str).and_then(|text| text.parse().ok());
-    role.filter(|role| operator.may_grant(*role))
-        .ok_or_else(|| FieldError::invalid("role", "role must be \"minter\" or \"read\""))
+    role.filter(|role| operator.may_grant(*role)).ok_or_else(|| {
+        let wrong = "role must be \"minter\" or \"read\"";
+        match value {
+            Some(_) => FieldError::invalid("role", wrong),
+            None => FieldError::required("role").with_message(wrong),
+        }
+    })
 }
 
 pub(super) fn label(value: Value) -> Result<String, FieldError> {
@@ -169,7 +174,13 @@ pub(super) fn imported(
             Some(digest) => Ok((KeyDigest::from_bytes(digest), "…".to_owned())),
             None => Err(FieldError::invalid("digest", "digest must be 64 hexadecimal digits")),
         },
-        _ => Err(FieldError::required("key").with_message("either key or digest is required")),
+        (key, _) => {
+            let either = "either key or digest is required";
+            Err(match key {
+                Some(_) => FieldError::invalid("digest", either),
+                None => FieldError::required("key").with_message(either),
+            })
+        }
     }
 }
 

@@ -82,7 +82,7 @@ pub(super) fn not_found() -> Rejection {
 /// The rows as they were written: whatever is wrong with one is found when it has its turn.
 fn rows(body: &[u8]) -> Result<Box<RawValue>, Rejection> {
     let mut object = Object::parse_around(body, "rows")?;
-    let rows = object.take("rows");
+    let rows = object.take_unless_null("rows");
     let fits = |rows: &RawValue| {
         let rows = serde_json::from_str::<Vec<&RawValue>>(rows.get());
         rows.is_ok_and(|rows| (1..=MAX_ROWS).contains(&rows.len()))

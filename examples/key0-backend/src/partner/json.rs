@@ -11,6 +11,9 @@ use serde_json::value::RawValue;
 /// section 6).
 pub(super) const MAX_INTEGER: i64 = (1 << 53) - 1;
 
+/// The most unknown members that are told of.
+const MAX_UNKNOWN: usize = 100;
+
 /// The members of an object, each as it was written, and what is wrong with those that were read.
 #[derive(Debug)]
 pub(super) struct Object {
@@ -45,7 +48,7 @@ impl Object {
     }
 
     /// An optional member that is `null` is as absent.
-    fn take_unless_null(&mut self, name: &str) -> Option<Box<RawValue>> {
+    pub(super) fn take_unless_null(&mut self, name: &str) -> Option<Box<RawValue>> {
         self.take(name).filter(|value| value.get() != "null")
     }
 
@@ -56,7 +59,8 @@ impl Object {
 
     /// What was read of the object, when nothing was wrong and nothing is left over.
     pub(super) fn close<T>(mut self, read: Option<T>) -> Result<T, Vec<FieldError>> {
-        self.errors.extend(self.members.into_keys().map(FieldError::unknown));
+        let left_over = self.members.into_keys().take(MAX_UNKNOWN);
+        self.errors.extend(left_over.map(FieldError::unknown));
         match read {
             Some(read) if self.errors.is_empty() => Ok(read),
             _ => Err(self.errors),

@@ -110,7 +110,8 @@ impl NewPassport {
         Self::take(Object::parse(text)?)
     }
 
-    /// Reads a row of an import. It may be a passport as it is shown.
+    /// Reads a row of an import. It may be a passport as it is shown: the members that only the
+    /// backend sets are passed over.
     pub(super) fn read_row(row: &[u8]) -> Result<Self, Rejection> {
         let mut object = Object::parse(row)?;
         for shown in ["id", "status", "certificationStatus", "createdAt", "updatedAt"] {
@@ -167,12 +168,15 @@ impl Passport {
 impl Wanted {
     fn read(body: &[u8]) -> Result<Self, Rejection> {
         let mut object = Object::parse(body)?;
-        let wanted = match (object.take("ids"), object.take("filter")) {
+        let wanted = match (object.take_unless_null("ids"), object.take_unless_null("filter")) {
             (Some(ids), None) => ids_of(&ids).map(Self::Ids).map_err(|wrong| vec![wrong]),
             (None, Some(filter)) => Filter::read(&filter).map(Self::Those),
-            _ => {
+            (ids, _) => {
                 let one = "Exactly one of ids and filter is required";
-                Err(vec![FieldError::required("ids").with_message(one)])
+                Err(vec![match ids {
+                    Some(_) => FieldError::invalid("filter", one),
+                    None => FieldError::required("ids").with_message(one),
+                }])
             }
         };
         let wanted = wanted.map_err(|errors| object.add_errors(errors)).ok();

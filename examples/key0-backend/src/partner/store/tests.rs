@@ -459,7 +459,10 @@ async fn an_import_is_carried_out_once_and_row_by_row() {
             r#""\ud800""#.to_owned(),
             "null".to_owned(),
             row("odd").replace("}", r#","extra":[1]}"#),
-            row("last").replace("}", r#","id":"x","status":"draft"}"#),
+            row("last").replace(
+                "}",
+                r#","id":"x","status":"draft","certificationStatus":7,"createdAt":"","updatedAt":null}"#,
+            ),
         ];
         let taken_in = super::tests::rows(&format!("[{}]", rows.join(",")));
         let queued = store.queue_import(None, None, taken_in, noon()).await.unwrap();
