@@ -239,11 +239,6 @@ impl Members {
         self.0.remove(name).filter(|value| !value.is_null())
     }
 
-    /// Whether everything was taken out.
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// What is read of a body, or all that is wrong with it: what was found when its members were
     /// read, and what was not taken out, which `nothing_else` says.
     pub(super) fn finish<T>(
