@@ -23,6 +23,8 @@ let samples = [];
 let scraped = [];
 let uses = new Map();
 let shown = () => {};
+/** The paths that ask for nothing, and should. */
+let open = [];
 
 /** Prometheus' text as `{name, labels, value}`. */
 export function parse(text) {
@@ -141,6 +143,7 @@ export function stop() {
   scraped = [];
   uses = new Map();
   problem = null;
+  open = [];
 }
 
 const number = (value, digits = 0) => (value == null ? '–' : value.toLocaleString('en', { maximumFractionDigits: value < 10 ? Math.max(digits, 1) : digits }));
@@ -162,6 +165,7 @@ function drawStrip() {
   const items = [];
   if (notReady && notReady.code === 'network') items.push(item('Backend', notReady.message, 'bad'));
   else items.push(item('Backend', ready?.status ?? notReady?.body?.status ?? '…', ready ? 'good' : notReady ? 'bad' : ''), check('Store', checks.store), check('Writes', checks.writes, 'wide'), check('Feed', checks.feed));
+  if (open.length) items.push(item('Open to everybody', open.length === 1 ? open[0] : `${open.length} paths`, 'bad'));
   if (problem) items.push(item('Metrics', problem.title, 'bad'));
   else if (session.role && unmeasured === null) {
     items.push(
@@ -213,22 +217,25 @@ function secretRow([name, { value, grew }]) {
     h('td', {}, name.includes('PREVIOUS') ? pill('warn', 'in use: keep it') : h('span', { class: 'muted' }, 'current')));
 }
 
-/** What is open to everybody of what should not be, by the backend's own document. */
-async function doors(place, signal) {
-  const NEED = { internal: 'Key0\'s endpoints', introspect: 'Introspection', keys: 'The keys API', v1: 'The partner API', refusals: 'Refusals' };
+const GUARDED = new Set(['internal', 'introspect', 'keys', 'v1', 'refusals', 'purchases', 'audit']);
+
+/** What the backend's own document tells: its paths, and those that are open and should not be. */
+export async function served(signal) {
+  const { paths } = await call('GET', '/openapi.json', { headers: {}, signal });
+  const isOpen = ([path, item]) => GUARDED.has(path.split('/')[1]) && Object.values(item).some(({ security }) => !security?.length);
+  open = Object.entries(paths).filter(isOpen).map(([path]) => path);
+  drawStrip();
+  return paths;
+}
+
+async function exposure(place, signal) {
   try {
-    const { paths } = await call('GET', '/openapi.json', { headers: {}, signal });
-    const open = [];
-    for (const [path, item] of Object.entries(paths)) {
-      const about = NEED[path.split('/')[1]];
-      if (about && Object.values(item).some(({ security }) => !security?.length)) open.push(`${about}: ${path}`);
-    }
-    const metrics = paths['/metrics'] && !paths['/metrics'].get.security?.length;
+    const paths = await served(signal);
     place.replaceChildren(
-      open.length ? h('ul', { class: 'note bad', role: 'alert' }, open.map((of) => h('li', {}, h('strong', {}, 'Open to everybody. '), mono(of)))) : h('p', {}, pill('good', 'closed'), ' Each endpoint of Key0, operators and partners asks for a credential.'),
-      metrics ? h('p', { class: 'muted' }, 'This is a listener of the operator\'s own: whoever reaches it may read /metrics.') : '');
+      open.length ? h('ul', { class: 'note bad', role: 'alert' }, open.map((path) => h('li', {}, h('strong', {}, 'Open to everybody: '), mono(path)))) : h('p', {}, pill('good', 'closed'), ' Each endpoint of Key0, operators and partners asks for a credential.'),
+      paths['/metrics']?.get.security?.length ? '' : h('p', { class: 'muted' }, 'This is a listener of the operator\'s own: whoever reaches it may read /metrics.'));
   } catch (error) {
-    if (!signal.aborted) place.replaceChildren(fault(error, () => doors(place, signal)));
+    if (!signal.aborted) place.replaceChildren(fault(error, () => exposure(place, signal)));
   }
 }
 
@@ -252,7 +259,7 @@ export function page(_, view) {
   const secrets = table('Secrets and what they have verified', [['Secret'], ['Uses', 'mid'], ['Last verified something'], ['May it go?']]);
   const noSecrets = h('p', { class: 'muted' });
   const config = h('div', {});
-  const open = h('div', {}, h('p', { class: 'muted' }, 'Loading…'));
+  const exposed = h('div', {}, h('p', { class: 'muted' }, 'Loading…'));
   const note = h('div', {});
   const draw = () => {
     const points = samples.slice(1).map((to, index) => between(samples[index], to));
@@ -277,12 +284,12 @@ export function page(_, view) {
   shown = draw;
   view.signal.addEventListener('abort', () => { shown = () => {}; });
   draw();
-  doors(open, view.signal);
+  exposure(exposed, view.signal);
   return [
     h('h1', {}, 'Health'),
     h('p', { class: 'muted' }, `Drawn from /metrics every ${EVERY / 1000} seconds while this page is open, up to an hour back.`),
     note, plots,
-    h('section', { class: 'card' }, h('h2', {}, 'Exposure'), open),
+    h('section', { class: 'card' }, h('h2', {}, 'Exposure'), exposed),
     h('section', { class: 'card' }, h('h2', {}, 'Secrets'), secrets.whole, noSecrets,
       h('p', { class: 'muted' }, 'Counted since this instance started. A previous secret that is not listed has verified nothing since then: it is safe to drop once that is true of every instance for as long as what it signed lives, and for 24 hours where issued keys are derived from it. What this page asks for counts as a use of the key that you are signed in with.')),
     h('section', { class: 'card' }, h('h2', {}, 'Configuration'), config,

@@ -66,7 +66,7 @@ export function list(params, view) {
   const picked = new Set();
   const selection = h('div', { class: 'selection', role: 'group', 'aria-label': 'What to do with the selected keys' });
   const all = h('input', { type: 'checkbox', 'aria-label': 'Select every key shown' });
-  const { whole, body } = table('Keys, newest first', [[isMaster() && 'Select', 'pick'], ['Key'], ['Rights', 'mid'], ['State'], ['Created', 'wide'], ['Last used', 'mid'], ['Expires', 'wide']]);
+  const { whole, body } = table('Keys, newest first', [...(isMaster() ? [['Select', 'pick']] : []), ['Key'], ['Rights', 'mid'], ['State'], ['Created', 'wide'], ['Last used', 'mid'], ['Expires', 'wide']]);
   if (isMaster()) whole.querySelector('th').replaceChildren(all);
   const foot = h('div', { class: 'foot' });
   const query = {
@@ -100,10 +100,10 @@ export function list(params, view) {
     });
     rows.set(key.id, { key, box });
     if (key.unreadable) {
-      return h('tr', {}, h('td', { class: 'pick' }, isMaster() && box), h('th', { scope: 'row' }, linkTo(key.id, mono(key.id)), h('small', {}, 'this version can\'t read the record')), h('td', { class: 'mid' }, '–'), h('td', {}, statePill(key)), h('td', { class: 'wide' }, time(key.createdAt)), h('td', { class: 'mid' }, '–'), h('td', { class: 'wide' }, '–'));
+      return h('tr', {}, isMaster() && h('td', { class: 'pick' }, box), h('th', { scope: 'row' }, linkTo(key.id, mono(key.id)), h('small', {}, 'this version can\'t read the record')), h('td', { class: 'mid' }, '–'), h('td', {}, statePill(key)), h('td', { class: 'wide' }, time(key.createdAt)), h('td', { class: 'mid' }, '–'), h('td', { class: 'wide' }, '–'));
     }
     return h('tr', {},
-      h('td', { class: 'pick' }, isMaster() && box),
+      isMaster() && h('td', { class: 'pick' }, box),
       h('th', { scope: 'row' }, linkTo(key.id, name(key)), h('small', {}, mono(key.display))),
       h('td', { class: 'mid rights' }, rights(key)),
       h('td', {}, statePill(key)),

@@ -1,6 +1,6 @@
 // Signing in, the views and the way between them.
 
-import { call, ENDED, session, signIn, signOut, whenEnded } from './api.js';
+import { ENDED, session, signIn, signOut, whenEnded } from './api.js';
 import { $, announce, fault, h, once, pill } from './dom.js';
 import * as health from './health.js';
 import * as keys from './keys.js';
@@ -122,7 +122,7 @@ entry.addEventListener('submit', (event) => {
 /** What this backend does not have is not in the way. */
 async function offered() {
   try {
-    const { paths } = await call('GET', '/openapi.json', { headers: {} });
+    const paths = await health.served();
     $('to-audit').hidden = !paths['/audit'];
   } catch { /* Then the view itself says what is missing. */ }
 }
