@@ -66,7 +66,7 @@ export function list(params, view) {
   const picked = new Set();
   const selection = h('div', { class: 'selection', role: 'group', 'aria-label': 'What to do with the selected keys' });
   const all = h('input', { type: 'checkbox', 'aria-label': 'Select every key shown' });
-  const { whole, body } = table('Keys, newest first', [...(isMaster() ? [['Select', 'pick']] : []), ['Key'], ['Rights', 'mid'], ['State'], ['Created', 'wide'], ['Last used', 'mid'], ['Expires', 'wide']]);
+  const { whole, body } = table('Keys, newest first', [...(isMaster() ? [['Select', 'pick']] : []), ['Key'], ['Rights', 'mid'], ['State'], ['Created', 'wide'], ['Last used', 'roomy'], ['Expires', 'wide']]);
   if (isMaster()) whole.querySelector('th').replaceChildren(all);
   const foot = h('div', { class: 'foot' });
   const query = {
@@ -100,7 +100,7 @@ export function list(params, view) {
     });
     rows.set(key.id, { key, box });
     if (key.unreadable) {
-      return h('tr', {}, isMaster() && h('td', { class: 'pick' }, box), h('th', { scope: 'row' }, linkTo(key.id, mono(key.id)), h('small', {}, 'this version can\'t read the record')), h('td', { class: 'mid' }, '–'), h('td', {}, statePill(key)), h('td', { class: 'wide' }, time(key.createdAt)), h('td', { class: 'mid' }, '–'), h('td', { class: 'wide' }, '–'));
+      return h('tr', {}, isMaster() && h('td', { class: 'pick' }, box), h('th', { scope: 'row' }, linkTo(key.id, mono(key.id)), h('small', {}, 'this version can\'t read the record')), h('td', { class: 'mid' }, '–'), h('td', {}, statePill(key)), h('td', { class: 'wide' }, time(key.createdAt)), h('td', { class: 'roomy' }, '–'), h('td', { class: 'wide' }, '–'));
     }
     return h('tr', {},
       isMaster() && h('td', { class: 'pick' }, box),
@@ -108,7 +108,7 @@ export function list(params, view) {
       h('td', { class: 'mid rights' }, rights(key)),
       h('td', {}, statePill(key)),
       h('td', { class: 'wide' }, time(key.createdAt)),
-      h('td', { class: 'mid' }, key.lastUsedAt ? time(key.lastUsedAt) : h('span', { class: 'muted' }, 'never')),
+      h('td', { class: 'roomy' }, key.lastUsedAt ? time(key.lastUsedAt) : h('span', { class: 'muted' }, 'never')),
       h('td', { class: 'wide' }, key.expiresAt ? time(key.expiresAt) : h('span', { class: 'muted' }, 'never')));
   };
   all.addEventListener('change', () => {

@@ -39,7 +39,7 @@ export function list(params, view) {
     const text = h('input', { type: 'text', value: query[of], maxlength: 256, spellcheck: 'false', change: () => change(of)(text.value.trim()) });
     return text;
   };
-  const { whole, body } = table('Purchases, newest first', [['Purchase'], ['Bought', 'mid'], ['State'], ['Issued', 'wide'], ['Last used', 'mid'], ['Key', 'wide']]);
+  const { whole, body } = table('Purchases, newest first', [['Purchase'], ['Bought', 'mid'], ['State'], ['Issued', 'wide'], ['Last used', 'roomy'], ['Key', 'wide']]);
   const foot = h('div', { class: 'foot' });
   const filters = h('div', { class: 'filters', role: 'group', 'aria-label': 'Filters' },
     field('State', select(STATES, query.state, change('state'))),
@@ -49,7 +49,7 @@ export function list(params, view) {
     h('td', { class: 'mid' }, mono(purchase.resourceId ?? '–'), h('small', {}, 'plan ', mono(purchase.planId ?? '–'))),
     h('td', {}, statePill(purchase)),
     h('td', { class: 'wide' }, time(purchase.issuedAt)),
-    h('td', { class: 'mid' }, purchase.lastUsedAt ? time(purchase.lastUsedAt) : h('span', { class: 'muted' }, 'never')),
+    h('td', { class: 'roomy' }, purchase.lastUsedAt ? time(purchase.lastUsedAt) : h('span', { class: 'muted' }, 'never')),
     h('td', { class: 'wide' }, purchase.key ? h('a', { href: `#/keys/${encodeURIComponent(purchase.key.id)}` }, mono(purchase.key.display)) : h('span', { class: 'muted' }, '–')));
   let cursor = '';
   let shown = 0;

@@ -41,14 +41,14 @@ function row(refusal) {
   return h('tr', {},
     h('td', { class: 'mid' }, time(at)),
     h('th', { scope: 'row' }, pill(tone(status), code), h('small', {}, MEANS[code] ?? foreign(detail)),
-      h('div', { class: 'folded' }, mono(`${method} ${route ?? '–'}`)), h('div', { class: 'narrow' }, caller(refusal), time(at))),
+      h('div', { class: 'folded' }, mono(`${method} ${route ?? '–'}`)), h('div', { class: 'narrow' }, h('div', { class: 'caller' }, caller(refusal)), time(at))),
     h('td', { class: 'wide' }, mono(`${method} ${route ?? '–'}`)),
-    h('td', { class: 'mid' }, caller(refusal)),
+    h('td', { class: 'mid caller' }, caller(refusal)),
     h('td', { class: 'wide' }, wanted ? h('span', {}, 'wanted ', mono(wanted)) : h('span', { class: 'muted' }, '–'), held && h('small', {}, 'holds ', mono(held))),
     h('td', { class: 'wide id' }, mono(requestId)));
 }
 
-const COLUMNS = [['Time', 'mid'], ['Why'], ['Request', 'wide'], ['Caller', 'mid'], ['Wanted, held', 'wide'], ['Request id', 'wide']];
+const COLUMNS = [['Time', 'mid'], ['Why'], ['Request', 'wide'], ['Caller', 'mid caller'], ['Wanted, held', 'wide'], ['Request id', 'wide']];
 
 export function list(params, view) {
   const input = (of, placeholder) => {
