@@ -22,7 +22,7 @@ use key0_auth::{
     api::{HandlerError, PaymentHandler, PaymentReceived},
     apikey::{Grant, KeyFormat, KeyRecord},
     auth::{Caller, InternalCaller},
-    domain::{Actor, Clock, KeyId, Secret, SecretSet, SystemClock},
+    domain::{Actor, Clock, KeyId, Role, Secret, SecretSet, SystemClock, Timestamp},
     store::{Payment, spi::SteadyClock},
     testing::{FakeClock, FaultyStore, Mood, TokenSigner},
 };
@@ -173,6 +173,25 @@ async fn a_refusal_is_told_with_its_code_and_its_caller() {
         let refused = send("/refuses", &token).await;
         assert_eq!(refused, (422, token_caller, Some(RejectionKind::NotForSale)));
         log.assert_one(&["DEBUG", "code=\"not_for_sale\"", "caller=access_token test-request"]);
+    }
+}
+
+/// Who holds a key that is over is known: the secret was right.
+#[actix_web::test]
+async fn the_holder_of_an_expired_key_is_told() {
+    let (validator, store, _) = shop().await;
+    let key = KeyFormat::default().generate().unwrap();
+    let grant = Grant::Integrator { role: Role::Read, permissions: None };
+    let mut record = KeyRecord::new(KeyId::generate(), &key, grant, SystemClock.now());
+    record.expires_at = Some(Timestamp::from_seconds(1));
+    store.insert(&record, &Actor::host()).await.unwrap();
+    let bearer = format!("Bearer {}", key.expose());
+    let caller = format!("integrator_key {} ({})", record.id, record.display);
+    let told = (401, Some(caller), Some(RejectionKind::KeyExpired));
+    // Looked up at first, then remembered.
+    for _ in 0..2 {
+        assert_eq!(by_axum(&validator, "/photos/photo-1", &bearer).await, told);
+        assert_eq!(by_actix(&validator, "/photos/photo-1", &bearer).await, told);
     }
 }
 

@@ -41,7 +41,10 @@ use key0_auth::{
     store::{IdempotencyStore, spi::SteadyClock},
 };
 
-pub(crate) use self::store::{OpenError, Place};
+pub(crate) use self::{
+    query::Query,
+    store::{OpenError, Place},
+};
 use self::{
     share::{Shares, within_share},
     store::Store,

@@ -14,7 +14,7 @@ const MAX_PAGE: u32 = 10_000;
 pub(super) const MAX_PAGE_BYTES: usize = 256 * 1024;
 
 /// The parameters of a request, decoded.
-pub(super) struct Query(BTreeMap<String, String>);
+pub(crate) struct Query(BTreeMap<String, String>);
 
 /// A part of a list, newest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub(crate) struct Page {
 }
 
 impl Query {
-    pub(super) fn parse(query: Option<&str>) -> Result<Self, Rejection> {
+    pub(crate) fn parse(query: Option<&str>) -> Result<Self, Rejection> {
         let mut parameters = BTreeMap::new();
         for part in query.unwrap_or_default().split('&').filter(|part| !part.is_empty()) {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
@@ -40,7 +40,7 @@ impl Query {
     }
 
     /// An empty value counts as absent.
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 

@@ -32,6 +32,7 @@ use super::{
     access_log::{NoteRoute, Record, told},
     connections::Connections,
     ready::Ready,
+    refusals::Refusals,
     request_id::RequestIds,
 };
 use crate::config::Serving;
@@ -61,6 +62,7 @@ pub(crate) struct Listener {
     pub(crate) connections: Connections,
     pub(crate) serving: Serving,
     pub(crate) ready: Ready,
+    pub(crate) refusals: Refusals,
 }
 
 impl RequestService {
@@ -240,7 +242,8 @@ impl Seen {
                 listener.ready.store_failed();
             }
             if let Some(record) = self.record {
-                record.end(&self.id, listener.name, listener.serving.access_log, &response);
+                let (name, which) = (listener.name, listener.serving.access_log);
+                record.end(&self.id, name, which, &listener.refusals, &response);
             }
             if listener.connections.are_many() {
                 response.headers_mut().insert(CONNECTION, CLOSE);

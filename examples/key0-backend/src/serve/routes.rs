@@ -15,12 +15,14 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 
 use super::{
+    console,
     error::StartError,
     housekeeping::Housekeeping,
     metrics::{self, Shown},
     openapi::{Audience, Served},
     payments::LogPayment,
     ready::{Ready, ready},
+    refusals::Refusals,
     requests::RequestService,
     sold,
 };
@@ -45,6 +47,7 @@ pub(crate) struct App {
     partner: Partner,
     store: Opened,
     counted: PrometheusHandle,
+    refusals: Refusals,
 }
 
 /// What depends on secrets and on keys of the configuration.
@@ -157,6 +160,7 @@ impl App {
             partner,
             store,
             counted,
+            refusals: Refusals::default(),
         }
     }
 
@@ -176,6 +180,11 @@ impl App {
         &self.ready
     }
 
+    /// What was refused of late.
+    pub(crate) fn refusals(&self) -> &Refusals {
+        &self.refusals
+    }
+
     /// All routes, for one listener.
     pub(crate) fn everything(&self) -> RequestService {
         let guard = AuthLayer::new(self.guards.validator.clone()).policy(KeysApi::policy());
@@ -191,7 +200,9 @@ impl App {
 
     /// What Key0 and the operator may reach, where they have a listener of their own.
     pub(crate) fn internal(&self) -> RequestService {
-        self.finish(self.closed_routes().merge(self.metrics()), Audience::Internal)
+        // Operators ask there what a credential is, too.
+        let routes = self.closed_routes().merge(self.metrics()).merge(self.credential_routes());
+        self.finish(routes, Audience::Internal)
     }
 
     /// What is to be done besides answering requests.
@@ -214,15 +225,22 @@ impl App {
 
     fn open_routes(&self) -> Router {
         let validator = self.guards.key_checks.then_some(&self.guards.validator);
-        let credential = key0_axum::credential_routes(self.guards.credential_api.clone());
-        self.api_routes().merge(credential).merge(self.partner.routes(validator))
+        self.api_routes().merge(self.credential_routes()).merge(self.partner.routes(validator))
+    }
+
+    fn credential_routes(&self) -> Router {
+        key0_axum::credential_routes(self.guards.credential_api.clone())
     }
 
     fn closed_routes(&self) -> Router {
         let introspect = Introspect::new(self.guards.validator.clone());
         let introspect =
             key0_axum::introspect_routes(self.guards.internal_auth.clone(), introspect);
+        let readers =
+            AuthLayer::new(self.guards.validator.clone()).policy(KeysApi::readers_policy());
+        let refusals = self.refusals.routes().route_layer(readers);
         let routes = self.internal_routes().merge(self.keys_routes()).merge(introspect);
+        let routes = routes.merge(refusals).merge(console::routes());
         match &self.guards.verify {
             Some(verify) => routes.merge(key0_axum::verify_routes(verify.clone())),
             None => routes,
@@ -323,10 +341,12 @@ async fn index() -> Json<serde_json::Value> {
             "/internal": ["internal"],
             "/introspect": ["internal"],
             "/metrics": ["master key"],
+            "/refusals": ["master key", "support key"],
+            "/console": [],
             "/health": [],
             "/ready": [],
         },
-        "links": { "openapi": "/openapi.json", "docs": "/docs", "llms": "/llms.txt" },
+        "links": { "openapi": "/openapi.json", "docs": "/docs", "llms": "/llms.txt", "console": "/console" },
     }))
 }
 

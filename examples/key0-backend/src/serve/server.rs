@@ -95,7 +95,8 @@ async fn run(
     let listener = |name, limit| {
         let connections = Connections::new(name, limit, serving.proxies.clone());
         let (serving, ready) = (serving.clone(), ready.clone());
-        Arc::new(Listener { name, connections, serving, ready })
+        let refusals = app.refusals().clone();
+        Arc::new(Listener { name, connections, serving, ready, refusals })
     };
     let of = listener("public", capacity.public);
     listeners.spawn(accept(public, routes, of, stop.clone()));
@@ -257,7 +258,7 @@ fn announce(
     lines.extend([
         "protected       /api/photos/{id}  /api/data/{id}  /api/{id}".to_owned(),
         "internal paths  /internal/issue-token  /internal/payment-received".to_owned(),
-        "operator paths  /keys  /metrics".to_owned(),
+        "operator paths  /keys  /refusals  /metrics  /console".to_owned(),
         "partner paths   /v1/dpp  /v1/imports  /v1/loyalty (the chain is simulated)".to_owned(),
         format!("store           {}", config.database),
     ]);

@@ -90,7 +90,9 @@ async fn the_document_tells_every_answer() {
 /// Asks for what no table asks for, or not with success.
 async fn ask_the_rest(documented: &Documented) {
     let token = Values::new(known()).unwrap().get("tokenForAll").unwrap();
-    for path in ["/", "/docs", "/llms.txt", "/openapi.json", "/metrics", "/api/photo-1"] {
+    let console = ["/console", "/console/main.js", "/console/console.css", "/console/icon.svg"];
+    let pages = ["/", "/docs", "/llms.txt", "/openapi.json", "/metrics", "/refusals"];
+    for path in pages.into_iter().chain(console).chain(["/api/photo-1"]) {
         let key = if path == "/api/photo-1" { &token } else { MASTER_KEY };
         documented.ask("GET", path, key, None).await;
     }

@@ -11,6 +11,7 @@ mod cases;
 mod client;
 mod configuration;
 mod conformance;
+mod console;
 mod demo;
 mod deploy;
 mod documented;
