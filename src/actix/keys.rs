@@ -124,7 +124,7 @@ where
 struct Checked(Operator);
 
 /// The same, where it only reads.
-struct Reading(Operator);
+pub(super) struct Reading(Operator);
 
 impl FromRequest for Checked {
     type Error = Rejection;

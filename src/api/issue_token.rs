@@ -16,7 +16,7 @@ use crate::{
     error::StoreError,
     metrics,
     store::{
-        Issuance, IssuanceClaim, IssuanceKey, IssuanceState, Lease, PaymentStore,
+        Issuance, IssuanceClaim, IssuanceKey, IssuanceState, Lease, PaymentStore, spi::Order,
         steady::SteadyClock,
     },
 };
@@ -181,6 +181,7 @@ impl Parts {
                 IssuanceState::Redeemed => {
                     return Err(RejectionKind::PaymentAlreadyRedeemed.into());
                 }
+                IssuanceState::Revoked => return Err(RejectionKind::PurchaseRevoked.into()),
             };
             match progress {
                 Progress::Done(reply) => return Ok(reply),
@@ -198,6 +199,11 @@ impl Parts {
             key: request.key(),
             fingerprint: request.fingerprint(),
             tx_hash: request.tx_hash.clone(),
+            order: Order {
+                request_id: request.request_id.clone(),
+                resource_id: request.resource_id.clone(),
+                plan_id: request.plan_id.clone(),
+            },
             lease: Lease::new(now.plus(patience)),
         }
     }

@@ -52,6 +52,7 @@ mod issuance;
 mod issue_token;
 mod keys;
 mod payment_received;
+mod purchases;
 mod query;
 mod verify;
 
@@ -70,4 +71,5 @@ pub use issuance::{Decision, HookError, IssuanceHook, IssuanceRequest, OwnCreden
 pub use issue_token::IssueToken;
 pub use keys::{KeysApi, Operator};
 pub use payment_received::{HandlerError, PaymentHandler, PaymentReceived};
+pub use purchases::PurchasesApi;
 pub use verify::{CallerField, Verify, VerifyRequest, VerifyRules, VerifyRulesBuilder};

@@ -1,4 +1,4 @@
-use std::{fmt, future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::{borrow::Cow, fmt, future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use async_trait::async_trait;
 use serde_json::json;
@@ -7,7 +7,10 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
-use super::body::{self, Members, Reply, outage};
+use super::{
+    body::{self, Members, Reply, outage},
+    credential,
+};
 use crate::{
     Rejection, RejectionKind,
     domain::{ChallengeId, Clock, RequestId, ResourceId, TxHash},
@@ -246,16 +249,16 @@ impl Worker {
             Ok(_turn) => match self.handle(&payment).await {
                 Ok(()) => {
                     metrics::payment_handler_run("done");
-                    self.payments.finish_payment(id, &lease).await
+                    self.payments.finish_payment(id, &lease, self.clock.now()).await
                 }
-                Err(_error) => {
+                Err(error) => {
                     metrics::payment_handler_run("failed");
                     #[cfg(feature = "tracing")]
-                    tracing::warn!(challenge_id = %id, attempts, error = _error, "payment handler failed");
-                    self.put_off(id, &lease, attempts).await
+                    tracing::warn!(challenge_id = %id, attempts, error, "payment handler failed");
+                    self.put_off(id, &lease, attempts, Some(&kept(&error))).await
                 }
             },
-            Err(_) => self.put_off(id, &lease, attempts).await,
+            Err(_) => self.put_off(id, &lease, attempts, None).await,
         };
         if let Err(error) = ended {
             self.waits(&error);
@@ -267,9 +270,10 @@ impl Worker {
         id: &ChallengeId,
         lease: &Lease,
         attempts: u32,
+        error: Option<&str>,
     ) -> Result<bool, StoreError> {
         let next_attempt = self.clock.now().plus(pause(attempts));
-        self.payments.retry_payment(id, lease, next_attempt).await
+        self.payments.retry_payment(id, lease, next_attempt, error).await
     }
 
     /// Runs the handler. What it failed with is cut to what a log can bear.
@@ -287,6 +291,14 @@ impl Worker {
             Ok(Err(_elapsed)) => Err(format!("it took longer than {HANDLER_DEADLINE:?}")),
             Err(_panicked) => Err("it panicked".to_owned()),
         }
+    }
+}
+
+/// What is kept of a handler's error: operators read it, and a credential must not get there.
+fn kept(error: &str) -> Cow<'_, str> {
+    match credential::shows_in(error) {
+        true => "it failed; what it said holds a credential, and stands in the log alone".into(),
+        false => error.into(),
     }
 }
 

@@ -63,6 +63,7 @@ pub(super) fn terms(kind: RejectionKind) -> Terms {
         Kind::RequestConflict => (CONFLICT, "request_conflict", Silent),
         Kind::PaymentAlreadyRedeemed => (CONFLICT, "payment_already_redeemed", Silent),
         Kind::CredentialRevoked => (CONFLICT, "credential_revoked", Silent),
+        Kind::PurchaseRevoked => (CONFLICT, "purchase_revoked", Silent),
         Kind::NotForSale => (UNPROCESSABLE, "not_for_sale", Silent),
         Kind::IssuanceInProgress => (UNAVAILABLE, "issuance_in_progress", Silent),
         Kind::KeyNotRotatable => (CONFLICT, "key_not_rotatable", Silent),

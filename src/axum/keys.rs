@@ -123,9 +123,9 @@ where
 }
 
 /// The id in a path, which may be escaped bytes that are no text.
-type KeyPath = Result<Path<String>, PathRejection>;
+pub(super) type KeyPath = Result<Path<String>, PathRejection>;
 
-fn text(id: KeyPath) -> Result<String, Rejection> {
+pub(super) fn text(id: KeyPath) -> Result<String, Rejection> {
     // What can't be an id is the id of no key.
     Ok(id.map_or_else(|_| String::new(), |Path(id)| id))
 }
@@ -134,7 +134,7 @@ fn text(id: KeyPath) -> Result<String, Rejection> {
 struct Checked(Operator);
 
 /// The same, where it only reads.
-struct Reading(Operator);
+pub(super) struct Reading(Operator);
 
 /// Whoever calls.
 struct Unchecked;

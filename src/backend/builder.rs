@@ -3,7 +3,10 @@ use std::{sync::Arc, time::Duration};
 use super::{Backend, Parts, Secrets, housekeeping::Housekeeping};
 use crate::{
     ApiKeys, Cached, Validator,
-    api::{CredentialApi, IssuanceHook, IssueToken, KeysApi, PaymentHandler, PaymentReceived},
+    api::{
+        CredentialApi, IssuanceHook, IssueToken, KeysApi, PaymentHandler, PaymentReceived,
+        PurchasesApi,
+    },
     auth::{Fallback, ProblemBody},
     domain::{Clock, SystemClock},
     error::{ConfigError, ConfigFault},
@@ -154,6 +157,8 @@ impl BackendBuilder {
         };
         let credential_api =
             CredentialApi::new(validator.clone(), self.store.clone(), denied.clone());
+        let purchases_api = PurchasesApi::new(self.store.clone(), keys.clone(), denied.clone())
+            .clock(self.clock.clone());
         let keys_api = KeysApi::new(self.store.clone(), keys).clock(self.clock.clone());
         let housekeeping = Housekeeping {
             issue_token: issue_token.clone(),
@@ -173,6 +178,7 @@ impl BackendBuilder {
             payment_received,
             keys_api,
             credential_api,
+            purchases_api,
             denied,
             housekeeping,
             running,

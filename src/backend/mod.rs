@@ -43,7 +43,7 @@ use self::housekeeping::Housekeeping;
 pub use self::{builder::BackendBuilder, secrets::Secrets};
 use crate::{
     InternalAuth, KeyStore, Rejection, RejectionKind, Validator,
-    api::{CredentialApi, IssueToken, KeysApi, PaymentReceived},
+    api::{CredentialApi, IssueToken, KeysApi, PaymentReceived, PurchasesApi},
     auth::Responder,
     store::{DeniedTokens, Store},
 };
@@ -84,6 +84,7 @@ struct Parts {
     payment_received: PaymentReceived,
     keys_api: KeysApi,
     credential_api: CredentialApi,
+    purchases_api: PurchasesApi,
     denied: DeniedTokens,
     housekeeping: Housekeeping,
     running: AbortHandle,
@@ -130,6 +131,11 @@ impl Backend {
         &self.0.credential_api
     }
 
+    /// `/purchases`.
+    pub fn purchases_api(&self) -> &PurchasesApi {
+        &self.0.purchases_api
+    }
+
     /// The store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.0.store
@@ -165,8 +171,8 @@ impl Backend {
         crate::AuthLayer::new(self.0.validator.clone())
     }
 
-    /// The application's own routes with the internal endpoints, the keys API, `/credential`, and
-    /// problem bodies for 404 and 405.
+    /// The application's own routes with the internal endpoints, the keys API, `/purchases`,
+    /// `/credential`, and problem bodies for 404 and 405.
     #[cfg(feature = "axum")]
     #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
     pub fn router<S>(&self, own: axum::Router<S>) -> axum::Router<S>
@@ -174,14 +180,16 @@ impl Backend {
         S: Clone + Send + Sync + 'static,
     {
         use crate::axum::{
-            credential_routes, internal_routes, keys_routes, with_problem_fallbacks,
+            credential_routes, internal_routes, keys_routes, purchases_routes,
+            with_problem_fallbacks,
         };
         let Parts { internal_auth, issue_token, payment_received, .. } = &*self.0;
         let internal =
             internal_routes(internal_auth.clone(), issue_token.clone(), payment_received.clone());
         let keys = keys_routes(self.0.validator.clone(), self.0.keys_api.clone());
         let credential = credential_routes(self.0.credential_api.clone());
-        let all = own.merge(internal).merge(keys).merge(credential);
+        let purchases = purchases_routes(self.0.validator.clone(), self.0.purchases_api.clone());
+        let all = own.merge(internal).merge(keys).merge(purchases).merge(credential);
         with_problem_fallbacks(all, self.responder())
     }
 
@@ -195,21 +203,23 @@ impl Backend {
         crate::actix::AuthMiddleware::new(self.0.validator.clone())
     }
 
-    /// The application's own routes with the internal endpoints, the keys API, `/credential`, and
-    /// problem bodies for 404 and 405, for [`App::configure`](actix_web::App::configure).
+    /// The application's own routes with the internal endpoints, the keys API, `/purchases`,
+    /// `/credential`, and problem bodies for 404 and 405, for [`App::configure`](actix_web::App::configure).
     #[cfg(feature = "actix")]
     #[cfg_attr(docsrs, doc(cfg(feature = "actix")))]
     pub fn configure(
         &self,
         own: crate::actix::Routes,
     ) -> impl FnOnce(&mut actix_web::web::ServiceConfig) + use<> {
-        use crate::actix::{credential_routes, internal_routes, keys_routes};
+        use crate::actix::{credential_routes, internal_routes, keys_routes, purchases_routes};
         let Parts { internal_auth, issue_token, payment_received, .. } = &*self.0;
         let internal =
             internal_routes(internal_auth.clone(), issue_token.clone(), payment_received.clone());
         let keys = keys_routes(self.0.validator.clone(), self.0.keys_api.clone());
         let credential = credential_routes(self.0.credential_api.clone());
-        own.merge(internal).merge(keys).merge(credential).with_problem_fallbacks(self.responder())
+        let purchases = purchases_routes(self.0.validator.clone(), self.0.purchases_api.clone());
+        let all = own.merge(internal).merge(keys).merge(purchases).merge(credential);
+        all.with_problem_fallbacks(self.responder())
     }
 
     /// Ends the housekeeping, writes down when keys were last used, and closes the store. To be

@@ -107,6 +107,9 @@ pub enum RejectionKind {
     /// 409 `credential_revoked`: the credential that this request asks for again has been
     /// revoked.
     CredentialRevoked,
+    /// 409 `purchase_revoked`: the purchase that this request asks a credential for has been
+    /// revoked.
+    PurchaseRevoked,
     /// 422 `not_for_sale`: the application does not sell what was asked for.
     NotForSale,
     /// 503 `issuance_in_progress`: the same issuance is being worked on by another request.
@@ -158,6 +161,7 @@ impl RejectionKind {
         Self::RequestConflict,
         Self::PaymentAlreadyRedeemed,
         Self::CredentialRevoked,
+        Self::PurchaseRevoked,
         Self::NotForSale,
         Self::IssuanceInProgress,
         Self::KeyNotRotatable,
@@ -193,6 +197,7 @@ impl RejectionKind {
             Self::RequestConflict => "This id was used before with another body",
             Self::PaymentAlreadyRedeemed => "This payment has already been redeemed",
             Self::CredentialRevoked => "The credential of this payment has been revoked",
+            Self::PurchaseRevoked => "This purchase has been revoked",
             Self::NotForSale => "This resource and plan are not for sale",
             Self::IssuanceInProgress => "The credential is being issued by another request",
             Self::KeyNotRotatable => {

@@ -173,6 +173,11 @@ impl DeniedTokens {
         Ok(())
     }
 
+    /// Learns of a denial that the store holds since a moment ago.
+    pub(crate) fn learn_of(&self, denial: &Denial) {
+        self.0.state.deny(denial.token, denial.until);
+    }
+
     /// Removes up to `limit` denials that ended more than 30 days before `now`, and says how many.
     ///
     /// # Errors

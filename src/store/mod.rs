@@ -1,8 +1,9 @@
 //! Where API keys, issuances, payments and idempotency keys are kept.
 //!
-//! Four traits, held as `Arc<dyn …>`: [`KeyStore`](crate::KeyStore), [`KeyRegistry`] for whoever
-//! manages keys, [`PaymentStore`] and [`IdempotencyStore`]. [`MemoryStore`](crate::MemoryStore)
-//! and the SQLite, PostgreSQL and Redis stores implement all of them. [`Cached`](crate::Cached)
+//! Six traits, held as `Arc<dyn …>`: [`KeyStore`](crate::KeyStore), [`KeyRegistry`] for whoever
+//! manages keys, [`PaymentStore`], [`PurchaseStore`] for whoever manages what was bought,
+//! [`DenialStore`] and [`IdempotencyStore`]. [`MemoryStore`](crate::MemoryStore) and the SQLite,
+//! PostgreSQL and Redis stores implement all of them. [`Cached`](crate::Cached)
 //! wraps any `KeyStore`. The values that these traits speak of are in [`spi`], for whoever writes a
 //! store.
 //!
@@ -31,6 +32,8 @@ mod payments;
 mod ping;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
+mod purchase_listing;
+mod purchases;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
 mod registry;
@@ -40,6 +43,10 @@ pub(crate) mod sqlite;
 pub(crate) mod steady;
 #[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
 mod stored;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod stored_issuance;
+#[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
+mod stored_purchase;
 mod usage;
 
 #[cfg(feature = "redis")]
@@ -58,14 +65,16 @@ pub use ping::SharedPing;
 #[cfg(feature = "postgres")]
 #[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
 pub use postgres::{OpenError as PostgresOpenError, PostgresOptions, PostgresUrl};
+pub use purchases::PurchaseStore;
 pub use registry::KeyRegistry;
 // Which of them are in use depends on the engines.
 #[allow(unused_imports)]
 pub(crate) use spi::{
     Change, ChangeListener, Denial, IdempotencyState, Issuance, IssuanceClaim, IssuanceKey,
     IssuanceState, KeyCursor, KeyEdit, KeyFilter, KeyPage, KeyQuery, LONGEST_WAIT, Lease,
-    LeaseToken, LeasedPayment, PaymentOutcome, RequestFingerprint, Rotation, Slot, StoredResponse,
-    TokenDigest, WaitingPayments,
+    LeaseToken, LeasedPayment, PaymentOutcome, Purchase, PurchaseCursor, PurchaseFilter,
+    PurchasePage, PurchaseQuery, PurchaseRevocation, PurchaseState, RequestFingerprint,
+    RevocationOutcome, Rotation, Slot, StoredResponse, TokenDigest, WaitingPayments,
 };
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]

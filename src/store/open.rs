@@ -1,13 +1,21 @@
 use std::sync::Arc;
 
-use super::{DenialStore, IdempotencyStore, KeyRegistry, PaymentStore, forms::check_url};
+use super::{
+    DenialStore, IdempotencyStore, KeyRegistry, PaymentStore, PurchaseStore, forms::check_url,
+};
 use crate::{MemoryStore, error::ConfigFault};
 
-/// A store that does everything: keys, payments, denied tokens and idempotency keys. Every one that
-/// has the four traits is one, as those of this crate are.
-pub trait Store: KeyRegistry + PaymentStore + DenialStore + IdempotencyStore {}
+/// A store that does everything: keys, payments, purchases, denied tokens and idempotency keys. Every
+/// one that has the five traits is one, as those of this crate are.
+pub trait Store:
+    KeyRegistry + PaymentStore + PurchaseStore + DenialStore + IdempotencyStore
+{
+}
 
-impl<S: KeyRegistry + PaymentStore + DenialStore + IdempotencyStore + ?Sized> Store for S {}
+impl<S> Store for S where
+    S: KeyRegistry + PaymentStore + PurchaseStore + DenialStore + IdempotencyStore + ?Sized
+{
+}
 
 /// Why [`open`] has opened no store.
 #[derive(Debug, thiserror::Error)]

@@ -32,7 +32,8 @@ pub trait PaymentStore: fmt::Debug + Send + Sync + 'static {
     ) -> Result<IssuanceState, StoreError>;
 
     /// Keeps what was issued and, where it is a key of ours, the key's record: both or neither.
-    /// `false` when the lease is not the one that holds the claim any more; then nothing is kept.
+    /// `false` when the lease is not the one that holds the claim any more, as when the purchase was
+    /// revoked meanwhile; then nothing is kept.
     ///
     /// # Errors
     ///
@@ -82,7 +83,7 @@ pub trait PaymentStore: fmt::Debug + Send + Sync + 'static {
     /// Replaces what was issued, and in the key's record the digest and the `display` form, in one
     /// step; the old digest is dead then, the listeners know, and the key's history says that it
     /// was rotated `at` this instant. `false`, and nothing changes, where `old` is not what is
-    /// stored any more.
+    /// stored any more, or the purchase was revoked.
     ///
     /// # Errors
     ///
@@ -132,7 +133,8 @@ pub trait PaymentStore: fmt::Debug + Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Option<LeasedPayment>, StoreError>;
 
-    /// Marks a payment's handling as finished. `false` where the lease is lost.
+    /// Marks a payment's handling as finished `at` this instant, and forgets its last error. `false`
+    /// where the lease is lost.
     ///
     /// # Errors
     ///
@@ -141,10 +143,11 @@ pub trait PaymentStore: fmt::Debug + Send + Sync + 'static {
         &self,
         challenge_id: &ChallengeId,
         lease: &Lease,
+        at: Timestamp,
     ) -> Result<bool, StoreError>;
 
-    /// Gives a payment back, to be tried again from `next_attempt` on. `false` where the lease is
-    /// lost.
+    /// Gives a payment back, to be tried again from `next_attempt` on, and keeps what its handler
+    /// failed with; without an error the one before stays. `false` where the lease is lost.
     ///
     /// # Errors
     ///
@@ -154,6 +157,7 @@ pub trait PaymentStore: fmt::Debug + Send + Sync + 'static {
         challenge_id: &ChallengeId,
         lease: &Lease,
         next_attempt: Timestamp,
+        error: Option<&str>,
     ) -> Result<bool, StoreError>;
 
     /// The payments whose handler has not succeeded yet, for the metrics. `None` where the store
@@ -168,7 +172,7 @@ pub trait PaymentStore: fmt::Debug + Send + Sync + 'static {
 }
 
 /// The id under which an issuance is idempotent. The two kinds are separate namespaces.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum IssuanceKey {
     /// The request names a challenge.
     Challenge(ChallengeId),
@@ -228,8 +232,21 @@ pub struct IssuanceClaim {
     /// The payment. Two hashes that differ in case alone are the same, and so are 64 hex digits
     /// with and without a leading `0x`.
     pub tx_hash: TxHash,
+    /// What it is for: kept for those who look at purchases.
+    pub order: Order,
     /// The claim's lease.
     pub lease: Lease,
+}
+
+/// What a credential is asked for, and by which request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// The agent's request.
+    pub request_id: RequestId,
+    /// The resource.
+    pub resource_id: ResourceId,
+    /// The plan.
+    pub plan_id: PlanId,
 }
 
 /// How a claim came out.
@@ -246,6 +263,9 @@ pub enum IssuanceState {
     Conflict,
     /// The payment was spent under another id.
     Redeemed,
+    /// The purchase was revoked: see [`PurchaseStore`](super::PurchaseStore). Whatever else is true
+    /// of it.
+    Revoked,
 }
 
 /// What was issued.
@@ -344,4 +364,24 @@ pub struct LeasedPayment {
     pub payment: Payment,
     /// How often its handling was begun before.
     pub attempts: u32,
+}
+
+/// How the lease of a payment ends.
+#[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
+pub(crate) enum Ending {
+    Handled(Timestamp),
+    Again { next_attempt: Timestamp, error: Option<String> },
+}
+
+#[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
+impl Ending {
+    /// When it was handled, when it is due again, in microseconds, and what is to be kept of an error.
+    pub(crate) fn columns(&self) -> (Option<i64>, Option<i64>, Option<&str>) {
+        match self {
+            Self::Handled(at) => (Some(at.as_micros()), None, None),
+            Self::Again { next_attempt, error } => {
+                (None, Some(next_attempt.as_micros()), error.as_deref())
+            }
+        }
+    }
 }

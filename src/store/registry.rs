@@ -100,8 +100,8 @@ pub trait KeyRegistry: KeyStore {
         at: Timestamp,
     ) -> Result<Option<KeyDigest>, StoreError>;
 
-    /// Keeps when keys were last used, where that is later than what is known. Ids that are
-    /// unknown are passed over. The listeners are not told.
+    /// Keeps when keys were used: the latest use, and the first one of those that were never used
+    /// before. Ids that are unknown are passed over. The listeners are not told.
     ///
     /// # Errors
     ///

@@ -6,7 +6,8 @@
 //! |---|---|
 //! | [`KeyStore`](crate::KeyStore) | [`Change`], [`ChangeListener`] |
 //! | [`KeyRegistry`](super::KeyRegistry) | [`KeyQuery`], [`KeyFilter`], [`KeyCursor`], [`KeyPage`], [`Rotation`], [`KeyEdit`] |
-//! | [`PaymentStore`](super::PaymentStore) | [`Issuance`], [`IssuanceKey`], [`IssuanceClaim`], [`IssuanceState`], [`RequestFingerprint`], [`PaymentOutcome`], [`LeasedPayment`], [`WaitingPayments`] |
+//! | [`PaymentStore`](super::PaymentStore) | [`Issuance`], [`IssuanceKey`], [`IssuanceClaim`], [`Order`], [`IssuanceState`], [`RequestFingerprint`], [`PaymentOutcome`], [`LeasedPayment`], [`WaitingPayments`] |
+//! | [`PurchaseStore`](super::PurchaseStore) | [`Purchase`], [`Issued`], [`Confirmed`], [`Revoked`], [`PurchasedKey`], [`PurchaseState`], [`PurchaseQuery`], [`PurchaseFilter`], [`PurchaseCursor`], [`PurchasePage`], [`PurchaseRevocation`], [`RevocationOutcome`] |
 //! | [`DenialStore`](super::DenialStore) | [`Denial`], [`TokenDigest`] |
 //! | [`IdempotencyStore`](super::IdempotencyStore) | [`Slot`], [`RequestFingerprint`], [`IdempotencyState`], [`StoredResponse`] |
 //! | [`PaymentStore`](super::PaymentStore), [`IdempotencyStore`](super::IdempotencyStore) | [`Lease`], [`LeaseToken`], [`LONGEST_WAIT`] |
@@ -19,8 +20,12 @@ pub use super::{
     keys::{Change, ChangeListener},
     lease::{LONGEST_WAIT, Lease, LeaseToken},
     payments::{
-        Issuance, IssuanceClaim, IssuanceKey, IssuanceState, LeasedPayment, PaymentOutcome,
+        Issuance, IssuanceClaim, IssuanceKey, IssuanceState, LeasedPayment, Order, PaymentOutcome,
         RequestFingerprint, WaitingPayments,
+    },
+    purchases::{
+        Confirmed, Issued, Purchase, PurchaseCursor, PurchaseFilter, PurchasePage, PurchaseQuery,
+        PurchaseRevocation, PurchaseState, PurchasedKey, RevocationOutcome, Revoked,
     },
     registry::{KeyCursor, KeyEdit, KeyFilter, KeyPage, KeyQuery, Rotation},
     steady::SteadyClock,

@@ -22,7 +22,7 @@ const MAX_PENDING: usize = 262_144;
 /// How many uses are written in one transaction.
 const BATCH: usize = 500;
 
-/// When keys were last used, to the second: noted on the request path without waiting and, for
+/// When keys were first and last used, to the second: noted on the request path without waiting and, for
 /// most keys that were noted in the same second, without a lock; written by
 /// [`flush`](Self::flush).
 ///
@@ -50,8 +50,11 @@ struct Shared {
     registry: Arc<dyn KeyRegistry>,
     /// The keys that were noted last: a part of the digest and the second in one number.
     recent: Box<[AtomicU64]>,
-    pending: Mutex<HashMap<KeyId, Timestamp>>,
+    /// The first and the last use of each.
+    pending: Mutex<HashMap<KeyId, Uses>>,
 }
+
+type Uses = (Timestamp, Timestamp);
 
 impl KeyUsage {
     /// Nothing noted yet; uses will be written to this store.
@@ -73,7 +76,7 @@ impl KeyUsage {
         self.0.recent[slot].store(mark, Ordering::Relaxed);
         let mut pending = self.pending();
         if pending.len() < MAX_PENDING || pending.contains_key(&record.id) {
-            remember(&mut pending, record.id.clone(), now);
+            remember(&mut pending, record.id.clone(), (now, now));
         }
     }
 
@@ -87,10 +90,14 @@ impl KeyUsage {
         for _ in 0..batches {
             // One batch at a time, so that a call that is given up loses no more than that.
             let batch: Vec<_> = self.pending().extract_if(|_, _| true).take(BATCH).collect();
-            if let Err(error) = self.0.registry.touch(&batch).await {
+            let uses = batch.iter().flat_map(|(id, (first, last))| {
+                let last = (last != first).then(|| (id.clone(), *last));
+                [Some((id.clone(), *first)), last].into_iter().flatten()
+            });
+            if let Err(error) = self.0.registry.touch(&uses.collect::<Vec<_>>()).await {
                 let mut pending = self.pending();
-                for (id, used_at) in batch {
-                    remember(&mut pending, id, used_at);
+                for (id, uses) in batch {
+                    remember(&mut pending, id, uses);
                 }
                 return Err(error);
             }
@@ -98,14 +105,14 @@ impl KeyUsage {
         Ok(())
     }
 
-    fn pending(&self) -> MutexGuard<'_, HashMap<KeyId, Timestamp>> {
+    fn pending(&self) -> MutexGuard<'_, HashMap<KeyId, Uses>> {
         self.0.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn remember(pending: &mut HashMap<KeyId, Timestamp>, id: KeyId, used_at: Timestamp) {
-    let latest = pending.entry(id).or_insert(used_at);
-    *latest = used_at.max(*latest);
+fn remember(pending: &mut HashMap<KeyId, Uses>, id: KeyId, (first, last): Uses) {
+    let known = pending.entry(id).or_insert((first, last));
+    *known = (first.min(known.0), last.max(known.1));
 }
 
 impl fmt::Debug for KeyUsage {

@@ -77,9 +77,12 @@ impl IssuanceHook for Shop {
 }
 
 /// A request: method, path, headers, body.
-type Sent<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], Option<Value>);
+pub(crate) type Sent<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], Option<Value>);
 
-async fn by_axum(backend: &Backend, (method, path, headers, body): Sent<'_>) -> (u16, String) {
+pub(crate) async fn by_axum(
+    backend: &Backend,
+    (method, path, headers, body): Sent<'_>,
+) -> (u16, String) {
     let photos = Router::new()
         .route("/photos/{id}", get(async || "a photo"))
         .route_layer(backend.layer().sold("id"));
@@ -98,7 +101,10 @@ async fn by_axum(backend: &Backend, (method, path, headers, body): Sent<'_>) -> 
     (status, String::from_utf8(body.to_vec()).unwrap())
 }
 
-async fn by_actix(backend: &Backend, (method, path, headers, body): Sent<'_>) -> (u16, String) {
+pub(crate) async fn by_actix(
+    backend: &Backend,
+    (method, path, headers, body): Sent<'_>,
+) -> (u16, String) {
     let sold = backend.middleware().sold("id");
     let photos = Routes::new().get("/photos/{id}", async || "a photo");
     let photos = photos.each(|route| route.wrap(sold.clone()));

@@ -27,10 +27,13 @@ use key0_auth::{
     },
     apikey::{IssuanceSecrets, KeyDigest, KeyFormat, KeyRecord},
     auth::{IdentityKind, Responder},
-    domain::{Action, Actor, ChallengeId, Clock, Permissions, SecretSet, Timestamp, TxHash},
+    domain::{
+        Action, Actor, ChallengeId, Clock, Permissions, PlanId, RequestId, ResourceId, SecretSet,
+        Timestamp, TxHash,
+    },
     store::{
         KeyRegistry, PaymentStore, SqliteOptions,
-        spi::{IssuanceClaim, IssuanceKey, IssuanceState, Lease, RequestFingerprint},
+        spi::{IssuanceClaim, IssuanceKey, IssuanceState, Lease, Order, RequestFingerprint},
     },
     testing::Mood,
 };
@@ -864,6 +867,11 @@ fn claim(lease: Lease) -> IssuanceClaim {
         key: key(),
         fingerprint: RequestFingerprint::of(parts.map(str::as_bytes)),
         tx_hash: TxHash::new(HASH).unwrap(),
+        order: Order {
+            request_id: RequestId::new(request).unwrap(),
+            resource_id: ResourceId::new("photo-1").unwrap(),
+            plan_id: PlanId::new("basic").unwrap(),
+        },
         lease,
     }
 }

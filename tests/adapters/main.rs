@@ -39,6 +39,7 @@ mod payment_received;
 #[path = "../support/pool.rs"]
 mod pool;
 mod proxies;
+mod purchases;
 mod sold;
 mod told;
 mod tower_layer;

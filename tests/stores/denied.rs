@@ -4,8 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use key0_auth::{
-    MemoryStore, RejectionKind, Validator,
-    domain::{ChallengeId, Clock, SystemClock, Timestamp},
+    ApiKeys, Cached, MemoryStore, RejectionKind, Validator,
+    api::{IssueToken, Operator, PurchasesApi},
+    apikey::IssuanceSecrets,
+    domain::{ChallengeId, Clock, Secret, SecretSet, SystemClock, Timestamp},
     error::StoreError,
     store::{
         DenialStore, DeniedTokens,
@@ -169,6 +171,41 @@ async fn instances_on_one_redis_refuse_what_one_denies() {
     let options = options.read_timeout(PATIENCE).write_timeout(PATIENCE);
     let open = async || options.open(&fresh.url).await.unwrap();
     is_refused_everywhere(Arc::new(open().await), Arc::new(open().await)).await;
+}
+
+/// Nobody tells this instance of what it revokes itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purchase_that_is_revoked_here_is_dead_here_at_once() {
+    let (store, signer) = (MemoryStore::new(), TokenSigner::new());
+    let silent = Arc::new(Silent(store.clone()));
+    let denied = DeniedTokens::new(silent.clone());
+    denied.first_reading(Duration::from_secs(30)).await.unwrap();
+    let cached = Arc::new(Cached::new(silent, Arc::new(SystemClock)));
+    let keys = Arc::new(ApiKeys::cached(cached));
+    let validator = Validator::builder()
+        .access_tokens(signer.access_tokens())
+        .denied_tokens(denied.clone())
+        .api_keys(keys.clone())
+        .build()
+        .unwrap();
+    let store = Arc::new(store);
+    let secret = Secret::new("a test's secret", "a secret from which keys are derived").unwrap();
+    let secrets = IssuanceSecrets::new(&SecretSet::new(secret));
+    let issue = IssueToken::new(store.clone(), keys.clone(), secrets);
+    let purchases = PurchasesApi::new(store, keys, denied);
+
+    let order = br#"{"requestId":"r","challengeId":"c","resourceId":"photo-1","planId":"basic","txHash":"0x1"}"#;
+    let issued = issue.handle(order).await.unwrap().body;
+    let issued: serde_json::Value = serde_json::from_slice(&issued).unwrap();
+    let ask = async |credential: &str| {
+        let bearer = format!("Bearer {credential}");
+        validator.validate([bearer.as_bytes()], []).await.err().map(|it| it.kind())
+    };
+    let (key, token) = (issued["token"].as_str().unwrap(), token(&signer, "c"));
+    assert_eq!((ask(key).await, ask(&token).await), (None, None));
+    purchases.revoke(&Operator::host(), "c", b"").await.unwrap();
+    assert_eq!(ask(key).await, Some(RejectionKind::KeyRevoked));
+    assert_eq!(ask(&token).await, Some(RejectionKind::TokenRevoked));
 }
 
 #[async_trait]

@@ -78,7 +78,7 @@ macro_rules! every_case {
         }
     };
     ($engine:ident) => {
-        every_case!($engine: keys registry payments issued_keys denials requests);
+        every_case!($engine: keys registry payments issued_keys purchases denials requests);
     };
 }
 

@@ -8,8 +8,11 @@ use key0_auth::{
     ApiKeys, KeyStore, Rejection, RejectionKind, SqliteStore, Validator,
     api::IssueToken,
     apikey::{IssuanceSecrets, KeyAction},
-    domain::{ChallengeId, KeyId, Secret, SecretSet, Timestamp},
-    store::{KeyRegistry, PaymentStore, SqliteOptions},
+    domain::{Actor, ChallengeId, KeyId, Secret, SecretSet, Timestamp},
+    store::{
+        KeyRegistry, PaymentStore, PurchaseStore, SqliteOptions,
+        spi::{PurchaseFilter, PurchaseQuery, PurchaseRevocation, PurchaseState},
+    },
     testing::FakeClock,
 };
 use rusqlite::Connection;
@@ -92,4 +95,41 @@ async fn payments_are_known() {
         let payment = store.payment(&ChallengeId::new(challenge).unwrap()).await.unwrap().unwrap();
         assert_eq!(payment.details.get("note").and_then(|note| note.as_str()), note);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn purchases_are_listed_with_what_was_kept_of_them() {
+    let (_folder, store) = recorded().await;
+    let ask = async |filter: PurchaseFilter| {
+        let query = PurchaseQuery { filter, after: None, limit: 10, now: THEN };
+        let page = store.purchases(&query).await.unwrap();
+        assert_eq!(page.next, None);
+        page.purchases
+    };
+    let all = ask(PurchaseFilter::default()).await;
+    let mut ids: Vec<_> = all.iter().map(|purchase| purchase.key.id()).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, ["chal-1", "chal-3", "http-2"]);
+    for purchase in &all {
+        let (resource, plan) = (&purchase.resource_id, &purchase.plan_id);
+        assert!(resource.is_some() && plan.is_some() && purchase.tx_hash.is_some(), "{purchase:?}");
+        assert!(purchase.request_id.is_some(), "{purchase:?}");
+        if let Some(key) = &purchase.issued_key {
+            let filter = PurchaseFilter { key_id: Some(key.id.clone()), ..Default::default() };
+            assert_eq!(ask(filter).await, std::slice::from_ref(purchase));
+        }
+        let filter = PurchaseFilter { tx_hash: purchase.tx_hash.clone(), ..Default::default() };
+        assert_eq!(ask(filter).await, std::slice::from_ref(purchase));
+    }
+    let revocation = PurchaseRevocation {
+        id: ChallengeId::new("chal-1").unwrap(),
+        reason: None,
+        by: Actor::host(),
+        at: THEN,
+        tokens_until: THEN,
+        unknown_a_day: 1,
+    };
+    store.revoke_purchase(&revocation).await.unwrap();
+    let filter = PurchaseFilter { state: Some(PurchaseState::Revoked), ..Default::default() };
+    assert_eq!(ask(filter).await[0].key.id(), "chal-1");
 }

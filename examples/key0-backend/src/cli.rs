@@ -5,6 +5,7 @@ use crate::{
     conformance::ConformanceOptions,
     demo::DemoOptions,
     keys::KeysOptions,
+    purchases::PurchasesOptions,
     store::StoreOptions,
     tools::{CompletionsOptions, DoctorOptions, HealthcheckOptions, SecretsOptions, TokenOptions},
 };
@@ -32,6 +33,8 @@ pub(crate) enum Command {
     Healthcheck(HealthcheckOptions),
     /// Make, list, show, revoke, rotate and import API keys, also while the server runs.
     Keys(KeysOptions),
+    /// List, show and revoke purchases, and retry or settle their handlers, also while the server runs.
+    Purchases(PurchasesOptions),
     /// Check a running backend, in whatever language, against the contract.
     Conformance(ConformanceOptions),
     /// Play the whole story over real HTTP, on throw-away secrets and a throw-away store.
@@ -67,6 +70,11 @@ const HELP: &[(&str, Reads, &str)] = &[
         "keys",
         Reads::These(&["DATABASE_URL", "FOREIGN_API_KEYS"]),
         "key0-backend keys create --role read --label \"Ada's shop\" --json",
+    ),
+    (
+        "purchases",
+        Reads::These(&["DATABASE_URL"]),
+        "key0-backend purchases revoke challenge-1 --reason refunded",
     ),
     (
         "conformance",

@@ -6,8 +6,8 @@ use key0_auth::{
     MemoryStore, RedisStore,
     store::{
         DenialStore, IdempotencyStore, KeyRegistry, PaymentStore, PostgresOpenError,
-        PostgresOptions, PostgresUrl, RedisOpenError, RedisOptions, RedisUrl, SqliteOpenError,
-        SqliteOptions,
+        PostgresOptions, PostgresUrl, PurchaseStore, RedisOpenError, RedisOptions, RedisUrl,
+        SqliteOpenError, SqliteOptions, Store,
     },
 };
 
@@ -41,6 +41,7 @@ pub(crate) enum Opening {
 pub(crate) struct Opened {
     pub(crate) keys: Arc<dyn KeyRegistry>,
     pub(crate) payments: Arc<dyn PaymentStore>,
+    pub(crate) purchases: Arc<dyn PurchaseStore>,
     pub(crate) denials: Arc<dyn DenialStore>,
     pub(crate) requests: Arc<dyn IdempotencyStore>,
     /// Where the partner API keeps its state.
@@ -99,14 +100,12 @@ impl std::fmt::Display for Database {
 }
 
 impl Opened {
-    fn of<S>(store: S, beside: Place) -> Self
-    where
-        S: KeyRegistry + PaymentStore + DenialStore + IdempotencyStore,
-    {
+    fn of<S: Store>(store: S, beside: Place) -> Self {
         let store = Arc::new(store);
         Self {
             keys: store.clone(),
             payments: store.clone(),
+            purchases: store.clone(),
             denials: store.clone(),
             requests: store,
             beside,

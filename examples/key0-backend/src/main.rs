@@ -10,6 +10,7 @@ mod keys;
 mod logging;
 mod output;
 mod partner;
+mod purchases;
 mod serve;
 mod signals;
 mod store;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         cli::Command::Doctor(options) => tools::doctor(&options),
         cli::Command::Healthcheck(options) => tools::healthcheck(&options),
         cli::Command::Keys(options) => keys::run(&options),
+        cli::Command::Purchases(options) => purchases::run(&options),
         cli::Command::Store(options) => store::run(&options),
         cli::Command::Secrets(options) => tools::secrets(&options),
         cli::Command::Token(options) => tools::token(&options),

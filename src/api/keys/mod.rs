@@ -27,6 +27,7 @@ use crate::{
     store::{KeyPage, KeyQuery, KeyRegistry, steady::SteadyClock},
 };
 
+pub(super) use new_key::check_text;
 pub use operator::Operator;
 
 /// How long a read may take: as long as one of a credential.

@@ -100,7 +100,7 @@ pub(super) fn label(value: Value) -> Result<String, FieldError> {
 }
 
 /// Checks a text that people write and read.
-pub(super) fn check_text(name: &'static str, text: &str) -> Result<(), FieldError> {
+pub(in crate::api) fn check_text(name: &'static str, text: &str) -> Result<(), FieldError> {
     if text.chars().nth(MAX_LABEL_CHARS).is_some() {
         return Err(FieldError::invalid(name, format!("{name} must have at most 200 characters")));
     }

@@ -49,11 +49,11 @@ impl Operator {
         Self { actor: Actor::unchecked(), on_host: false, reads_only: false }
     }
 
-    pub(super) fn actor(&self) -> &Actor {
+    pub(in crate::api) fn actor(&self) -> &Actor {
         &self.actor
     }
 
-    pub(super) fn check_may_change(&self) -> Result<(), Rejection> {
+    pub(in crate::api) fn check_may_change(&self) -> Result<(), Rejection> {
         if self.reads_only { Err(denied()) } else { Ok(()) }
     }
 

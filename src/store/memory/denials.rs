@@ -19,8 +19,7 @@ pub(super) type Denials = BTreeMap<TokenDigest, Timestamp>;
 impl DenialStore for MemoryStore {
     async fn deny(&self, denial: &Denial) -> Result<(), StoreError> {
         self.with(|state| {
-            let until = state.denials.entry(denial.token).or_insert(denial.until);
-            *until = denial.until.max(*until);
+            deny(&mut state.denials, denial);
             Ok(())
         })?;
         self.shared.listeners.tell(&[Change::Token(denial.token)]);
@@ -49,4 +48,10 @@ impl DenialStore for MemoryStore {
             Ok(u32::try_from(over.len()).unwrap_or(limit))
         })
     }
+}
+
+/// Denies tokens until then, or until the later end that is known.
+pub(super) fn deny(denials: &mut Denials, denial: &Denial) {
+    let until = denials.entry(denial.token).or_insert(denial.until);
+    *until = denial.until.max(*until);
 }

@@ -24,6 +24,7 @@ pub(super) struct Keys {
     /// The oldest first.
     cursors: BTreeSet<KeyCursor>,
     histories: HashMap<KeyId, Vec<KeyEvent>>,
+    first_uses: HashMap<KeyId, Timestamp>,
 }
 
 impl Keys {
@@ -69,7 +70,7 @@ impl Keys {
         Ok(Some(changed))
     }
 
-    fn revoke(
+    pub(super) fn revoke(
         &mut self,
         id: &KeyId,
         reason: Option<&str>,
@@ -92,11 +93,20 @@ impl Keys {
         Some(edited)
     }
 
+    pub(super) fn get(&self, id: &KeyId) -> Option<&KeyRecord> {
+        self.records.get(id)
+    }
+
+    pub(super) fn first_use(&self, id: &KeyId) -> Option<Timestamp> {
+        self.first_uses.get(id).copied()
+    }
+
     fn remove(&mut self, id: &KeyId) -> Option<KeyRecord> {
         let record = self.records.remove(id)?;
         record.digests().for_each(|digest| drop(self.ids.remove(&digest)));
         self.cursors.remove(&KeyCursor::of(&record));
         self.histories.remove(id);
+        self.first_uses.remove(id);
         Some(record)
     }
 
@@ -224,9 +234,14 @@ impl KeyRegistry for MemoryStore {
     async fn touch(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
         self.with(|state| {
             for (id, used_at) in uses {
-                if let Some(record) = state.keys.records.get_mut(id) {
-                    record.last_used_at = record.last_used_at.max(Some(*used_at));
+                let Keys { records, first_uses, .. } = &mut state.keys;
+                let Some(record) = records.get_mut(id) else { continue };
+                if record.last_used_at.is_none() {
+                    first_uses.insert(id.clone(), *used_at);
+                } else if let Some(first) = first_uses.get_mut(id) {
+                    *first = used_at.min(first).to_owned();
                 }
+                record.last_used_at = record.last_used_at.max(Some(*used_at));
             }
             Ok(())
         })

@@ -1,14 +1,17 @@
 mod denials;
 mod idempotency;
+mod issuances;
 mod keys;
 mod payments;
+mod purchases;
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{Arc, Mutex},
 };
 
-use super::listeners::Listeners;
+use super::{PurchaseCursor, listeners::Listeners};
 use crate::error::StoreError;
 
 /// Keeps everything in this process's memory: for tests, trials and demos.
@@ -40,10 +43,14 @@ struct Shared {
 #[derive(Default)]
 struct State {
     keys: keys::Keys,
-    issuances: payments::Issuances,
+    issuances: issuances::Issuances,
     payments: payments::Payments,
     requests: idempotency::Requests,
     denials: denials::Denials,
+    /// The purchases, where they were first seen; the oldest first.
+    seen: BTreeSet<PurchaseCursor>,
+    /// How many purchases of which nothing was known were revoked on each day.
+    unknown_revocations: BTreeMap<i64, u32>,
 }
 
 impl MemoryStore {

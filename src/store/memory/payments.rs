@@ -1,35 +1,20 @@
 use std::collections::{BTreeMap, HashMap};
 
-use super::MemoryStore;
+use super::{
+    MemoryStore,
+    issuances::{Entry, Stage},
+};
 use crate::{
     apikey::KeyRecord,
     domain::{Actor, ChallengeId, Timestamp},
     error::StoreError,
     store::{
         Change, Issuance, IssuanceClaim, IssuanceKey, IssuanceState, Lease, LeaseToken,
-        LeasedPayment, Payment, PaymentOutcome, PaymentStore, RequestFingerprint, Rotation,
-        WaitingPayments, lease::is_over,
+        LeasedPayment, Payment, PaymentOutcome, PaymentStore, PurchaseCursor, Rotation,
+        WaitingPayments, lease::is_over, spi::Confirmed,
     },
 };
 use async_trait::async_trait;
-
-#[derive(Default)]
-pub(super) struct Issuances {
-    entries: HashMap<IssuanceKey, Entry>,
-    /// Which id claimed or spent a hash.
-    spent: HashMap<String, IssuanceKey>,
-}
-
-struct Entry {
-    fingerprint: RequestFingerprint,
-    tx_hash: String,
-    stage: Stage,
-}
-
-enum Stage {
-    Claimed(Lease),
-    Issued(Issuance),
-}
 
 #[derive(Default)]
 pub(super) struct Payments {
@@ -43,51 +28,68 @@ pub(super) struct Payments {
 struct Kept {
     payment: Payment,
     attempts: u32,
+    handled_at: Option<Timestamp>,
+    last_error: Option<String>,
+    given_up: Option<String>,
     lease: Option<LeaseToken>,
     /// Its place in the queue; the lease's end while it is leased.
     due: (Timestamp, u64),
 }
 
-impl Issuances {
-    fn remove(&mut self, key: &IssuanceKey) {
-        if let Some(entry) = self.entries.remove(key) {
-            self.spent.remove(&entry.tx_hash);
-        }
-    }
-
-    fn remove_if_lapsed(&mut self, key: &IssuanceKey, now: Timestamp) {
-        let stage = self.entries.get(key).map(|entry| &entry.stage);
-        if matches!(stage, Some(Stage::Claimed(lease)) if is_over(lease.until, now)) {
-            self.remove(key);
-        }
-    }
-
-    /// The entry that this very claim holds.
-    fn held(&mut self, claim: &IssuanceClaim) -> Option<&mut Entry> {
-        self.entries.get_mut(&claim.key).filter(
-            |entry| matches!(&entry.stage, Stage::Claimed(lease) if lease.token == claim.lease.token),
-        )
-    }
-
-    fn issued(&mut self, key: &IssuanceKey) -> Option<&mut Issuance> {
-        match self.entries.get_mut(key).map(|entry| &mut entry.stage) {
-            Some(Stage::Issued(issuance)) => Some(issuance),
-            _ => None,
-        }
-    }
-}
-
 impl Payments {
+    /// A payment, and how far its handling is.
+    pub(super) fn confirmed(&self, id: &ChallengeId) -> Option<(&Payment, Confirmed)> {
+        let kept = self.entries.get(id)?;
+        let waits = self.due.contains_key(&kept.due);
+        let confirmed = Confirmed {
+            at: kept.payment.received_at,
+            waits,
+            attempts: kept.attempts,
+            handled_at: kept.handled_at,
+            last_error: kept.last_error.clone(),
+            given_up: kept.given_up.clone(),
+        };
+        Some((&kept.payment, confirmed))
+    }
+
     /// Moves a payment that is leased so to another place in the queue, or out of it.
-    fn end_lease(&mut self, id: &ChallengeId, lease: &Lease, next: Option<Timestamp>) -> bool {
-        let held = self.entries.get_mut(id).filter(|kept| kept.lease == Some(lease.token));
-        let Some(kept) = held else { return false };
+    fn end_lease(
+        &mut self,
+        id: &ChallengeId,
+        lease: &Lease,
+        next: Option<Timestamp>,
+    ) -> Option<&mut Kept> {
+        self.entries.get(id).filter(|kept| kept.lease == Some(lease.token))?;
+        self.put_in_queue(id, next)
+    }
+
+    fn put_in_queue(&mut self, id: &ChallengeId, next: Option<Timestamp>) -> Option<&mut Kept> {
+        let kept = self.entries.get_mut(id)?;
         kept.lease = None;
         self.due.remove(&kept.due);
         if let Some(next) = next {
             kept.due.0 = next;
             self.due.insert(kept.due, id.clone());
         }
+        Some(kept)
+    }
+
+    /// Makes a payment that waits due now, unless its handler runs.
+    pub(super) fn retry(&mut self, id: &ChallengeId, now: Timestamp) -> bool {
+        let waiting = self.entries.get(id).filter(|kept| self.due.contains_key(&kept.due));
+        let Some(kept) = waiting else { return false };
+        if kept.lease.is_none() {
+            self.put_in_queue(id, Some(now));
+        }
+        true
+    }
+
+    /// Takes a payment that waits out of the queue for good.
+    pub(super) fn give_up(&mut self, id: &ChallengeId, reason: &str) -> bool {
+        let is_due = self.entries.get(id).is_some_and(|kept| self.due.contains_key(&kept.due));
+        let waiting = if is_due { self.put_in_queue(id, None) } else { None };
+        let Some(kept) = waiting else { return false };
+        kept.given_up = Some(reason.to_owned());
         true
     }
 }
@@ -108,6 +110,8 @@ impl PaymentStore for MemoryStore {
             }
             if let Some(entry) = issuances.entries.get(&claim.key) {
                 return Ok(match &entry.stage {
+                    _ if entry.revoked.is_some() => IssuanceState::Revoked,
+                    Stage::Never => IssuanceState::Revoked,
                     Stage::Claimed(_) => IssuanceState::InProgress,
                     _ if entry.fingerprint != claim.fingerprint => IssuanceState::Conflict,
                     Stage::Issued(issuance) => IssuanceState::Issued(issuance.clone()),
@@ -121,7 +125,13 @@ impl PaymentStore for MemoryStore {
             }
             issuances.spent.insert(tx_hash.clone(), claim.key.clone());
             let stage = Stage::Claimed(claim.lease.clone());
-            let entry = Entry { fingerprint: claim.fingerprint, tx_hash, stage };
+            let entry = Entry {
+                fingerprint: claim.fingerprint,
+                tx_hash: Some(tx_hash),
+                order: Some(claim.order.clone()),
+                stage,
+                revoked: None,
+            };
             issuances.entries.insert(claim.key.clone(), entry);
             Ok(IssuanceState::Started)
         })
@@ -139,6 +149,7 @@ impl PaymentStore for MemoryStore {
                 state.keys.insert(record, &Actor::key0())?;
             }
             entry.stage = Stage::Issued(issuance.clone());
+            state.see(&claim.key, issuance.issued_at);
             Ok(true)
         })?;
         if let Some(record) = record.filter(|_| kept) {
@@ -218,8 +229,20 @@ impl PaymentStore for MemoryStore {
             payments.arrivals += 1;
             payments.due.insert(due, payment.challenge_id.clone());
             payments.paid.insert(tx_hash, payment.challenge_id.clone());
-            let kept = Kept { payment: payment.clone(), attempts: 0, lease: None, due };
+            let kept = Kept {
+                payment: payment.clone(),
+                attempts: 0,
+                handled_at: None,
+                last_error: None,
+                given_up: None,
+                lease: None,
+                due,
+            };
             payments.entries.insert(payment.challenge_id.clone(), kept);
+            let key = IssuanceKey::Challenge(payment.challenge_id.clone());
+            if state.issuances.settled(&key).is_none() {
+                state.seen.insert(PurchaseCursor { seen_at: payment.received_at, key });
+            }
             Ok(PaymentOutcome::Recorded)
         })
     }
@@ -257,8 +280,16 @@ impl PaymentStore for MemoryStore {
         &self,
         challenge_id: &ChallengeId,
         lease: &Lease,
+        at: Timestamp,
     ) -> Result<bool, StoreError> {
-        self.with(|state| Ok(state.payments.end_lease(challenge_id, lease, None)))
+        self.with(|state| {
+            let ended = state.payments.end_lease(challenge_id, lease, None);
+            Ok(ended.is_some_and(|kept| {
+                kept.handled_at = Some(at);
+                kept.last_error = None;
+                true
+            }))
+        })
     }
 
     async fn retry_payment(
@@ -266,8 +297,15 @@ impl PaymentStore for MemoryStore {
         challenge_id: &ChallengeId,
         lease: &Lease,
         next_attempt: Timestamp,
+        error: Option<&str>,
     ) -> Result<bool, StoreError> {
-        self.with(|state| Ok(state.payments.end_lease(challenge_id, lease, Some(next_attempt))))
+        self.with(|state| {
+            let ended = state.payments.end_lease(challenge_id, lease, Some(next_attempt));
+            Ok(ended.is_some_and(|kept| {
+                kept.last_error = error.map(str::to_owned).or(kept.last_error.take());
+                true
+            }))
+        })
     }
 
     async fn waiting_payments(&self) -> Result<Option<WaitingPayments>, StoreError> {

@@ -7,7 +7,7 @@
 use sqlx::{PgConnection, Postgres, Row, postgres::PgArguments, query::Query};
 
 use super::{
-    issuances::Known,
+    issuances,
     keys::{bind_key, insert_key},
     row::Fault,
 };
@@ -33,7 +33,7 @@ macro_rules! claim {
         concat!(
             "WITH kept AS (
                  SELECT fingerprint, key_id, digest, nonce, secret, issued_at, expires_at,
-                     lease_until
+                     revoked_at, lease_until
                  FROM issuances WHERE (namespace, id) = ",
             $namespace,
             "
@@ -75,7 +75,7 @@ macro_rules! outcome {
     () => {
         concat!(
             " SELECT fingerprint, key_id, digest, nonce, secret, issued_at, expires_at,
-                  lease_until, EXISTS (SELECT FROM claimed), ",
+                  revoked_at, lease_until, EXISTS (SELECT FROM claimed), ",
             durably!(),
             "
               FROM (VALUES (1)) AS one LEFT JOIN kept ON true"
@@ -86,8 +86,9 @@ macro_rules! outcome {
 const BEGIN: &str = concat!(
     claim!(
         "($1, $2)",
-        "namespace, id, fingerprint, tx_hash, lease_token, lease_until",
-        "$1, $2, $3, $4, $6, $7",
+        "namespace, id, fingerprint, tx_hash, request_id, resource_id, plan_id, lease_token,
+         lease_until",
+        "$1, $2, $3, $4, $6, $7, $8, $9, $10",
         "AND NOT EXISTS (SELECT FROM issuances WHERE lower(tx_hash) IN ($4, $5))"
     ),
     outcome!()
@@ -96,8 +97,9 @@ const BEGIN: &str = concat!(
 const ISSUE: &str = concat!(
     claim!(
         "($22, $23)",
-        "namespace, id, fingerprint, tx_hash, key_id, digest, nonce, secret, issued_at, expires_at",
-        "$22, $23, $24, $25, $27, $28, $29, $30, $31, $32",
+        "namespace, id, fingerprint, tx_hash, request_id, resource_id, plan_id, key_id, digest,
+         nonce, secret, issued_at, expires_at",
+        "$22, $23, $24, $25, $27, $28, $29, $30, $31, $32, $33, $34, $35",
         "AND NOT EXISTS (SELECT FROM issuances WHERE lower(tx_hash) IN ($25, $26))
          AND NOT EXISTS (SELECT FROM keys WHERE old_digest IN ($2, $17))"
     ),
@@ -167,15 +169,15 @@ async fn decide(
     now: Timestamp,
 ) -> Result<Option<IssuanceState>, Fault> {
     let row = statement.fetch_one(conn).await?;
-    if row.try_get(8)? {
+    if row.try_get(9)? {
         return Ok(Some(IssuanceState::Started));
     }
     if row.try_get::<Option<&[u8]>, _>(0)?.is_none() {
         return Ok(None);
     }
-    let lapses: Option<i64> = row.try_get(7)?;
+    let lapses: Option<i64> = row.try_get(8)?;
     let is_lapsed = lapses.is_some_and(|at| is_over(Timestamp::from_micros(at), now));
-    Ok(if is_lapsed { None } else { Some(Known::read(&row)?.state(claim)) })
+    Ok(if is_lapsed { None } else { Some(issuances::read(&row)?.state(claim)) })
 }
 
 type Bound<'q> = Query<'q, Postgres, PgArguments>;
@@ -187,6 +189,9 @@ fn bind_claim<'q>(statement: Bound<'q>, claim: &IssuanceClaim) -> Bound<'q> {
         .bind(claim.fingerprint.as_bytes())
         .bind(claim.tx_hash.normalized())
         .bind(claim.tx_hash.without_0x())
+        .bind(claim.order.request_id.as_str())
+        .bind(claim.order.resource_id.as_str())
+        .bind(claim.order.plan_id.as_str())
 }
 
 fn bind_new_key<'q>(statement: Bound<'q>, record: &KeyRecord, grant: &StoredGrant) -> Bound<'q> {

@@ -1,6 +1,7 @@
 use async_trait::async_trait;
+use sqlx::PgConnection;
 
-use super::PostgresStore;
+use super::{PostgresStore, row::Fault};
 use crate::{
     domain::Timestamp,
     error::StoreError,
@@ -12,15 +13,7 @@ impl DenialStore for PostgresStore {
     async fn deny(&self, denial: &Denial) -> Result<(), StoreError> {
         self.write(async {
             let mut tx = self.begin().await?;
-            sqlx::query(
-                "INSERT INTO denied_tokens (digest, until) VALUES ($1, $2)
-                 ON CONFLICT (digest) DO UPDATE
-                 SET until = greatest(denied_tokens.until, excluded.until)",
-            )
-            .bind(denial.token.as_bytes())
-            .bind(denial.until.as_micros())
-            .execute(&mut *tx)
-            .await?;
+            deny(&mut tx, denial).await?;
             tx.end().await
         })
         .await?;
@@ -69,4 +62,18 @@ impl DenialStore for PostgresStore {
         })
         .await
     }
+}
+
+/// Denies tokens until then, or until the later end that is known.
+pub(super) async fn deny(tx: &mut PgConnection, denial: &Denial) -> Result<(), Fault> {
+    sqlx::query(
+        "INSERT INTO denied_tokens (digest, until) VALUES ($1, $2)
+         ON CONFLICT (digest) DO UPDATE
+         SET until = greatest(denied_tokens.until, excluded.until)",
+    )
+    .bind(denial.token.as_bytes())
+    .bind(denial.until.as_micros())
+    .execute(tx)
+    .await?;
+    Ok(())
 }

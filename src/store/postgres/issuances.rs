@@ -8,35 +8,15 @@ use crate::{
     domain::Timestamp,
     store::{
         Issuance, IssuanceClaim, IssuanceKey, IssuanceState, LONGEST_WAIT, Lease,
-        RequestFingerprint,
         stored::{bad, instant, instant_if_any, parsed},
+        stored_issuance::Known,
     },
 };
 
-/// What is kept under an id: a claim as long as there is no issuance.
-pub(super) struct Known {
-    fingerprint: RequestFingerprint,
-    issuance: Option<Issuance>,
-}
-
-impl Known {
-    /// From a row that begins with the columns that `known` selects.
-    pub(super) fn read(row: &PgRow) -> Result<Self, Fault> {
-        let issued_at: Option<i64> = row.try_get(5)?;
-        Ok(Self {
-            fingerprint: RequestFingerprint::from_bytes(row.try_get(0)?),
-            issuance: issued_at.map(|at| issuance(row, at)).transpose()?,
-        })
-    }
-
-    /// What it means to another claim of the id.
-    pub(super) fn state(self, claim: &IssuanceClaim) -> IssuanceState {
-        match self.issuance {
-            None => IssuanceState::InProgress,
-            _ if self.fingerprint != claim.fingerprint => IssuanceState::Conflict,
-            Some(issuance) => IssuanceState::Issued(issuance),
-        }
-    }
+/// From a row that begins with the columns that `known` selects.
+pub(super) fn read(row: &PgRow) -> Result<Known, Fault> {
+    let (fingerprint, issued_at) = (row.try_get(0)?, row.try_get(5)?);
+    Known::read(fingerprint, issued_at, row.try_get(7)?, |at| issuance(row, at))
 }
 
 /// Each statement sees what others have committed before it. So whoever loses a race to the
@@ -69,8 +49,9 @@ pub(super) async fn begin(
     .execute(&mut *tx)
     .await?;
     let claimed = sqlx::query(
-        "INSERT INTO issuances (namespace, id, fingerprint, tx_hash, lease_token, lease_until)
-         SELECT $1, $2, $3, $4, $5, $6
+        "INSERT INTO issuances (namespace, id, fingerprint, tx_hash, lease_token, lease_until,
+             request_id, resource_id, plan_id)
+         SELECT $1, $2, $3, $4, $5, $6, $8, $9, $10
          WHERE NOT EXISTS (SELECT 1 FROM issuances WHERE lower(tx_hash) = $7)
          ON CONFLICT DO NOTHING",
     )
@@ -81,6 +62,9 @@ pub(super) async fn begin(
     .bind(claim.lease.token.as_bytes())
     .bind(claim.lease.until.as_micros())
     .bind(&without_0x)
+    .bind(claim.order.request_id.as_str())
+    .bind(claim.order.resource_id.as_str())
+    .bind(claim.order.plan_id.as_str())
     .execute(&mut *tx)
     .await?;
     if claimed.rows_affected() == 1 {
@@ -127,12 +111,13 @@ pub(super) async fn put(
     Ok(written.rows_affected() == 1)
 }
 
-/// The issuance under an id, which nobody else changes until the end of the transaction.
+/// The issuance under an id, which nobody else changes until the end of the transaction; none where
+/// it was revoked.
 pub(super) async fn issuance_to_change(
     tx: &mut PgConnection,
     key: &IssuanceKey,
 ) -> Result<Option<Issuance>, Fault> {
-    Ok(known(tx, key, Lock::ForUpdate).await?.and_then(|known| known.issuance))
+    Ok(known(tx, key, Lock::ForUpdate).await?.and_then(Known::issuance))
 }
 
 enum Lock {
@@ -148,7 +133,8 @@ async fn known(
     macro_rules! select {
         ($lock:literal) => {
             concat!(
-                "SELECT fingerprint, key_id, digest, nonce, secret, issued_at, expires_at
+                "SELECT fingerprint, key_id, digest, nonce, secret, issued_at, expires_at,
+                     revoked_at
                  FROM issuances WHERE namespace = $1 AND id = $2",
                 $lock
             )
@@ -160,7 +146,7 @@ async fn known(
     };
     let row =
         sqlx::query(query).bind(key.namespace()).bind(key.id()).fetch_optional(&mut *tx).await?;
-    row.as_ref().map(Known::read).transpose()
+    row.as_ref().map(read).transpose()
 }
 
 fn issuance(row: &PgRow, issued_at: i64) -> Result<Issuance, Fault> {

@@ -296,6 +296,28 @@ pub(super) async fn replace(
     Ok(Some(changed.map(Change::Key).collect()))
 }
 
+/// Marks a key as revoked; its digests, the secret's first, where it was not before.
+pub(super) async fn revoke(
+    tx: &mut PgConnection,
+    id: &KeyId,
+    reason: Option<&str>,
+    by: &Actor,
+    at: Timestamp,
+) -> Result<Vec<KeyDigest>, Fault> {
+    let revoked: Option<([u8; 32], Option<[u8; 32]>)> = sqlx::query_as(
+        "UPDATE keys SET revoked_at = $2, revoked_reason = $3
+         WHERE id = $1 AND revoked_at IS NULL RETURNING digest, old_digest",
+    )
+    .bind(id.as_str())
+    .bind(at.as_micros())
+    .bind(reason)
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some((digest, old)) = revoked else { return Ok(Vec::new()) };
+    note(tx, id, &KeyEvent::new(KeyAction::Revoked, by, at).because(reason)).await?;
+    Ok([Some(digest), old].into_iter().flatten().map(KeyDigest::from_bytes).collect())
+}
+
 /// Changes what is said of a key that is not revoked.
 pub(super) async fn edit(
     tx: &mut PgConnection,

@@ -268,9 +268,10 @@ impl<'a> Opening<'a> {
         let deadline = self.deadline;
         let timed_out = |_| OpenError::TimedOut { address: self.address.clone() };
         let mut conn = self.connect(deadline).await?;
-        let prepared = timeout_at(deadline, self.prepare_by(&mut conn)).await.map_err(timed_out)?;
-        // Where it failed, the connection is dropped and the server undoes the transaction.
-        prepared?;
+        // Where a step fails, the connection is dropped and the server undoes the transaction.
+        while timeout_at(deadline, self.step(&mut conn)).await.map_err(timed_out)?? == Found::Behind
+        {
+        }
         let _ = timeout_at(deadline, conn.close()).await;
         Ok(())
     }
@@ -293,7 +294,8 @@ impl<'a> Opening<'a> {
         }
     }
 
-    async fn prepare_by(&self, conn: &mut PgConnection) -> Result<(), OpenError> {
+    /// Takes one step towards the newest version, in a transaction of its own.
+    async fn step(&self, conn: &mut PgConnection) -> Result<Found, OpenError> {
         let unusable = |error: Error| self.unusable(error);
         let address = || self.address.clone();
         let schema = || self.options.schema.clone();
@@ -323,10 +325,11 @@ impl<'a> Opening<'a> {
             return Err(OpenError::ReadOnly { address: address() });
         }
         match schema::update(conn, &self.options.schema, self.options.must_exist).await {
-            Ok(Found::Current) => {
+            Ok(found @ (Found::Current | Found::Behind)) => {
                 // Whoever may not read the denied tokens learns it now.
                 let probe = "SELECT digest, until FROM denied_tokens LIMIT 1; COMMIT";
-                conn.execute(sqlx::raw_sql(probe)).await.map(drop).map_err(unusable)
+                let end = if found == Found::Current { probe } else { "COMMIT" };
+                conn.execute(sqlx::raw_sql(end)).await.map(|_| found).map_err(unusable)
             }
             Ok(Found::Foreign) => Err(OpenError::Foreign { address: address(), schema: schema() }),
             Ok(Found::Absent) => Err(OpenError::Absent { address: address(), schema: schema() }),

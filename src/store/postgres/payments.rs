@@ -14,6 +14,7 @@ use crate::{
     store::{
         Change, Issuance, IssuanceClaim, IssuanceKey, IssuanceState, LONGEST_WAIT, Lease,
         LeasedPayment, Payment, PaymentOutcome, PaymentStore, Rotation, WaitingPayments,
+        payments::Ending,
         stored::{bad, instant, json, parsed, to_json},
     },
 };
@@ -256,8 +257,9 @@ impl PaymentStore for PostgresStore {
         &self,
         challenge_id: &ChallengeId,
         lease: &Lease,
+        at: Timestamp,
     ) -> Result<bool, StoreError> {
-        self.end_lease(challenge_id, lease, None).await
+        self.end_lease(challenge_id, lease, Ending::Handled(at)).await
     }
 
     async fn retry_payment(
@@ -265,24 +267,28 @@ impl PaymentStore for PostgresStore {
         challenge_id: &ChallengeId,
         lease: &Lease,
         next_attempt: Timestamp,
+        error: Option<&str>,
     ) -> Result<bool, StoreError> {
-        self.end_lease(challenge_id, lease, Some(next_attempt)).await
+        let error = error.map(str::to_owned);
+        self.end_lease(challenge_id, lease, Ending::Again { next_attempt, error }).await
     }
 }
 
 impl PostgresStore {
-    /// Ends a lease; `next` is when the payment is due again, if ever.
     async fn end_lease(
         &self,
         challenge_id: &ChallengeId,
         lease: &Lease,
-        next: Option<Timestamp>,
+        ending: Ending,
     ) -> Result<bool, StoreError> {
+        let (handled_at, due_at, error) = ending.columns();
         self.write(async {
             let mut conn = self.at_once().await?;
             let ended = sqlx::query(concat!(
                 "WITH ended AS (
-                     UPDATE payments SET due_at = $3, lease_token = NULL
+                     UPDATE payments SET due_at = $4, lease_token = NULL, handled_at = $3,
+                         last_error = CASE WHEN $3::bigint IS NULL
+                             THEN coalesce($5, last_error) END
                      WHERE challenge_id = $1 AND lease_token = $2 RETURNING arrival
                  )
                  SELECT ",
@@ -291,7 +297,9 @@ impl PostgresStore {
             ))
             .bind(challenge_id.as_str())
             .bind(lease.token.as_bytes())
-            .bind(next.map(Timestamp::as_micros))
+            .bind(handled_at)
+            .bind(due_at)
+            .bind(error)
             .fetch_optional(&mut *conn)
             .await?;
             conn.end().await?;

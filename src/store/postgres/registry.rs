@@ -7,7 +7,7 @@ use super::{
     row::Fault,
 };
 use crate::{
-    apikey::{KeyAction, KeyDigest, KeyEvent, KeyRecord},
+    apikey::{KeyDigest, KeyEvent, KeyRecord},
     domain::{Actor, KeyId, PlanId, ResourceId, Timestamp},
     error::StoreError,
     store::{
@@ -142,27 +142,13 @@ impl KeyRegistry for PostgresStore {
     ) -> Result<Option<KeyDigest>, StoreError> {
         let revoked = self.write(async {
             let mut tx = self.begin().await?;
-            let digests: Option<([u8; 32], Option<[u8; 32]>)> = sqlx::query_as(
-                "UPDATE keys SET revoked_at = $2, revoked_reason = $3
-                 WHERE id = $1 AND revoked_at IS NULL RETURNING digest, old_digest",
-            )
-            .bind(id.as_str())
-            .bind(at.as_micros())
-            .bind(reason)
-            .fetch_optional(&mut *tx)
-            .await?;
-            if digests.is_some() {
-                let event = KeyEvent::new(KeyAction::Revoked, by, at).because(reason);
-                keys::note(&mut tx, id, &event).await?;
-            }
+            let digests = keys::revoke(&mut tx, id, reason, by, at).await?;
             tx.end().await?;
             Ok(digests)
         });
         let revoked = revoked.await?;
-        let digests = revoked.iter().flat_map(|(digest, old)| [Some(*digest), *old]).flatten();
-        let digests: Vec<_> = digests.map(|it| Change::Key(KeyDigest::from_bytes(it))).collect();
-        self.tell(&digests)?;
-        Ok(revoked.map(|(digest, _)| KeyDigest::from_bytes(digest)))
+        self.tell(&revoked.iter().copied().map(Change::Key).collect::<Vec<_>>())?;
+        Ok(revoked.first().copied())
     }
 
     async fn touch(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
@@ -174,15 +160,19 @@ impl KeyRegistry for PostgresStore {
             // for each other.
             sqlx::query(
                 "WITH uses AS (
-                     SELECT id, max(used_at) AS used_at
+                     SELECT id, min(used_at) AS first, max(used_at) AS used_at
                      FROM unnest($1::text[], $2::bigint[]) AS uses (id, used_at) GROUP BY id
                  ), locked AS (
-                     SELECT keys.id, uses.used_at FROM keys JOIN uses ON keys.id = uses.id
+                     SELECT keys.id, uses.first, uses.used_at
+                     FROM keys JOIN uses ON keys.id = uses.id
                      WHERE last_used_at IS NULL OR last_used_at < uses.used_at
+                         OR first_used_at > uses.first
                      ORDER BY keys.id FOR NO KEY UPDATE OF keys
                  )
-                 UPDATE keys SET last_used_at = locked.used_at FROM locked
-                 WHERE keys.id = locked.id",
+                 UPDATE keys SET last_used_at = greatest(last_used_at, locked.used_at),
+                     first_used_at = CASE WHEN last_used_at IS NULL OR first_used_at > locked.first
+                         THEN locked.first ELSE first_used_at END
+                 FROM locked WHERE keys.id = locked.id",
             )
             .bind(ids)
             .bind(times)

@@ -13,7 +13,7 @@ use sqlx::{Connection, PgConnection, PgPool};
 use super::{
     PostgresOptions, PostgresStore,
     feed::{LONGEST_BLINK, Log, Reader},
-    prune,
+    listing, prune,
     registry::{END, PAGE},
 };
 use crate::{
@@ -22,8 +22,9 @@ use crate::{
     domain::{Actor, ChallengeId, KeyId, Role, Timestamp, TxHash},
     store::{
         Change, IssuanceClaim, IssuanceKey, IssuanceState, KeyRegistry, Lease, PaymentStore,
-        RequestFingerprint, Rotation,
+        PurchaseFilter, PurchaseQuery, PurchaseStore, RequestFingerprint, Rotation,
         feed::{Listening, Source},
+        spi::Order,
     },
 };
 
@@ -118,6 +119,54 @@ async fn a_listing_goes_by_its_index_and_stops_when_the_page_is_full() {
     }
 }
 
+/// Whatever there is: pages of purchases, and what identifies them.
+#[tokio::test(flavor = "multi_thread")]
+async fn purchases_are_listed_and_found_by_an_index() {
+    let Some((_store, schema)) = store().await else { return };
+    let mut raw = PgConnection::connect(&schema.url).await.expect("it connects");
+    let setup = format!(
+        "SET search_path = {};
+         INSERT INTO issuances (namespace, id, fingerprint, tx_hash, request_id, key_id, digest,
+             issued_at)
+         SELECT 'challenge', 'c' || n, sha256(''), '0x' || n, 'r' || n, 'k' || n, sha256(''), n
+         FROM generate_series(1, 20000) AS n;
+         INSERT INTO payments (challenge_id, request_id, resource_id, plan_id, tx_hash, details,
+             received_at)
+         SELECT 'c' || n, 'r' || n, 'photo-1', 'basic', '0x' || n, '{{}}', n
+         FROM generate_series(1, 20000) AS n;
+         ANALYZE issuances; ANALYZE payments",
+        schema.name
+    );
+    let run = sqlx::raw_sql(sqlx::AssertSqlSafe(setup));
+    run.execute(&mut raw).await.expect("it is set up");
+    for (query, index) in [
+        (
+            listing::ISSUANCES
+                .replace("$1", "15000")
+                .replace("$2", "'challenge'")
+                .replace("$3", "'c15000'")
+                .replace("$4", "11"),
+            "issuances_seen",
+        ),
+        (
+            listing::PAYMENTS.replace("$1", "15000").replace("$2", "'c15000'").replace("$3", "11"),
+            "payments_seen",
+        ),
+        ("SELECT id FROM issuances WHERE key_id = 'k7'".to_owned(), "issuances_of_key"),
+        ("SELECT id FROM issuances WHERE request_id = 'r7'".to_owned(), "issuances_of_request"),
+        ("SELECT tx_hash FROM payments WHERE request_id = 'r7'".to_owned(), "payments_of_request"),
+    ] {
+        let explain = sqlx::AssertSqlSafe(format!("EXPLAIN (ANALYZE, TIMING OFF) {query}"));
+        let plan: Vec<String> =
+            sqlx::query_scalar(explain).fetch_all(&mut raw).await.expect("it is explained");
+        let plan = plan.join("\n");
+        assert!(plan.contains(index) && !plan.contains("Sort"), "{plan}");
+        let scan = plan.lines().find(|line| line.contains(index)).expect("the scan");
+        let is_page = query.contains("LIMIT");
+        assert!(!is_page || scan.contains("rows=11 loops=1"), "{plan}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hash_that_an_older_version_kept_without_0x_is_spent() {
     let Some((store, schema)) = store().await else { return };
@@ -134,6 +183,7 @@ async fn a_hash_that_an_older_version_kept_without_0x_is_spent() {
             key: IssuanceKey::Challenge(ChallengeId::new("second").expect("legal")),
             fingerprint: RequestFingerprint::of([&b"body"[..]]),
             tx_hash: TxHash::new(&hash).expect("legal"),
+            order: order(),
             lease: Lease::new(Timestamp::from_seconds(100)),
         };
         let state = store.begin_issuance(&claim, Timestamp::from_seconds(1)).await;
@@ -160,7 +210,7 @@ async fn a_schema_of_the_first_version_is_taken_over_with_its_data() {
              VALUES ('challenge', 'c', sha256(''), '0x{digits}', sha256(''), 0);
          INSERT INTO payments (challenge_id, request_id, resource_id, plan_id, tx_hash, details,
              received_at) VALUES ('c', 'r', 'photo-1', 'basic', '0x{digits}', '{{}}', 4)",
-        super::schema::MIGRATIONS[0],
+        super::migrations::MIGRATIONS[0],
         super::schema::MARKER,
     );
     let run = sqlx::raw_sql(sqlx::AssertSqlSafe(setup));
@@ -179,10 +229,23 @@ async fn a_schema_of_the_first_version_is_taken_over_with_its_data() {
         key: IssuanceKey::Challenge(ChallengeId::new("d").expect("legal")),
         fingerprint: RequestFingerprint::of([&b"body"[..]]),
         tx_hash: TxHash::new(&digits).expect("legal"),
+        order: order(),
         lease: Lease::new(Timestamp::from_seconds(100)),
     };
     let state = store.begin_issuance(&claim, Timestamp::from_seconds(1)).await;
     assert_eq!(state.expect("it answers"), IssuanceState::Redeemed);
+
+    let query = PurchaseQuery {
+        filter: PurchaseFilter::default(),
+        after: None,
+        limit: 10,
+        now: Timestamp::from_seconds(1),
+    };
+    let listed = store.purchases(&query).await.expect("it answers").purchases;
+    let [purchase] = &listed[..] else { panic!("{listed:?}") };
+    assert_eq!(purchase.issued.map(|issued| issued.at), Some(Timestamp::from_seconds(0)));
+    assert_eq!(purchase.plan_id.as_ref().map(|plan| plan.as_str()), Some("basic"));
+    assert!(purchase.confirmed.is_some());
 
     let new = KeyDigest::of("new");
     let rotation = Rotation {
@@ -200,5 +263,13 @@ async fn a_schema_of_the_first_version_is_taken_over_with_its_data() {
         for digest in [live.digest, new] {
             assert!(heard.contains(&Change::Key(digest)), "{change}: {heard:?}");
         }
+    }
+}
+
+fn order() -> Order {
+    Order {
+        request_id: "r".parse().expect("legal"),
+        resource_id: "photo-1".parse().expect("legal"),
+        plan_id: "basic".parse().expect("legal"),
     }
 }

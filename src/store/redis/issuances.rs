@@ -2,7 +2,7 @@
 
 use super::{
     RedisStore, keys,
-    keys::{event_text, micros_if_any},
+    keys::{event_text, instant_text, micros_if_any},
     row::{Fields, needed},
     scripts,
 };
@@ -25,11 +25,14 @@ impl RedisStore {
         call.arg(claim.lease.until.as_micros());
         call.arg(now.as_micros()).arg(now.plus(LONGEST_WAIT).as_micros());
         call.arg(claim.tx_hash.without_0x());
+        call.arg(claim.order.request_id.as_str()).arg(claim.order.resource_id.as_str());
+        call.arg(claim.order.plan_id.as_str());
         let (state, fields): (String, Option<Vec<Vec<u8>>>) = answer(self.write(&call).await?)?;
         match (&*state, fields) {
             ("started", None) => Ok(IssuanceState::Started),
             ("in progress", None) => Ok(IssuanceState::InProgress),
             ("conflict", None) => Ok(IssuanceState::Conflict),
+            ("revoked", None) => Ok(IssuanceState::Revoked),
             ("redeemed", None) => Ok(IssuanceState::Redeemed),
             ("issued", Some(fields)) => Ok(IssuanceState::Issued(issuance(&Fields::new(fields))?)),
             _ => Err(bad("state")),
@@ -46,7 +49,8 @@ impl RedisStore {
         call.arg(slot(&claim.key)).arg(claim.lease.token.as_bytes());
         let values = values(issuance);
         let present = || NAMES.iter().zip(&values).filter(|(_, value)| !value.is_empty());
-        call.arg(&*values[NONCE]).arg(issuance.issued_at.as_micros()).arg(2 * present().count());
+        call.arg(&*values[NONCE]).arg(issuance.issued_at.as_micros());
+        call.arg(instant_text(issuance.issued_at)).arg(2 * present().count());
         for (name, value) in present() {
             call.arg(*name).arg(&**value);
         }
@@ -115,7 +119,7 @@ fn issuance(fields: &Fields) -> Result<Issuance, StoreError> {
     })
 }
 
-fn slot(key: &IssuanceKey) -> String {
+pub(super) fn slot(key: &IssuanceKey) -> String {
     format!("{}:{}", key.namespace(), key.id())
 }
 

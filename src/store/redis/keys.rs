@@ -181,7 +181,22 @@ pub(super) fn event_text(event: &KeyEvent) -> String {
 /// A cursor as it is kept: texts that sort as the cursors do.
 pub(super) fn cursor_text(cursor: &KeyCursor) -> String {
     let KeyCursor { created_at, id } = cursor;
-    format!("{:016x}{id}", created_at.as_micros().cast_unsigned() ^ (1 << 63))
+    format!("{}{id}", instant_text(*created_at))
+}
+
+/// An instant as it stands in cursors.
+pub(super) fn instant_text(instant: Timestamp) -> String {
+    format!("{:016x}", instant.as_micros().cast_unsigned() ^ (1 << 63))
+}
+
+/// The instant of a cursor, and what follows.
+pub(super) fn read_cursor<'a>(
+    text: &'a str,
+    name: &'static str,
+) -> Result<(Timestamp, &'a str), StoreError> {
+    let (instant, rest) = text.split_at_checked(16).ok_or_else(|| bad(name))?;
+    let bits = u64::from_str_radix(instant, 16).map_err(|_| bad(name))?;
+    Ok((Timestamp::from_micros((bits ^ (1 << 63)).cast_signed()), rest))
 }
 
 /// The number, or nothing, as the scripts take it.

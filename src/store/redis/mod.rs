@@ -8,9 +8,11 @@ mod idempotency;
 mod issuances;
 mod keys;
 mod link;
+mod older;
 mod open;
 mod options;
 mod payments;
+mod purchases;
 mod registry;
 mod row;
 mod scripts;
@@ -78,11 +80,13 @@ const PURGED_AT_ONCE: u32 = 1_000;
 /// # Rights
 ///
 /// A user needs these, here for the usual prefix; with a database number other than 0 also
-/// `+select`. `+info` lets the store tell how durable the server is.
+/// `+select`. `+info` lets the store tell how durable the server is, and `+scan` lets it list purchases
+/// that a version before this one has kept: without it they are found by their challenge and their
+/// transaction alone.
 ///
 /// ```text
 /// ACL SETUSER app on >password ~key0:* &key0:* +evalsha +script|load +get +set +del +exists
-///   +incr +hget +hset +hmget +hgetall +hdel +hincrby +zadd +zrem +zrange +rpush +ltrim +lrange
+///   +incr +hget +hset +hmget +hgetall +hdel +hincrby +zadd +zrem +zrange +zscore +rpush +ltrim +lrange
 ///   +publish +subscribe
 /// ```
 ///

@@ -11,7 +11,7 @@ use super::{Durability, RedisOptions, RedisUrl, link::connect, row::discreet, sc
 use crate::error::ConfigFault;
 
 /// What the version says of a database that this program understands.
-const VERSION: u32 = 3;
+const VERSION: u32 = 5;
 const APPLICATION: &str = "key0-auth";
 /// The oldest Redis that can tell whether a user has all the rights that are needed.
 const OLDEST: u32 = 7;

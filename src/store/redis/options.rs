@@ -6,6 +6,7 @@ use super::{
     OpenError, RedisStore, RedisUrl, Shared,
     feed::Channel,
     link::Link,
+    older,
     open::{Address, Found},
 };
 use crate::store::{
@@ -140,6 +141,8 @@ impl RedisOptions {
             shown: address.shown,
             prefix: address.prefix,
         };
-        Ok(RedisStore { shared: Arc::new(shared) })
+        let shared = Arc::new(shared);
+        older::start(Arc::downgrade(&shared));
+        Ok(RedisStore { shared })
     }
 }

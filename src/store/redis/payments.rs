@@ -2,7 +2,7 @@ use async_trait::async_trait;
 
 use super::{
     RedisStore,
-    keys::micros_if_any,
+    keys::instant_text,
     row::{Fields, needed},
     scripts,
 };
@@ -13,6 +13,7 @@ use crate::{
     store::{
         Issuance, IssuanceClaim, IssuanceKey, IssuanceState, LONGEST_WAIT, Lease, LeasedPayment,
         Payment, PaymentOutcome, PaymentStore, WaitingPayments,
+        payments::Ending,
         stored::{bad, to_json},
     },
 };
@@ -60,6 +61,7 @@ impl PaymentStore for RedisStore {
         let mut call = self.call(&scripts::RECORD_PAYMENT);
         call.arg(payment.challenge_id.as_str()).arg(payment.tx_hash.normalized());
         call.arg(payment.tx_hash.without_0x()).arg(received_at);
+        call.arg(instant_text(payment.received_at)).arg(payment.request_id.as_str());
         call.arg("challenge_id").arg(payment.challenge_id.as_str());
         call.arg("request_id").arg(payment.request_id.as_str());
         call.arg("resource_id").arg(payment.resource_id.as_str());
@@ -107,8 +109,9 @@ impl PaymentStore for RedisStore {
         &self,
         challenge_id: &ChallengeId,
         lease: &Lease,
+        at: Timestamp,
     ) -> Result<bool, StoreError> {
-        self.end_lease(challenge_id, lease, None).await
+        self.end_lease(challenge_id, lease, Ending::Handled(at)).await
     }
 
     async fn retry_payment(
@@ -116,21 +119,25 @@ impl PaymentStore for RedisStore {
         challenge_id: &ChallengeId,
         lease: &Lease,
         next_attempt: Timestamp,
+        error: Option<&str>,
     ) -> Result<bool, StoreError> {
-        self.end_lease(challenge_id, lease, Some(next_attempt)).await
+        let error = error.map(str::to_owned);
+        self.end_lease(challenge_id, lease, Ending::Again { next_attempt, error }).await
     }
 }
 
 impl RedisStore {
-    /// Ends a lease; `next` is when the payment is due again, if ever.
     async fn end_lease(
         &self,
         challenge_id: &ChallengeId,
         lease: &Lease,
-        next: Option<Timestamp>,
+        ending: Ending,
     ) -> Result<bool, StoreError> {
+        let text = |micros: Option<i64>| micros.map(|it| it.to_string()).unwrap_or_default();
+        let (handled_at, due_at, error) = ending.columns();
         let mut call = self.call(&scripts::END_PAYMENT);
-        call.arg(challenge_id.as_str()).arg(lease.token.as_bytes()).arg(micros_if_any(next));
+        call.arg(challenge_id.as_str()).arg(lease.token.as_bytes());
+        call.arg(text(handled_at)).arg(text(due_at)).arg(error.unwrap_or_default());
         self.write(&call).await
     }
 }

@@ -228,9 +228,7 @@ impl RedisStore {
 }
 
 fn cursor(text: &str) -> Result<KeyCursor, StoreError> {
-    let (instant, id) = text.split_at_checked(16).ok_or_else(|| bad("place"))?;
-    let bits = u64::from_str_radix(instant, 16).map_err(|_| bad("place"))?;
-    let created_at = Timestamp::from_micros((bits ^ (1 << 63)).cast_signed());
+    let (created_at, id) = keys::read_cursor(text, "place")?;
     Ok(KeyCursor { created_at, id: parsed(id, "place")? })
 }
 

@@ -45,6 +45,9 @@ scripts! {
     reads LIST = "list";
     reads HISTORY = "history";
     reads PAYMENT = "payment";
+    reads PURCHASES = "purchases";
+    reads SEEN_PURCHASES = "seen_purchases";
+    reads FIND_PURCHASES = "find_purchases";
     reads WAITING_PAYMENTS = "waiting_payments";
     reads CHANGES = "changes";
     reads DENIALS = "denials";
@@ -61,10 +64,16 @@ scripts! {
     withdraws DENY = "deny";
     withdraws PURGE_DENIALS = "purge_denials";
     withdraws REVOKE = "revoke";
+    withdraws REVOKE_PURCHASE = "revoke_purchase";
     withdraws ROTATE = "rotate";
     withdraws PURGE_KEYS = "purge_keys";
     withdraws ABANDON_ISSUANCE = "abandon_issuance";
     withdraws FORGET_NONCES = "forget_nonces";
+    reads UNLISTED = "unlisted";
+    writes LIST_OLDER = "list_older";
+    writes LISTED = "listed";
+    writes RETRY_HANDLER = "retry_handler";
+    withdraws GIVE_UP_HANDLER = "give_up_handler";
     withdraws END_PAYMENT = "end_payment";
     withdraws RELEASE_REQUEST = "release_request";
     withdraws PURGE_REQUESTS = "purge_requests";

@@ -1,6 +1,6 @@
 use async_trait::async_trait;
 
-use super::SqliteStore;
+use super::{SqliteStore, row::Fault, worker::Transaction};
 use crate::{
     domain::Timestamp,
     error::StoreError,
@@ -10,18 +10,8 @@ use crate::{
 #[async_trait]
 impl DenialStore for SqliteStore {
     async fn deny(&self, denial: &Denial) -> Result<(), StoreError> {
-        let Denial { token, until } = *denial;
-        self.write(move |tx| {
-            tx.conn
-                .prepare_cached(
-                    "INSERT INTO denied_tokens (digest, until) VALUES (?1, ?2)
-                     ON CONFLICT (digest) DO UPDATE SET until = max(until, excluded.until)",
-                )?
-                .execute((token.as_bytes(), until.as_micros()))?;
-            tx.told(Change::Token(token));
-            Ok(())
-        })
-        .await
+        let denial = *denial;
+        self.write(move |tx| deny(tx, &denial)).await
     }
 
     async fn denials(
@@ -59,4 +49,16 @@ impl DenialStore for SqliteStore {
         })
         .await
     }
+}
+
+/// Denies tokens until then, or until the later end that is known.
+pub(super) fn deny(tx: &mut Transaction<'_>, denial: &Denial) -> Result<(), Fault> {
+    tx.conn
+        .prepare_cached(
+            "INSERT INTO denied_tokens (digest, until) VALUES (?1, ?2)
+             ON CONFLICT (digest) DO UPDATE SET until = max(until, excluded.until)",
+        )?
+        .execute((denial.token.as_bytes(), denial.until.as_micros()))?;
+    tx.told(Change::Token(denial.token));
+    Ok(())
 }

@@ -178,14 +178,14 @@ fn is_taken(conn: &Connection, digest: &KeyDigest) -> Result<bool, Fault> {
     Ok(statement.query_row([digest.as_bytes()], |row| row.get(0))?)
 }
 
-/// Marks a key as revoked; its digests where it was not before.
+/// Marks a key as revoked; its digests, the secret's first, where it was not before.
 pub(super) fn revoke(
     tx: &mut Transaction<'_>,
     id: &KeyId,
     reason: Option<&str>,
     by: &Actor,
     at: Timestamp,
-) -> Result<Option<KeyDigest>, Fault> {
+) -> Result<Vec<KeyDigest>, Fault> {
     let revoked = tx
         .conn
         .prepare_cached(
@@ -196,10 +196,12 @@ pub(super) fn revoke(
             Ok((row.get::<_, [u8; 32]>(0)?, row.get::<_, Option<[u8; 32]>>(1)?))
         })
         .optional()?;
-    let Some((digest, old)) = revoked else { return Ok(None) };
+    let Some((digest, old)) = revoked else { return Ok(Vec::new()) };
     note(tx, id, &KeyEvent::new(KeyAction::Revoked, by, at).because(reason))?;
-    [Some(digest), old].into_iter().flatten().for_each(|it| tx.changed(KeyDigest::from_bytes(it)));
-    Ok(Some(KeyDigest::from_bytes(digest)))
+    let digests = [Some(digest), old].into_iter().flatten().map(KeyDigest::from_bytes);
+    let digests: Vec<_> = digests.collect();
+    digests.iter().for_each(|digest| tx.changed(*digest));
+    Ok(digests)
 }
 
 /// Changes what is said of a key that is not revoked.

@@ -5,9 +5,12 @@
 mod denials;
 mod files;
 mod idempotency;
+mod issuances;
 mod keys;
+mod listing;
 mod open;
 mod payments;
+mod purchases;
 mod registry;
 mod row;
 mod schema;

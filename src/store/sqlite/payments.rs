@@ -1,15 +1,16 @@
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::{SqliteStore, keys, row::Fault};
+use super::{SqliteStore, issuances, keys, row::Fault};
 use crate::{
-    apikey::{KeyDigest, KeyRecord, Nonce, SecretFingerprint},
+    apikey::KeyRecord,
     domain::{Actor, ChallengeId, Timestamp},
     error::StoreError,
     store::{
         Issuance, IssuanceClaim, IssuanceKey, IssuanceState, LONGEST_WAIT, Lease, LeasedPayment,
-        Payment, PaymentOutcome, PaymentStore, RequestFingerprint, Rotation, WaitingPayments,
-        stored::{bad, instant, instant_if_any, json, parsed, to_json},
+        Payment, PaymentOutcome, PaymentStore, Rotation, WaitingPayments,
+        payments::Ending,
+        stored::{instant, json, parsed, to_json},
     },
 };
 
@@ -21,7 +22,7 @@ impl PaymentStore for SqliteStore {
         now: Timestamp,
     ) -> Result<IssuanceState, StoreError> {
         let claim = claim.clone();
-        self.write(move |tx| begin(tx.conn, &claim, now)).await
+        self.write(move |tx| issuances::begin(tx.conn, &claim, now)).await
     }
 
     async fn complete_issuance(
@@ -32,7 +33,7 @@ impl PaymentStore for SqliteStore {
     ) -> Result<bool, StoreError> {
         let (claim, issuance, record) = (claim.clone(), issuance.clone(), record.cloned());
         self.write(move |tx| {
-            if !put(tx.conn, &claim.key, Some(&claim.lease), &issuance)? {
+            if !issuances::put(tx.conn, &claim.key, Some(&claim.lease), &issuance)? {
                 return Ok(false);
             }
             if let Some(record) = &record {
@@ -52,9 +53,9 @@ impl PaymentStore for SqliteStore {
     ) -> Result<IssuanceState, StoreError> {
         let (claim, issuance, record) = (claim.clone(), issuance.clone(), record.cloned());
         self.write(move |tx| {
-            let state = begin(tx.conn, &claim, now)?;
+            let state = issuances::begin(tx.conn, &claim, now)?;
             if state == IssuanceState::Started {
-                put(tx.conn, &claim.key, Some(&claim.lease), &issuance)?;
+                issuances::put(tx.conn, &claim.key, Some(&claim.lease), &issuance)?;
                 if let Some(record) = &record {
                     keys::insert(tx, record, &Actor::key0())?;
                 }
@@ -89,7 +90,7 @@ impl PaymentStore for SqliteStore {
         let display = display.to_owned();
         let rotation = Rotation { old: old.digest, new: new.digest, display, old_until: None };
         self.write(move |tx| {
-            let stored = known(tx.conn, &key)?.and_then(|known| known.issuance);
+            let stored = issuances::issuance_to_change(tx.conn, &key)?;
             if stored.as_ref() != Some(&old) {
                 return Ok(false);
             }
@@ -98,7 +99,7 @@ impl PaymentStore for SqliteStore {
             {
                 return Ok(false);
             }
-            put(tx.conn, &key, None, &new)?;
+            issuances::put(tx.conn, &key, None, &new)?;
             if old.key_id.is_none() {
                 tx.changed(old.digest);
                 tx.changed(new.digest);
@@ -196,8 +197,9 @@ impl PaymentStore for SqliteStore {
         &self,
         challenge_id: &ChallengeId,
         lease: &Lease,
+        at: Timestamp,
     ) -> Result<bool, StoreError> {
-        self.end_lease(challenge_id, lease, None).await
+        self.end_lease(challenge_id, lease, Ending::Handled(at)).await
     }
 
     async fn retry_payment(
@@ -205,141 +207,35 @@ impl PaymentStore for SqliteStore {
         challenge_id: &ChallengeId,
         lease: &Lease,
         next_attempt: Timestamp,
+        error: Option<&str>,
     ) -> Result<bool, StoreError> {
-        self.end_lease(challenge_id, lease, Some(next_attempt)).await
+        let error = error.map(str::to_owned);
+        self.end_lease(challenge_id, lease, Ending::Again { next_attempt, error }).await
     }
 }
 
 impl SqliteStore {
-    /// Ends a lease; `next` is when the payment is due again, if ever.
     async fn end_lease(
         &self,
         challenge_id: &ChallengeId,
         lease: &Lease,
-        next: Option<Timestamp>,
+        ending: Ending,
     ) -> Result<bool, StoreError> {
         let (id, token) = (challenge_id.clone(), lease.token);
         self.write(move |tx| {
+            let (at, next, error) = ending.columns();
             let ended = tx
                 .conn
                 .prepare_cached(
-                    "UPDATE payments SET due_at = ?3, lease_token = NULL
+                    "UPDATE payments SET due_at = ?4, lease_token = NULL, handled_at = ?3,
+                         last_error = iif(?3 IS NULL, coalesce(?5, last_error), NULL)
                      WHERE challenge_id = ?1 AND lease_token = ?2",
                 )?
-                .execute((id.as_str(), token.as_bytes(), next.map(Timestamp::as_micros)))?;
+                .execute((id.as_str(), token.as_bytes(), at, next, error))?;
             Ok(ended == 1)
         })
         .await
     }
-}
-
-/// What is kept under an id: a claim as long as there is no issuance.
-struct Known {
-    fingerprint: RequestFingerprint,
-    issuance: Option<Issuance>,
-}
-
-fn begin(conn: &Connection, claim: &IssuanceClaim, now: Timestamp) -> Result<IssuanceState, Fault> {
-    let (namespace, id) = (claim.key.namespace(), claim.key.id());
-    let (tx_hash, without_0x) = (claim.tx_hash.normalized(), claim.tx_hash.without_0x());
-    conn.prepare_cached(
-        "DELETE FROM issuances WHERE (lease_until <= ?4 OR lease_until > ?5)
-             AND ((namespace = ?1 AND id = ?2) OR tx_hash IN (?3, ?6))",
-    )?
-    .execute((
-        namespace,
-        id,
-        &tx_hash,
-        now.as_micros(),
-        now.plus(LONGEST_WAIT).as_micros(),
-        &without_0x,
-    ))?;
-    if let Some(known) = known(conn, &claim.key)? {
-        return Ok(match known.issuance {
-            None => IssuanceState::InProgress,
-            _ if known.fingerprint != claim.fingerprint => IssuanceState::Conflict,
-            Some(issuance) => IssuanceState::Issued(issuance),
-        });
-    }
-    let claimed = conn
-        .prepare_cached(
-            "INSERT INTO issuances
-                 (namespace, id, fingerprint, tx_hash, lease_token, lease_until)
-             SELECT ?1, ?2, ?3, ?4, ?5, ?6
-             WHERE NOT EXISTS (SELECT 1 FROM issuances WHERE tx_hash = ?7)
-             ON CONFLICT (tx_hash) DO NOTHING",
-        )?
-        .execute((
-            namespace,
-            id,
-            claim.fingerprint.as_bytes(),
-            &tx_hash,
-            claim.lease.token.as_bytes(),
-            claim.lease.until.as_micros(),
-            &without_0x,
-        ))?;
-    if claimed == 1 {
-        return Ok(IssuanceState::Started);
-    }
-    let spent = conn
-        .prepare_cached("SELECT issued_at IS NOT NULL FROM issuances WHERE tx_hash IN (?1, ?2)")?
-        .query_row([&tx_hash, &without_0x], |row| row.get(0))?;
-    Ok(if spent { IssuanceState::Redeemed } else { IssuanceState::InProgress })
-}
-
-/// Writes an issuance over the claim with this lease, or over the issuance where there is none.
-fn put(
-    conn: &Connection,
-    key: &IssuanceKey,
-    lease: Option<&Lease>,
-    issuance: &Issuance,
-) -> Result<bool, Fault> {
-    let written = conn
-        .prepare_cached(
-            "UPDATE issuances
-             SET key_id = ?4, digest = ?5, nonce = ?6, secret = ?7, issued_at = ?8,
-                 expires_at = ?9, lease_token = NULL, lease_until = NULL
-             WHERE namespace = ?1 AND id = ?2 AND lease_token IS ?3",
-        )?
-        .execute((
-            key.namespace(),
-            key.id(),
-            lease.map(|lease| lease.token.as_bytes()),
-            issuance.key_id.as_ref().map(|id| id.as_str()),
-            issuance.digest.as_bytes(),
-            issuance.nonce.as_ref().map(Nonce::as_bytes),
-            issuance.secret.as_ref().map(SecretFingerprint::as_bytes),
-            issuance.issued_at.as_micros(),
-            issuance.expires_at.map(Timestamp::as_micros),
-        ))?;
-    Ok(written == 1)
-}
-
-fn known(conn: &Connection, key: &IssuanceKey) -> Result<Option<Known>, Fault> {
-    let mut statement = conn.prepare_cached(
-        "SELECT fingerprint, key_id, digest, nonce, secret, issued_at, expires_at
-         FROM issuances WHERE namespace = ?1 AND id = ?2",
-    )?;
-    let mut rows = statement.query((key.namespace(), key.id()))?;
-    let Some(row) = rows.next()? else { return Ok(None) };
-    let issued_at: Option<i64> = row.get(5)?;
-    Ok(Some(Known {
-        fingerprint: RequestFingerprint::from_bytes(row.get(0)?),
-        issuance: issued_at.map(|at| issuance(row, at)).transpose()?,
-    }))
-}
-
-fn issuance(row: &Row<'_>, issued_at: i64) -> Result<Issuance, Fault> {
-    let key_id: Option<String> = row.get(1)?;
-    let digest: Option<[u8; 32]> = row.get(2)?;
-    Ok(Issuance {
-        key_id: key_id.map(|id| parsed(&id, "key_id")).transpose()?,
-        digest: KeyDigest::from_bytes(digest.ok_or_else(|| bad("digest"))?),
-        nonce: row.get::<_, Option<_>>(3)?.map(Nonce::from_bytes),
-        secret: row.get::<_, Option<_>>(4)?.map(SecretFingerprint::from_bytes),
-        issued_at: instant(issued_at, "issued_at")?,
-        expires_at: instant_if_any(row.get(6)?, "expires_at")?,
-    })
 }
 
 fn record(conn: &Connection, payment: &Payment) -> Result<PaymentOutcome, Fault> {

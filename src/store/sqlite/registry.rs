@@ -99,15 +99,21 @@ impl KeyRegistry for SqliteStore {
         at: Timestamp,
     ) -> Result<Option<KeyDigest>, StoreError> {
         let (id, reason, by) = (id.clone(), reason.map(str::to_owned), by.clone());
-        self.write(move |tx| keys::revoke(tx, &id, reason.as_deref(), &by, at)).await
+        self.write(move |tx| {
+            Ok(keys::revoke(tx, &id, reason.as_deref(), &by, at)?.first().copied())
+        })
+        .await
     }
 
     async fn touch(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
         let uses = uses.to_vec();
         self.write(move |tx| {
             let mut statement = tx.conn.prepare_cached(
-                "UPDATE keys SET last_used_at = ?2
-                 WHERE id = ?1 AND (last_used_at IS NULL OR last_used_at < ?2)",
+                "UPDATE keys SET last_used_at = max(coalesce(last_used_at, ?2), ?2),
+                     first_used_at = CASE WHEN last_used_at IS NULL THEN ?2
+                         ELSE min(first_used_at, ?2) END
+                 WHERE id = ?1
+                 AND (last_used_at IS NULL OR last_used_at < ?2 OR first_used_at > ?2)",
             )?;
             for (id, used_at) in &uses {
                 statement.execute((id.as_str(), used_at.as_micros()))?;

@@ -4,7 +4,7 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(super) const APPLICATION_ID: i32 = 0x4b65_7930;
 
 /// What takes a file from each version to the next.
-pub(super) const MIGRATIONS: [&str; 4] = [V1, V2, V3, V4];
+pub(super) const MIGRATIONS: [&str; 6] = [V1, V2, V3, V4, V5, V6];
 
 /// The newest version.
 pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
@@ -262,4 +262,32 @@ CREATE INDEX denied_tokens_ending ON denied_tokens (until);
 CREATE TRIGGER tokens_denied AFTER INSERT ON denied_tokens BEGIN
     INSERT INTO key_changes (digest) VALUES (CAST(x'01' || NEW.digest AS BLOB));
 END;
+";
+
+/// Purchases can be revoked. One that was revoked before it was issued has a row without a digest; in
+/// place of its hash stands a text that is none. How many such there were is counted by the day.
+const V5: &str = "
+ALTER TABLE issuances ADD COLUMN revoked_at INTEGER;
+ALTER TABLE issuances ADD COLUMN revoked_reason TEXT;
+CREATE TABLE unknown_revocations (
+    day   INTEGER NOT NULL PRIMARY KEY,
+    count INTEGER NOT NULL
+) STRICT;
+";
+
+/// Purchases can be listed and found, with what was bought, how their handlers fared and when their
+/// keys were first used. Of older rows that is not known.
+const V6: &str = "
+ALTER TABLE issuances ADD COLUMN request_id TEXT;
+ALTER TABLE issuances ADD COLUMN resource_id TEXT;
+ALTER TABLE issuances ADD COLUMN plan_id TEXT;
+ALTER TABLE payments ADD COLUMN handled_at INTEGER;
+ALTER TABLE payments ADD COLUMN last_error TEXT;
+ALTER TABLE payments ADD COLUMN given_up TEXT;
+ALTER TABLE keys ADD COLUMN first_used_at INTEGER;
+CREATE INDEX issuances_seen ON issuances (issued_at, namespace, id) WHERE issued_at IS NOT NULL;
+CREATE INDEX issuances_of_key ON issuances (key_id) WHERE key_id IS NOT NULL;
+CREATE INDEX issuances_of_request ON issuances (request_id) WHERE request_id IS NOT NULL;
+CREATE INDEX payments_seen ON payments (received_at, challenge_id);
+CREATE INDEX payments_of_request ON payments (request_id);
 ";

@@ -13,7 +13,7 @@ use crate::{
     store::{
         Change, ChangeListener, IdempotencyStore, Issuance, IssuanceClaim, IssuanceKey,
         IssuanceState, KeyPage, KeyQuery, KeyRegistry, Lease, Payment, PaymentStore,
-        RequestFingerprint, Slot, StoredResponse,
+        RequestFingerprint, Slot, StoredResponse, spi::Order,
     },
 };
 
@@ -64,6 +64,7 @@ fn claim(id: &str) -> IssuanceClaim {
         key: IssuanceKey::Challenge(ChallengeId::new(id).unwrap()),
         fingerprint: RequestFingerprint::of([&b"body"[..]]),
         tx_hash: TxHash::new(id).unwrap(),
+        order: order(),
         lease: Lease::new(at(100)),
     }
 }
@@ -614,6 +615,11 @@ async fn listing_and_purging_go_by_an_index() {
         (registry::NEWEST, "keys_listed"),
         (registry::OLDER, "keys_listed"),
         (registry::OVER, "keys_ending"),
+        (listing::ISSUANCES, "issuances_seen"),
+        (listing::PAYMENTS, "payments_seen"),
+        ("SELECT id FROM issuances WHERE key_id = ?1", "issuances_of_key"),
+        ("SELECT id FROM issuances WHERE request_id = ?1", "issuances_of_request"),
+        ("SELECT tx_hash FROM payments WHERE request_id = ?1", "payments_of_request"),
     ] {
         let mut plan = raw.prepare(&format!("EXPLAIN QUERY PLAN {query}")).unwrap();
         let parameters = vec![None::<i64>; plan.parameter_count()];
@@ -885,4 +891,12 @@ async fn a_key_that_can_not_be_read_hides_no_other_and_can_be_revoked() {
     }
     let page = api.list(&operator, Some("kind=payment")).await.unwrap();
     assert!(!String::from_utf8(page.body).unwrap().contains("unreadable"));
+}
+
+fn order() -> Order {
+    Order {
+        request_id: "r".parse().expect("legal"),
+        resource_id: "photo-1".parse().expect("legal"),
+        plan_id: "basic".parse().expect("legal"),
+    }
 }

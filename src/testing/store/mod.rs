@@ -1,6 +1,7 @@
 mod denials;
 mod keys;
 mod payments;
+mod purchases;
 mod requests;
 
 use std::{

@@ -73,8 +73,9 @@ impl<S: PaymentStore + ?Sized> PaymentStore for FaultyStore<S> {
         &self,
         challenge_id: &ChallengeId,
         lease: &Lease,
+        at: Timestamp,
     ) -> Result<bool, StoreError> {
-        self.run("finish_payment", self.inner.finish_payment(challenge_id, lease)).await
+        self.run("finish_payment", self.inner.finish_payment(challenge_id, lease, at)).await
     }
 
     async fn retry_payment(
@@ -82,7 +83,9 @@ impl<S: PaymentStore + ?Sized> PaymentStore for FaultyStore<S> {
         challenge_id: &ChallengeId,
         lease: &Lease,
         next_attempt: Timestamp,
+        error: Option<&str>,
     ) -> Result<bool, StoreError> {
-        self.run("retry_payment", self.inner.retry_payment(challenge_id, lease, next_attempt)).await
+        let retried = self.inner.retry_payment(challenge_id, lease, next_attempt, error);
+        self.run("retry_payment", retried).await
     }
 }

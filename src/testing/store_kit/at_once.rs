@@ -113,7 +113,7 @@ async fn of_racing_issuances_exactly_one_is_kept(store: Both<dyn KeyStore>) {
             IssuanceState::Started => started.push(issued),
             IssuanceState::Issued(issued) => replayed.push(issued),
             IssuanceState::InProgress | IssuanceState::Redeemed => {}
-            IssuanceState::Conflict => panic!("all bodies are alike"),
+            other => panic!("{other:?}"),
         }
     }
     assert_eq!(started.len(), 1);

@@ -17,6 +17,8 @@ mod issued_keys;
 mod keys;
 mod lifecycle;
 mod payments;
+mod purchase_revocations;
+mod purchases;
 mod registry;
 mod replacements;
 mod requests;
@@ -28,7 +30,7 @@ use tokio::task::JoinError;
 
 use crate::{
     KeyStore,
-    store::{DenialStore, IdempotencyStore, KeyRegistry, PaymentStore},
+    store::{DenialStore, IdempotencyStore, KeyRegistry, PaymentStore, PurchaseStore},
 };
 
 /// How long a case may take before it counts as one that never ends.
@@ -46,6 +48,28 @@ struct Case<T> {
 struct Both<K: ?Sized> {
     keys: Arc<K>,
     payments: Arc<dyn PaymentStore>,
+}
+
+/// A store that sells, and knows what it has sold.
+struct Shop {
+    keys: Arc<dyn KeyRegistry>,
+    payments: Arc<dyn PaymentStore>,
+    purchases: Arc<dyn PurchaseStore>,
+    denials: Arc<dyn DenialStore>,
+}
+
+impl Shop {
+    fn of<S>(store: Arc<S>) -> Self
+    where
+        S: PurchaseStore + PaymentStore + KeyRegistry + DenialStore,
+    {
+        Self {
+            keys: store.clone(),
+            payments: store.clone(),
+            purchases: store.clone(),
+            denials: store,
+        }
+    }
 }
 
 /// A case over the store that is under test.
@@ -189,6 +213,19 @@ where
     /// the registry tells of keys that were issued for a payment.
     pub fn issued_keys(self) -> Self {
         self.add(false, issued_keys::CASES, |store| Both { keys: store.clone(), payments: store })
+    }
+}
+
+impl<S, F> StoreKit<S, F>
+where
+    S: PurchaseStore + PaymentStore + KeyRegistry + DenialStore,
+    F: AsyncFn() -> Arc<S>,
+{
+    /// Asks for the cases of [`PurchaseStore`]. It joins what the three other traits keep.
+    pub fn purchases(self) -> Self {
+        self.add(false, purchases::CASES, Shop::of)
+            .add(false, purchase_revocations::CASES, Shop::of)
+            .add(true, purchase_revocations::NOTIFICATIONS, Shop::of)
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-fn payment(id: &str, tx_hash: &str) -> Payment {
+pub(super) fn payment(id: &str, tx_hash: &str) -> Payment {
     Payment {
         challenge_id: ChallengeId::new(id).unwrap(),
         request_id: RequestId::new("request-1").unwrap(),
@@ -68,7 +68,7 @@ async fn those_that_wait_are_counted(store: Arc<dyn PaymentStore>) {
     assert_eq!(waiting().await, Some(WaitingPayments { count: 2, oldest: Some(at(0)) }));
     let (id, lease) = take_id(&store, 100, 200).await.unwrap();
     assert_eq!(waiting().await.map(|waiting| waiting.count), Some(2), "it is not handled yet");
-    assert!(store.finish_payment(&ChallengeId::new(&id).unwrap(), &lease).await.unwrap());
+    assert!(store.finish_payment(&ChallengeId::new(&id).unwrap(), &lease, at(60)).await.unwrap());
     assert_eq!(id, "b");
     assert_eq!(waiting().await, Some(WaitingPayments { count: 1, oldest: Some(at(50)) }));
 }
@@ -218,13 +218,15 @@ async fn a_lost_lease_ends_nothing(store: Arc<dyn PaymentStore>) {
     let (_, first) = take_id(&store, 0, 100).await.unwrap();
     let (_, second) = take_id(&store, 100, 200).await.unwrap();
     let payments = &store;
-    assert!(!payments.finish_payment(&id, &first).await.unwrap());
-    assert!(!payments.retry_payment(&id, &first, at(101)).await.unwrap());
-    assert!(!payments.finish_payment(&id, &lease(500)).await.unwrap());
-    assert!(!payments.finish_payment(&ChallengeId::new("d").unwrap(), &second).await.unwrap());
+    assert!(!payments.finish_payment(&id, &first, at(60)).await.unwrap());
+    assert!(!payments.retry_payment(&id, &first, at(101), None).await.unwrap());
+    assert!(!payments.finish_payment(&id, &lease(500), at(60)).await.unwrap());
+    assert!(
+        !payments.finish_payment(&ChallengeId::new("d").unwrap(), &second, at(60)).await.unwrap()
+    );
     assert!(take_id(&store, 150, 300).await.is_none(), "the second lease is in force");
     // It ran out, but nobody took over: it still ends the work.
-    assert!(payments.finish_payment(&id, &second).await.unwrap());
+    assert!(payments.finish_payment(&id, &second, at(60)).await.unwrap());
     assert!(take_id(&store, 1_000, 2_000).await.is_none());
 }
 
@@ -233,9 +235,9 @@ async fn a_finished_payment_is_done_and_still_known(store: Arc<dyn PaymentStore>
     record(&store, &first).await;
     let (_, lease) = take_id(&store, 0, 100).await.unwrap();
     let id = &first.challenge_id;
-    assert!(store.finish_payment(id, &lease).await.unwrap());
-    assert!(!store.finish_payment(id, &lease).await.unwrap());
-    assert!(!store.retry_payment(id, &lease, at(1)).await.unwrap());
+    assert!(store.finish_payment(id, &lease, at(60)).await.unwrap());
+    assert!(!store.finish_payment(id, &lease, at(60)).await.unwrap());
+    assert!(!store.retry_payment(id, &lease, at(1), None).await.unwrap());
     assert!(take_id(&store, 1_000_000, 2_000_000).await.is_none());
     assert_eq!(store.payment(id).await.unwrap(), Some(first.clone()));
     assert_eq!(record(&store, &first).await, PaymentOutcome::Repeated);
@@ -250,8 +252,8 @@ async fn a_retry_waits_for_its_time_and_counts_attempts(store: Arc<dyn PaymentSt
         let now = i64::from(attempts) * 50;
         let lease = lease(now + 1_000);
         assert_eq!(take(&store, &lease, now).await.unwrap().attempts, attempts);
-        assert!(store.retry_payment(&id, &lease, at(now + 50)).await.unwrap());
-        assert!(!store.retry_payment(&id, &lease, at(0)).await.unwrap());
+        assert!(store.retry_payment(&id, &lease, at(now + 50), None).await.unwrap());
+        assert!(!store.retry_payment(&id, &lease, at(0), None).await.unwrap());
         assert!(take_id(&store, now + 49, now + 1_000).await.is_none());
     }
 }
@@ -263,7 +265,7 @@ async fn a_retried_payment_queues_behind_those_due_before(store: Arc<dyn Payment
     let (id, lease) = take_id(&store, 1, 100).await.unwrap();
     assert_eq!(id, "c0");
     let id = ChallengeId::new("c0").unwrap();
-    store.retry_payment(&id, &lease, at(2)).await.unwrap();
+    store.retry_payment(&id, &lease, at(2), None).await.unwrap();
     assert_eq!(take_id(&store, 10, 100).await.unwrap().0, "c1");
     assert_eq!(take_id(&store, 10, 100).await.unwrap().0, "c0");
 }
@@ -273,7 +275,7 @@ async fn a_clock_that_was_set_back_holds_up_no_payment(store: Arc<dyn PaymentSto
     record(&store, &payment("new", "0x1")).await;
     record(&store, &payment("held", "0x2")).await;
     let (_, lease) = take_id(&store, 0, wait).await.unwrap();
-    store.retry_payment(&ChallengeId::new("new").unwrap(), &lease, at(wait)).await.unwrap();
+    store.retry_payment(&ChallengeId::new("new").unwrap(), &lease, at(wait), None).await.unwrap();
     assert!(take_id(&store, 0, wait).await.is_some());
     assert!(take_id(&store, 0, wait).await.is_none(), "both are put off, and not for too long");
     // An hour back, both would wait for over an hour.

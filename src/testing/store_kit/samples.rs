@@ -16,7 +16,8 @@ use crate::{
         TxHash,
     },
     store::spi::{
-        Change, ChangeListener, Issuance, IssuanceClaim, IssuanceKey, Lease, RequestFingerprint,
+        Change, ChangeListener, Issuance, IssuanceClaim, IssuanceKey, Lease, Order,
+        RequestFingerprint,
     },
 };
 
@@ -55,7 +56,16 @@ pub(super) fn claim(key: IssuanceKey, tx_hash: &str) -> IssuanceClaim {
         key,
         fingerprint: fingerprint("body"),
         tx_hash: hash(tx_hash),
+        order: order(),
         lease: lease(100),
+    }
+}
+
+pub(super) fn order() -> Order {
+    Order {
+        request_id: RequestId::new("request-1").unwrap(),
+        resource_id: ResourceId::new("photo-1").unwrap(),
+        plan_id: PlanId::new("basic").unwrap(),
     }
 }
 

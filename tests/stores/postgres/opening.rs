@@ -97,7 +97,10 @@ async fn an_empty_schema_is_taken_and_a_newer_one_refused() {
     drop(ours.open().await);
     run(&mut raw, "UPDATE key0_auth SET version = 99").await;
     let error = refusal(&ours, "").await;
-    assert!(matches!(error, PostgresOpenError::Newer { found: 99, known: 4, .. }), "{error:?}");
+    assert!(
+        matches!(error, PostgresOpenError::Newer { found: 99, known, .. } if known < 99),
+        "{error:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

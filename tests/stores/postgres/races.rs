@@ -301,7 +301,7 @@ async fn what_is_acknowledged_is_on_the_disk_whatever_the_server_is_set_to() {
     let leased = lease(100);
     store.lease_payment(&leased, at(1)).await.unwrap().unwrap();
     let challenge = ChallengeId::new("p").unwrap();
-    assert!(store.finish_payment(&challenge, &leased).await.unwrap());
+    assert!(store.finish_payment(&challenge, &leased, at(1)).await.unwrap());
     let slot = Slot { scope: "a".to_owned(), key: "k".to_owned() };
     let (print, held) = (fingerprint("body"), lease(100));
     let response = StoredResponse { status: 200, headers: Vec::new(), body: Vec::new() };

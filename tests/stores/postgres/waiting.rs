@@ -4,8 +4,11 @@
 use key0_auth::{
     domain::{ChallengeId, PlanId, RequestId, ResourceId},
     store::{
-        IdempotencyStore, Payment, PaymentStore,
-        spi::{IdempotencyState, IssuanceState, PaymentOutcome, Slot, StoredResponse},
+        IdempotencyStore, Payment, PaymentStore, PurchaseStore,
+        spi::{
+            IdempotencyState, IssuanceState, PaymentOutcome, PurchaseRevocation, RevocationOutcome,
+            Slot, StoredResponse,
+        },
     },
 };
 
@@ -140,4 +143,67 @@ async fn a_replay_writes_nothing_and_waits_for_nobody() {
     assert_eq!(state, IdempotencyState::Done(response));
     let state = store.issue(&claim, &issuance(&record), Some(&record), at(1)).await.unwrap();
     assert_eq!(state, IssuanceState::Issued(issued));
+}
+
+/// Another instance is in the midst of issuing what is being revoked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_waits_for_an_issuance_and_ends_it() {
+    let Some(ours) = Ours::new() else { return };
+    let store = ours.open().await;
+    let mut other = ours.raw().await;
+    run(
+        &mut other,
+        "BEGIN;
+         INSERT INTO issuances (namespace, id, fingerprint, tx_hash, key_id, digest, issued_at)
+             VALUES ('challenge', 'c', sha256(''), '0x1', 'k', sha256('k'), 0);
+         INSERT INTO keys (id, digest, display, kind, resource_id, plan_id, metadata, created_at)
+             VALUES ('k', sha256('k'), 'ak_k…', 'payment', 'photo-1', 'basic', '{}', 0)",
+    )
+    .await;
+    let revocation = revocation("c");
+    let waiting = {
+        let (store, revocation) = (store.clone(), revocation.clone());
+        tokio::spawn(async move { patiently!(store.revoke_purchase(&revocation)) })
+    };
+    ours.waits_for_a_lock().await;
+    run(&mut other, "COMMIT").await;
+    let digest = KeyDigest::of("k");
+    let ended = RevocationOutcome::Revoked { key: challenge("c"), digests: vec![digest] };
+    assert_eq!(waiting.await.unwrap(), ended);
+    let key = store.find(&digest).await.unwrap().unwrap();
+    assert_eq!(key.revoked_at, Some(revocation.at));
+}
+
+/// Another instance is in the midst of revoking what is being issued.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_issuance_waits_for_a_revocation_and_is_refused() {
+    let Some(ours) = Ours::new() else { return };
+    let store = ours.open().await;
+    let mut other = ours.raw().await;
+    let revoke = "BEGIN; INSERT INTO issuances
+         (namespace, id, fingerprint, tx_hash, issued_at, revoked_at)
+         VALUES ('challenge', 'c', sha256(''), ' none', 0, 0)";
+    run(&mut other, revoke).await;
+    let claim = claim(challenge("c"), "0x1");
+    let record = payment_key();
+    let (issued, digest) = (issuance(&record), record.digest);
+    let waiting = {
+        let store = store.clone();
+        tokio::spawn(async move { patiently!(store.issue(&claim, &issued, Some(&record), at(0))) })
+    };
+    ours.waits_for_a_lock().await;
+    run(&mut other, "COMMIT").await;
+    assert_eq!(waiting.await.unwrap(), IssuanceState::Revoked);
+    assert_eq!(store.find(&digest).await.unwrap(), None);
+}
+
+fn revocation(id: &str) -> PurchaseRevocation {
+    PurchaseRevocation {
+        id: ChallengeId::new(id).unwrap(),
+        reason: None,
+        by: Actor::host(),
+        at: at(10),
+        tokens_until: at(100),
+        unknown_a_day: 10,
+    }
 }

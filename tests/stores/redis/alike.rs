@@ -15,7 +15,7 @@ use super::*;
 use crate::{
     redis_server::Fresh,
     samples::{
-        at, challenge, fingerprint, foreign_issuance, hash, issuance, lease, new_digest,
+        at, challenge, fingerprint, foreign_issuance, hash, issuance, lease, new_digest, order,
         payment_key, request,
     },
 };
@@ -130,6 +130,7 @@ impl Past {
                     key,
                     fingerprint: fingerprint(chance.of(&["body", "another"])),
                     tx_hash: hash(&tx_hash),
+                    order: order(),
                     lease: fresh,
                 };
                 self.claims.push(claim.clone());
@@ -175,11 +176,11 @@ impl Past {
             }
             10 => {
                 let (id, held) = chance.of(&self.leased);
-                let _ = both!(store => store.finish_payment(&id, &held));
+                let _ = both!(store => store.finish_payment(&id, &held, fresh.until));
             }
             11 => {
                 let (id, held) = chance.of(&self.leased);
-                let _ = both!(store => store.retry_payment(&id, &held, fresh.until));
+                let _ = both!(store => store.retry_payment(&id, &held, fresh.until, None));
             }
             12 => {
                 let known = chance.of(&self.requests).0;

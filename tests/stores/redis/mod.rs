@@ -9,6 +9,7 @@ mod failover;
 mod listing;
 mod opening;
 mod outage;
+mod purchases;
 
 use std::time::{Duration, Instant};
 

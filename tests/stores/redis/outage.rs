@@ -54,7 +54,7 @@ pub(crate) async fn failures(
         ("abandon", store.abandon_issuance(&claim).await.unwrap_err()),
         ("forget", store.forget_nonces(at(1), 9).await.unwrap_err()),
         ("lease", store.lease_payment(&lease(9), at(0)).await.unwrap_err()),
-        ("finish", store.finish_payment(&id, &lease(9)).await.unwrap_err()),
+        ("finish", store.finish_payment(&id, &lease(9), at(9)).await.unwrap_err()),
         (
             "request",
             store.begin_request(&slot, &fingerprint("b"), &lease(9), at(0)).await.unwrap_err(),

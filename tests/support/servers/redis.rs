@@ -36,6 +36,7 @@ pub const RIGHTS: &[&str] = &[
     "+zadd",
     "+zrem",
     "+zrange",
+    "+zscore",
     "+rpush",
     "+ltrim",
     "+lrange",

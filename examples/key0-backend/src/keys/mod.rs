@@ -4,7 +4,7 @@ mod import;
 mod options;
 mod print;
 
-use std::{error::Error, io, process::ExitCode, sync::Arc};
+use std::{error::Error, io, path::Path, process::ExitCode};
 
 use key0_auth::{
     ApiKeys, Rejection,
@@ -12,15 +12,17 @@ use key0_auth::{
     apikey::KeyFormat,
     domain::{Clock, SystemClock},
     error::ConfigError,
-    store::KeyRegistry,
 };
 use serde_json::{Map, Value, json};
 
 use self::options::KeysCommand;
-pub(crate) use self::{options::KeysOptions, print::harmless};
+pub(crate) use self::{
+    options::KeysOptions,
+    print::{List, Table, harmless, member, one},
+};
 use crate::{
     config::{Config, ServeOptions},
-    database::{Database, DatabaseError, Opening},
+    database::{Database, DatabaseError, Opened, Opening},
     logging::Chain,
 };
 
@@ -29,7 +31,7 @@ const PAGE: u32 = 1_000;
 
 /// Why a command did nothing, or not all it was asked for.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum KeysError {
+pub(crate) enum KeysError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
@@ -67,10 +69,16 @@ impl From<Rejection> for KeysError {
 }
 
 pub(crate) fn run(options: &KeysOptions) -> ExitCode {
+    finish(carry_out(options), options.json)
+}
+
+/// Runs a command to its end, and says what went wrong.
+pub(crate) fn finish(
+    command: impl Future<Output = Result<ExitCode, KeysError>>,
+    json: bool,
+) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let done = runtime
-        .map_err(KeysError::Runtime)
-        .and_then(|runtime| runtime.block_on(carry_out(options)));
+    let done = runtime.map_err(KeysError::Runtime).and_then(|runtime| runtime.block_on(command));
     match done {
         Ok(code) => code,
         // Whoever read it has read enough, as head does.
@@ -84,14 +92,15 @@ pub(crate) fn run(options: &KeysOptions) -> ExitCode {
                 }
                 error => vec![Chain(error).to_string()],
             };
-            crate::fail(&texts, options.json);
+            crate::fail(&texts, json);
             ExitCode::from(error.exit_code())
         }
     }
 }
 
 async fn carry_out(options: &KeysOptions) -> Result<ExitCode, KeysError> {
-    let (registry, format) = open(options).await?;
+    let (store, format) = open(options.env_file.as_deref()).await?;
+    let registry = store.keys;
     let api = KeysApi::new(registry.clone(), ApiKeys::new(registry.clone()).format(format));
     let code = command(options, &api).await;
     // Where a server uses the file as well, it may not be possible, and need not.
@@ -132,7 +141,7 @@ async fn command(options: &KeysOptions, api: &KeysApi) -> Result<ExitCode, KeysE
                     query.push_str(&format!("&{name}={}", query_value(value)));
                 }
             }
-            let mut shown = print::List::new(options.json)?;
+            let mut shown = print::List::new(&print::KEYS, options.json)?;
             list(api, &operator, &query, &mut shown).await?;
             shown.end()?;
         }
@@ -205,14 +214,15 @@ async fn command(options: &KeysOptions, api: &KeysApi) -> Result<ExitCode, KeysE
 }
 
 /// The store of the configuration.
-async fn open(options: &KeysOptions) -> Result<(Arc<dyn KeyRegistry>, KeyFormat), KeysError> {
-    let settings = ServeOptions { env_file: options.env_file.clone(), ..ServeOptions::default() };
+pub(crate) async fn open(env_file: Option<&Path>) -> Result<(Opened, KeyFormat), KeysError> {
+    let env_file = env_file.map(Path::to_owned);
+    let settings = ServeOptions { env_file, ..ServeOptions::default() };
     let (database, format) = Config::load_store(&settings)?;
     if matches!(database, Database::Memory) {
         return Err(KeysError::Memory);
     }
     // A typing error must neither look like a store without keys, nor make one somewhere.
-    Ok((database.open(Opening::Existing).await?.keys, format))
+    Ok((database.open(Opening::Existing).await?, format))
 }
 
 async fn edit(api: &KeysApi, id: &str, body: &Value, json: bool) -> Result<(), KeysError> {
@@ -229,7 +239,7 @@ fn instant(text: &str) -> String {
 }
 
 /// A value as it stands in a URL's query.
-fn query_value(text: &str) -> String {
+pub(crate) fn query_value(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02x}")).collect()
 }
 
@@ -277,6 +287,6 @@ async fn list(
 }
 
 /// The JSON of a good answer.
-fn value(reply: &Reply) -> Result<Value, KeysError> {
+pub(crate) fn value(reply: &Reply) -> Result<Value, KeysError> {
     serde_json::from_slice(&reply.body).map_err(KeysError::Answer)
 }

@@ -5,16 +5,6 @@ use serde_json::{Value, json};
 
 use super::import::{Line, Outcome};
 
-/// The columns of a list: their heads, and the members that they show.
-const COLUMNS: [(&str, &str); 7] = [
-    ("ID", "id"),
-    ("KEY", "display"),
-    ("OPENS", "role"),
-    ("CREATED", "createdAt"),
-    ("EXPIRES", "expiresAt"),
-    ("LAST USED", "lastUsedAt"),
-    ("LABEL", "label"),
-];
 /// A key that was just made, or got another secret.
 pub(super) fn made(key: &Value, json: bool) -> io::Result<()> {
     if json {
@@ -37,9 +27,24 @@ pub(super) fn made(key: &Value, json: bool) -> io::Result<()> {
     line(&text)
 }
 
+/// What a list is made of: the name that it has in JSON, the heads of its columns, and what stands in
+/// them.
+pub(crate) struct Table {
+    pub(crate) name: &'static str,
+    pub(crate) heads: &'static [&'static str],
+    pub(crate) row: fn(&Value) -> Vec<String>,
+}
+
+pub(super) const KEYS: Table = Table {
+    name: "keys",
+    heads: &["ID", "KEY", "OPENS", "CREATED", "EXPIRES", "LAST USED", "LABEL"],
+    row,
+};
+
 /// A list, printed page by page.
-pub(super) struct List {
+pub(crate) struct List {
     out: BufWriter<StdoutLock<'static>>,
+    table: &'static Table,
     json: bool,
     /// Of each column; those of the first page.
     widths: Option<Vec<usize>>,
@@ -47,31 +52,31 @@ pub(super) struct List {
 }
 
 impl List {
-    pub(super) fn new(json: bool) -> io::Result<Self> {
+    pub(crate) fn new(table: &'static Table, json: bool) -> io::Result<Self> {
         let mut out = BufWriter::new(io::stdout().lock());
         if json {
-            out.write_all(b"{\"keys\":[")?;
+            write!(out, "{{\"{}\":[", table.name)?;
         }
-        Ok(Self { out, json, widths: None, any: false })
+        Ok(Self { out, table, json, widths: None, any: false })
     }
 
-    pub(super) fn page(&mut self, keys: &[Value]) -> io::Result<()> {
-        if keys.is_empty() {
+    pub(crate) fn page(&mut self, listed: &[Value]) -> io::Result<()> {
+        if listed.is_empty() {
             return Ok(());
         }
         let any = std::mem::replace(&mut self.any, true);
         if self.json {
-            for (n, key) in keys.iter().enumerate() {
-                write!(self.out, "{}{key}", if any || n > 0 { "," } else { "" })?;
+            for (n, one) in listed.iter().enumerate() {
+                write!(self.out, "{}{one}", if any || n > 0 { "," } else { "" })?;
             }
             return self.out.flush();
         }
-        let heads = COLUMNS.map(|(head, _)| head.to_owned());
-        let rows: Vec<_> =
-            (!any).then_some(heads).into_iter().chain(keys.iter().map(row)).collect();
+        let heads: Vec<_> = self.table.heads.iter().map(|head| head.to_string()).collect();
+        let rows = listed.iter().map(self.table.row);
+        let rows: Vec<_> = (!any).then_some(heads).into_iter().chain(rows).collect();
         let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
         let widths = self.widths.get_or_insert_with(|| {
-            (0..COLUMNS.len()).map(|column| width(column).unwrap_or(0)).collect()
+            (0..self.table.heads.len()).map(|column| width(column).unwrap_or(0)).collect()
         });
         for row in &rows {
             let cells = row.iter().zip(&*widths).map(|(cell, width)| format!("{cell:width$}"));
@@ -80,7 +85,7 @@ impl List {
         self.out.flush()
     }
 
-    pub(super) fn end(mut self) -> io::Result<()> {
+    pub(crate) fn end(mut self) -> io::Result<()> {
         match (self.json, self.any) {
             (true, _) => self.out.write_all(b"]}\n")?,
             (false, false) => self.out.write_all(b"there are none\n")?,
@@ -90,17 +95,17 @@ impl List {
     }
 }
 
-fn row(key: &Value) -> [String; COLUMNS.len()] {
-    let mut row = COLUMNS.map(|(_, name)| member(key, name));
-    row[2] = opens(key);
-    if let Some(state) = state(key) {
-        row[2] = format!("{} ({state})", row[2]);
-    }
-    row
+fn row(key: &Value) -> Vec<String> {
+    let state = state(key).map(|state| format!(" ({state})")).unwrap_or_default();
+    let opens = format!("{}{state}", opens(key));
+    let [id, shown, created, expires, used, label] =
+        ["id", "display", "createdAt", "expiresAt", "lastUsedAt", "label"]
+            .map(|name| member(key, name));
+    vec![id, shown, opens, created, expires, used, label]
 }
 
-/// A key and its history.
-pub(super) fn one(key: &Value, json: bool) -> io::Result<()> {
+/// A key and its history, or a purchase.
+pub(crate) fn one(key: &Value, json: bool) -> io::Result<()> {
     if json {
         return line(&key.to_string());
     }
@@ -258,7 +263,7 @@ fn state(key: &Value) -> Option<&'static str> {
 }
 
 /// A text of a key for a terminal; nothing where it has none.
-pub(super) fn member(value: &Value, name: &str) -> String {
+pub(crate) fn member(value: &Value, name: &str) -> String {
     harmless(value.get(name).and_then(Value::as_str).unwrap_or(""))
 }
 

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{Json, Router, middleware::from_fn, routing::get};
 use key0_auth::{
     ApiKeys, AuthLayer, Cached, InternalAuth, InternalAuthLayer, Validator,
-    api::{CredentialApi, Introspect, IssueToken, KeysApi, PaymentReceived, Verify},
+    api::{CredentialApi, Introspect, IssueToken, KeysApi, PaymentReceived, PurchasesApi, Verify},
     axum::{self as key0_axum, drain_unread},
     domain::{Clock, SystemClock},
     store::{DeniedTokens, KeyUsage},
@@ -56,6 +56,7 @@ struct Guards {
     validator: Validator,
     keys_api: KeysApi,
     credential_api: CredentialApi,
+    purchases_api: PurchasesApi,
     key_checks: bool,
     issue_token: IssueToken,
     internal_auth: Arc<InternalAuth>,
@@ -100,6 +101,7 @@ impl Guards {
             verify: config.verify.clone().map(|rules| Verify::new(validator.clone(), rules)),
             validator,
             keys_api: KeysApi::new(store.keys.clone(), keys.clone()),
+            purchases_api: PurchasesApi::new(store.purchases.clone(), keys.clone(), denied.clone()),
             key_checks: config.key_checks,
             issue_token: IssueToken::new(store.payments.clone(), keys, config.issuance.clone())
                 .time_to_live(config.key_ttl),
@@ -239,8 +241,10 @@ impl App {
         let readers =
             AuthLayer::new(self.guards.validator.clone()).policy(KeysApi::readers_policy());
         let refusals = self.refusals.routes().route_layer(readers);
-        let routes = self.internal_routes().merge(self.keys_routes()).merge(introspect);
-        let routes = routes.merge(refusals).merge(console::routes());
+        let (validator, purchases) = (&self.guards.validator, &self.guards.purchases_api);
+        let purchases = key0_axum::purchases_routes(validator.clone(), purchases.clone());
+        let routes = self.internal_routes().merge(self.keys_routes()).merge(purchases);
+        let routes = routes.merge(introspect).merge(refusals).merge(console::routes());
         match &self.guards.verify {
             Some(verify) => routes.merge(key0_axum::verify_routes(verify.clone())),
             None => routes,
@@ -338,6 +342,7 @@ async fn index() -> Json<serde_json::Value> {
             "/v1": ["integrator_key", "bootstrap_key"],
             "/credential": ["access_token", "payment_key", "integrator_key", "bootstrap_key"],
             "/keys": ["master key"],
+            "/purchases": ["master key", "support key"],
             "/internal": ["internal"],
             "/introspect": ["internal"],
             "/metrics": ["master key"],

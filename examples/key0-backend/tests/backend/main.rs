@@ -32,6 +32,7 @@ mod pool;
 mod postgres_server;
 #[path = "../support/process.rs"]
 mod process;
+mod purchases;
 #[allow(dead_code, unreachable_pub)]
 #[path = "../../../../tests/support/servers/redis.rs"]
 mod redis_server;

@@ -1,6 +1,7 @@
 -- slot, fingerprint, hash, lease token, lease end, now, the latest that is waited for, the hash as
--- older versions may have kept it, or ''
-local slot, fingerprint, tx_hash, token, until_, now, latest, older = unpack(ARGV, 2, 9)
+-- older versions may have kept it, or '', request, resource, plan
+local slot, fingerprint, tx_hash, token, until_, now, latest, older, request, resource,
+  plan = unpack(ARGV, 2, 12)
 local own, spent = prefix .. 'issuance:' .. slot, prefix .. 'spent:' .. tx_hash
 
 local function look(key)
@@ -11,6 +12,7 @@ local function look(key)
     lapsed = lease and is_over(lease, now, latest),
   }
 end
+if redis.call('HGET', own, 'revoked_at') then return {'revoked'} end
 local kept, holder = look(own), redis.call('GET', spent)
   or redis.call('GET', prefix .. 'spent:' .. older)
 local other = holder and (holder == slot and kept or look(prefix .. 'issuance:' .. holder))
@@ -30,6 +32,6 @@ if kept then
 end
 if other then return {other.issued and 'redeemed' or 'in progress'} end
 redis.call('HSET', own, 'fingerprint', fingerprint, 'tx_hash', tx_hash, 'lease_token', token,
-  'lease_until', until_)
+  'lease_until', until_, 'request_id', request, 'resource_id', resource, 'plan_id', plan)
 redis.call('SET', spent, slot)
 return {'started'}

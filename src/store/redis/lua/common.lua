@@ -64,3 +64,55 @@ local function rotate_key(id, old, new, display, event, until_)
   redis.call('SET', prefix .. 'digest:' .. new, id)
   redis.call('RPUSH', prefix .. 'history:' .. id, event)
 end
+
+-- The digests that are dead by it: none where there is no such key, or it was revoked before.
+local function revoke_key(id, now, event, reason)
+  local key = prefix .. 'key:' .. id
+  local digest, revoked_at, old = unpack(redis.call('HMGET', key, 'digest', 'revoked_at',
+    'old_digest'))
+  if not digest or revoked_at then return {} end
+  tell(digest)
+  if old then tell(old) end
+  redis.call('HSET', key, 'revoked_at', now)
+  if reason then redis.call('HSET', key, 'revoked_reason', reason) end
+  redis.call('ZADD', prefix .. 'ending', now, id)
+  redis.call('RPUSH', prefix .. 'history:' .. id, event)
+  return old and {digest, old} or {digest}
+end
+
+-- Until then, or until the later end that is known.
+local function deny(digest, until_)
+  local ends = prefix .. 'denial_ends'
+  local known = redis.call('HGET', ends, digest)
+  if known and tonumber(known) and tonumber(known) > tonumber(until_) then until_ = known end
+  tell('\001' .. digest)
+  -- Listed before all else: also what is denied half is denied.
+  redis.call('ZADD', prefix .. 'denied', 0, digest)
+  redis.call('ZADD', prefix .. 'denied_until', until_, digest)
+  redis.call('HSET', ends, digest, until_)
+end
+
+-- Notes where a purchase stands in listings: where it was first seen. `at` is the instant as it stands
+-- in cursors.
+local function see(at, slot)
+  redis.call('ZADD', prefix .. 'purchases', 0, at .. slot)
+end
+
+-- Whether a payment of this issuance is there, which was seen first then.
+local function is_paid(slot)
+  local challenge = string.match(slot, '^challenge:(.*)$')
+  return challenge and redis.call('EXISTS', prefix .. 'payment:' .. challenge) == 1
+end
+
+-- Whether there is an issuance, or a revocation in its place: more than a claim.
+local function is_settled(slot)
+  local issued_at, revoked_at = unpack(redis.call('HMGET', prefix .. 'issuance:' .. slot,
+    'issued_at', 'revoked_at'))
+  return issued_at or revoked_at
+end
+
+-- Notes by what a purchase is found: 'k' and the id of its key, or 'q' and that of its request. No id
+-- has a blank.
+local function find_by(kind, id, slot)
+  if id then redis.call('ZADD', prefix .. 'purchases_by', 0, kind .. id .. ' ' .. slot) end
+end

@@ -7,6 +7,7 @@ local needed = {
   {'incr', KEYS[1]}, {'hget', KEYS[1], ''}, {'hset', KEYS[1], '', ''}, {'hmget', KEYS[1], ''},
   {'hgetall', KEYS[1]}, {'hdel', KEYS[1], ''}, {'hincrby', KEYS[1], '', '1'},
   {'zadd', KEYS[1], '1', ''}, {'zrem', KEYS[1], ''}, {'zrange', KEYS[1], '0', '0'},
+  {'zscore', KEYS[1], ''},
   {'rpush', KEYS[1], ''}, {'ltrim', KEYS[1], '0', '0'}, {'lrange', KEYS[1], '0', '0'},
   {'publish', prefix .. 'changes:' .. ARGV[1], ''}, {'subscribe', prefix .. 'changes:' .. ARGV[1]},
 }
@@ -21,7 +22,8 @@ if type(found) == 'table' then return {'foreign', ''} end
 if found then return {'found', found} end
 -- Without a version, this can't be what is left of a database of ours.
 for _, name in ipairs({'revision', 'changes', 'keys:integrator', 'keys:payment', 'ending',
-    'nonces', 'arrivals', 'due', 'requests', 'denied', 'denied_until', 'denial_ends'}) do
+    'nonces', 'arrivals', 'due', 'requests', 'denied', 'denied_until', 'denial_ends',
+    'unknown_revocations', 'purchases', 'purchases_by'}) do
   if redis.call('EXISTS', prefix .. name) == 1 then return {'foreign', ''} end
 end
 if ARGV[2] == '1' then return {'missing', ''} end

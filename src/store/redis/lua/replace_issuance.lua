@@ -3,6 +3,7 @@
 local slot, display, event = unpack(ARGV, 2, 4)
 local key, names = prefix .. 'issuance:' .. slot,
   {'key_id', 'digest', 'nonce', 'secret', 'issued_at', 'expires_at'}
+if redis.call('HGET', key, 'revoked_at') then return 0 end
 local kept = redis.call('HMGET', key, unpack(names))
 for i = 1, #names do
   if (kept[i] or '') ~= ARGV[4 + i] then return 0 end

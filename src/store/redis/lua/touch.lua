@@ -1,11 +1,11 @@
 -- id, instant; id, instant; …
-local later = {}
 for i = 2, #ARGV, 2 do
-  local key = prefix .. 'key:' .. ARGV[i]
-  local digest, used_at = unpack(redis.call('HMGET', key, 'digest', 'last_used_at'))
-  if digest and (not used_at or tonumber(used_at) < tonumber(ARGV[i + 1])) then
-    later[#later + 1] = {key, ARGV[i + 1]}
+  local key, at = prefix .. 'key:' .. ARGV[i], ARGV[i + 1]
+  local digest, first, last = unpack(redis.call('HMGET', key, 'digest', 'first_used_at',
+    'last_used_at'))
+  if digest then
+    local is_first = not last or (first and tonumber(at) < tonumber(first))
+    if is_first then redis.call('HSET', key, 'first_used_at', at) end
+    if not last or tonumber(last) < tonumber(at) then redis.call('HSET', key, 'last_used_at', at) end
   end
 end
-for _, use in ipairs(later) do redis.call('HSET', use[1], 'last_used_at', use[2]) end
-return #later

@@ -65,7 +65,7 @@ impl Served {
             "internal" | "introspect" => is_guarded(Guard::Internal, !self.internal_open),
             "keys" | "v1" => is_guarded(Guard::Credential, self.key_checks),
             "metrics" => is_guarded(Guard::Credential, self.audience == Audience::Everybody),
-            "api" | "refusals" => Some(Guard::Credential),
+            "api" | "purchases" | "refusals" => Some(Guard::Credential),
             "credential" if path == "/credential" => Some(Guard::Credential),
             _ => None,
         }

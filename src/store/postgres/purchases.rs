@@ -1,0 +1,241 @@
+use async_trait::async_trait;
+use sqlx::{PgConnection, Row, postgres::PgRow};
+
+use super::{PostgresStore, denials, keys, listing, row::Fault};
+use crate::{
+    domain::{ChallengeId, KeyId, Timestamp},
+    error::StoreError,
+    store::{
+        IssuanceKey, Purchase, PurchasePage, PurchaseQuery, PurchaseRevocation, PurchaseStore,
+        RevocationOutcome,
+        stored::parsed,
+        stored_purchase::{
+            StoredConfirmation, StoredIssuance, StoredKey, StoredPurchase, no_hash,
+            select_purchases,
+        },
+    },
+};
+
+/// One purchase; every part of it may be missing.
+const ONE: &str = concat!(
+    select_purchases!(),
+    "FROM (VALUES ($1, $2)) AS wanted (namespace, id)
+     LEFT JOIN issuances ON issuances.namespace = wanted.namespace
+         AND issuances.id = wanted.id AND issuances.issued_at IS NOT NULL
+     LEFT JOIN payments
+         ON wanted.namespace = 'challenge' AND payments.challenge_id = wanted.id
+     LEFT JOIN keys ON keys.id = issuances.key_id"
+);
+
+#[async_trait]
+impl PurchaseStore for PostgresStore {
+    async fn purchase(&self, key: &IssuanceKey) -> Result<Option<Purchase>, StoreError> {
+        self.read(async {
+            let mut reader = self.reader().await?;
+            let row = sqlx::query(ONE)
+                .bind(key.namespace())
+                .bind(key.id())
+                .fetch_one(&mut *reader)
+                .await?;
+            reader.end().await?;
+            Ok(stored(&row)?.understood(key)?)
+        })
+        .await
+    }
+
+    async fn purchases(&self, query: &PurchaseQuery) -> Result<PurchasePage, StoreError> {
+        self.write(async {
+            let snapshot = Some(self.shared.snapshot.clone());
+            let mut tx = self.shared.writes.lend_after(snapshot).await?;
+            let page = listing::page(&mut tx, query).await?;
+            tx.end().await?;
+            Ok(page)
+        })
+        .await
+    }
+
+    async fn retry_handler(
+        &self,
+        challenge_id: &ChallengeId,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.write(async {
+            let mut tx = self.begin().await?;
+            let waits = sqlx::query(
+                "UPDATE payments SET due_at = CASE WHEN lease_token IS NULL THEN $2 ELSE due_at END
+                 WHERE challenge_id = $1 AND due_at IS NOT NULL",
+            )
+            .bind(challenge_id.as_str())
+            .bind(now.as_micros())
+            .execute(&mut *tx)
+            .await?;
+            tx.end().await?;
+            Ok(waits.rows_affected() == 1)
+        })
+        .await
+    }
+
+    async fn give_up_handler(
+        &self,
+        challenge_id: &ChallengeId,
+        reason: &str,
+    ) -> Result<bool, StoreError> {
+        self.write(async {
+            let mut tx = self.begin().await?;
+            let waited = sqlx::query(
+                "UPDATE payments SET due_at = NULL, lease_token = NULL, given_up = $2
+                 WHERE challenge_id = $1 AND due_at IS NOT NULL",
+            )
+            .bind(challenge_id.as_str())
+            .bind(reason)
+            .execute(&mut *tx)
+            .await?;
+            tx.end().await?;
+            Ok(waited.rows_affected() == 1)
+        })
+        .await
+    }
+
+    async fn revoke_purchase(
+        &self,
+        revocation: &PurchaseRevocation,
+    ) -> Result<RevocationOutcome, StoreError> {
+        let revoked = self.write(async {
+            let mut tx = self.begin().await?;
+            let outcome = revoke(&mut tx, revocation).await?;
+            tx.end().await?;
+            Ok(outcome)
+        });
+        let outcome = revoked.await?;
+        self.tell(&revocation.changes(&outcome))?;
+        Ok(outcome)
+    }
+}
+
+async fn revoke(
+    tx: &mut PgConnection,
+    revocation: &PurchaseRevocation,
+) -> Result<RevocationOutcome, Fault> {
+    let (challenge, request): (bool, bool) = sqlx::query_as(
+        "SELECT EXISTS (SELECT FROM issuances WHERE namespace = 'challenge' AND id = $1)
+             OR EXISTS (SELECT FROM payments WHERE challenge_id = $1),
+             EXISTS (SELECT FROM issuances WHERE namespace = 'request' AND id = $1)",
+    )
+    .bind(revocation.id.as_str())
+    .fetch_one(&mut *tx)
+    .await?;
+    if !challenge && !request && !count_unknown(tx, revocation).await? {
+        return Ok(RevocationOutcome::TooMany);
+    }
+    let keys = revocation.keys(challenge, request);
+    let mut digests = Vec::new();
+    for key in &keys {
+        if let Some(id) = mark(tx, key, revocation).await? {
+            let (reason, by) = (revocation.reason.as_deref(), &revocation.by);
+            digests.extend(keys::revoke(tx, &id, reason, by, revocation.at).await?);
+        }
+    }
+    let key = keys.into_iter().next().ok_or_else(|| StoreError::corrupt("an id of no kind"))?;
+    if let Some(denial) = revocation.denial(&key) {
+        denials::deny(tx, &denial).await?;
+    }
+    Ok(RevocationOutcome::Revoked { key, digests })
+}
+
+/// Counts a revocation of which nothing else is known; `false` where there were enough.
+async fn count_unknown(
+    tx: &mut PgConnection,
+    revocation: &PurchaseRevocation,
+) -> Result<bool, Fault> {
+    let counted = sqlx::query(
+        "INSERT INTO unknown_revocations AS known (day, count) SELECT $1, 1 WHERE $2 > 0
+         ON CONFLICT (day) DO UPDATE SET count = known.count + 1 WHERE known.count < $2",
+    )
+    .bind(revocation.day())
+    .bind(i64::from(revocation.unknown_a_day))
+    .execute(tx)
+    .await?;
+    Ok(counted.rows_affected() == 1)
+}
+
+/// Marks an issuance as revoked, or puts the mark where there will be none, and says which key was
+/// issued. A claim is lost by it.
+///
+/// The row's unique id is what an issuance at the same time meets: whoever comes second waits for the
+/// first, and sees what it did.
+async fn mark(
+    tx: &mut PgConnection,
+    key: &IssuanceKey,
+    revocation: &PurchaseRevocation,
+) -> Result<Option<KeyId>, Fault> {
+    let id: Option<String> = sqlx::query_scalar(
+        "INSERT INTO issuances AS known
+             (namespace, id, fingerprint, tx_hash, issued_at, revoked_at, revoked_reason)
+         VALUES ($1, $2, $3, $4, $5, $5, $6)
+         ON CONFLICT (namespace, id) DO UPDATE
+         SET revoked_at = coalesce(known.revoked_at, excluded.revoked_at),
+             revoked_reason = CASE WHEN known.revoked_at IS NULL
+                 THEN excluded.revoked_reason ELSE known.revoked_reason END,
+             issued_at = coalesce(known.issued_at, excluded.issued_at),
+             nonce = NULL, lease_token = NULL, lease_until = NULL
+         RETURNING key_id",
+    )
+    .bind(key.namespace())
+    .bind(key.id())
+    .bind([0_u8; 32])
+    .bind(no_hash(key)?)
+    .bind(revocation.at.as_micros())
+    .bind(&revocation.reason)
+    .fetch_one(tx)
+    .await?;
+    Ok(id.map(|id| parsed(&id, "key_id")).transpose()?)
+}
+
+pub(super) fn stored(row: &PgRow) -> Result<StoredPurchase, Fault> {
+    let issued_at: Option<i64> = row.try_get(2)?;
+    let issuance = issued_at.map(|issued_at| {
+        Ok::<_, Fault>(StoredIssuance {
+            tx_hash: row.try_get(0)?,
+            is_issued: row.try_get(1)?,
+            issued_at,
+            expires_at: row.try_get(3)?,
+            revoked_at: row.try_get(4)?,
+            revoked_reason: row.try_get(5)?,
+            request_id: row.try_get(21)?,
+            resource_id: row.try_get(22)?,
+            plan_id: row.try_get(23)?,
+        })
+    });
+    let payment = row.try_get::<Option<String>, _>(6)?.map(|request_id| {
+        Ok::<_, Fault>(StoredConfirmation {
+            request_id,
+            resource_id: row.try_get(7)?,
+            plan_id: row.try_get(8)?,
+            tx_hash: row.try_get(9)?,
+            received_at: row.try_get(10)?,
+            waits: row.try_get(11)?,
+            attempts: row.try_get(12)?,
+            handled_at: row.try_get(24)?,
+            last_error: row.try_get(25)?,
+            given_up: row.try_get(26)?,
+        })
+    });
+    let key = row.try_get::<Option<String>, _>(13)?.map(|id| {
+        Ok::<_, Fault>(StoredKey {
+            id,
+            display: row.try_get(14)?,
+            resource_id: row.try_get(15)?,
+            plan_id: row.try_get(16)?,
+            expires_at: row.try_get(17)?,
+            first_used_at: row.try_get(27)?,
+            last_used_at: row.try_get(18)?,
+            revoked_at: row.try_get(19)?,
+            revoked_reason: row.try_get(20)?,
+        })
+    });
+    Ok(StoredPurchase {
+        issuance: issuance.transpose()?,
+        payment: payment.transpose()?,
+        key: key.transpose()?,
+    })
+}

@@ -1,0 +1,1 @@
+redis.call('DEL', prefix .. 'unlisted')

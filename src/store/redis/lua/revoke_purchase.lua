@@ -1,0 +1,38 @@
+-- id, now, the same as it stands in cursors, event, digest of its tokens, until when they are denied,
+-- day, how many of which nothing is known may be revoked on one, reason or nothing
+local id, now, at, event, tokens, until_, day, most, reason = unpack(ARGV, 2, 10)
+local challenge, request = 'challenge:' .. id, 'request:' .. id
+local function is_there(name) return redis.call('EXISTS', prefix .. name) == 1 end
+
+local slots
+if is_there('issuance:' .. challenge) or is_there('payment:' .. id) then
+  slots = {challenge}
+elseif is_there('issuance:' .. request) then
+  slots = {request}
+else
+  slots = {challenge, request}
+  local counts = prefix .. 'unknown_revocations'
+  if tonumber(redis.call('HGET', counts, day) or 0) >= tonumber(most) then return {'too many'} end
+  redis.call('HINCRBY', counts, day, 1)
+end
+
+local digests = {}
+for _, slot in ipairs(slots) do
+  local key = prefix .. 'issuance:' .. slot
+  local key_id, revoked_at = unpack(redis.call('HMGET', key, 'key_id', 'revoked_at'))
+  if not is_settled(slot) and not is_paid(slot) then see(at, slot) end
+  -- Before the key dies: whatever comes of the rest, nothing more is issued.
+  if not revoked_at then
+    redis.call('HSET', key, 'revoked_at', now)
+    if reason then redis.call('HSET', key, 'revoked_reason', reason) end
+  end
+  redis.call('HDEL', key, 'lease_token', 'lease_until', 'nonce')
+  redis.call('ZREM', prefix .. 'nonces', slot)
+  if key_id then
+    for _, digest in ipairs(revoke_key(key_id, now, event, reason)) do
+      digests[#digests + 1] = digest
+    end
+  end
+end
+if slots[1] == challenge then deny(tokens, until_) end
+return {slots[1] == challenge and 'challenge' or 'request', digests}

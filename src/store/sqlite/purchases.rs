@@ -1,0 +1,214 @@
+use async_trait::async_trait;
+use rusqlite::{Connection, Row};
+
+use super::{SqliteStore, denials, keys, listing, row::Fault, worker::Transaction};
+use crate::{
+    domain::{ChallengeId, KeyId, Timestamp},
+    error::StoreError,
+    store::{
+        IssuanceKey, Purchase, PurchasePage, PurchaseQuery, PurchaseRevocation, PurchaseStore,
+        RevocationOutcome,
+        stored::parsed,
+        stored_purchase::{
+            StoredConfirmation, StoredIssuance, StoredKey, StoredPurchase, no_hash,
+            select_purchases,
+        },
+    },
+};
+
+/// One purchase; every part of it may be missing.
+const ONE: &str = concat!(
+    select_purchases!(),
+    "FROM (SELECT ?1 AS namespace, ?2 AS id) AS wanted
+     LEFT JOIN issuances ON issuances.namespace = wanted.namespace
+         AND issuances.id = wanted.id AND issuances.issued_at IS NOT NULL
+     LEFT JOIN payments
+         ON wanted.namespace = 'challenge' AND payments.challenge_id = wanted.id
+     LEFT JOIN keys ON keys.id = issuances.key_id"
+);
+
+#[async_trait]
+impl PurchaseStore for SqliteStore {
+    async fn purchase(&self, key: &IssuanceKey) -> Result<Option<Purchase>, StoreError> {
+        let key = key.clone();
+        self.read(move |conn| Ok(one(conn, &key)?.understood(&key)?)).await
+    }
+
+    async fn purchases(&self, query: &PurchaseQuery) -> Result<PurchasePage, StoreError> {
+        let query = query.clone();
+        self.read(move |conn| listing::page(conn, &query)).await
+    }
+
+    async fn retry_handler(
+        &self,
+        challenge_id: &ChallengeId,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let id = challenge_id.clone();
+        self.write(move |tx| {
+            let waits = tx
+                .conn
+                .prepare_cached(
+                    "UPDATE payments SET due_at = iif(lease_token IS NULL, ?2, due_at)
+                     WHERE challenge_id = ?1 AND due_at IS NOT NULL",
+                )?
+                .execute((id.as_str(), now.as_micros()))?;
+            Ok(waits == 1)
+        })
+        .await
+    }
+
+    async fn give_up_handler(
+        &self,
+        challenge_id: &ChallengeId,
+        reason: &str,
+    ) -> Result<bool, StoreError> {
+        let (id, reason) = (challenge_id.clone(), reason.to_owned());
+        self.write(move |tx| {
+            let waited = tx
+                .conn
+                .prepare_cached(
+                    "UPDATE payments SET due_at = NULL, lease_token = NULL, given_up = ?2
+                     WHERE challenge_id = ?1 AND due_at IS NOT NULL",
+                )?
+                .execute((id.as_str(), reason))?;
+            Ok(waited == 1)
+        })
+        .await
+    }
+
+    async fn revoke_purchase(
+        &self,
+        revocation: &PurchaseRevocation,
+    ) -> Result<RevocationOutcome, StoreError> {
+        let revocation = revocation.clone();
+        self.write(move |tx| revoke(tx, &revocation)).await
+    }
+}
+
+pub(super) fn one(conn: &Connection, key: &IssuanceKey) -> Result<StoredPurchase, Fault> {
+    let mut statement = conn.prepare_cached(ONE)?;
+    statement.query_row((key.namespace(), key.id()), |row| Ok(stored(row)))?
+}
+
+fn revoke(
+    tx: &mut Transaction<'_>,
+    revocation: &PurchaseRevocation,
+) -> Result<RevocationOutcome, Fault> {
+    let (challenge, request): (bool, bool) = tx
+        .conn
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM issuances WHERE namespace = 'challenge' AND id = ?1)
+                 OR EXISTS (SELECT 1 FROM payments WHERE challenge_id = ?1),
+                 EXISTS (SELECT 1 FROM issuances WHERE namespace = 'request' AND id = ?1)",
+        )?
+        .query_row([revocation.id.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if !challenge && !request && !count_unknown(tx.conn, revocation)? {
+        return Ok(RevocationOutcome::TooMany);
+    }
+    let keys = revocation.keys(challenge, request);
+    let mut digests = Vec::new();
+    for key in &keys {
+        if let Some(id) = mark(tx.conn, key, revocation)? {
+            let (reason, by) = (revocation.reason.as_deref(), &revocation.by);
+            digests.extend(keys::revoke(tx, &id, reason, by, revocation.at)?);
+        }
+    }
+    let key = keys.into_iter().next().ok_or_else(|| StoreError::corrupt("an id of no kind"))?;
+    if let Some(denial) = revocation.denial(&key) {
+        denials::deny(tx, &denial)?;
+    }
+    Ok(RevocationOutcome::Revoked { key, digests })
+}
+
+/// Counts a revocation of which nothing else is known; `false` where there were enough.
+fn count_unknown(conn: &Connection, revocation: &PurchaseRevocation) -> Result<bool, Fault> {
+    let counted = conn
+        .prepare_cached(
+            "INSERT INTO unknown_revocations (day, count) SELECT ?1, 1 WHERE ?2 > 0
+             ON CONFLICT (day) DO UPDATE SET count = count + 1 WHERE count < ?2",
+        )?
+        .execute((revocation.day(), revocation.unknown_a_day))?;
+    Ok(counted == 1)
+}
+
+/// Marks an issuance as revoked, or puts the mark where there will be none, and says which key was
+/// issued. A claim is lost by it.
+fn mark(
+    conn: &Connection,
+    key: &IssuanceKey,
+    revocation: &PurchaseRevocation,
+) -> Result<Option<KeyId>, Fault> {
+    let id: Option<String> = conn
+        .prepare_cached(
+            "INSERT INTO issuances
+                 (namespace, id, fingerprint, tx_hash, issued_at, revoked_at, revoked_reason)
+             VALUES (?1, ?2, zeroblob(32), ?3, ?4, ?4, ?5)
+             ON CONFLICT (namespace, id) DO UPDATE
+             SET revoked_at = coalesce(revoked_at, excluded.revoked_at),
+                 revoked_reason = iif(revoked_at IS NULL, excluded.revoked_reason, revoked_reason),
+                 issued_at = coalesce(issued_at, excluded.issued_at),
+                 nonce = NULL, lease_token = NULL, lease_until = NULL
+             RETURNING key_id",
+        )?
+        .query_row(
+            (
+                key.namespace(),
+                key.id(),
+                no_hash(key)?,
+                revocation.at.as_micros(),
+                &revocation.reason,
+            ),
+            |row| row.get(0),
+        )?;
+    Ok(id.map(|id| parsed(&id, "key_id")).transpose()?)
+}
+
+fn stored(row: &Row<'_>) -> Result<StoredPurchase, Fault> {
+    let issued_at: Option<i64> = row.get(2)?;
+    let issuance = issued_at.map(|issued_at| {
+        Ok::<_, Fault>(StoredIssuance {
+            tx_hash: row.get(0)?,
+            is_issued: row.get(1)?,
+            issued_at,
+            expires_at: row.get(3)?,
+            revoked_at: row.get(4)?,
+            revoked_reason: row.get(5)?,
+            request_id: row.get(21)?,
+            resource_id: row.get(22)?,
+            plan_id: row.get(23)?,
+        })
+    });
+    let payment = row.get::<_, Option<String>>(6)?.map(|request_id| {
+        Ok::<_, Fault>(StoredConfirmation {
+            request_id,
+            resource_id: row.get(7)?,
+            plan_id: row.get(8)?,
+            tx_hash: row.get(9)?,
+            received_at: row.get(10)?,
+            waits: row.get(11)?,
+            attempts: row.get(12)?,
+            handled_at: row.get(24)?,
+            last_error: row.get(25)?,
+            given_up: row.get(26)?,
+        })
+    });
+    let key = row.get::<_, Option<String>>(13)?.map(|id| {
+        Ok::<_, Fault>(StoredKey {
+            id,
+            display: row.get(14)?,
+            resource_id: row.get(15)?,
+            plan_id: row.get(16)?,
+            expires_at: row.get(17)?,
+            first_used_at: row.get(27)?,
+            last_used_at: row.get(18)?,
+            revoked_at: row.get(19)?,
+            revoked_reason: row.get(20)?,
+        })
+    });
+    Ok(StoredPurchase {
+        issuance: issuance.transpose()?,
+        payment: payment.transpose()?,
+        key: key.transpose()?,
+    })
+}
