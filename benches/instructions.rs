@@ -47,6 +47,7 @@ macro_rules! benchmark {
 benchmark!(hs256, "HS256":
     "bare HMAC",
     "ours, 1 key",
+    "ours, remembered",
     "ours, 3 keys",
     "ours, 10 keys",
     "ours, 1 key with kid",

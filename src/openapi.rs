@@ -167,8 +167,19 @@ fn problem() -> Schema {
         .property("retry", text().enum_values(Some(retry)))
         .required("retry")
         .property("instance", text())
-        .property("offers", ArrayBuilder::new().items(offer()));
+        .property("offers", ArrayBuilder::new().items(offer()))
+        .property("errors", ArrayBuilder::new().items(field_error()));
     Schema::Object(object.build())
+}
+
+/// What is wrong with one member of a body.
+fn field_error() -> ObjectBuilder {
+    let codes = ["invalid", "required", "unknown"];
+    ["path", "field", "message"]
+        .into_iter()
+        .fold(ObjectBuilder::new(), |object, name| object.property(name, text()).required(name))
+        .property("code", text().enum_values(Some(codes)))
+        .required("code")
 }
 
 /// A way to buy what was refused.

@@ -27,6 +27,12 @@ pub fn access_tokens(others: usize) -> AccessTokens {
     keys.fold(AccessTokens::builder(), |builder, key| builder.key(key)).build().expect("good keys")
 }
 
+/// The same with one key, and room for so many tokens that were accepted.
+pub fn remembering(tokens: usize) -> AccessTokens {
+    let builder = AccessTokens::builder().key(signing_key());
+    builder.remember_verified(tokens).build().expect("a good key")
+}
+
 /// The same, where every key has a name: `key-0` and so on, of which the last has signed.
 pub fn access_tokens_with_names(others: usize) -> AccessTokens {
     let keys = (0..others).map(other_key).chain([signing_key()]);

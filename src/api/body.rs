@@ -8,7 +8,7 @@ use super::credential;
 use crate::{
     Rejection, RejectionKind,
     domain::{InvalidId, PlanId, json},
-    error::StoreError,
+    error::{FieldError, StoreError},
 };
 
 /// The largest body that an endpoint takes, in bytes: 64 KiB.
@@ -177,8 +177,8 @@ pub(super) async fn carry_out<T: Send + 'static>(
     in_time(finish(&mut tokio::spawn(work))).await
 }
 
-/// The same for work whose fruit is of use to nobody but the caller: it is given up when it takes
-/// too long, so that it is not done after all when the caller was told of an outage.
+/// The same for work that is of use to the caller alone: it is cancelled when it takes too long, so that
+/// it is not done after all once the caller was told of an outage.
 pub(super) async fn carry_out_in_time<T: Send + 'static>(
     work: impl Future<Output = Result<T, Rejection>> + Send + 'static,
 ) -> Result<T, Rejection> {
@@ -259,9 +259,23 @@ impl Members {
         self.0.remove(name).filter(|value| !value.is_null())
     }
 
-    /// Whether everything was taken out.
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// What is read of a body, or all that is wrong with it: what was found when its members were
+    /// read, and what was not taken out, which `nothing_else` says.
+    pub(super) fn finish<T>(
+        self,
+        read: Option<T>,
+        errors: FieldErrors,
+        nothing_else: &'static str,
+    ) -> Result<T, Rejection> {
+        match read {
+            Some(read) if errors.0.is_empty() && self.0.is_empty() => Ok(read),
+            _ => {
+                let unknown = self.0.into_iter().map(|(name, _)| FieldError::unknown(name));
+                let unknown = unknown.map(|error| error.with_message(nothing_else));
+                let errors = errors.0.into_iter().chain(unknown);
+                Err(Rejection::new(RejectionKind::InvalidBody).errors(errors))
+            }
+        }
     }
 
     /// Everything that was not taken out, without credentials: they are kept nowhere, whoever sent
@@ -269,6 +283,17 @@ impl Members {
     pub(super) fn rest(mut self) -> Map<String, Value> {
         remove_credentials(&mut self.0);
         self.0
+    }
+}
+
+/// What is wrong with a body's members, gathered while they are read.
+#[derive(Default)]
+pub(super) struct FieldErrors(Vec<FieldError>);
+
+impl FieldErrors {
+    /// What was read of a member, unless it is wrong.
+    pub(super) fn keep<T>(&mut self, read: Result<T, FieldError>) -> Option<T> {
+        read.map_err(|error| self.0.push(error)).ok()
     }
 }
 

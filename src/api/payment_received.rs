@@ -14,7 +14,7 @@ use super::{
 use crate::{
     Rejection, RejectionKind,
     domain::{ChallengeId, Clock, RequestId, ResourceId, TxHash},
-    error::StoreError,
+    error::{StoreError, chain},
     metrics,
     store::{Lease, LeasedPayment, Payment, PaymentOutcome, PaymentStore},
 };
@@ -230,7 +230,7 @@ impl Worker {
 
     fn waits(&self, _error: &StoreError) {
         #[cfg(feature = "tracing")]
-        tracing::warn!(error = %_error, "payments wait for the store");
+        tracing::warn!(error = chain(_error), "payments wait for the store");
     }
 
     async fn lease(&self) -> Result<Option<(LeasedPayment, Lease)>, StoreError> {
@@ -286,13 +286,7 @@ impl Worker {
         match run.await {
             Ok(Ok(Ok(()))) => Ok(()),
             Ok(Ok(Err(error))) => {
-                let mut text = error.to_string();
-                let mut cause = error.source();
-                while let Some(error) = cause {
-                    text.push_str(&format!(": {error}"));
-                    cause = error.source();
-                }
-                Err(text.escape_debug().take(MAX_ERROR_CHARS).collect())
+                Err(chain(&*error).escape_debug().take(MAX_ERROR_CHARS).collect())
             }
             Ok(Err(_elapsed)) => Err(format!("it took longer than {HANDLER_DEADLINE:?}")),
             Err(_panicked) => Err("it panicked".to_owned()),

@@ -48,7 +48,7 @@ pub struct Predecessor {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Grant {
-    /// A partner's back office: what its role implies, or exactly these permissions.
+    /// A partner: what its role implies, or exactly these permissions.
     Integrator {
         /// What the key stands for as a whole.
         role: Role,
@@ -70,7 +70,7 @@ pub enum Grant {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum KeyKind {
-    /// Of a partner's back office.
+    /// Of a partner.
     Integrator,
     /// Of an agent that has paid.
     Payment,

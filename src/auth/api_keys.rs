@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::identity::Identity;
+use super::{caller::refuse_held, identity::Identity};
 use crate::{
     Cached, KeyStore, Rejection, RejectionKind,
     apikey::{BootstrapHolder, BootstrapKeys, KeyDigest, KeyFormat, KeyRecord, KeyState},
@@ -118,18 +118,19 @@ impl ApiKeys {
     ) -> Result<Identity, Rejection> {
         let record = found.ok_or(RejectionKind::InvalidApiKey)?;
         // The store compares as it likes; the last word is a comparison in constant time.
-        match record.state_of(digest, now).ok_or(RejectionKind::InvalidApiKey)? {
+        let refused = match record.state_of(digest, now).ok_or(RejectionKind::InvalidApiKey)? {
             KeyState::InForce => {
                 if let Some(usage) = &self.usage {
                     usage.note(&record, now);
                 }
-                Ok(Identity::from_record(record, digest))
+                return Ok(Identity::from_record(record, digest));
             }
-            KeyState::Revoked => Err(RejectionKind::KeyRevoked.into()),
-            KeyState::Rotated => Err(RejectionKind::KeyRotated.into()),
-            KeyState::Expired => Err(RejectionKind::KeyExpired.into()),
-            KeyState::Suspended => Err(RejectionKind::KeySuspended.into()),
-        }
+            KeyState::Revoked => RejectionKind::KeyRevoked,
+            KeyState::Rotated => RejectionKind::KeyRotated,
+            KeyState::Expired => RejectionKind::KeyExpired,
+            KeyState::Suspended => RejectionKind::KeySuspended,
+        };
+        Err(refuse_held(refused, Identity::from_record(record, digest)))
     }
 }
 

@@ -1,14 +1,19 @@
-use std::fmt;
+use std::{error::Error, fmt, sync::Arc};
 
 use super::{
     identity::{Identity, IdentityKind},
     internal::{InternalCaller, InternalStrategy},
 };
+use crate::{
+    Rejection, RejectionKind,
+    domain::{Claims, PlanId, ResourceId},
+};
 
 /// Who called, for an application's own logs and metrics. No proof of anything, and no secret.
 ///
 /// The layers and middlewares put it into the extensions of every response to a caller whom they
-/// know, refused ones among them.
+/// know, refused ones among them: also the holder of a key that is revoked, expired, suspended or
+/// rotated, and of a token that is revoked.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -55,7 +60,51 @@ impl Caller {
             Who::Internal(_) => None,
         }
     }
+
+    /// What the caller has bought, as [`Identity::resource_id`] says.
+    pub fn resource_id(&self) -> Option<&ResourceId> {
+        match &self.0 {
+            Who::Identity(identity) => identity.resource_id(),
+            Who::Internal(_) => None,
+        }
+    }
+
+    /// By which plan, as [`Identity::plan_id`] says.
+    pub fn plan_id(&self) -> Option<&PlanId> {
+        match &self.0 {
+            Who::Identity(identity) => identity.plan_id(),
+            Who::Internal(_) => None,
+        }
+    }
+
+    /// Whose credential was refused, where all of it but its state was right.
+    #[cfg(any(feature = "tower", feature = "actix"))]
+    pub(crate) fn of_refused(rejection: &Rejection) -> Option<Self> {
+        rejection.source()?.downcast_ref().map(|HeldBy(caller)| caller.clone())
+    }
 }
+
+/// The cause of a refusal: the credential is known, and its state is why.
+#[derive(Debug)]
+struct HeldBy(Caller);
+
+/// The refusal of a credential for its state.
+pub(super) fn refuse_held(kind: RejectionKind, holder: Identity) -> Rejection {
+    Rejection::new(kind).cause(HeldBy(holder.into()))
+}
+
+/// The refusal of an access token that was ended before its time.
+pub(super) fn revoked_token(claims: Arc<Claims>) -> Rejection {
+    refuse_held(RejectionKind::TokenRevoked, Identity::from_claims(claims))
+}
+
+impl fmt::Display for HeldBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the credential of {}", self.0)
+    }
+}
+
+impl Error for HeldBy {}
 
 impl From<Identity> for Caller {
     fn from(identity: Identity) -> Self {

@@ -53,7 +53,7 @@ pub enum IdentityKind {
     AccessToken,
     /// An API key that was issued for a payment.
     PaymentKey,
-    /// An API key of a partner's back office.
+    /// An API key of a partner.
     IntegratorKey,
     /// An API key from the configuration.
     BootstrapKey,

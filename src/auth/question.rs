@@ -3,7 +3,7 @@ use std::sync::Arc;
 use secrecy::SecretString;
 
 use super::identity::Identity;
-use crate::{Rejection, RejectionKind, apikey::KeyDigest, domain::Claims};
+use crate::{Rejection, apikey::KeyDigest, domain::Claims};
 
 /// What can be said of a credential without waiting.
 #[derive(Debug)]
@@ -39,8 +39,8 @@ pub(super) enum Question {
 }
 
 impl Validation {
-    pub(super) fn refused(kind: RejectionKind) -> Self {
-        Self::Decided(Err(kind.into()))
+    pub(super) fn refused(rejection: impl Into<Rejection>) -> Self {
+        Self::Decided(Err(rejection.into()))
     }
 }
 

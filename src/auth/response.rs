@@ -11,7 +11,7 @@ use super::{
 use crate::{
     Rejection, Retry,
     domain::{PlanId, ResourceId},
-    error::{ConfigFault, rejection::Purchase},
+    error::{ConfigFault, FieldError, rejection::Purchase},
 };
 
 /// Turns a refusal into its HTTP answer: status, challenge and body. The only place that does.
@@ -88,6 +88,8 @@ pub struct Problem<'a> {
     retry: &'static str,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     offers: &'a [Offer<'a>],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [FieldError],
     error: &'static str,
     message: &'a str,
 }
@@ -121,6 +123,11 @@ impl<'a> Problem<'a> {
     /// The name of the case, as `token_expired`.
     pub fn code(&self) -> &'static str {
         self.code
+    }
+
+    /// What is wrong with each member of the body, where that is the reason.
+    pub fn errors(&self) -> &'a [FieldError] {
+        self.errors
     }
 }
 
@@ -234,6 +241,7 @@ impl Responder {
                 Retry::Purchase => "purchase",
             },
             offers: &offers,
+            errors: rejection.field_errors(),
             error: terms.title,
             message: rejection.message(),
         };

@@ -53,6 +53,7 @@ pub(super) fn terms(kind: RejectionKind) -> Terms {
         Kind::InvalidInternalAuth => (UNAUTHORIZED, "invalid_internal_auth", Internal),
         Kind::StoreUnavailable => (UNAVAILABLE, "store_unavailable", Silent),
         Kind::InvalidBody => (BAD_REQUEST, "invalid_request", Silent),
+        Kind::ValidationFailed => (UNPROCESSABLE, "validation_failed", Silent),
         Kind::BodyTooLarge => ((413, "Content Too Large"), "body_too_large", Silent),
         Kind::UnsupportedMediaType => {
             ((415, "Unsupported Media Type"), "unsupported_media_type", Silent)

@@ -5,6 +5,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{
     api_keys::ApiKeys,
     builder::ValidatorBuilder,
+    caller::revoked_token,
     fallback::Fallback,
     gateway::Gateway,
     identity::Identity,
@@ -307,7 +308,7 @@ impl Validator {
         let denied = self.0.denied.as_ref();
         match denied.map_or(Some(false), |denied| denied.includes(claims.challenge_id())) {
             Some(false) => Validation::Decided(Ok(Identity::from_claims(claims))),
-            Some(true) => Validation::refused(RejectionKind::TokenRevoked),
+            Some(true) => Validation::refused(revoked_token(claims)),
             None => Validation::Pending(Lookup(Question::Denied(claims))),
         }
     }

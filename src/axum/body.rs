@@ -13,33 +13,27 @@ use crate::{
     },
     auth::{Gateway, InternalCaller},
     guard::GatewayHeaders,
-    tower::{drain::Rest, refusal::append},
+    tower::refusal::append,
 };
 
-/// The whole body, once its media type and its size are known to be right.
+/// The whole body, once its media type and its size are known to be right. What is left of another
+/// one the layer around reads.
 pub(super) async fn read(request: Request) -> Result<Vec<u8>, Rejection> {
-    match check_media_type(media_type(request.headers()))
-        .and_then(|()| check_encoding(request.headers()))
-    {
-        Ok(()) => collect(request).await,
-        Err(rejection) => refuse(rejection, request).await,
-    }
+    check_media_type(media_type(request.headers()))?;
+    check_encoding(request.headers())?;
+    collect(request).await
 }
 
 /// The same for a form.
 pub(super) async fn read_form(request: Request) -> Result<Vec<u8>, Rejection> {
-    let media_type = Introspect::check_media_type(media_type(request.headers()));
-    match media_type.and_then(|()| check_encoding(request.headers())) {
-        Ok(()) => collect(request).await,
-        Err(rejection) => refuse(rejection, request).await,
-    }
+    Introspect::check_media_type(media_type(request.headers()))?;
+    check_encoding(request.headers())?;
+    collect(request).await
 }
 
 /// The same where a body may be left out: then its media type may be, too.
 pub(super) async fn read_if_any(request: Request) -> Result<Vec<u8>, Rejection> {
-    if let Err(rejection) = check_encoding(request.headers()) {
-        return refuse(rejection, request).await;
-    }
+    check_encoding(request.headers())?;
     let checked = check_media_type(media_type(request.headers()));
     empty_or_checked(checked, collect(request).await)
 }
@@ -53,25 +47,11 @@ fn check_encoding(headers: &HeaderMap) -> Result<(), Rejection> {
     check_content_encoding(values.map(HeaderValue::as_bytes))
 }
 
-/// Throws the body away first, so that the client sees the refusal. The layer around closes the
-/// connection where that is too much.
-async fn refuse<T>(rejection: Rejection, request: Request) -> Result<T, Rejection> {
-    Rest::of(request).closes().await;
-    Err(rejection)
-}
-
 async fn collect(request: Request) -> Result<Vec<u8>, Rejection> {
-    let length = request.headers().get(CONTENT_LENGTH).map(HeaderValue::as_bytes);
-    if let Err(rejection) = check_length(length) {
-        return refuse(rejection, request).await;
-    }
-    let (head, mut body) = request.into_parts();
-    match Limited::new(&mut body, MAX_BODY_BYTES).collect().await {
+    check_length(request.headers().get(CONTENT_LENGTH).map(HeaderValue::as_bytes))?;
+    match Limited::new(request.into_body(), MAX_BODY_BYTES).collect().await {
         Ok(read) => Ok(read.to_bytes().into()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            let request = Request::from_parts(head, body);
-            refuse(RejectionKind::BodyTooLarge.into(), request).await
-        }
+        Err(error) if error.is::<LengthLimitError>() => Err(RejectionKind::BodyTooLarge.into()),
         Err(_) => Err(broken_off()),
     }
 }

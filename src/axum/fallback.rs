@@ -6,10 +6,7 @@ use super::response::rendered;
 use crate::{
     Rejection, RejectionKind,
     auth::{Gateway, Responder},
-    tower::{
-        drain::Rest,
-        refusal::{close, original_uri},
-    },
+    tower::{drain::Rest, handed_on::close, refusal::original_uri},
 };
 
 /// Answers an unknown path with a 404 and a wrong method with a 405 that says in `Allow` what

@@ -84,7 +84,6 @@ async fn in_steps<F: Future<Output = Result<u32, StoreError>>>(
 fn report(_what: &str, _done: Result<(), StoreError>) {
     #[cfg(feature = "tracing")]
     if let Err(error) = _done {
-        let cause = std::error::Error::source(&error).map(tracing::field::display);
-        tracing::warn!(%error, cause, "{_what}");
+        tracing::warn!(error = crate::error::chain(&error), "{_what}");
     }
 }

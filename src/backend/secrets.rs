@@ -5,7 +5,7 @@ use crate::{
     AccessTokens, InternalAuth,
     apikey::{BootstrapKeys, IssuanceSecrets},
     auth::{InternalAuthBuilder, Seller},
-    domain::{ResourceId, Role, SecretSet, check_secrets_differ},
+    domain::{ResourceId, Role, SecretSet, check_secrets_differ, name_meant},
     error::ConfigError,
     token::VerifyingKey,
 };
@@ -52,8 +52,9 @@ pub struct Secrets {
 }
 
 /// What the sample backend reads and this can't: it is refused, never ignored.
-const ELSEWHERE: [&str; 7] = [
+const ELSEWHERE: [&str; 8] = [
     "KEY0_JWKS_URL",
+    "INTERNAL_OAUTH_AUDIENCE",
     "INTERNAL_OAUTH_ISSUER",
     "INTERNAL_OAUTH_JWKS_URL",
     "GATEWAY_SECRET",
@@ -67,17 +68,13 @@ impl Secrets {
     ///
     /// # Errors
     ///
-    /// Fails with everything that is missing, unusable or contradictory, each by the name of its
-    /// variable.
+    /// Fails with everything that is missing, unusable or contradictory, and with variables whose
+    /// names are close to one of these, each by the name of its variable.
     pub fn from_env() -> Result<Self, ConfigError> {
-        let mut unreadable = Vec::new();
-        for (name, value) in std::env::vars_os() {
-            if let (Some(name), None) = (name.to_str(), value.to_str()) {
-                unreadable.push(name.to_owned());
-            }
-        }
         // What is no text would otherwise count as not set.
-        Self::read_with(&|name| std::env::var(name).ok(), &unreadable)
+        let variables = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_str().is_some())));
+        Self::read_with(&|name| std::env::var(name).ok(), variables)
     }
 
     /// Reads them from wherever `look_up` finds the value of a variable.
@@ -86,19 +83,26 @@ impl Secrets {
     ///
     /// As [`from_env`](Self::from_env).
     pub fn read(look_up: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        Self::read_with(&look_up, &[])
+        Self::read_with(&look_up, [])
     }
 
+    /// `given` are all variables that are there, each with whether it is a text.
     fn read_with(
         look_up: &dyn Fn(&str) -> Option<String>,
-        unreadable: &[String],
+        given: impl IntoIterator<Item = (String, bool)>,
     ) -> Result<Self, ConfigError> {
         let mut variables = Variables::new(look_up);
-        for name in unreadable {
+        let known = || NAMES.into_iter().chain(ELSEWHERE);
+        for (name, is_text) in given {
             // A secret's file can be named in place of the secret.
-            let ours = name.strip_suffix("_FILE").unwrap_or(name);
-            if NAMES.contains(&ours) || ELSEWHERE.contains(&ours) {
-                variables.invalid(name, "it is not UTF-8");
+            let ours = name.strip_suffix("_FILE").unwrap_or(&name);
+            if known().any(|known| known == ours) {
+                if !is_text {
+                    variables.invalid(&name, "it is not UTF-8");
+                }
+            } else if let Some(meant) = name_meant(ours, known()) {
+                let why = format!("there is no such variable; {meant} was meant, most likely");
+                variables.invalid(&name, &why);
             }
         }
         for name in ELSEWHERE {
@@ -292,5 +296,38 @@ fn renamed(fault: crate::error::ConfigFault, name: &str) -> crate::error::Config
             crate::error::ConfigFault::invalid(name, reason)
         }
         fault => fault,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_that_is_misspelt_or_no_text_is_told() {
+        let value = |name: &str| match name {
+            "KEY0_ACCESS_TOKEN_SECRET" => Some("the access token secret of these tests".to_owned()),
+            "INTERNAL_AUTH_SECRET" => Some("the internal auth secret of these tests".to_owned()),
+            _ => None,
+        };
+        let faults =
+            |name: &str, is_text| match Secrets::read_with(&value, [(name.to_owned(), is_text)]) {
+                Ok(_) => Vec::new(),
+                Err(error) => error.faults().iter().map(ToString::to_string).collect(),
+            };
+        for (name, is_text, why) in [
+            ("MASTER_API_KEY", true, "MASTER_API_KEYS was meant"),
+            ("INTERNL_AUTH_SECRET_FILE", true, "INTERNAL_AUTH_SECRET was meant"),
+            ("KEY0_JWKS_URI", true, "KEY0_JWKS_URL was meant"),
+            ("MASTER_API_KEYS", false, "it is not UTF-8"),
+        ] {
+            let told = faults(name, is_text);
+            assert_eq!(told.len(), 1, "{told:?}");
+            assert!(told[0].contains(name) && told[0].contains(why), "{told:?}");
+        }
+        for name in ["MASTER_API_KEYS", "READ_API_KEYS_FILE", "API_KEY", "KEY0_WALLET_ADDRESS"] {
+            assert_eq!(faults(name, true), [""; 0], "{name}");
+        }
+        assert_eq!(faults("LANG", false), [""; 0]);
     }
 }

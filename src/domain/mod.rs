@@ -8,6 +8,7 @@ pub(crate) mod json;
 pub(crate) mod path;
 pub(crate) mod permission;
 pub(crate) mod secret;
+mod spelling;
 pub(crate) mod text;
 pub(crate) mod time;
 
@@ -19,5 +20,6 @@ pub use path::{PathParameters, PathTemplate, RouteTemplate};
 pub(crate) use path::{decode as percent_decode, segments as path_segments};
 pub use permission::{Action, InvalidPermissions, Permissions, Role};
 pub use secret::{MIN_SECRET_BYTES, Secret, SecretSet, check_secrets_differ};
+pub use spelling::name_meant;
 pub use text::{disturbs, flaw_at_ends};
 pub use time::{Clock, InvalidTimestamp, SystemClock, Timestamp};

@@ -34,7 +34,9 @@ pub fn disturbs(character: char) -> bool {
 }
 
 /// The characters of `Default_Ignorable_Code_Point` that are letters, marks or not yet assigned, as
-/// Unicode defines it: `Other_Default_Ignorable_Code_Point` and `Variation_Selector`.
+/// Unicode defines it: `Other_Default_Ignorable_Code_Point` and `Variation_Selector`. Those of Unicode
+/// 17.0, with which a test compares them: the crates that know the property would add a dozen to a
+/// user's tree, and Unicode has set aside whole ranges for what may come.
 fn is_ignorable(character: char) -> bool {
     matches!(
         character,
@@ -145,6 +147,22 @@ mod tests {
             assert_eq!(short.clone(), short);
             assert_eq!(matches!(short, ShortText::Short(_)), length <= "0x".len() + 64, "{length}");
         }
+    }
+
+    /// By the data of Unicode, of which another crate of the tests has the whole.
+    #[test]
+    fn the_property_is_unicodes() {
+        use icu_properties::{CodePointSetData, props::DefaultIgnorableCodePoint};
+
+        let ignorable = CodePointSetData::new::<DefaultIgnorableCodePoint>();
+        let mut count = 0;
+        for character in '\0'..=char::MAX {
+            let has_it = ignorable.contains(character);
+            assert!(disturbs(character) || !has_it, "{character:?} is missing");
+            assert!(has_it || !is_ignorable(character), "{character:?} is too many");
+            count += u32::from(has_it);
+        }
+        assert!(count > 4_000, "the test shows nothing");
     }
 
     #[test]

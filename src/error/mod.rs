@@ -1,10 +1,14 @@
 //! What can go wrong: a request that is refused, a configuration that is wrong, a store that fails.
 
+mod chain;
 pub(crate) mod config;
+mod field;
 mod random;
 pub(crate) mod rejection;
 pub(crate) mod store;
 
+pub use chain::chain;
 pub use config::{ConfigError, ConfigFault};
+pub use field::FieldError;
 pub use random::RandomError;
 pub use store::{StoreError, StoreErrorKind};

@@ -1,5 +1,7 @@
 use std::{borrow::Cow, error::Error, fmt, sync::Arc};
 
+use super::FieldError;
+
 /// Why a request was refused.
 ///
 /// A rejection never holds any part of a credential. Its text is meant for the caller who was
@@ -17,7 +19,8 @@ use std::{borrow::Cow, error::Error, fmt, sync::Arc};
 #[derive(Debug, Clone)]
 pub struct Rejection {
     kind: RejectionKind,
-    detail: Cow<'static, str>,
+    pub(super) detail: Cow<'static, str>,
+    pub(super) errors: Option<Arc<Vec<FieldError>>>,
     scope: Option<Box<str>>,
     source: Option<Arc<dyn Error + Send + Sync>>,
     instance: Option<Box<str>>,
@@ -86,6 +89,9 @@ pub enum RejectionKind {
     StoreUnavailable,
     /// 400 `invalid_request`: the body is not what the endpoint takes.
     InvalidBody,
+    /// 422 `validation_failed`: members of the body are missing, unknown or wrong; the application's
+    /// own routes may say so, this crate's answer 400.
+    ValidationFailed,
     /// 413 `body_too_large`: the body is larger than the endpoint takes.
     BodyTooLarge,
     /// 415 `unsupported_media_type`: the body is not of a media type that the endpoint takes.
@@ -147,6 +153,7 @@ impl RejectionKind {
         Self::InvalidInternalAuth,
         Self::StoreUnavailable,
         Self::InvalidBody,
+        Self::ValidationFailed,
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
         Self::NotFound,
@@ -182,7 +189,7 @@ impl RejectionKind {
             Self::InsufficientPermissions => "The credential does not grant this",
             Self::InvalidInternalAuth => "Internal authentication failed",
             Self::StoreUnavailable => "The credential store can't be reached",
-            Self::InvalidBody => "The request body is not valid",
+            Self::InvalidBody | Self::ValidationFailed => "The request body is not valid",
             Self::BodyTooLarge => "The request body is too large",
             Self::UnsupportedMediaType => "The request body must be application/json",
             Self::NotFound => "Nothing is found at this path",
@@ -217,6 +224,7 @@ impl Rejection {
         Self {
             kind,
             detail: Cow::Borrowed(kind.default_detail()),
+            errors: None,
             scope: None,
             source: None,
             instance: None,

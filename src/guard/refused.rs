@@ -31,9 +31,11 @@ pub(crate) fn report(
     if status < 500 {
         tracing::debug!(target: TARGET, code, caller, method, route = route(), "request refused");
     } else if NotBehind::of(rejection).is_none() {
-        let cause = Causes(rejection);
+        // An endpoint may refuse without a cause.
+        let cause = std::error::Error::source(rejection).map(crate::error::chain);
+        let cause = cause.as_deref().unwrap_or_else(|| rejection.message());
         tracing::error!(
-            target: TARGET, code, cause = %cause, caller, method, route = route(),
+            target: TARGET, code, cause, caller, method, route = route(),
             "request could not be handled"
         );
     }
@@ -50,29 +52,4 @@ pub(crate) fn report(
     _: &str,
     _: impl FnOnce() -> Option<String>,
 ) {
-}
-
-/// Why a request was refused, down to the first cause.
-#[cfg(feature = "tracing")]
-struct Causes<'a>(&'a Rejection);
-
-#[cfg(feature = "tracing")]
-impl std::fmt::Display for Causes<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut cause = std::error::Error::source(self.0);
-        if cause.is_none() {
-            return f.write_str(self.0.message());
-        }
-        let mut told = String::new();
-        while let Some(error) = cause {
-            let text = error.to_string();
-            // Some errors tell their own cause.
-            if !told.ends_with(&text) {
-                told += if told.is_empty() { "" } else { ": " };
-                told += &text;
-            }
-            cause = error.source();
-        }
-        f.write_str(&told)
-    }
 }

@@ -176,7 +176,8 @@ impl<H> Guard<H> {
                     true => rejection,
                     false => rejection.purchases(combine(policies.into_iter())),
                 };
-                return Err(self.refuse(request, rejection, None));
+                let caller = Caller::of_refused(&rejection);
+                return Err(self.refuse(request, rejection, caller));
             }
         };
         for policy in self.requirements.iter().filter_map(|asked| asked.of(request)) {

@@ -140,7 +140,10 @@ async fn keep(held: Arc<HeldSlot>, response: StoredResponse, renewing: Option<Re
         Ok(kept) => kept,
         Err(_error) => {
             #[cfg(feature = "tracing")]
-            tracing::warn!(error = %_error, "an answer waits for the store to be kept");
+            tracing::warn!(
+                error = crate::error::chain(&_error),
+                "an answer waits for the store to be kept"
+            );
             tokio::spawn(keep_trying(held, response, renewing));
             false
         }

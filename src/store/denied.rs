@@ -350,8 +350,8 @@ async fn read(store: &dyn DenialStore, state: &State) -> Result<(), StoreError> 
 fn report(_error: &StoreError, _again: bool) {
     #[cfg(feature = "tracing")]
     if !_again {
-        let cause = std::error::Error::source(_error).map(tracing::field::display);
-        tracing::warn!(error = %_error, cause, "denied tokens can't be read; the last known ones hold");
+        let error = crate::error::chain(_error);
+        tracing::warn!(error, "denied tokens can't be read; the last known ones hold");
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::{
     convert::Infallible,
-    error::Error,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -19,7 +18,7 @@ use tokio::{
 
 use super::{Change, backoff::Backoff, caught::caught, listeners::Listeners};
 use crate::{
-    error::{StoreError, StoreErrorKind},
+    error::{StoreError, StoreErrorKind, chain},
     metrics,
 };
 
@@ -228,11 +227,13 @@ struct Outage {
 
 impl Outage {
     fn report(&mut self, error: &StoreError) {
-        let cause = error.source().map(ToString::to_string).unwrap_or_default();
-        let failure = format!("{error}: {cause}");
+        let failure = chain(error);
         if self.is_new(&failure) {
             #[cfg(feature = "tracing")]
-            tracing::warn!(%error, cause, "change notifications from the store are lost until it answers again");
+            tracing::warn!(
+                error = failure,
+                "change notifications from the store are lost until it answers again"
+            );
             self.told = Some((failure, Instant::now()));
             self.open = true;
         }

@@ -21,6 +21,7 @@ mod denials;
 mod denied;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod feed;
+mod forms;
 mod idempotency;
 pub(crate) mod keys;
 mod lease;
@@ -59,6 +60,7 @@ pub use audit::AuditLog;
 pub use cached::CachedBuilder;
 pub use denials::DenialStore;
 pub use denied::DeniedTokens;
+pub use forms::check_url;
 pub use idempotency::IdempotencyStore;
 pub use open::{Store, StoreOpenError, open};
 pub use payments::{Payment, PaymentStore};

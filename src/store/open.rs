@@ -1,6 +1,9 @@
 use std::sync::Arc;
 
-use super::{AuditLog, DenialStore, IdempotencyStore, KeyRegistry, PaymentStore, PurchaseStore};
+use super::{
+    AuditLog, DenialStore, IdempotencyStore, KeyRegistry, PaymentStore, PurchaseStore,
+    forms::check_url,
+};
 use crate::{MemoryStore, error::ConfigFault};
 
 /// A store that does everything: keys, payments, purchases, what was done to them, denied tokens and
@@ -61,16 +64,15 @@ pub enum StoreOpenError {
 ///
 /// # Errors
 ///
-/// Fails with a URL that is none of these, and as the engine's own way to open it does.
+/// Fails with a URL that is none of these, or in a form that other tools read otherwise
+/// ([`check_url`](super::check_url)), and as the engine's own way to open it does.
 pub async fn open(url: &str) -> Result<Arc<dyn Store>, StoreOpenError> {
-    let scheme = url.split_once("://").map(|(scheme, _)| scheme).unwrap_or_default();
+    check_url(url)?;
+    let (scheme, rest) = url.split_once("://").unwrap_or_default();
     match scheme {
-        "memory" if url == "memory://" => Ok(Arc::new(MemoryStore::new())),
+        "memory" if rest.is_empty() => Ok(Arc::new(MemoryStore::new())),
         #[cfg(feature = "sqlite")]
-        "sqlite" => match url.strip_prefix("sqlite://").filter(|path| !path.is_empty()) {
-            Some(path) if !path.contains('?') => Ok(Arc::new(crate::SqliteStore::open(path)?)),
-            _ => Err(fault("sqlite:// takes a path and no options, as sqlite://backend.db")),
-        },
+        "sqlite" => Ok(Arc::new(crate::SqliteStore::open(rest)?)),
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => {
             let url = super::PostgresUrl::new(url)?;

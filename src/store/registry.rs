@@ -281,7 +281,7 @@ impl Listed {
                 #[cfg(feature = "tracing")]
                 tracing::error!(
                     id = cursor.as_ref().ok().map(|cursor| cursor.id.as_str()),
-                    cause = std::error::Error::source(&error).map(tracing::field::display),
+                    error = crate::error::chain(&error),
                     "the record of a key can't be read"
                 );
                 Ok(cursor.ok().map(Self::Unreadable))

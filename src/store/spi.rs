@@ -12,6 +12,8 @@
 //! | [`DenialStore`](super::DenialStore) | [`Denial`], [`TokenDigest`] |
 //! | [`IdempotencyStore`](super::IdempotencyStore) | [`Slot`], [`RequestFingerprint`], [`IdempotencyState`], [`StoredResponse`] |
 //! | [`PaymentStore`](super::PaymentStore), [`IdempotencyStore`](super::IdempotencyStore) | [`Lease`], [`LeaseToken`], [`LONGEST_WAIT`] |
+//!
+//! Whoever purges what is past its time goes by a [`SteadyClock`].
 
 pub use super::{
     audit::{AuditCursor, AuditEvent, AuditPage, AuditQuery, AuditSubject},
@@ -28,4 +30,5 @@ pub use super::{
         PurchaseRevocation, PurchaseState, PurchasedKey, RevocationOutcome, Revoked,
     },
     registry::{KeyCursor, KeyEdit, KeyFilter, KeyPage, KeyQuery, Rotation},
+    steady::SteadyClock,
 };

@@ -19,8 +19,20 @@ const PROBATION: Duration = Duration::from_secs(60 * 60);
 /// [`now`](Clock::now) is the earlier of what it shows and of what should have come.
 ///
 /// Clones are the same.
+///
+/// ```
+/// use std::time::Duration;
+/// use key0_auth::{domain::Clock, store::spi::SteadyClock, testing::FakeClock};
+///
+/// let wall = FakeClock::new();
+/// let (began, day) = (wall.now(), Duration::from_secs(24 * 60 * 60));
+/// let clock = SteadyClock::new(wall.clone());
+/// wall.jump_to(began.plus(day));
+/// assert_eq!(clock.believed(), None, "so nothing is purged");
+/// assert_eq!(clock.now(), began);
+/// ```
 #[derive(Clone)]
-pub(crate) struct SteadyClock {
+pub struct SteadyClock {
     clock: Arc<dyn Clock>,
     state: Arc<Mutex<Option<State>>>,
 }
@@ -39,14 +51,16 @@ struct State {
 }
 
 impl SteadyClock {
-    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+    /// Believes the clock as it is now.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
         let steady = Self { clock, state: Arc::default() };
         steady.look();
         steady
     }
 
-    /// The present instant; `None` while it is in doubt.
-    pub(crate) fn believed(&self) -> Option<Timestamp> {
+    /// The present instant; `None` while it is in doubt. What is past its time may be removed only by
+    /// this.
+    pub fn believed(&self) -> Option<Timestamp> {
         let (wall, expected) = self.look();
         expected.is_none().then_some(wall)
     }

@@ -37,7 +37,7 @@ pub async fn buyer(resource: &str, plan: &str) -> Identity {
     of_key(Grant::Payment { resource_id, plan_id, permissions: None }).await
 }
 
-/// The identity of a partner's back office. Permissions, where there are some, stand in place of
+/// The identity of a partner. Permissions, where there are some, stand in place of
 /// what the role implies.
 pub async fn partner(role: Role, permissions: impl Into<Option<Permissions>>) -> Identity {
     of_key(Grant::Integrator { role, permissions: permissions.into() }).await

@@ -1,10 +1,10 @@
 //! Fetches JSON documents of an identity provider, and trusts neither their size nor their pace.
 
-use std::{error::Error, fmt, time::Duration};
+use std::{fmt, time::Duration};
 
 use reqwest::{Client, Url, header::CACHE_CONTROL, redirect};
 
-use crate::error::ConfigFault;
+use crate::error::{ConfigFault, chain};
 
 /// The largest document that is read.
 pub(super) const MAX_BYTES: usize = 1024 * 1024;
@@ -68,7 +68,7 @@ impl Fetcher {
             .user_agent(concat!("key0-auth/", env!("CARGO_PKG_VERSION")))
             .build()
             .map(Self)
-            .map_err(|error| ConfigFault::invalid(name, describe(&error.without_url())))
+            .map_err(|error| ConfigFault::invalid(name, chain(&error.without_url())))
     }
 
     pub(super) async fn get(&self, url: Url) -> Result<Document, FetchError> {
@@ -133,18 +133,6 @@ fn fresh_for<'a>(values: impl Iterator<Item = &'a str>) -> Option<Duration> {
 fn seconds(text: &str) -> Option<Duration> {
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then(|| Duration::from_secs(text.parse().unwrap_or(u64::MAX)))
-}
-
-/// An error and its causes on one line.
-pub(super) fn describe(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

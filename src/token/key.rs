@@ -143,7 +143,7 @@ impl VerifyingKey {
 /// What keys say of a signature.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    Holds(Algorithm),
+    Holds,
     Fails,
     /// Other keys, which can't be had now, may say otherwise.
     #[cfg_attr(not(feature = "jwks"), expect(dead_code, reason = "all keys are at hand"))]

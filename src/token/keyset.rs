@@ -1,7 +1,6 @@
 #[cfg(feature = "jwks")]
 use super::remote::RemoteKeys;
 use super::{
-    algorithm::Algorithm,
     jws::CompactJws,
     key::{Outcome, VerifyingKey},
     raw::Header,
@@ -28,11 +27,6 @@ impl KeySet {
         false
     }
 
-    /// Whether a key of an asymmetric algorithm is among those that never change.
-    pub(super) fn has_own_public_key(&self) -> bool {
-        self.own.iter().any(|key| key.algorithm() != Algorithm::Hs256)
-    }
-
     /// Whether the key that has signed the token is one of those that its header may mean.
     pub(super) fn verify(
         &self,
@@ -41,7 +35,7 @@ impl KeySet {
         signature: &[u8],
     ) -> Outcome {
         let message = token.signing_input();
-        let own = || self.candidates(header).find(|key| key.verify(message, signature));
+        let own = || self.candidates(header).any(|key| key.verify(message, signature));
         #[cfg(feature = "jwks")]
         if let Some(remote) = &self.remote {
             let is_own = |kid| self.own.iter().any(|key| key.name() == Some(kid));
@@ -49,12 +43,12 @@ impl KeySet {
                 return remote.verify(header, message, signature);
             }
             return match own() {
-                Some(key) => Outcome::Holds(key.algorithm()),
-                None if header.kid().is_some_and(is_own) => Outcome::Fails,
-                None => remote.verify(header, message, signature),
+                true => Outcome::Holds,
+                false if header.kid().is_some_and(is_own) => Outcome::Fails,
+                false => remote.verify(header, message, signature),
             };
         }
-        own().map_or(Outcome::Fails, |key| Outcome::Holds(key.algorithm()))
+        if own() { Outcome::Holds } else { Outcome::Fails }
     }
 
     /// Whether any key at all has signed these bytes, whatever a header says.

@@ -16,10 +16,10 @@
 //! Keys that anybody could sign for are refused when they are read: RSA of fewer than 2048 bits or
 //! with an exponent of 1, Ed25519 points of small order.
 //!
-//! With [`remember_verified`](AccessTokensBuilder::remember_verified) an accepted token of an
-//! asymmetric key is recognised by the SHA-256 of all its bytes, as they were received. All 32
-//! bytes of the digest are compared. Nothing that was read out of the token is part of it, so no
-//! two tokens are taken for each other.
+//! With [`remember_verified`](AccessTokensBuilder::remember_verified) an accepted token is
+//! recognised by all its bytes, as they were received. A hash under a random key says where it is
+//! looked for, and the bytes are compared only where the whole hash agrees: no two tokens are taken
+//! for each other, and nobody can find out a remembered token by the time that a wrong one takes.
 
 mod algorithm;
 #[cfg(feature = "jwks")]

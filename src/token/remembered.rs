@@ -1,19 +1,25 @@
-//! Tokens that were accepted before, so that their signature need not be checked again.
+//! Tokens that were accepted before, so that they need not be verified again.
 //!
-//! What is remembered is the outcome for one sequence of bytes. So its key is the SHA-256 of the
-//! token as it was received, signature included, and all 32 bytes are compared. A token that
-//! differs anywhere is another token and is validated from the start.
+//! What is remembered is the outcome for one sequence of bytes: a token is recognised by its whole
+//! text, signature included, and one that differs anywhere is another token.
+//!
+//! A hash under a random key (the standard library's, today SipHash) says where a token is looked for.
+//! The texts are only compared where all 64 bits of it agree. So two tokens with one hash stay apart,
+//! nobody can choose tokens that meet in one place, and how long a comparison takes says nothing of a
+//! token that is remembered: only a text with the same hash gets there, and nobody outside can compute
+//! the hash.
 
 use std::{
     fmt,
+    hash::{BuildHasher, RandomState},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use serde_json::Value;
-use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use super::jws::CompactJws;
-use crate::domain::Claims;
+use crate::domain::{Claims, MAX_CREDENTIAL_BYTES};
 
 /// The most tokens that can be remembered.
 pub(super) const MAX_TOKENS: usize = 1_000_000;
@@ -22,19 +28,36 @@ const WAYS: usize = 16;
 /// A token with more values than this, beside the claims that every token has, is not remembered:
 /// a few bytes of JSON can take hundreds in memory.
 const MAX_VALUES: usize = 64;
+/// How long the texts of a set's tokens are on average at most, in bytes.
+const MEAN_BYTES: usize = 2 * 1024;
 
-/// The claims of accepted tokens, in a table of fixed size, as a processor's cache is one. The
-/// digest says which set a token belongs to. In a full set the least recently used goes.
+/// The claims of accepted tokens, in a table of fixed size, as a processor's cache is one. The hash
+/// says which set a token belongs to. In a full set the least recently used goes.
 ///
 /// It belongs to keys and rules that never change. Claims that they accepted once, they accept
 /// again, but for the time, which is to be checked at every hit.
 pub(super) struct Remembered {
     sets: Box<[Mutex<Set>]>,
     ways: usize,
+    hasher: RandomState,
 }
 
 /// The most recently used stands first.
-type Set = Vec<(TokenDigest, Arc<Claims>)>;
+type Set = Vec<Entry>;
+
+struct Entry {
+    hash: u64,
+    /// A live credential.
+    text: Zeroizing<Box<str>>,
+    claims: Arc<Claims>,
+}
+
+/// A token's whole text, and where it is looked for.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    hash: u64,
+    text: &'a str,
+}
 
 impl Remembered {
     /// With room for at most so many tokens, and for one at least.
@@ -43,43 +66,62 @@ impl Remembered {
         Self {
             sets: (0..sets).map(|_| Mutex::default()).collect(),
             ways: (max_tokens / sets).max(1),
+            hasher: RandomState::new(),
         }
     }
 
-    pub(super) fn get(&self, digest: &TokenDigest) -> Option<Arc<Claims>> {
-        let mut set = self.set(digest);
-        let at = set.iter().position(|(other, _)| other == digest)?;
-        set[..=at].rotate_right(1);
-        set.first().map(|(_, claims)| Arc::clone(claims))
+    pub(super) fn wanted<'a>(&self, token: &CompactJws<'a>) -> Wanted<'a> {
+        let text = token.text();
+        Wanted { hash: self.hasher.hash_one(text), text }
+    }
+
+    pub(super) fn get(&self, wanted: Wanted<'_>) -> Option<Arc<Claims>> {
+        let mut set = self.set(wanted.hash);
+        let at = set.iter().position(|entry| entry.is(wanted))?;
+        if at > 0 {
+            set[..=at].rotate_right(1);
+        }
+        set.first().map(|entry| Arc::clone(&entry.claims))
     }
 
     /// Takes the claims of a token that was accepted, never of any other: so nobody without tokens
     /// of ours displaces anything.
-    pub(super) fn insert(&self, digest: TokenDigest, claims: &Arc<Claims>) {
+    pub(super) fn insert(&self, wanted: Wanted<'_>, claims: &Arc<Claims>) {
         if values(claims) > MAX_VALUES {
             return;
         }
-        let mut set = self.set(&digest);
+        let text = Zeroizing::new(wanted.text.into());
+        let entry = Entry { hash: wanted.hash, text, claims: Arc::clone(claims) };
+        let mut set = self.set(wanted.hash);
         // Another thread may have validated the same token meanwhile.
-        let twin = set.iter().position(|(other, _)| *other == digest);
-        let displaced = match twin {
-            Some(at) => Some(set.remove(at)),
-            None if set.len() == self.ways => set.pop(),
-            None => None,
-        };
-        set.insert(0, (digest, Arc::clone(claims)));
-        drop(set);
+        let twin = take(&mut set, wanted);
+        set.insert(0, entry);
+        let kept = self.kept(&set);
+        let displaced = set.split_off(kept);
         // Claims can be large: others need not wait until they are freed.
-        drop(displaced);
+        drop(set);
+        drop((twin, displaced));
     }
 
     /// Makes room of a token whose time is over, which would stay by being asked for.
-    pub(super) fn forget(&self, digest: &TokenDigest) {
-        self.set(digest).retain(|(other, _)| other != digest);
+    pub(super) fn forget(&self, wanted: Wanted<'_>) {
+        let forgotten = take(&mut self.set(wanted.hash), wanted);
+        drop(forgotten);
     }
 
-    fn set(&self, digest: &TokenDigest) -> MutexGuard<'_, Set> {
-        let at = digest.prefix() % self.sets.len() as u64;
+    /// How many of a set's tokens there is room for.
+    fn kept(&self, set: &Set) -> usize {
+        let mut room = (self.ways * MEAN_BYTES).max(MAX_CREDENTIAL_BYTES);
+        let fits = |entry: &&Entry| {
+            let left = room.checked_sub(entry.text.len());
+            room = left.unwrap_or(0);
+            left.is_some()
+        };
+        set.iter().take(self.ways).take_while(fits).count()
+    }
+
+    fn set(&self, hash: u64) -> MutexGuard<'_, Set> {
+        let at = hash % self.sets.len() as u64;
         self.sets[at as usize].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -89,24 +131,20 @@ impl Remembered {
     }
 }
 
-impl fmt::Debug for Remembered {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Remembered({} tokens)", self.len())
+fn take(set: &mut Set, wanted: Wanted<'_>) -> Option<Entry> {
+    let at = set.iter().position(|entry| entry.is(wanted))?;
+    Some(set.remove(at))
+}
+
+impl Entry {
+    fn is(&self, wanted: Wanted<'_>) -> bool {
+        self.hash == wanted.hash && **self.text == *wanted.text
     }
 }
 
-/// The SHA-256 of a whole token.
-#[derive(PartialEq, Eq)]
-pub(super) struct TokenDigest([u8; 32]);
-
-impl TokenDigest {
-    pub(super) fn of(token: &CompactJws<'_>) -> Self {
-        Self(Sha256::digest(token.text()).into())
-    }
-
-    /// Says where to look, never what is found.
-    fn prefix(&self) -> u64 {
-        self.0.iter().take(8).fold(0, |prefix, byte| prefix << 8 | u64::from(*byte))
+impl fmt::Debug for Remembered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Remembered({} tokens)", self.len())
     }
 }
 
@@ -140,39 +178,78 @@ mod tests {
         ))
     }
 
-    fn digest(of: &str) -> TokenDigest {
-        let token = format!("{of}.payload.signature");
-        let token = Credential::try_from(token.as_str()).expect("a credential");
-        TokenDigest::of(&CompactJws::split(token).expect("three parts"))
+    /// The text of a token of this name.
+    fn token(of: &str) -> String {
+        format!("{of}.payload.signature")
     }
 
-    #[test]
-    fn a_digest_that_differs_in_any_bit_finds_nothing() {
-        // One set, so that all of them meet in it.
-        let memory = Remembered::new(WAYS);
-        memory.insert(digest("token"), &claims("r-1"));
-        assert_eq!(memory.get(&digest("token")), Some(claims("r-1")));
-        for bit in 0..256 {
-            let mut near = digest("token");
-            near.0[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(memory.get(&near), None, "bit {bit}");
+    impl Remembered {
+        fn wanting<'a>(&self, text: &'a str) -> Wanted<'a> {
+            let token = Credential::try_from(text).expect("a credential");
+            self.wanted(&CompactJws::split(token).expect("three parts"))
+        }
+
+        fn find(&self, of: &str) -> Option<Arc<Claims>> {
+            self.get(self.wanting(&token(of)))
+        }
+
+        fn keep(&self, of: &str) {
+            self.insert(self.wanting(&token(of)), &claims(of));
         }
     }
 
     #[test]
-    fn digests_with_the_same_prefix_stay_apart() {
+    fn a_text_that_differs_in_any_bit_finds_nothing() {
+        let memory = Remembered::new(1);
+        memory.keep("r-1");
+        assert_eq!(memory.find("r-1"), Some(claims("r-1")));
+        let text = token("r-1");
+        let hash = memory.wanting(&text).hash;
+        for bit in 0..text.len() * 7 {
+            let mut near = text.clone().into_bytes();
+            near[bit / 7] ^= 1 << (bit % 7);
+            let near = String::from_utf8(near).expect("ascii");
+            // As if the hash were the same, too.
+            assert_eq!(memory.get(Wanted { hash, text: &near }), None, "{near}");
+        }
+        for bit in 0..64 {
+            let other = Wanted { hash: hash ^ 1 << bit, text: &text };
+            assert_eq!(memory.get(other), None, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn texts_with_the_same_hash_stay_apart() {
         let memory = Remembered::new(MAX_TOKENS);
-        let near = |last| {
-            let mut near = digest("token");
-            near.0[31] = last;
-            near
-        };
-        for last in 0..WAYS as u8 {
-            memory.insert(near(last), &claims(&last.to_string()));
+        let texts: Vec<_> = (0..WAYS).map(|n| token(&n.to_string())).collect();
+        for (n, text) in texts.iter().enumerate() {
+            memory.insert(Wanted { hash: 7, text }, &claims(&n.to_string()));
         }
-        for last in 0..WAYS as u8 {
-            assert_eq!(memory.get(&near(last)), Some(claims(&last.to_string())));
+        for (n, text) in texts.iter().enumerate() {
+            assert_eq!(memory.get(Wanted { hash: 7, text }), Some(claims(&n.to_string())));
         }
+    }
+
+    #[test]
+    fn every_memory_has_a_hash_of_its_own() {
+        let [one, other] = [Remembered::new(1), Remembered::new(1)];
+        let text = token("r-1");
+        assert_ne!(one.wanting(&text).hash, other.wanting(&text).hash);
+    }
+
+    #[test]
+    fn long_tokens_displace_several_others() {
+        let memory = Remembered::new(WAYS);
+        let long = |n: usize| format!("{n}.{}.x", "p".repeat(8_000));
+        for n in 0..WAYS {
+            memory.insert(memory.wanting(&long(n)), &claims("r-1"));
+        }
+        assert_eq!(memory.len(), WAYS * MEAN_BYTES / 8_004);
+        assert!(memory.get(memory.wanting(&long(WAYS - 1))).is_some());
+        // The only token of the smallest memory can have any length.
+        let smallest = Remembered::new(1);
+        smallest.insert(smallest.wanting(&long(0)), &claims("r-1"));
+        assert_eq!(smallest.len(), 1);
     }
 
     #[test]
@@ -180,8 +257,7 @@ mod tests {
         for max in [1, 2, 15, 16, 17, 31, 33, 100, 1_000] {
             let memory = Remembered::new(max);
             for token in 0..max * 4 + 100 {
-                let digest = digest(&token.to_string());
-                memory.insert(digest, &claims("r-1"));
+                memory.keep(&token.to_string());
                 assert!(memory.len() <= max, "{max}");
             }
             assert!(memory.len() * 10 >= max * 8, "{} of {max}", memory.len());
@@ -192,11 +268,11 @@ mod tests {
     fn the_least_recently_used_goes() {
         let memory = Remembered::new(3);
         for token in ["a", "b", "c"] {
-            memory.insert(digest(token), &claims(token));
+            memory.keep(token);
         }
-        assert_eq!(memory.get(&digest("a")), Some(claims("a")));
-        memory.insert(digest("d"), &claims("d"));
-        let known = |token: &&str| memory.get(&digest(token)).is_some();
+        assert_eq!(memory.find("a"), Some(claims("a")));
+        memory.keep("d");
+        let known = |token: &&str| memory.find(token).is_some();
         assert_eq!(["a", "b", "c", "d"].map(|token| known(&token)), [true, false, true, true]);
     }
 
@@ -204,7 +280,7 @@ mod tests {
     fn a_token_that_two_threads_validated_is_kept_once() {
         let memory = Remembered::new(3);
         for _ in 0..2 {
-            memory.insert(digest("a"), &claims("a"));
+            memory.keep("a");
         }
         assert_eq!(memory.len(), 1);
     }
@@ -213,11 +289,11 @@ mod tests {
     fn what_is_forgotten_makes_room() {
         let memory = Remembered::new(2);
         for token in ["a", "b"] {
-            memory.insert(digest(token), &claims(token));
+            memory.keep(token);
         }
-        memory.forget(&digest("b"));
-        memory.insert(digest("c"), &claims("c"));
-        let known = |token: &&str| memory.get(&digest(token)).is_some();
+        memory.forget(memory.wanting(&token("b")));
+        memory.keep("c");
+        let known = |token: &&str| memory.find(token).is_some();
         assert_eq!(["a", "b", "c"].map(|token| known(&token)), [true, false, true]);
     }
 
@@ -240,15 +316,16 @@ mod tests {
             (Arc::new(audience), false),
         ] {
             let memory = Remembered::new(1);
-            memory.insert(digest("token"), &claims);
-            assert_eq!(memory.get(&digest("token")).is_some(), kept, "{claims:?}");
+            let text = token("r-1");
+            memory.insert(memory.wanting(&text), &claims);
+            assert_eq!(memory.find("r-1").is_some(), kept, "{claims:?}");
         }
     }
 
     #[test]
     fn debug_shows_a_count() {
         let memory = Remembered::new(10);
-        memory.insert(digest("token"), &claims("r-secret"));
+        memory.keep("r-secret");
         assert_eq!(format!("{memory:?}"), "Remembered(1 tokens)");
     }
 }

@@ -183,13 +183,12 @@ impl RemoteKeys {
                 })
                 .filter(|key| key.algorithm().is_named(header.algorithm()))
                 .take(MAX_TRIES)
-                .find(|key| key.verify(message, signature))
-                .map(VerifyingKey::algorithm)
+                .any(|key| key.verify(message, signature))
         });
         match verified {
-            Some(algorithm) => Outcome::Holds(algorithm),
-            None if self.is_settled(header.kid()) => Outcome::Fails,
-            None => {
+            true => Outcome::Holds,
+            false if self.is_settled(header.kid()) => Outcome::Fails,
+            false => {
                 self.ask(header.kid());
                 Outcome::Undecided
             }
@@ -308,7 +307,7 @@ impl RemoteKeys {
         #[cfg(feature = "tracing")]
         tracing::warn!(
             setting = &*self.0.name,
-            error = fetch::describe(_error),
+            error = crate::error::chain(_error),
             known = self.is_known(),
             "a JWK set could not be fetched; it is tried again"
         );

@@ -3,13 +3,12 @@ use std::{sync::Arc, time::Duration};
 #[cfg(feature = "jwks")]
 use super::remote::RemoteKeys;
 use super::{
-    algorithm::Algorithm,
     jws::{CompactJws, Room},
     key::{Outcome, VerifyingKey},
     keyset::KeySet,
     parsed,
     raw::{Header, RawClaims},
-    remembered::{MAX_TOKENS, Remembered, TokenDigest},
+    remembered::{MAX_TOKENS, Remembered},
     rules::{Rules, SystemRules},
 };
 use crate::{
@@ -96,22 +95,20 @@ impl AccessTokens {
     ) -> Result<Arc<Claims>, Rejection> {
         let check = |raw: RawClaims<'_>| self.rules.validate(raw, now);
         let Some(memory) = &self.remembered else {
-            return Ok(self.verify(token, check)?.0);
+            return self.verify(token, check);
         };
-        let digest = TokenDigest::of(token);
-        if let Some(claims) = memory.get(&digest) {
+        let wanted = memory.wanted(token);
+        if let Some(claims) = memory.get(wanted) {
             return match self.check_times(&claims, now) {
                 Ok(()) => Ok(claims),
                 Err(refusal) => {
-                    memory.forget(&digest);
+                    memory.forget(wanted);
                     Err(refusal)
                 }
             };
         }
-        let (claims, algorithm) = self.verify(token, check)?;
-        if algorithm != Algorithm::Hs256 {
-            memory.insert(digest, &claims);
-        }
+        let claims = self.verify(token, check)?;
+        memory.insert(wanted, &claims);
         Ok(claims)
     }
 
@@ -129,7 +126,7 @@ impl AccessTokens {
     ) -> Result<Arc<Claims>, Rejection> {
         let token = CompactJws::split(token).ok_or_else(malformed)?;
         // Never remembered, and never looked up: what opens a route that is sold must not open an internal endpoint.
-        Ok(self.verify(&token, |raw| self.rules.validate_system(raw, wanted, now))?.0)
+        self.verify(&token, |raw| self.rules.validate_system(raw, wanted, now))
     }
 
     /// Validates an agent's token that may not be valid yet. It is remembered no more for that.
@@ -138,7 +135,7 @@ impl AccessTokens {
         token: &CompactJws<'_>,
         now: Timestamp,
     ) -> Result<Arc<Claims>, Rejection> {
-        Ok(self.verify(token, |raw| self.rules.validate_early(raw, now))?.0)
+        self.verify(token, |raw| self.rules.validate_early(raw, now))
     }
 
     /// Whether one of our keys has signed these bytes, whatever was done to the token around them.
@@ -155,17 +152,17 @@ impl AccessTokens {
         &self,
         token: &CompactJws<'_>,
         check: impl FnOnce(RawClaims<'_>) -> Result<T, Rejection>,
-    ) -> Result<(T, Algorithm), Rejection> {
-        let algorithm = self.verify_signature(token)?;
+    ) -> Result<T, Rejection> {
+        self.verify_signature(token)?;
         let mut payload = Room::<PAYLOAD_BYTES>::new();
         let payload = payload.decode(token.payload()).ok_or_else(malformed)?;
         let mut unescaped = None;
         let claims = parsed::claims(payload, &mut unescaped).ok_or_else(malformed)?;
-        Ok((check(claims)?, algorithm))
+        check(claims)
     }
 
-    /// The algorithm of the key that has signed the token.
-    pub(super) fn verify_signature(&self, token: &CompactJws<'_>) -> Result<Algorithm, Rejection> {
+    /// Whether one of the keys has signed the token.
+    pub(super) fn verify_signature(&self, token: &CompactJws<'_>) -> Result<(), Rejection> {
         let mut room = Room::<HEADER_BYTES>::new();
         let header = header(token, &mut room).ok_or_else(malformed)?;
         if !header.is_of_access_token() {
@@ -175,7 +172,7 @@ impl AccessTokens {
         let mut signature = Room::<SIGNATURE_BYTES>::new();
         let signature = signature.decode(token.signature()).ok_or_else(malformed)?;
         match self.keys.verify(&header, token, signature) {
-            Outcome::Holds(algorithm) => Ok(algorithm),
+            Outcome::Holds => Ok(()),
             Outcome::Fails => Err(Rejection::new(RejectionKind::InvalidToken)
                 .detail("The signature of the access token is not valid")),
             Outcome::Undecided => Err(Rejection::new(RejectionKind::StoreUnavailable)
@@ -275,17 +272,24 @@ impl AccessTokensBuilder {
         self
     }
 
-    /// Remembers up to so many accepted tokens, and does not check the signature again where the
-    /// very same token comes again. None by default, at most 1,000,000.
+    /// Remembers up to so many accepted tokens, and does not verify them again: an agent sends the
+    /// same token for an hour. None by default, at most 1,000,000.
     ///
-    /// Only tokens of asymmetric keys: to check a shared secret costs little more than to look a
-    /// token up. `exp` and `nbf` are checked every time. The memory belongs to this one
-    /// [`AccessTokens`], whose keys and rules never change. For other keys you build another one,
-    /// which knows nothing of what this one accepted.
-    ///
-    /// Ask for twice the tokens that are in use: the memory is made of small sets, some of which
-    /// are full before others. A token with no claims but Key0's own takes less than 1 KiB, none
-    /// more than 64 KiB; one with more than 64 values in other claims is not remembered.
+    /// - **Recognised by all of it.** A token is looked for by a hash under a random key and compared
+    ///   byte by byte; one that differs anywhere is validated from the start.
+    /// - **Still checked every time**: `exp` and `nbf`; and by a [`Validator`](crate::Validator) whether
+    ///   it is [denied](crate::store::DeniedTokens).
+    /// - **Keys.** The memory belongs to this one [`AccessTokens`], whose keys and rules never change.
+    ///   For other keys you build another one, which knows nothing of what this one accepted. With
+    ///   [remote keys](Self::remote_keys) nothing is remembered.
+    /// - **Secrets.** The tokens are live credentials. They stay in memory until they are displaced, or
+    ///   are refused for their time, and are zeroised then.
+    /// - **Metrics.** `key0_secret_uses_total` counts signatures that were verified, and so not the
+    ///   tokens that are recognised. The sample backend remembers none for that reason.
+    /// - **Room.** Ask for twice the tokens that are in use: the memory is made of small sets, some of
+    ///   which are full before others. A token with no claims but Key0's own takes less than 1.5 KiB,
+    ///   none more than 72 KiB; one with more than 64 values in other claims is not remembered. Long
+    ///   tokens displace several others: the texts take 2 KiB each on average at most.
     pub fn remember_verified(mut self, max_tokens: usize) -> Self {
         self.max_remembered = Some(max_tokens);
         self
@@ -313,8 +317,9 @@ impl AccessTokensBuilder {
             faults.push(ConfigFault::invalid("remember_verified", reason));
         }
         ConfigError::check(faults)?;
-        let is_worth_it = !self.keys.has_remote() && self.keys.has_own_public_key();
-        let remembered = self.max_remembered.filter(|_| is_worth_it).map(Remembered::new);
+        // Remote keys come and go.
+        let are_fixed = !self.keys.has_remote();
+        let remembered = self.max_remembered.filter(|_| are_fixed).map(Remembered::new);
         Ok(AccessTokens { keys: self.keys, rules: self.rules, remembered })
     }
 }

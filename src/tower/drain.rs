@@ -28,6 +28,23 @@ fn length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
+/// What the head of a request says of its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Announced {
+    Readable,
+    /// It is not there yet, or too much.
+    Unreadable,
+}
+
+impl Announced {
+    pub(super) fn by(headers: &HeaderMap) -> Self {
+        // Who waits for "100 Continue" has not sent it yet.
+        let waits = headers.contains_key(header::EXPECT);
+        let large = length(headers).is_some_and(|length| length > MAX_DRAINED_BYTES);
+        if waits || large { Self::Unreadable } else { Self::Readable }
+    }
+}
+
 /// What becomes of the body of a refused request.
 pub(crate) enum Rest<B> {
     /// There is none, or it was read.
@@ -45,16 +62,21 @@ impl<B: Body> Rest<B> {
     }
 
     pub(crate) fn of_parts(version: Version, headers: &HeaderMap, body: B) -> Self {
-        if !has_body(version, headers) || body.is_end_stream() {
+        match has_body(version, headers) {
+            true => Self::of_body(Announced::by(headers), body),
+            false => Self::Nothing,
+        }
+    }
+
+    pub(super) fn of_body(announced: Announced, body: B) -> Self {
+        if body.is_end_stream() {
             return Self::Nothing;
         }
-        // Who waits for "100 Continue" has not sent it yet.
-        let waits = headers.contains_key(header::EXPECT);
-        let large = length(headers).is_some_and(|length| length > MAX_DRAINED_BYTES);
-        if waits || large || tokio::runtime::Handle::try_current().is_err() {
-            return Self::Unread;
+        let timed = tokio::runtime::Handle::try_current().is_ok();
+        match announced {
+            Announced::Readable if timed => Self::Draining(Drain::new(body)),
+            _ => Self::Unread,
         }
-        Self::Draining(Drain::new(body))
     }
 
     /// Ready with whether the connection must be closed.

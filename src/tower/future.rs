@@ -13,6 +13,7 @@ use tower::Service;
 use super::{
     body::ResponseBody,
     drain::Rest,
+    handed_on::{HandedOn, close},
     refusal::{self, Asked},
 };
 use crate::{
@@ -62,8 +63,13 @@ where
     S: Service<Request<B>>,
     B: Body,
 {
-    pub(super) fn inner(future: S::Future, guard: Arc<Guard<Parts>>, asked: Asked) -> Self {
-        Self { state: State::Answering { answer: Answer::Inner { future, form: guard, asked } } }
+    pub(super) fn inner(
+        future: S::Future,
+        guard: Arc<Guard<Parts>>,
+        asked: Asked,
+        body: HandedOn,
+    ) -> Self {
+        Self { state: State::Answering { answer: Answer::inner(future, guard, asked, body) } }
     }
 
     pub(super) fn refused(refused: Refused, guard: &Guard<Parts>, request: Request<B>) -> Self {
@@ -86,7 +92,7 @@ where
 impl<S, ReqB, ResB> Future for ResponseFuture<S, ReqB>
 where
     S: Service<Request<ReqB>, Response = Response<ResB>>,
-    ReqB: Body,
+    ReqB: Body + 'static,
 {
     type Output = Result<Response<ResponseBody<ResB>>, S::Error>;
 
@@ -104,11 +110,8 @@ where
                             match guard.admit(&mut request, validated) {
                                 Ok(()) => {
                                     let asked = Asked::let_in(&request, guard.validator());
-                                    Answer::Inner {
-                                        future: ready.call(request),
-                                        form: guard,
-                                        asked,
-                                    }
+                                    let (request, body) = HandedOn::of(request);
+                                    Answer::inner(ready.call(request), guard, asked, body)
                                 }
                                 Err(refused) => Answer::refusal(refused, &*guard, request),
                             }
@@ -126,15 +129,18 @@ where
 pin_project! {
     /// The response of an [`InternalAuthService`](super::InternalAuthService), whose inner service
     /// answers with the future `F` to a request with the body `B`.
-    pub struct InternalResponseFuture<F, B> {
+    pub struct InternalResponseFuture<F, B>
+    where
+        F: Future,
+    {
         #[pin]
         answer: Answer<F, InternalAuth, B>,
     }
 }
 
-impl<F, B: Body> InternalResponseFuture<F, B> {
-    pub(super) fn inner(future: F, form: Arc<InternalAuth>, asked: Asked) -> Self {
-        Self { answer: Answer::Inner { future, form, asked } }
+impl<F: Future, B: Body> InternalResponseFuture<F, B> {
+    pub(super) fn inner(future: F, form: Arc<InternalAuth>, asked: Asked, body: HandedOn) -> Self {
+        Self { answer: Answer::inner(future, form, asked, body) }
     }
 
     pub(super) fn refused(refused: Refused, form: &InternalAuth, request: Request<B>) -> Self {
@@ -157,8 +163,18 @@ where
 pin_project! {
     /// Who answers a request once it is validated.
     #[project = AnswerProjection]
-    enum Answer<F, R, B> {
-        Inner { #[pin] future: F, form: Arc<R>, asked: Asked },
+    enum Answer<F, R, B>
+    where
+        F: Future,
+    {
+        Inner {
+            #[pin] future: F,
+            form: Arc<R>,
+            asked: Asked,
+            // What it has answered, while the rest of the body is read.
+            answered: Option<F::Output>,
+            body: HandedOn,
+        },
         Refusal { response: Option<Response<bytes::Bytes>>, rest: Rest<B> },
     }
 }
@@ -180,7 +196,11 @@ impl HasResponder for InternalAuth {
     }
 }
 
-impl<F, R: HasResponder, B: Body> Answer<F, R, B> {
+impl<F: Future, R: HasResponder, B: Body> Answer<F, R, B> {
+    fn inner(future: F, form: Arc<R>, asked: Asked, body: HandedOn) -> Self {
+        Self::Inner { future, form, asked, answered: None, body }
+    }
+
     fn refusal(refused: Refused, form: &R, request: Request<B>) -> Self {
         let mut response = refusal::respond(refused.rejection, form.responder());
         if let Some(caller) = refused.caller {
@@ -200,17 +220,28 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
-            AnswerProjection::Inner { future, form, asked } => {
-                let response = ready!(future.poll(cx))?;
+            AnswerProjection::Inner { future, form, asked, answered, body } => {
+                let mut response = match answered.take() {
+                    Some(answered) => answered?,
+                    None => ready!(future.poll(cx)).inspect(|response| body.answered(response))?,
+                };
+                match body.poll_closes(cx) {
+                    Poll::Ready(true) => close(&mut response),
+                    Poll::Ready(false) => {}
+                    Poll::Pending => {
+                        *answered = Some(Ok(response));
+                        return Poll::Pending;
+                    }
+                }
                 Poll::Ready(Ok(refusal::pass_on(response, form.responder(), asked)))
             }
             AnswerProjection::Refusal { response, rest } => {
-                let close = ready!(rest.poll(cx));
+                let closes = ready!(rest.poll(cx));
                 let Some(mut response) = response.take() else {
                     panic!("a response future was polled after it was done");
                 };
-                if close {
-                    refusal::close(&mut response);
+                if closes {
+                    close(&mut response);
                 }
                 Poll::Ready(Ok(response.map(ResponseBody::refusal)))
             }
@@ -227,7 +258,7 @@ where
     }
 }
 
-impl<F, B> fmt::Debug for InternalResponseFuture<F, B> {
+impl<F: Future, B> fmt::Debug for InternalResponseFuture<F, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("InternalResponseFuture").finish_non_exhaustive()
     }

@@ -7,7 +7,9 @@ use http::{Request, Response};
 use http_body::Body;
 use tower::{Layer, Service};
 
-use super::{body::ResponseBody, future::InternalResponseFuture, refusal::Asked};
+use super::{
+    body::ResponseBody, future::InternalResponseFuture, handed_on::HandedOn, refusal::Asked,
+};
 use crate::{InternalAuth, auth::InternalCaller, guard::admit_internal};
 
 /// Lets requests through whose caller an [`InternalAuth`] lets in, and answers all others itself.
@@ -54,7 +56,7 @@ pub struct InternalAuthService<S> {
 impl<S, ReqB, ResB> Service<Request<ReqB>> for InternalAuthService<S>
 where
     S: Service<Request<ReqB>, Response = Response<ResB>>,
-    ReqB: Body,
+    ReqB: Body + 'static,
 {
     type Response = Response<ResponseBody<ResB>>;
     type Error = S::Error;
@@ -69,7 +71,8 @@ where
         match admit_internal(&internal, &mut request) {
             Ok(()) => {
                 let asked = Asked::let_in_by::<InternalCaller>(&request);
-                InternalResponseFuture::inner(self.inner.call(request), internal, asked)
+                let (request, body) = HandedOn::of(request);
+                InternalResponseFuture::inner(self.inner.call(request), internal, asked, body)
             }
             Err(refused) => InternalResponseFuture::refused(refused, &internal, request),
         }

@@ -24,13 +24,17 @@
 //! # What to mind
 //!
 //! - The identity that a handler finds is always the innermost layer's. A layer removes whatever
-//!   identity an outer one has put there before it judges the request itself, so that an inner
+//!   identity an outer one has put there before it validates the request itself, so that an inner
 //!   optional layer hands no one through who satisfied only other rules. Of the refusals that
 //!   handlers return, too, the innermost layer decides the form.
 //! - Headers whose names begin with `X-Key0-` are removed from every request that passes.
 //!   `Authorization`, `X-Api-Key` and the internal header stay, marked as sensitive. With a good token
 //!   of Key0's [gateway](crate::auth::Gateway) they are removed, too, and so are `Cookie` and
 //!   `Payment-Signature`.
+//! - What a handler leaves unread of a request's body over HTTP/1.x is read, or the response says
+//!   `Connection: close`: otherwise a client that keeps its connection loses its next request. Only
+//!   of axum's `Body` the layer sees how far it was read. Of another type it says so to each `GET`,
+//!   `HEAD`, `OPTIONS` and `DELETE` with a body, and to each response that is no success.
 //! - A CORS layer goes outside: only there does it see refusals, and answer preflights itself.
 //! - In an axum router use `route_layer` and see the module `axum` for 404 and 405.
 //!
@@ -57,10 +61,13 @@
 mod body;
 pub(crate) mod drain;
 mod future;
+pub(crate) mod handed_on;
 #[cfg(feature = "idempotency")]
 pub(crate) mod idempotency;
 pub(crate) mod internal;
 pub(crate) mod layer;
+#[cfg(feature = "axum")]
+mod lent;
 pub(crate) mod refusal;
 mod request;
 mod service;

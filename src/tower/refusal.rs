@@ -1,11 +1,11 @@
 use bytes::Bytes;
 use http::{
     Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri,
-    header::{CACHE_CONTROL, CONNECTION, VARY},
+    header::{CACHE_CONTROL, VARY},
     response::Parts,
 };
 
-use super::{body::ResponseBody, drain::has_body, request::Route};
+use super::{body::ResponseBody, request::Route};
 use crate::{
     Identity, Rejection, Validator,
     auth::{Caller, Responder},
@@ -19,9 +19,6 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
     uri: Uri,
-    has_body: bool,
-    /// Handlers don't read the bodies of such methods.
-    takes_no_body: bool,
     credential: Credential,
     method: Method,
     route: Option<Route>,
@@ -47,11 +44,6 @@ impl Asked {
     pub(crate) fn of<B>(request: &Request<B>) -> Self {
         Self {
             uri: original_uri(request).clone(),
-            has_body: has_body(request.version(), request.headers()),
-            takes_no_body: matches!(
-                *request.method(),
-                Method::GET | Method::HEAD | Method::OPTIONS | Method::DELETE
-            ),
             credential: Credential::Other,
             method: request.method().clone(),
             route: Route::of(request.extensions()),
@@ -64,14 +56,14 @@ impl Asked {
         }
     }
 
-    /// For a request to an endpoint behind no guard, of whose body somebody else takes care.
+    /// For a request to an endpoint behind no guard.
     #[cfg(feature = "axum")]
     pub(crate) fn unguarded<B>(request: &Request<B>, responder: &Responder) -> Self {
         let token = crate::auth::Gateway::TOKEN_HEADER;
         let has_token = request.headers().contains_key(token);
         let asked = Self::of(request);
         let by_gateway = asked.by_gateway || responder.is_proxied(has_token);
-        Self { by_gateway, has_body: false, ..asked }
+        Self { by_gateway, ..asked }
     }
 
     /// For a request whose caller has proved itself by a `P`.
@@ -104,13 +96,6 @@ impl Asked {
         let rejection = rejection.instance(self.path());
         if self.by_gateway { rejection.for_gateway() } else { rejection }
     }
-
-    /// Whether this answer may come from a handler that left the body unread.
-    fn may_be_unread(&self, status: StatusCode) -> bool {
-        self.has_body
-            && (self.takes_no_body
-                || matches!(status.as_u16(), 401 | 403 | 404 | 405 | 408 | 413 | 415 | 429 | 503))
-    }
 }
 
 /// The path and the query as the client sent them. A router in a router of axum's sees less.
@@ -133,11 +118,6 @@ pub(crate) fn respond(rejection: Rejection, responder: &Responder) -> Response<B
     Response::from_parts(parts, body)
 }
 
-/// Tells the client not to use the connection again (RFC 9112, section 9.6).
-pub(crate) fn close<B>(response: &mut Response<B>) {
-    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-}
-
 /// Passes the inner service's response on. A refusal of a handler, which was rendered without
 /// knowing how this layer does it, is rendered again.
 pub(crate) fn pass_on<B>(
@@ -156,7 +136,7 @@ pub(crate) fn pass_on<B>(
         }
     }
     let provisional = parts.extensions.remove::<Provisional>().is_some();
-    let mut response = match parts.extensions.get::<Rejection>().filter(|_| provisional).cloned() {
+    match parts.extensions.get::<Rejection>().filter(|_| provisional).cloned() {
         Some(rejection) => {
             for name in BODY_HEADERS {
                 parts.headers.remove(name);
@@ -172,11 +152,7 @@ pub(crate) fn pass_on<B>(
             keep_from_shared_caches(&mut parts.headers, asked);
             Response::from_parts(parts, ResponseBody::inner(body))
         }
-    };
-    if asked.may_be_unread(response.status()) {
-        close(&mut response);
     }
-    response
 }
 
 /// What a credential has bought is for its holder alone, unless the handler says otherwise.

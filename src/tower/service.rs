@@ -8,7 +8,7 @@ use http::{Request, Response, request::Parts};
 use http_body::Body;
 use tower::Service;
 
-use super::{body::ResponseBody, future::ResponseFuture, refusal::Asked};
+use super::{body::ResponseBody, future::ResponseFuture, handed_on::HandedOn, refusal::Asked};
 use crate::guard::{Guard, Outcome};
 
 /// The service that an [`AuthLayer`](crate::AuthLayer) makes. Cheap to clone where the inner one
@@ -28,7 +28,7 @@ impl<S> AuthService<S> {
 impl<S, ReqB, ResB> Service<Request<ReqB>> for AuthService<S>
 where
     S: Service<Request<ReqB>, Response = Response<ResB>> + Clone,
-    ReqB: Body,
+    ReqB: Body + 'static,
 {
     type Response = Response<ResponseBody<ResB>>;
     type Error = S::Error;
@@ -43,7 +43,8 @@ where
         match guard.validate(&mut request) {
             Outcome::Pass => {
                 let asked = Asked::let_in(&request, guard.validator());
-                ResponseFuture::inner(self.inner.call(request), guard, asked)
+                let (request, body) = HandedOn::of(request);
+                ResponseFuture::inner(self.inner.call(request), guard, asked, body)
             }
             Outcome::Refuse(refused) => ResponseFuture::refused(refused, &guard, request),
             Outcome::LookUp(lookup) => {

@@ -4,7 +4,7 @@ use axum::{
     Router,
     body::Body,
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{any, get},
 };
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
@@ -297,7 +297,7 @@ async fn the_order_of_building_matters() {
 }
 
 #[tokio::test]
-async fn a_policy_in_a_handler_judges_the_decoded_id() {
+async fn a_policy_in_a_handler_checks_the_decoded_id() {
     let photo = async |axum::extract::Path(id): axum::extract::Path<String>, who: Identity| {
         Policy::resource(&*id).check(&who).map(|()| id)
     };
@@ -368,13 +368,44 @@ async fn no_request_of_a_kept_connection_is_lost() {
             }
         }
     }
-    // What a handler leaves unread.
-    for _ in 0..20 {
-        let head = format!("GET /photos/photo-1 HTTP/1.1\r\n{good}");
-        assert_eq!(pool.send(&head, &[b'x'; 200]).await.unwrap(), 200);
-        let head = format!("POST /photos/photo-2 HTTP/1.1\r\n{good}");
-        assert_eq!(pool.send(&head, &[b'x'; 200]).await.unwrap(), 403);
+}
+
+/// What a handler leaves unread is read, whatever it answers; what it has read closes no connection.
+#[tokio::test]
+async fn a_handlers_unread_body_costs_no_request() {
+    use axum::{body::Bytes, extract::Path};
+    let unread = async |Path(status): Path<u16>| StatusCode::from_u16(status).unwrap();
+    let read = async |Path(status): Path<u16>, _: Bytes| StatusCode::from_u16(status).unwrap();
+    let limit = axum::extract::DefaultBodyLimit::disable();
+    let guarded = Router::new()
+        .route("/unread/{status}", any(unread))
+        .route("/read/{status}", any(read).layer(limit))
+        .route_layer(AuthLayer::new(validator()));
+    let internal = Router::new()
+        .route("/internal/{status}", any(unread))
+        .route_layer(InternalAuthLayer::new(internal()));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut pool = pool::Pool::new(listener.local_addr().unwrap());
+    tokio::spawn(axum::serve(listener, guarded.merge(internal)).into_future());
+    let headers =
+        format!("authorization: Bearer {}\r\nx-internal-auth: {INTERNAL_SECRET}\r\n", token());
+    for status in [200, 201, 303, 400, 402, 403, 404, 409, 413, 422, 500, 503] {
+        for path in ["unread", "read", "internal"] {
+            for (method, length) in [("POST", 200), ("PUT", 100_000), ("GET", 20_000)] {
+                let head = format!("{method} /{path}/{status} HTTP/1.1\r\n{headers}");
+                for _ in 0..3 {
+                    let case = format!("{method} {path} {status} {length}");
+                    let answer = pool.send(&head, &vec![b'x'; length]).await;
+                    assert_eq!(answer.unwrap_or_else(|error| panic!("{case}: {error}")), status);
+                    assert!(pool.is_kept(), "{case}");
+                }
+            }
+        }
     }
+    // More than anybody reads for nothing.
+    let head = format!("POST /unread/200 HTTP/1.1\r\n{headers}");
+    assert_eq!(pool.send(&head, &vec![b'x'; 3_000_000]).await.unwrap(), 200);
+    assert!(!pool.is_kept());
 }
 
 #[tokio::test]

@@ -326,7 +326,18 @@ fn outside_of_a_runtime_nothing_is_built() {
 #[tokio::test]
 async fn a_store_is_opened_by_its_url() {
     open("memory://").await.unwrap().ping().await.unwrap();
-    for url in ["", "memory", "memory://x", "mysql://localhost", "sqlite://", "sqlite://a?b=c"] {
+    for url in [
+        "",
+        "memory",
+        "memory://x",
+        "mysql://localhost",
+        "sqlite://",
+        "sqlite://a?b=c",
+        "sqlite:backend.db",
+        "sqlite:///backend.db",
+        "sqlite://my%20keys.db",
+        "sqlite://:memory:",
+    ] {
         let error = open(url).await.unwrap_err();
         assert!(matches!(error, StoreOpenError::Url(_)), "{url}: {error}");
         assert!(error.to_string().contains("DATABASE_URL"), "{url}: {error}");

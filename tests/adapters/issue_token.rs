@@ -512,6 +512,16 @@ async fn further_members_are_kept_up_to_4_kib(store: Store) {
     assert_eq!(kept(2, &[]).await, json!({}));
     let live = [set("accessToken", "a-live-credential"), set("type", "AccessGrant")];
     assert_eq!(kept(3, &live).await, json!({"type": "AccessGrant"}));
+    // At any depth, however it is spelt, and by its form alone.
+    let token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJyIn0.c2lnbmF0dXJl";
+    let key = KeyFormat::default().generate().unwrap();
+    let nested = [
+        set("grant", json!([{"AccessToken": "a-live-credential", "kind": 1}])),
+        set("deep", json!({"a": {"b": {"access_token": [1], "by": {"key": key.expose()}}}})),
+        set("note", format!("Bearer {token}")),
+    ];
+    let left = json!({"grant": [{"kind": 1}], "deep": {"a": {"b": {"by": {}}}}});
+    assert_eq!(kept(7, &nested).await, left);
     // {"note":"…"} is eleven bytes around the text.
     let fits = "x".repeat(4 * 1024 - 11);
     assert_eq!(kept(4, &[set("note", &*fits)]).await, json!({"note": fits}));

@@ -504,18 +504,18 @@ async fn one_that_fails_holds_up_no_other() {
     assert_eq!(log.challenges(), ["c0", "c1", "c2", "c3", "c4", "c0"]);
 }
 
-/// Hangs on the first twenty payments, whenever they come.
+/// Hangs on the first so many payments, whenever they come.
 #[derive(Debug)]
-struct HangsOnSome(Arc<Mutex<Vec<String>>>);
+struct HangsOnSome(usize, Arc<Mutex<Vec<String>>>);
 
 #[async_trait]
 impl PaymentHandler for HangsOnSome {
     async fn handle(&self, payment: &Payment) -> Result<(), HandlerError> {
         let id = payment.challenge_id.to_string();
-        if id[1..].parse::<usize>().unwrap() < 20 {
+        if id[1..].parse::<usize>().unwrap() < self.0 {
             return std::future::pending().await;
         }
-        self.0.lock().unwrap().push(id);
+        self.1.lock().unwrap().push(id);
         Ok(())
     }
 }
@@ -523,7 +523,7 @@ impl PaymentHandler for HangsOnSome {
 #[tokio::test(start_paused = true)]
 async fn those_that_hang_hold_up_no_other() {
     let handled = Arc::new(Mutex::new(Vec::new()));
-    let handler = HangsOnSome(handled.clone());
+    let handler = HangsOnSome(20, handled.clone());
     let endpoint = PaymentReceived::with_handler(memory(), RuntimeClock::new(), handler);
     for n in 0..20 {
         assert_received(endpoint.handle(&numbered(n)).await);
@@ -534,6 +534,24 @@ async fn those_that_hang_hold_up_no_other() {
         sleep(2 * SECOND).await;
         assert_eq!(handled.lock().unwrap().last(), Some(&format!("c{n}")));
         sleep(Duration::from_secs(n as u64)).await;
+    }
+}
+
+/// As many as would fill every place, again and again.
+#[tokio::test(start_paused = true)]
+async fn those_that_failed_before_step_back() {
+    let handled = Arc::new(Mutex::new(Vec::new()));
+    let handler = HangsOnSome(24, handled.clone());
+    let endpoint = PaymentReceived::with_handler(memory(), RuntimeClock::new(), handler);
+    for n in 0..24 {
+        assert_received(endpoint.handle(&numbered(n)).await);
+    }
+    // Until the first runs of all were given up.
+    sleep(31 * SECOND).await;
+    for n in 24..100 {
+        assert_received(endpoint.handle(&numbered(n)).await);
+        sleep(2 * SECOND).await;
+        assert_eq!(handled.lock().unwrap().last(), Some(&format!("c{n}")));
     }
 }
 

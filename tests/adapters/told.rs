@@ -4,6 +4,7 @@
 use std::{
     io,
     sync::{Arc, Mutex, OnceLock},
+    time::Duration,
 };
 
 use actix_web::{
@@ -18,10 +19,12 @@ use key0_auth::{
     ApiKeys, AuthLayer, Identity, InternalAuth, InternalAuthLayer, KeyStore, MemoryStore,
     Rejection, RejectionKind, Validator,
     actix::{AuthMiddleware, Routes},
+    api::{HandlerError, PaymentHandler, PaymentReceived},
     apikey::{Grant, KeyFormat, KeyRecord},
     auth::{Caller, InternalCaller},
-    domain::{Actor, Clock, KeyId, Secret, SecretSet, SystemClock},
-    testing::{FaultyStore, Mood, TokenSigner},
+    domain::{Actor, Clock, KeyId, Role, Secret, SecretSet, SystemClock, Timestamp},
+    store::{Payment, spi::SteadyClock},
+    testing::{FakeClock, FaultyStore, Mood, TokenSigner},
 };
 use tower::ServiceExt;
 use tracing::Level;
@@ -173,6 +176,25 @@ async fn a_refusal_is_told_with_its_code_and_its_caller() {
     }
 }
 
+/// Who holds a key that is over is known: the secret was right.
+#[actix_web::test]
+async fn the_holder_of_an_expired_key_is_told() {
+    let (validator, store, _) = shop().await;
+    let key = KeyFormat::default().generate().unwrap();
+    let grant = Grant::Integrator { role: Role::Read, permissions: None };
+    let mut record = KeyRecord::new(KeyId::generate(), &key, grant, SystemClock.now());
+    record.expires_at = Some(Timestamp::from_seconds(1));
+    store.insert(&record, &Actor::host()).await.unwrap();
+    let bearer = format!("Bearer {}", key.expose());
+    let caller = format!("integrator_key {} ({})", record.id, record.display);
+    let told = (401, Some(caller), Some(RejectionKind::KeyExpired));
+    // Looked up at first, then remembered.
+    for _ in 0..2 {
+        assert_eq!(by_axum(&validator, "/photos/photo-1", &bearer).await, told);
+        assert_eq!(by_actix(&validator, "/photos/photo-1", &bearer).await, told);
+    }
+}
+
 /// An outage is told once for each request, with its cause; all else only to who asks for it.
 #[actix_web::test]
 async fn an_outage_is_told_with_its_cause_and_good_times_are_quiet() {
@@ -198,7 +220,7 @@ async fn an_outage_is_told_with_its_cause_and_good_times_are_quiet() {
             "ERROR",
             "request could not be handled",
             "code=\"store_unavailable\"",
-            "cause=the store",
+            "cause=\"the store",
             "route=\"/photos/{id}\"",
         ]);
     }
@@ -306,4 +328,55 @@ async fn a_forgotten_guard_is_told() {
         let route = path.replace('1', "{id}");
         log.assert_one(&["ERROR", &format!("GET {route} is not behind an Auth")]);
     }
+}
+
+#[derive(Debug)]
+struct FailingHandler;
+
+#[key0_auth::async_trait]
+impl PaymentHandler for FailingHandler {
+    async fn handle(&self, _: &Payment) -> Result<(), HandlerError> {
+        // An error that tells its cause, and the cause.
+        #[derive(Debug, thiserror::Error)]
+        #[error("the ledger is down: {0}")]
+        struct Ledger(#[source] io::Error);
+        Err(Ledger(io::Error::other("no route\nto host")).into())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_payments_handler_failed_with_is_told_with_each_cause_once() {
+    let log = Log::default();
+    let _listening = log.listen(Level::WARN);
+    let store = Arc::new(MemoryStore::new());
+    let payments = PaymentReceived::with_handler(store, Arc::new(SystemClock), FailingHandler);
+    let report = br#"{"challengeId":"c","requestId":"r","resourceId":"p","planId":"basic",
+        "txHash":"0xabc"}"#;
+    payments.handle(report).await.unwrap();
+    while log.0.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let told = "the ledger is down: no route\\\\nto host";
+    log.assert_one(&[
+        "WARN",
+        "payment handler failed",
+        "challenge_id=c",
+        &format!("error=\"{told}\""),
+    ]);
+}
+
+#[test]
+fn a_clock_that_jumps_is_told_once_and_when_it_is_believed_again() {
+    let (log, wall) = (Log::default(), FakeClock::new());
+    let _listening = log.listen(Level::WARN);
+    let clock = SteadyClock::new(wall.clone());
+    let hour = Duration::from_secs(60 * 60);
+    wall.jump_to(wall.now().plus(24 * hour));
+    for _ in 0..3 {
+        assert_eq!(clock.believed(), None);
+    }
+    log.assert_one(&["ERROR", "the clock was set", "shown=2026-11-23T", "expected=2026-11-22T"]);
+    wall.advance(hour);
+    assert!(clock.believed().is_some());
+    log.assert_one(&["WARN", "the clock has gone steadily for an hour"]);
 }

@@ -307,6 +307,32 @@ async fn only_a_service_that_is_ready_is_called() {
     assert_eq!(first.await.unwrap().status(), 200);
 }
 
+/// Of a body that can't be watched over, nobody knows whether the handler has read it.
+#[tokio::test]
+async fn a_body_that_may_be_unread_closes_the_connection() {
+    for (method, status, length, version, closes) in [
+        (Method::POST, 200, "7", Version::HTTP_11, false),
+        (Method::POST, 422, "7", Version::HTTP_11, true),
+        (Method::POST, 303, "7", Version::HTTP_10, true),
+        (Method::GET, 200, "7", Version::HTTP_11, true),
+        (Method::GET, 404, "0", Version::HTTP_11, false),
+        (Method::POST, 422, "7", Version::HTTP_2, false),
+    ] {
+        let answer = move |_| {
+            let response = Response::builder().status(status).body(String::new());
+            ready(Ok::<_, Infallible>(response.unwrap()))
+        };
+        let case = format!("{method} {status} {length} {version:?}");
+        let mut asked = bearer(&token("basic"));
+        asked.headers_mut().insert("content-length", HeaderValue::from_static(length));
+        (*asked.method_mut(), *asked.version_mut()) = (method, version);
+        let service = AuthLayer::new(validator(&store())).layer(service_fn(answer));
+        let response = service.oneshot(asked).await.unwrap();
+        assert_eq!(response.status(), status, "{case}");
+        assert_eq!(response.headers().contains_key("connection"), closes, "{case}");
+    }
+}
+
 #[tokio::test]
 async fn a_token_is_validated_at_once_and_a_key_when_the_store_answers() {
     let store = store();

@@ -5,20 +5,26 @@ use std::{sync::Arc, time::Duration};
 
 use crate::tokens::{SECRET, b64, key_file};
 use key0_auth::{
-    AccessTokens, InternalAuth, RejectionKind,
+    AccessTokens, InternalAuth, MemoryStore, RejectionKind,
     RejectionKind::{InvalidToken, TokenExpired},
+    Validator,
     domain::{
         ChallengeId, Claims, Clock, Credential, PlanId, RequestId, ResourceId, Secret, Timestamp,
         TxHash,
     },
+    store::DeniedTokens,
     token::{AccessTokensBuilder, Algorithm, TokenIssuer, VerifyingKey},
 };
 use serde_json::{Value, json};
 
 const NOW: i64 = 1_795_305_965;
 const EXP: i64 = NOW + 3600;
-const PAIRS: [(Algorithm, &str); 3] =
-    [(Algorithm::Rs256, "rsa2048"), (Algorithm::Es256, "p256"), (Algorithm::EdDsa, "ed25519")];
+const PAIRS: [(Algorithm, &str); 4] = [
+    (Algorithm::Hs256, "hs256"),
+    (Algorithm::Rs256, "rsa2048"),
+    (Algorithm::Es256, "p256"),
+    (Algorithm::EdDsa, "ed25519"),
+];
 
 fn now() -> Timestamp {
     Timestamp::from_seconds(NOW)
@@ -26,10 +32,16 @@ fn now() -> Timestamp {
 
 fn issuer(name: &str) -> TokenIssuer {
     let (algorithm, _) = PAIRS.into_iter().find(|(_, other)| *other == name).unwrap();
+    if algorithm == Algorithm::Hs256 {
+        return TokenIssuer::hs256(&shared());
+    }
     TokenIssuer::from_pem(name, algorithm, &key_file(&format!("{name}-private"))).unwrap()
 }
 
 fn key(name: &str) -> VerifyingKey {
+    if name == "hs256" {
+        return VerifyingKey::hs256(&shared());
+    }
     VerifyingKey::from_any_pem(name, &key_file(&format!("{name}-public"))).unwrap()
 }
 
@@ -99,19 +111,13 @@ fn nothing_is_remembered_unasked() {
 }
 
 #[test]
-fn tokens_of_a_shared_secret_are_never_remembered() {
-    let token = TokenIssuer::hs256(&shared()).access_token(&claims("r-1")).unwrap();
-    let tokens = AccessTokens::builder().key(VerifyingKey::hs256(&shared())).remember_verified(10);
-    let tokens = tokens.build().unwrap();
-    assert!(validate(&tokens, &token, now()).is_ok());
-    assert_eq!(remembered(&tokens), None);
-
-    let both = remembering("ed25519").key(VerifyingKey::hs256(&shared())).build().unwrap();
-    assert!(validate(&both, &token, now()).is_ok());
-    assert_eq!(remembered(&both), Some(0));
-    let token = issuer("ed25519").access_token(&claims("r-1")).unwrap();
-    assert!(validate(&both, &token, now()).is_ok());
-    assert_eq!(remembered(&both), Some(1));
+fn tokens_of_all_keys_share_a_memory() {
+    let both = remembering("ed25519").key(key("hs256")).build().unwrap();
+    for (kept, name) in [(1, "hs256"), (2, "ed25519")] {
+        let token = issuer(name).access_token(&claims("r-1")).unwrap();
+        assert!(validate(&both, &token, now()).is_ok());
+        assert_eq!(remembered(&both), Some(kept));
+    }
 }
 
 #[test]
@@ -288,6 +294,27 @@ fn a_memory_is_of_one_validator() {
     assert_eq!(remembered(&remembering("ed25519").build().unwrap()), Some(0));
 }
 
+/// Another process may have denied it; this one is asked at every use.
+#[tokio::test]
+async fn a_remembered_token_that_is_denied_is_refused() {
+    let denied = DeniedTokens::new(Arc::new(MemoryStore::new()));
+    denied.first_reading(Duration::from_secs(60)).await.unwrap();
+    let validator = Validator::builder()
+        .access_tokens(remembering("hs256").build().unwrap())
+        .denied_tokens(denied.clone())
+        .clock(Arc::new(FixedClock))
+        .build()
+        .unwrap();
+    let token = format!("Bearer {}", issuer("hs256").access_token(&claims("r-1")).unwrap());
+    for _ in 0..2 {
+        assert!(validator.validate([token.as_bytes()], []).await.is_ok());
+    }
+    let challenge = ChallengeId::new("c-1").unwrap();
+    denied.deny(&challenge, Timestamp::from_seconds(EXP)).await.unwrap();
+    let refused = validator.validate([token.as_bytes()], []).await.unwrap_err();
+    assert_eq!(refused.kind(), RejectionKind::TokenRevoked);
+}
+
 #[derive(Debug)]
 struct FixedClock;
 
@@ -360,10 +387,10 @@ fn a_token_takes_as_much_memory_as_is_said() {
     let nested = (0..62).fold(text(4_000), |inner, _| json!({ "a": inner }));
     let texts = (0..63).map(|n| (format!("k{n}"), text(70)));
     for (extra, least, most) in [
-        (json!({}), 400, 1024),
-        (json!({ "x": text(5_500) }), 5_000, 64 * 1024),
-        (json!({ "x": nested }), 32 * 1024, 64 * 1024),
-        (texts.collect(), 8_000, 64 * 1024),
+        (json!({}), 700, 1536),
+        (json!({ "x": text(5_500) }), 11_000, 72 * 1024),
+        (json!({ "x": nested }), 38 * 1024, 72 * 1024),
+        (texts.collect(), 14_000, 72 * 1024),
     ] {
         let Value::Object(extra) = extra else { unreachable!() };
         let claims = claims("550e8400-e29b-41d4-a716-446655440000").with_extra(extra);

@@ -20,6 +20,12 @@ impl Pool {
         Self { address, kept: None }
     }
 
+    /// Whether the server keeps the connection as well.
+    #[allow(dead_code)]
+    pub(crate) fn is_kept(&self) -> bool {
+        self.kept.is_some()
+    }
+
     /// Sends a head without its last line and a body, and reads the status of the answer. Fails
     /// where the request or its answer is lost.
     pub(crate) async fn send(&mut self, head: &str, body: &[u8]) -> Result<u16> {

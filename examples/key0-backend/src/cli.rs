@@ -38,7 +38,7 @@ pub(crate) enum Command {
     Purchases(PurchasesOptions),
     /// Tell what was done to keys and purchases, by whom and why, also while the server runs.
     Audit(AuditOptions),
-    /// Judge a running backend, in whatever language, by the contract.
+    /// Check a running backend, in whatever language, against the contract.
     Conformance(ConformanceOptions),
     /// Play the whole story over real HTTP, on throw-away secrets and a throw-away store.
     Demo(DemoOptions),

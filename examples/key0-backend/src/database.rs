@@ -45,6 +45,8 @@ pub(crate) struct Opened {
     pub(crate) audit: Arc<dyn AuditLog>,
     pub(crate) denials: Arc<dyn DenialStore>,
     pub(crate) requests: Arc<dyn IdempotencyStore>,
+    /// Where the partner API keeps its state.
+    pub(crate) beside: Place,
     /// What the operator should know of it.
     pub(crate) warnings: Vec<String>,
 }
@@ -61,36 +63,28 @@ pub(crate) enum DatabaseError {
 }
 
 impl Database {
-    /// Where the partner API keeps its state: beside the keys.
-    pub(crate) fn partner_place(&self) -> Place {
-        match self {
-            Self::Sqlite(path) => Place::Sqlite(path.clone()),
-            Self::Postgres(url) => Place::Postgres { url: url.clone(), schema: SCHEMA.to_owned() },
-            Self::Redis(url) => {
-                let prefix = url.prefix().unwrap_or(PREFIX).to_owned();
-                Place::Redis { url: url.clone(), prefix }
-            }
-            Self::Memory => Place::Memory,
-        }
-    }
-
     /// Opens it. A server that can't be reached is waited for, within bounds.
     pub(crate) async fn open(&self, opening: Opening) -> Result<Opened, DatabaseError> {
         let must_exist = opening == Opening::Existing;
         Ok(match self {
             Self::Sqlite(path) => {
-                Opened::of(SqliteOptions::new().must_exist(must_exist).open(path)?)
+                let store = SqliteOptions::new().must_exist(must_exist).open(path)?;
+                let beside = Place::Sqlite { path: path.clone(), store: store.clone() };
+                Opened::of(store, beside)
             }
-            Self::Postgres(url) => Opened::of(
-                PostgresOptions::new().schema(SCHEMA).must_exist(must_exist).open_url(url).await?,
-            ),
+            Self::Postgres(url) => {
+                let options = PostgresOptions::new().schema(SCHEMA).must_exist(must_exist);
+                let beside = Place::Postgres { url: url.clone(), schema: SCHEMA.to_owned() };
+                Opened::of(options.open_url(url).await?, beside)
+            }
             Self::Redis(url) => {
-                let store =
-                    RedisOptions::new().prefix(PREFIX).must_exist(must_exist).open_url(url).await?;
-                let warnings = losses(&store);
-                Opened { warnings, ..Opened::of(store) }
+                let options = RedisOptions::new().prefix(PREFIX).must_exist(must_exist);
+                let store = options.open_url(url).await?;
+                let prefix = url.prefix().unwrap_or(PREFIX).to_owned();
+                let beside = Place::Redis { url: url.clone(), prefix };
+                Opened { warnings: losses(&store), ..Opened::of(store, beside) }
             }
-            Self::Memory => Opened::of(MemoryStore::new()),
+            Self::Memory => Opened::of(MemoryStore::new(), Place::Memory),
         })
     }
 }
@@ -107,7 +101,7 @@ impl std::fmt::Display for Database {
 }
 
 impl Opened {
-    fn of<S: Store>(store: S) -> Self {
+    fn of<S: Store>(store: S, beside: Place) -> Self {
         let store = Arc::new(store);
         Self {
             keys: store.clone(),
@@ -116,6 +110,7 @@ impl Opened {
             audit: store.clone(),
             denials: store.clone(),
             requests: store,
+            beside,
             warnings: Vec::new(),
         }
     }

@@ -2,12 +2,14 @@ mod queue;
 
 use std::{
     error::Error,
-    fmt::{self, Write},
+    ffi::OsString,
+    fmt,
     io::{self, IsTerminal},
     panic::PanicHookInfo,
     time::Duration,
 };
 
+use key0_auth::error::chain;
 use tracing_subscriber::EnvFilter;
 
 use self::queue::LogQueue;
@@ -31,7 +33,7 @@ pub(crate) fn start(log: &Log) -> io::Result<Logging> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(queue.clone())
-        .with_ansi(io::stderr().is_terminal() && !no_color())
+        .with_ansi(has_colours(io::stderr().is_terminal(), std::env::var_os("NO_COLOR")))
         .log_internal_errors(false);
     if log.json {
         builder.json().flatten_event(true).with_current_span(false).with_span_list(false).init();
@@ -49,9 +51,9 @@ impl Drop for Logging {
     }
 }
 
-/// Whether colours are unwanted (no-color.org): the variable is there and not empty.
-fn no_color() -> bool {
-    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+/// Colours are for terminals, and unwanted where `NO_COLOR` is there and not empty (no-color.org).
+fn has_colours(is_terminal: bool, no_color: Option<OsString>) -> bool {
+    is_terminal && no_color.is_none_or(|value| value.is_empty())
 }
 
 fn log_panic(panic: &PanicHookInfo<'_>) {
@@ -60,25 +62,35 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     tracing::error!(location, error = bounded(what), "panicked");
 }
 
-/// An error and all its causes on one line. A cause whose text its error shows already is left out.
+/// An error and its causes, as far as the log can bear.
 pub(crate) struct Chain<'a>(pub(crate) &'a (dyn Error + 'static));
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = self.0.to_string();
-        let mut next = self.0.source();
-        while let Some(cause) = next {
-            let text = cause.to_string();
-            if !shown.contains(&text) {
-                write!(shown, ": {text}")?;
-            }
-            next = cause.source();
-        }
-        f.write_str(bounded(&shown))
+        f.write_str(bounded(&chain(self.0)))
     }
 }
 
 /// The beginning of a text.
 fn bounded(text: &str) -> &str {
     text.get(..text.floor_char_boundary(MAX_ERROR)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_are_for_terminals_that_want_them() {
+        for (is_terminal, no_color, colours) in [
+            (true, None, true),
+            (true, Some(""), true),
+            (true, Some("1"), false),
+            (true, Some("0"), false),
+            (false, None, false),
+        ] {
+            let told = has_colours(is_terminal, no_color.map(OsString::from));
+            assert_eq!(told, colours, "{is_terminal} {no_color:?}");
+        }
+    }
 }

@@ -25,7 +25,7 @@ use crate::idempotency::Idempotency;
 /// use key0_auth::{ApiKeys, MemoryStore, Validator};
 /// use key0_auth::{apikey::BootstrapKeys, domain::{Role, Secret}, idempotency::Idempotency};
 ///
-/// let partner = "the-key-of-a-partners-back-office";
+/// let partner = "the-key-of-one-partner-of-the-shop";
 /// let bootstrap = BootstrapKeys::new().key(Role::Minter, Secret::new("PARTNER", partner)?);
 /// let store = Arc::new(MemoryStore::new());
 /// let keys = ApiKeys::new(store.clone()).bootstrap(bootstrap);

@@ -3,9 +3,10 @@ use serde_json::Value;
 use super::{KeyView, KeysApi, Operator, Parts, key_id, new_key, not_found};
 use crate::{
     Rejection, RejectionKind,
-    api::body::{self, Members, Reply, invalid, outage},
+    api::body::{self, FieldErrors, Members, Reply, outage},
     apikey::{Grant, KeyRecord},
     domain::{KeyId, Timestamp},
+    error::FieldError,
     store::KeyEdit,
 };
 
@@ -56,37 +57,43 @@ impl Parts {
 fn read(mut members: Members, operator: &Operator, now: Timestamp) -> Result<KeyEdit, Rejection> {
     fn cleared<T>(
         value: Option<Value>,
-        read: impl FnOnce(Value) -> Result<T, Rejection>,
-    ) -> Result<Option<Option<T>>, Rejection> {
+        read: impl FnOnce(Value) -> Result<T, FieldError>,
+    ) -> Result<Option<Option<T>>, FieldError> {
         match value {
             None => Ok(None),
             Some(Value::Null) => Ok(Some(None)),
             Some(value) => Ok(Some(Some(read(value)?))),
         }
     }
-    let role = members.take_as_it_is("role");
+    let mut errors = FieldErrors::default();
     let suspended = match members.take_as_it_is("suspended") {
-        None => None,
-        Some(Value::Null) => Some(false),
-        Some(Value::Bool(suspended)) => Some(suspended),
-        Some(_) => return Err(invalid("suspended must be true or false")),
+        None => Ok(None),
+        Some(Value::Null) => Ok(Some(false)),
+        Some(Value::Bool(suspended)) => Ok(Some(suspended)),
+        Some(_) => Err(FieldError::invalid("suspended", "suspended must be true or false")),
     };
-    let edit = KeyEdit {
-        role: role.map(|role| new_key::role(Some(role), operator)).transpose()?,
-        permissions: cleared(members.take_as_it_is("permissions"), new_key::permissions)?,
-        label: cleared(members.take_as_it_is("label"), new_key::label)?,
-        expires_at: cleared(members.take_as_it_is("expiresAt"), |it| new_key::expiry(&it, now))?,
-        metadata: cleared(members.take_as_it_is("metadata"), new_key::metadata)?
-            .map(|metadata| metadata.unwrap_or_default().into()),
-        suspended,
+    let suspended = errors.keep(suspended);
+    let role = members.take_as_it_is("role").map(|role| new_key::role(Some(role), operator));
+    let role = errors.keep(role.transpose());
+    let permissions = cleared(members.take_as_it_is("permissions"), new_key::permissions);
+    let permissions = errors.keep(permissions);
+    let label = errors.keep(cleared(members.take_as_it_is("label"), new_key::label));
+    let expires_at = members.take_as_it_is("expiresAt");
+    let expires_at = errors.keep(cleared(expires_at, |value| new_key::expiry(&value, now)));
+    let metadata = errors.keep(cleared(members.take_as_it_is("metadata"), new_key::metadata));
+    let edit = || {
+        Some(KeyEdit {
+            role: role?,
+            permissions: permissions?,
+            label: label?,
+            expires_at: expires_at?,
+            metadata: metadata?.map(|metadata| metadata.unwrap_or_default().into()),
+            suspended: suspended?,
+        })
     };
-    if members.is_empty() {
-        return Ok(edit);
-    }
-    Err(invalid(
-        "An edit takes label, role, permissions, expiresAt, metadata and suspended, and nothing \
-         else",
-    ))
+    let nothing_else = "An edit takes label, role, permissions, expiresAt, metadata and \
+                        suspended, and nothing else";
+    members.finish(edit(), errors, nothing_else)
 }
 
 fn check(operator: &Operator, record: &KeyRecord, edit: &KeyEdit) -> Result<(), Rejection> {
@@ -95,7 +102,9 @@ fn check(operator: &Operator, record: &KeyRecord, edit: &KeyEdit) -> Result<(), 
     }
     match &record.grant {
         Grant::Payment { .. } if edit.role.is_some() || edit.permissions.is_some() => {
-            Err(invalid("A payment key takes neither role nor permissions"))
+            let path = if edit.role.is_some() { "role" } else { "permissions" };
+            let neither = "A payment key takes neither role nor permissions";
+            Err(FieldError::invalid(path, neither).into())
         }
         Grant::Payment { .. } => Ok(()),
         Grant::Integrator { role, .. } if !operator.may_grant(*role) => {
@@ -103,7 +112,8 @@ fn check(operator: &Operator, record: &KeyRecord, edit: &KeyEdit) -> Result<(), 
         }
         Grant::Integrator { role, permissions } => {
             let permissions = edit.permissions.as_ref().unwrap_or(permissions);
-            new_key::check_permissions(edit.role.unwrap_or(*role), permissions.as_ref())
+            let role = edit.role.unwrap_or(*role);
+            Ok(new_key::check_permissions(role, permissions.as_ref())?)
         }
     }
 }

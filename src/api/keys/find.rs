@@ -3,9 +3,10 @@ use serde_json::Value;
 use super::{KeyView, KeysApi, Operator, Parts, not_found};
 use crate::{
     Rejection, RejectionKind,
-    api::body::{self, Members, Reply, invalid, outage},
+    api::body::{self, FieldErrors, Members, Reply, outage},
     apikey::{KeyDigest, KeyKind, KeyRecord},
     domain::Credential,
+    error::FieldError,
     store::{KeyFilter, KeyQuery},
     token::CompactJws,
 };
@@ -49,15 +50,14 @@ impl Parts {
     fn sought(&self, body: &[u8]) -> Result<Sought, Rejection> {
         let mut members = Members::parse(body)?;
         let [key, digest, display] = ["key", "digest", "display"].map(|name| members.take(name));
-        let one = || invalid("exactly one of key, digest and display is required");
-        if !members.is_empty() {
-            return Err(one());
-        }
+        let one = "exactly one of key, digest and display is required";
+        members.finish(Some(()), FieldErrors::default(), one)?;
         match (key, digest, display) {
             (Some(Value::String(key)), None, None) => self.digest_of(&key).map(Sought::Digest),
             (None, Some(Value::String(digest)), None) => {
                 let bytes = super::new_key::bytes_of_hex(&digest);
-                let bytes = bytes.ok_or_else(|| invalid("digest must be 64 hexadecimal digits"))?;
+                let bytes =
+                    bytes.ok_or_else(|| wrong("digest", "digest must be 64 hexadecimal digits"))?;
                 Ok(Sought::Digest(KeyDigest::from_bytes(bytes)))
             }
             (None, None, Some(Value::String(display)))
@@ -66,24 +66,31 @@ impl Parts {
             {
                 Ok(Sought::Display(display))
             }
-            (None, None, Some(_)) => Err(invalid("display must be a text such as ak_1a2B…")),
-            _ => Err(one()),
+            (None, None, Some(_)) => {
+                Err(wrong("display", "display must be a text such as ak_1a2B…"))
+            }
+            (None, None, None) => Err(FieldError::required("key").with_message(one).into()),
+            (Some(_), None, None) => Err(wrong("key", one)),
+            (None, Some(_), None) => Err(wrong("digest", one)),
+            (Some(_), Some(_), _) => Err(wrong("digest", one)),
+            (_, _, Some(_)) => Err(wrong("display", one)),
         }
     }
 
     /// The digest of a key; for anything else, what it is.
     fn digest_of(&self, key: &str) -> Result<KeyDigest, Rejection> {
-        let credential = Credential::try_from(key)
-            .map_err(|_| invalid("key is no credential: it is too long, or not visible ASCII"))?;
+        let credential = Credential::try_from(key).map_err(|_| {
+            wrong("key", "key is no credential: it is too long, or not visible ASCII")
+        })?;
         let digest = KeyDigest::of(key);
         if self.keys.is_bootstrap(&digest) {
-            return Err(invalid("key comes from the configuration, and has no record"));
+            return Err(wrong("key", "key comes from the configuration, and has no record"));
         }
         if CompactJws::split(credential).is_some() {
-            return Err(invalid("key is an access token, and no API key"));
+            return Err(wrong("key", "key is an access token, and no API key"));
         }
         if self.keys.key_format().recognise(key).is_none() {
-            return Err(invalid("key has none of the known shapes, or is mistyped"));
+            return Err(wrong("key", "key has none of the known shapes, or is mistyped"));
         }
         Ok(digest)
     }
@@ -114,4 +121,8 @@ impl Parts {
         }
         Ok(found.pop())
     }
+}
+
+fn wrong(path: &'static str, message: &'static str) -> Rejection {
+    FieldError::invalid(path, message).into()
 }

@@ -3,9 +3,10 @@ use serde_json::{Map, Value};
 use super::operator::Operator;
 use crate::{
     Rejection,
-    api::body::{Members, can_be_kept, invalid},
+    api::body::{FieldErrors, Members, can_be_kept},
     apikey::{Grant, KeyDigest, KeyFormat, KeyRecord},
     domain::{KeyId, Permissions, Role, Timestamp, disturbs},
+    error::FieldError,
 };
 
 /// The longest label, in characters.
@@ -31,19 +32,26 @@ impl NewKey {
         operator: &Operator,
         now: Timestamp,
     ) -> Result<Self, Rejection> {
-        let new = Self {
-            role: role(members.take("role"), operator)?,
-            label: members.take("label").map(label).transpose()?,
-            permissions: members.take("permissions").map(permissions).transpose()?,
-            expires_at: members.take("expiresAt").map(|value| expiry(&value, now)).transpose()?,
-            metadata: members.take("metadata").map(metadata).transpose()?.unwrap_or_default(),
+        let mut errors = FieldErrors::default();
+        let role = errors.keep(role(members.take("role"), operator));
+        let label = errors.keep(members.take("label").map(label).transpose());
+        let permissions = errors.keep(members.take("permissions").map(permissions).transpose());
+        let expires_at = members.take("expiresAt").map(|value| expiry(&value, now)).transpose();
+        let expires_at = errors.keep(expires_at);
+        let metadata = errors.keep(members.take("metadata").map(metadata).transpose());
+        let new = || {
+            Some(Self {
+                role: role?,
+                label: label?,
+                permissions: permissions?,
+                expires_at: expires_at?,
+                metadata: metadata?.unwrap_or_default(),
+            })
         };
-        if !members.is_empty() {
-            // A misspelt expiry must not make a key that never expires.
-            return Err(invalid(
-                "A key takes role, label, permissions, expiresAt and metadata, and nothing else",
-            ));
-        }
+        // A misspelt expiry must not make a key that never expires.
+        let nothing_else =
+            "A key takes role, label, permissions, expiresAt and metadata, and nothing else";
+        let new = members.finish(new(), errors, nothing_else)?;
         check_permissions(new.role, new.permissions.as_ref())?;
         Ok(new)
     }
@@ -62,44 +70,54 @@ impl NewKey {
 pub(super) fn check_permissions(
     role: Role,
     permissions: Option<&Permissions>,
-) -> Result<(), Rejection> {
+) -> Result<(), FieldError> {
     match role {
-        Role::Master | Role::Support if permissions.is_some() => {
-            Err(invalid("The key of a master or of support has no permissions of its own"))
-        }
+        Role::Master | Role::Support if permissions.is_some() => Err(FieldError::invalid(
+            "permissions",
+            "The key of a master or of support has no permissions of its own",
+        )),
         _ => Ok(()),
     }
 }
 
-pub(super) fn role(value: Option<Value>, operator: &Operator) -> Result<Role, Rejection> {
+pub(super) fn role(value: Option<Value>, operator: &Operator) -> Result<Role, FieldError> {
     let role = value.as_ref().and_then(Value::as_str).and_then(|text| text.parse().ok());
-    role.filter(|role| operator.may_grant(*role))
-        .ok_or_else(|| invalid("role must be \"minter\" or \"read\""))
+    role.filter(|role| operator.may_grant(*role)).ok_or_else(|| {
+        let wrong = "role must be \"minter\" or \"read\"";
+        match value {
+            Some(_) => FieldError::invalid("role", wrong),
+            None => FieldError::required("role").with_message(wrong),
+        }
+    })
 }
 
-pub(super) fn label(value: Value) -> Result<String, Rejection> {
-    let Value::String(label) = value else { return Err(invalid("label must be a string")) };
+pub(super) fn label(value: Value) -> Result<String, FieldError> {
+    let Value::String(label) = value else {
+        return Err(FieldError::invalid("label", "label must be a string"));
+    };
     check_text("label", &label)?;
     Ok(label)
 }
 
 /// Checks a text that people write and read.
-pub(in crate::api) fn check_text(name: &str, text: &str) -> Result<(), Rejection> {
+pub(in crate::api) fn check_text(name: &'static str, text: &str) -> Result<(), FieldError> {
     if text.chars().nth(MAX_LABEL_CHARS).is_some() {
-        return Err(invalid(format!("{name} must have at most 200 characters")));
+        return Err(FieldError::invalid(name, format!("{name} must have at most 200 characters")));
     }
     if text.chars().any(disturbs) {
-        return Err(invalid(format!("{name} must not hold control characters")));
+        return Err(FieldError::invalid(name, format!("{name} must not hold control characters")));
     }
     Ok(())
 }
 
-pub(super) fn permissions(value: Value) -> Result<Permissions, Rejection> {
+pub(super) fn permissions(value: Value) -> Result<Permissions, FieldError> {
     let shape = "permissions must map resources to some of create, read, update and delete";
     let small = value.to_string().len() <= MAX_PERMISSIONS_BYTES;
-    let permissions: Permissions = serde_json::from_value(value).map_err(|_| invalid(shape))?;
+    let permissions: Permissions =
+        serde_json::from_value(value).map_err(|_| FieldError::invalid("permissions", shape))?;
     if !small || !permissions.resources().all(is_resource) {
-        return Err(invalid(
+        return Err(FieldError::invalid(
+            "permissions",
             "a resource in permissions is 1 to 64 of a-z, A-Z, 0-9, '.', '_', '-' and '/', and \
              all of them are at most 4 KiB",
         ));
@@ -113,21 +131,30 @@ fn is_resource(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte))
 }
 
-pub(super) fn expiry(value: &Value, now: Timestamp) -> Result<Timestamp, Rejection> {
+pub(super) fn expiry(value: &Value, now: Timestamp) -> Result<Timestamp, FieldError> {
     let instant: Option<Timestamp> = value.as_str().and_then(|text| text.parse().ok());
     let instant = instant.ok_or_else(|| {
-        invalid("expiresAt must be an ISO 8601 instant such as 2026-01-31T12:00:00.000Z")
+        FieldError::invalid(
+            "expiresAt",
+            "expiresAt must be an ISO 8601 instant such as 2026-01-31T12:00:00.000Z",
+        )
     })?;
     let instant = instant.to_millis();
-    if instant > now { Ok(instant) } else { Err(invalid("expiresAt must be in the future")) }
+    if instant > now {
+        Ok(instant)
+    } else {
+        Err(FieldError::invalid("expiresAt", "expiresAt must be in the future"))
+    }
 }
 
-pub(super) fn metadata(value: Value) -> Result<Map<String, Value>, Rejection> {
+pub(super) fn metadata(value: Value) -> Result<Map<String, Value>, FieldError> {
     let fits = can_be_kept(&value);
     match value {
         Value::Object(metadata) if fits => Ok(metadata),
-        Value::Object(_) => Err(invalid("metadata must have at most 4 KiB and 16 levels")),
-        _ => Err(invalid("metadata must be an object")),
+        Value::Object(_) => {
+            Err(FieldError::invalid("metadata", "metadata must have at most 4 KiB and 16 levels"))
+        }
+        _ => Err(FieldError::invalid("metadata", "metadata must be an object")),
     }
 }
 
@@ -135,17 +162,25 @@ pub(super) fn metadata(value: Value) -> Result<Map<String, Value>, Rejection> {
 pub(super) fn imported(
     members: &mut Members,
     format: &KeyFormat,
-) -> Result<(KeyDigest, String), Rejection> {
+) -> Result<(KeyDigest, String), FieldError> {
     match (members.take("key"), members.take("digest")) {
         (Some(key), None) => match key.as_str().and_then(|key| format.recognise(key)) {
             Some(key) => Ok((key.digest(), key.masked())),
-            None => Err(invalid("key has none of the known shapes, or is mistyped")),
+            None => {
+                Err(FieldError::invalid("key", "key has none of the known shapes, or is mistyped"))
+            }
         },
         (None, Some(digest)) => match digest.as_str().and_then(bytes_of_hex) {
             Some(digest) => Ok((KeyDigest::from_bytes(digest), "…".to_owned())),
-            None => Err(invalid("digest must be 64 hexadecimal digits")),
+            None => Err(FieldError::invalid("digest", "digest must be 64 hexadecimal digits")),
         },
-        _ => Err(invalid("either key or digest is required")),
+        (key, _) => {
+            let either = "either key or digest is required";
+            Err(match key {
+                Some(_) => FieldError::invalid("digest", either),
+                None => FieldError::required("key").with_message(either),
+            })
+        }
     }
 }
 

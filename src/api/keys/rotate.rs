@@ -5,9 +5,10 @@ use serde_json::Value;
 use super::{KeysApi, Operator, Parts, Shown, key_id, not_found};
 use crate::{
     Rejection, RejectionKind,
-    api::body::{self, Members, Reply, invalid, outage},
+    api::body::{self, FieldErrors, Members, Reply, outage},
     apikey::{Grant, KeyRecord, KeyState},
     domain::{KeyId, Timestamp},
+    error::FieldError,
     store::Rotation,
 };
 
@@ -97,10 +98,9 @@ fn grace(mut members: Members) -> Result<Duration, Rejection> {
         Some(seconds) => seconds.as_u64(),
     };
     let grace = seconds.map(Duration::from_secs).filter(|grace| *grace <= MAX_GRACE);
-    let grace = grace
-        .ok_or_else(|| invalid("gracePeriodSeconds must be a whole number from 0 to 2592000"))?;
-    if members.is_empty() {
-        return Ok(grace);
-    }
-    Err(invalid("A rotation takes gracePeriodSeconds, and nothing else"))
+    let wrong = "gracePeriodSeconds must be a whole number from 0 to 2592000";
+    let mut errors = FieldErrors::default();
+    let grace = grace.ok_or_else(|| FieldError::invalid("gracePeriodSeconds", wrong));
+    let grace = errors.keep(grace);
+    members.finish(grace, errors, "A rotation takes gracePeriodSeconds, and nothing else")
 }

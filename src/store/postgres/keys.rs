@@ -15,6 +15,7 @@ use crate::{
     store::{
         AuditEvent, Change, ChangeListener, KeyEdit, KeyRegistry, Rotation,
         keys::KeyStore,
+        measured::measured,
         stored::{StoredGrant, instant, instant_if_any, metadata, parsed, predecessor},
     },
 };
@@ -99,8 +100,9 @@ impl KeyStore for PostgresStore {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.read(async {
-            let mut reader = self.reader().await?;
+        let pings = &self.shared.pings;
+        let ping = pings.run(async {
+            let mut reader = pings.lend().await?;
             // A standby answers reads, and is of no use to those who write. Who may not read the
             // denied tokens would know of none.
             let read_only: bool = sqlx::query_scalar(
@@ -116,8 +118,8 @@ impl KeyStore for PostgresStore {
                 return Err(StoreError::unavailable("the database can only be read").into());
             }
             Ok(())
-        })
-        .await
+        });
+        measured("postgres", "read", ping).await
     }
 
     fn hears_changes(&self) -> bool {

@@ -62,8 +62,9 @@ use crate::{error::StoreError, store::measured::measured};
 /// disk, also where the server's `synchronous_commit` is off. A read fails within its deadline
 /// ([`PostgresOptions::read_timeout`](crate::store::PostgresOptions::read_timeout)), whatever
 /// becomes of the server, and what has failed leaves no connection behind. When the server is
-/// back, so is the store. A standby answers nothing: it may be behind. `ping` asks as reads do, and
-/// whether the database can be written; that writes are stuck behind others it does not see.
+/// back, so is the store. A standby answers nothing: it may be behind. `ping` has a connection of
+/// its own, so that it waits for no lookup, and says whether the database can be written; that
+/// writes are stuck behind others it does not see.
 ///
 /// Needs a direct connection, or a pooler that keeps sessions: one that shares connections between
 /// transactions hands on no notifications. Needs a Tokio runtime with its timer enabled; the one
@@ -88,6 +89,8 @@ struct Shared {
     schema: String,
     reads: Lane,
     writes: Arc<Lane>,
+    /// For pings alone, which wait for no lookup.
+    pings: Lane,
     /// Begins a transaction whose statements all see the same state.
     snapshot: Arc<str>,
     listeners: Arc<Listeners>,

@@ -129,9 +129,9 @@ pub(super) async fn own(
 ) -> Result<PostgresStore, OpenError> {
     let opening = Opening::new(options, url.options().clone())?;
     opening.prepare().await?;
-    // One connection is the feed's.
+    // One connection is the feed's, and one that of pings.
     let reads = (options.max_connections / 4).max(1);
-    let writes = options.max_connections - 1 - reads;
+    let writes = options.max_connections - 2 - reads;
     let pool = |connections, session: String, deadline: Duration| {
         let session = Arc::<str>::from(format!("{session}; SELECT pg_is_in_recovery()"));
         PgPoolOptions::new()
@@ -142,7 +142,7 @@ pub(super) async fn own(
             .before_acquire(|conn, _| Box::pin(lives(conn)))
             .connect_lazy_with(opening.target.clone())
     };
-    let reading = pool(reads, opening.session(options.read_timeout), options.read_timeout);
+    let reading = pool(reads + 1, opening.session(options.read_timeout), options.read_timeout);
     let session = format!(
         "{}; SET default_transaction_isolation = 'read committed'; {}",
         opening.session(options.write_timeout),
@@ -150,12 +150,14 @@ pub(super) async fn own(
     );
     let writing = pool(writes, session, options.write_timeout);
     let (for_reads, for_writes) = (Arc::<Warm>::default(), Arc::<Warm>::default());
+    let sessions = Sessions { transaction: None, warm: None };
+    let pings = Lane::new(reading.clone(), 1, options.read_timeout, sessions);
     let sessions = Sessions { transaction: None, warm: Some(for_reads) };
     let reads = Lane::new(reading, reads, options.read_timeout, sessions);
     let transaction = format!("BEGIN; {DURABLE}");
     let sessions = Sessions { transaction: Some(transaction.into()), warm: Some(for_writes) };
     let writes = Lane::new(writing.clone(), writes, options.write_timeout, sessions);
-    opening.start(reads, writes, writing).await
+    opening.start(reads, writes, pings, writing).await
 }
 
 /// A store on the pool of an application.
@@ -166,10 +168,11 @@ pub(super) async fn shared(
     let target = PgConnectOptions::clone(&pool.connect_options());
     let opening = Opening::new(options, target)?;
     opening.prepare().await?;
-    let turns = (pool.options().get_max_connections() / 2).max(1);
+    let turns = (pool.options().get_max_connections().saturating_sub(1) / 2).max(1);
     let sessions =
         |transaction: String| Sessions { transaction: Some(transaction.into()), warm: None };
     let reading = opening.transaction(NO_STANDBY, options.read_timeout);
+    let pings = Lane::new(pool.clone(), 1, options.read_timeout, sessions(reading.clone()));
     let reads = Lane::new(pool.clone(), turns, options.read_timeout, sessions(reading));
     let writing = format!(
         "{}; {}; {DURABLE}",
@@ -177,7 +180,7 @@ pub(super) async fn shared(
         limits("SET LOCAL", options.write_timeout),
     );
     let writes = Lane::new(pool.clone(), turns, options.write_timeout, sessions(writing));
-    opening.start(reads, writes, pool).await
+    opening.start(reads, writes, pings, pool).await
 }
 
 /// What is acknowledged must not go with the power.
@@ -347,6 +350,7 @@ impl<'a> Opening<'a> {
         self,
         reads: Lane,
         writes: Lane,
+        pings: Lane,
         writing: PgPool,
     ) -> Result<PostgresStore, OpenError> {
         let listeners = Arc::<Listeners>::default();
@@ -369,6 +373,7 @@ impl<'a> Opening<'a> {
             address: self.address,
             schema: self.options.schema.clone(),
             reads,
+            pings,
             snapshot: snapshot.into(),
             _pruning: prune::start(Arc::clone(&writes)),
             writes,
@@ -384,13 +389,10 @@ fn millis(limit: Duration) -> u128 {
     limit.as_millis().min(i32::MAX as u128)
 }
 
-/// Whether a failure to connect can be over in a moment.
+/// Whether a failure to connect can be over in a moment: also cannot_connect_now and
+/// too_many_connections.
 fn may_pass(error: &Error) -> bool {
-    match error {
-        Error::Io(_) => true,
-        // cannot_connect_now, too_many_connections
-        error => is(error, "57P03") || is(error, "53300"),
-    }
+    matches!(error, Error::Io(_)) || is(error, "57P03") || is(error, "53300")
 }
 
 fn is(error: &Error, code: &str) -> bool {

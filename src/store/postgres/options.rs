@@ -5,8 +5,8 @@ use sqlx::PgPool;
 use super::{OpenError, PostgresStore, PostgresUrl, open};
 use crate::store::feed::kept;
 
-/// The fewest connections: for reads, for writes, and for the feed.
-const FEWEST: u32 = 3;
+/// The fewest connections: for reads, for writes, for the feed, and for pings.
+const FEWEST: u32 = 4;
 
 /// How a [`PostgresStore`](crate::PostgresStore) is opened. Times under a millisecond are taken
 /// for one, those over an hour for an hour.
@@ -57,8 +57,8 @@ impl PostgresOptions {
         self
     }
 
-    /// How many connections a store of its own holds at most: 16, and never less than 3. One
-    /// listens, a quarter reads, the others write: a write waits for the disk, and those that wait
+    /// How many connections a store of its own holds at most: 16, and never less than 4. One
+    /// listens, one is kept for pings, a quarter reads, the others write: a write waits for the disk, and those that wait
     /// together share what the disk does.
     #[must_use]
     pub fn max_connections(mut self, connections: u32) -> Self {

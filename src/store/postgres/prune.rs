@@ -29,8 +29,8 @@ pub(super) fn start(writes: Arc<Lane>) -> Task {
 fn reported<T>(done: Result<T, StoreError>) -> Option<T> {
     #[cfg(feature = "tracing")]
     if let Err(error) = &done {
-        let cause = std::error::Error::source(error).map(tracing::field::display);
-        tracing::warn!(%error, cause, "the log of changed keys was not pruned");
+        let error = crate::error::chain(error);
+        tracing::warn!(error, "the log of changed keys was not pruned");
     }
     done.ok()
 }

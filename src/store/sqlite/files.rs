@@ -49,6 +49,12 @@ impl Files {
         Ok(Self { names, identities, state: AtomicU8::new(OPEN) })
     }
 
+    /// Whether anything is in the log that may not be in the database.
+    pub(super) fn have_log(&self) -> bool {
+        let [_, log, _] = &self.names;
+        fs::metadata(log).is_ok_and(|log| log.len() > 0)
+    }
+
     /// Whether the store may answer.
     pub(super) fn state(&self) -> Result<(), StoreError> {
         match self.state.load(Ordering::Acquire) {
@@ -61,6 +67,14 @@ impl Files {
     /// The same, after a look at the files.
     pub(super) fn check(&self) -> Result<(), StoreError> {
         self.state()?;
+        self.look()
+    }
+
+    /// Whether the names still lead to the same files, also where the store was closed.
+    pub(super) fn look(&self) -> Result<(), StoreError> {
+        if self.are_lost() {
+            return self.state();
+        }
         let mut files = self.names.iter().zip(&self.identities);
         let replaced = files.find(|(name, known)| match identity(name) {
             Ok(found) => found != **known,

@@ -2,8 +2,13 @@ use std::sync::Weak;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, ToSql};
+use tokio::sync::oneshot;
 
-use super::{SqliteStore, audit, open, row::Fault, worker::Transaction};
+use super::{
+    SqliteStore, audit,
+    row::Fault,
+    worker::{Transaction, broken},
+};
 use crate::{
     apikey::{KeyAction, KeyDigest, KeyEvent, KeyRecord},
     domain::{Actor, KeyId, PlanId, ResourceId, Timestamp},
@@ -62,12 +67,9 @@ impl KeyStore for SqliteStore {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.shared.files.check()?;
-        self.read(|conn| {
-            let mut statement = conn.prepare_cached(open::PROBE)?;
-            Ok(statement.query_row((), |_| Ok(()))?)
-        })
-        .await
+        let (ask, answer) = oneshot::channel();
+        self.shared.watcher.send(ask).map_err(|_| broken())?;
+        answer.await.map_err(|_| broken())?
     }
 
     async fn close(&self) -> Result<(), StoreError> {

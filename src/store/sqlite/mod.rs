@@ -36,7 +36,7 @@ use rusqlite::Connection;
 use files::Files;
 pub use open::OpenError;
 use row::Fault;
-use watch::Watcher;
+use watch::{Ping, Watcher};
 use worker::{Readers, Transaction, Writer};
 
 use super::listeners::Listeners;
@@ -61,7 +61,8 @@ const READ_TIMEOUT: Duration = Duration::from_millis(250);
 /// the store again.
 ///
 /// The newest rows can be in the log alone. [`close`](crate::KeyStore::close) moves them into the
-/// file, and so does the store itself after two seconds without a write; a copy of the file that
+/// file, and so does the store itself after two seconds without a write of its own, also those that
+/// others have written; a copy of the file that
 /// is taken then is whole. To copy a file that is being written, use `sqlite3 FILE .backup`.
 ///
 /// ```no_run
@@ -81,8 +82,8 @@ struct Shared {
     writer: Writer,
     readers: Readers,
     listeners: Arc<Listeners>,
-    /// Ends the watching thread when it is dropped.
-    _watching: Sender<()>,
+    /// Asks the watching thread, and ends it when it is dropped.
+    watcher: Sender<Ping>,
 }
 
 /// How a [`SqliteStore`](crate::SqliteStore) is opened.
@@ -161,6 +162,21 @@ impl SqliteStore {
         SqliteOptions::default().open(path)
     }
 
+    /// Checks that the database, its log and the index of its log are those that were opened.
+    ///
+    /// For an application with connections of its own to the same file: SQLite goes on with files that
+    /// were deleted or replaced, and what it writes to them is lost. To be called before each read, and
+    /// before and after each write. Once it has failed it fails until the store is opened anew, and a
+    /// connection must then be closed without a checkpoint (`SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE`).
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::Unavailable`](crate::error::StoreErrorKind::Unavailable) where one of them was
+    /// deleted or replaced.
+    pub fn check_files(&self) -> Result<(), StoreError> {
+        self.shared.files.look()
+    }
+
     fn start(path: &Path, options: &SqliteOptions) -> Result<Self, OpenError> {
         // Absolute, so that SQLite takes no name for something else, as it does `:memory:`.
         let file = std::path::absolute(path).map_err(|e| OpenError::unusable(path, e.into()))?;
@@ -177,13 +193,13 @@ impl SqliteStore {
 
         let (readers, mut threads) = Readers::start([reading()?, reading()?], Arc::clone(&files))
             .map_err(|e| unusable(e.into()))?;
-        let (watching, stop) = mpsc::channel();
-        let watch = watcher.start(options.poll_interval, stop).map_err(|e| unusable(e.into()))?;
+        let (pings, asked) = mpsc::channel();
+        let watch = watcher.start(options.poll_interval, asked).map_err(|e| unusable(e.into()))?;
         threads.push(watch);
         let writer = Writer::start(writing, Arc::clone(&files), Arc::clone(&listeners), threads)
             .map_err(|e| unusable(e.into()))?;
         let path = file.clone();
-        let shared = Shared { path, files, writer, readers, listeners, _watching: watching };
+        let shared = Shared { path, files, writer, readers, listeners, watcher: pings };
         Ok(Self { shared: Arc::new(shared) })
     }
 

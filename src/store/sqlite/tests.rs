@@ -701,6 +701,7 @@ async fn is_lost(store: &SqliteStore) {
     assert!(store.insert(&record, &Actor::host()).await.is_err_and(unavailable));
     assert!(store.ping().await.is_err_and(unavailable));
     assert!(store.find(&record.digest).await.is_err_and(unavailable));
+    assert!(store.check_files().is_err_and(unavailable));
     assert!(store.lease_payment(&Lease::new(at(1)), at(0)).await.is_err_and(unavailable));
 }
 
@@ -788,6 +789,48 @@ async fn a_quiet_store_is_whole_in_its_file() {
     let (folder, store, _raw) = fresh();
     store.insert(&key(), &Actor::host()).await.unwrap();
     eventually(async || keys_in_copy(&folder) == 1).await;
+}
+
+/// Whoever wrote it: the partner API of the sample backend has connections of its own.
+#[tokio::test]
+async fn what_others_wrote_is_in_the_file_of_a_quiet_store_too() {
+    let (folder, store, raw) = fresh();
+    raw.execute_batch("CREATE TABLE beside (row); INSERT INTO beside VALUES (1)").unwrap();
+    let copied = || {
+        let copy = folder.path().join("copy.db");
+        std::fs::copy(folder.path().join("store.db"), &copy).unwrap();
+        let rows = "SELECT count(*) FROM beside";
+        Connection::open(&copy).unwrap().query_row(rows, (), |row| row.get::<_, i64>(0))
+    };
+    assert!(copied().is_err(), "the test shows nothing");
+    eventually(async || copied() == Ok(1)).await;
+    drop(store);
+}
+
+/// However long lookups take, and however many wait.
+#[tokio::test]
+async fn a_ping_waits_for_no_lookup() {
+    let (_folder, store, _raw) = fresh();
+    let (go_on, wait) = std::sync::mpsc::channel::<()>();
+    let wait = Arc::new(std::sync::Mutex::new(wait));
+    let begun = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let lookups: Vec<_> = (0..8)
+        .map(|_| {
+            let (store, wait, begun) = (store.clone(), wait.clone(), begun.clone());
+            let lookup = move |_: &Connection| {
+                begun.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                Ok(wait.lock().unwrap().recv().is_err())
+            };
+            tokio::spawn(async move { store.read(lookup).await })
+        })
+        .collect();
+    eventually(async || begun.load(std::sync::atomic::Ordering::SeqCst) == 2).await;
+    tokio::time::timeout(Duration::from_secs(60), store.ping()).await.unwrap().unwrap();
+    assert!(lookups.iter().all(|lookup| !lookup.is_finished()));
+    drop(go_on);
+    for lookup in lookups {
+        assert!(lookup.await.unwrap().unwrap());
+    }
 }
 
 #[tokio::test]

@@ -6,19 +6,25 @@ use std::{
         mpsc::{Receiver, RecvTimeoutError},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rusqlite::Connection;
+use tokio::sync::oneshot;
 
-use super::{files::Files, worker::spawn};
+use super::{files::Files, open::PROBE, row::Fault, worker::spawn};
 use crate::{
+    error::StoreError,
     metrics,
     store::{Change, listeners::Listeners},
 };
 
 /// From so many changes at once on, the listeners are told that anything may have changed.
 const MAX_CHANGES: i64 = 1000;
+
+/// Who asks whether the store answers. The thread that watches does it, so that no ping waits behind
+/// lookups.
+pub(super) type Ping = oneshot::Sender<Result<(), StoreError>>;
 
 /// Finds out what other connections and processes have changed.
 pub(super) struct Watcher {
@@ -46,29 +52,49 @@ impl Watcher {
         Ok(Self { conn, files, listeners, version, revision, lost: false })
     }
 
-    /// Looks every `interval` until the other end of `stop` is dropped.
+    /// Looks every `interval`, and answers pings, until the other end of `pings` is dropped.
     pub(super) fn start(
         mut self,
         interval: Duration,
-        stop: Receiver<()>,
+        pings: Receiver<Ping>,
     ) -> io::Result<JoinHandle<()>> {
         spawn("key0-sql-watch", move || {
-            while stop.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-                if self.files.check().is_err() {
-                    metrics::feed_connected("sqlite", false);
-                    continue;
+            let mut next = Instant::now() + interval;
+            loop {
+                match pings.recv_timeout(next.saturating_duration_since(Instant::now())) {
+                    Ok(ping) => drop(ping.send(self.probe())),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => return,
                 }
-                let looked = catch_unwind(AssertUnwindSafe(|| self.look()));
-                // Told as soon as the feed works again: while it does not, nobody could read
-                // fresh answers either, and the caches' time to live is the bound.
-                let heard = matches!(looked, Ok(Ok(())));
-                self.lost |= !heard;
-                metrics::feed_connected("sqlite", heard);
-                if heard {
-                    metrics::feed_heard("sqlite");
+                if Instant::now() >= next {
+                    self.watch();
+                    next = Instant::now() + interval;
                 }
             }
         })
+    }
+
+    fn watch(&mut self) {
+        if self.files.check().is_err() {
+            metrics::feed_connected("sqlite", false);
+            return;
+        }
+        let looked = catch_unwind(AssertUnwindSafe(|| self.look()));
+        // Told as soon as the feed works again: while it does not, nobody could read fresh answers
+        // either, and the caches' time to live is the bound.
+        let heard = matches!(looked, Ok(Ok(())));
+        self.lost |= !heard;
+        metrics::feed_connected("sqlite", heard);
+        if heard {
+            metrics::feed_heard("sqlite");
+        }
+    }
+
+    fn probe(&self) -> Result<(), StoreError> {
+        self.files.check()?;
+        let probed =
+            self.conn.prepare_cached(PROBE).and_then(|mut probe| probe.query_row((), |_| Ok(())));
+        probed.map_err(|error| Fault::from(error).0)
     }
 
     pub(super) fn look(&mut self) -> rusqlite::Result<()> {

@@ -162,13 +162,15 @@ impl Writing {
         loop {
             let first = match self.logged_since {
                 Some(since) if since.elapsed() >= LONGEST_LOG => Err(RecvTimeoutError::Timeout),
-                Some(_) => jobs.recv_timeout(QUIET),
-                None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                _ => jobs.recv_timeout(QUIET),
             };
             match first {
                 Ok(first) => self.work(first, jobs),
-                // A failure is made up for by the next write, or by the closing.
-                Err(RecvTimeoutError::Timeout) => drop(self.empty_log(Duration::ZERO)),
+                // Whoever wrote what is in it. A failure is made up for the next time.
+                Err(RecvTimeoutError::Timeout) if self.files.have_log() => {
+                    drop(self.empty_log(Duration::ZERO));
+                }
+                Err(RecvTimeoutError::Timeout) => self.logged_since = None,
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
@@ -330,6 +332,6 @@ fn refused<T>(error: &TrySendError<T>) -> StoreError {
     }
 }
 
-fn broken() -> StoreError {
+pub(super) fn broken() -> StoreError {
     StoreError::unavailable("the store's thread broke off")
 }

@@ -22,7 +22,7 @@ use crate::idempotency::Idempotency;
 /// use key0_auth::{apikey::BootstrapKeys, domain::{Role, Secret}, idempotency::Idempotency};
 /// use tower::{Layer, ServiceExt, service_fn};
 ///
-/// let partner = "the-key-of-a-partners-back-office";
+/// let partner = "the-key-of-one-partner-of-the-shop";
 /// let bootstrap = BootstrapKeys::new().key(Role::Minter, Secret::new("PARTNER", partner)?);
 /// let store = Arc::new(MemoryStore::new());
 /// let keys = ApiKeys::new(store.clone()).bootstrap(bootstrap);

@@ -291,10 +291,18 @@ async fn only_a_preflight_is_a_preflight() {
         (options(&[origin, asked, nonsense]), Ok(None)),
         (options(&[asked]), missing),
         (options(&[origin]), missing),
+        (options(&[asked, ("origin", "")]), missing),
+        (options(&[origin, ("access-control-request-method", " ")]), missing),
+        (options(&[origin, asked, ("content-length", "1")]), missing),
+        (options(&[origin, asked, ("transfer-encoding", "chunked")]), missing),
         (preflight().method(Method::GET), missing),
     ] {
         assert_eq!(identity(&auth, request).await, wanted);
     }
+    // No credential reaches the handler.
+    let with_both = options(&[origin, asked, nonsense, ("x-api-key", "a key")]);
+    let seen = outcome(|route| route.wrap(auth.clone()), with_both).await.unwrap();
+    assert!(!seen.headers.contains_key("authorization") && !seen.headers.contains_key("x-api-key"));
 }
 
 #[actix_web::test]

@@ -1,4 +1,4 @@
-//! The backend of these tests on plain tower services: the layers judge, the rest is by hand.
+//! The backend of these tests on plain tower services: the layers validate, the rest is by hand.
 
 use std::{convert::Infallible, future::ready};
 

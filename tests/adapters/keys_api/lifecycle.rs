@@ -63,7 +63,7 @@ async fn both_secrets_work_until_the_very_end_of_the_grace() {
         for key in [&old, &new] {
             assert_eq!(office.uses(key).await.status, 200);
         }
-        // What is remembered is judged by the time, too.
+        // What is remembered expires, too.
         office.clock.set(until);
         office.uses(&old).await.assert_refused(401, "key_rotated", "Invalid API key");
         assert_eq!(office.uses(&new).await.status, 200);

@@ -31,11 +31,11 @@ const AFTERWARDS: usize = 3;
 #[derive(Default)]
 struct Death {
     answered: AtomicBool,
-    judged: AtomicUsize,
+    validated: AtomicUsize,
 }
 
 async fn in_process(office: Office, rounds: usize) {
-    let mut judged = 0;
+    let mut validated = 0;
     for round in 0..rounds {
         let (id, key) = office.reader().await;
         let death = Arc::new(Death::default());
@@ -55,19 +55,19 @@ async fn in_process(office: Office, rounds: usize) {
         while let Some(user) = users.join_next().await {
             user.unwrap();
         }
-        judged += death.judged.load(SeqCst);
+        validated += death.validated.load(SeqCst);
     }
-    assert_eq!(judged, rounds * TASKS * AFTERWARDS);
+    assert_eq!(validated, rounds * TASKS * AFTERWARDS);
 }
 
 async fn use_until_dead(validator: Validator, key: String, death: Arc<Death>) {
     let mut afterwards = 0;
     while afterwards < AFTERWARDS {
         let dead = death.answered.load(SeqCst);
-        let judged = validator.validate([], [key.as_bytes()]).await;
-        assert!(!dead || judged.is_err(), "a dead key was let in");
+        let validated = validator.validate([], [key.as_bytes()]).await;
+        assert!(!dead || validated.is_err(), "a dead key was let in");
         if dead {
-            death.judged.fetch_add(1, SeqCst);
+            death.validated.fetch_add(1, SeqCst);
             afterwards += 1;
         }
         tokio::task::yield_now().await;
@@ -147,7 +147,7 @@ async fn calls(rounds: usize) {
     for _ in 0..TASKS {
         clients.push(Client::connect(address).await);
     }
-    let mut judged = 0;
+    let mut validated = 0;
     for round in 0..rounds {
         let (status, made) = operator.send("POST", "/keys", MASTER, r#"{"role":"read"}"#).await;
         assert_eq!(status, 201);
@@ -171,9 +171,9 @@ async fn calls(rounds: usize) {
         while let Some(user) = users.join_next().await {
             clients.push(user.unwrap());
         }
-        judged += death.judged.load(SeqCst);
+        validated += death.validated.load(SeqCst);
     }
-    assert_eq!(judged, rounds * TASKS * AFTERWARDS);
+    assert_eq!(validated, rounds * TASKS * AFTERWARDS);
     server.abort();
 }
 
@@ -184,7 +184,7 @@ async fn call_until_dead(mut client: Client, key: String, death: Arc<Death>) -> 
         let (status, _) = client.send("GET", "/v1/dpp", &key, "").await;
         if dead {
             assert_eq!(status, 401, "a dead key was let in");
-            death.judged.fetch_add(1, SeqCst);
+            death.validated.fetch_add(1, SeqCst);
             afterwards += 1;
         } else {
             assert!(matches!(status.as_u16(), 200 | 401), "{status}");

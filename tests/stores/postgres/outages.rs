@@ -96,6 +96,29 @@ async fn a_server_that_stops_dies_or_hangs_and_comes_back() {
     store.insert(&payment_key(), &Actor::host()).await.expect_err("it can't be written");
 }
 
+/// However long lookups take, and however many wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ping_waits_for_no_lookup() {
+    let Some(ours) = Ours::new() else { return };
+    let store = ours.open().await;
+    let mut other = ours.raw().await;
+    run(&mut other, "BEGIN; LOCK TABLE keys").await;
+    let digest = new_digest();
+    let lookups: Vec<_> = (0..100)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move { store.find(&digest).await })
+        })
+        .collect();
+    ours.waits_for_a_lock().await;
+    tokio::time::timeout(PATIENCE / 2, store.ping()).await.expect("it waits").unwrap();
+    assert!(lookups.iter().all(|lookup| !lookup.is_finished()), "the test shows nothing");
+    run(&mut other, "COMMIT").await;
+    for lookup in lookups {
+        assert_eq!(lookup.await.unwrap().unwrap(), None);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_network_that_is_lost_comes_back() {
     let Some(server) = Postgres::start() else { return };

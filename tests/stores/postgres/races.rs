@@ -345,6 +345,10 @@ async fn what_can_not_be_understood_is_an_error_of_its_own_kind() {
             let page = store.list(&query).await.unwrap();
             assert_eq!(page.keys, []);
             assert_eq!(page.unreadable.iter().map(|key| &key.id).collect::<Vec<_>>(), [&record.id]);
+            store.revoke(&record.id, &Actor::host(), at(9)).await.unwrap().unwrap();
+            let revoked = "SELECT count(*) FROM keys WHERE revoked_at IS NOT NULL";
+            let revoked: i64 = sqlx::query_scalar(revoked).fetch_one(&mut raw).await.unwrap();
+            assert_eq!(revoked, 1, "{bad}");
         }
         run(&mut raw, "DELETE FROM keys; INSERT INTO keys SELECT * FROM kept; DROP TABLE kept")
             .await;

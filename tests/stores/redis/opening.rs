@@ -112,7 +112,7 @@ async fn what_is_not_ours_or_newer_is_refused_and_left_alone() {
 }
 
 /// What the version adds is absent in older records. An instance of the older version that has the
-/// database open knows it no more: it must not judge keys of which it does not understand all.
+/// database open knows it no more: it must not decide on keys that it understands in part.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_of_an_older_version_is_taken_over_with_its_data() {
     let Some(server) = Redis::start(&[]) else { return };

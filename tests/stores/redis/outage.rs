@@ -191,6 +191,34 @@ async fn cut_connections_are_made_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_refuses_is_not_waited_for_and_tells_why() {
+    let Some(server) = Redis::start(&[]) else { return };
+    let long = 2 * servers::PATIENCE;
+    let options = usual().read_timeout(long).write_timeout(long);
+    let store = options.open(&server.url("")).await.unwrap();
+    let record = add(&store).await;
+    server.stop();
+    // The first ones may go over the connection that was just lost.
+    let asked = Instant::now();
+    let refused = |error: &StoreError| key0_auth::error::chain(error).contains("refused");
+    while !store.find(&record.digest).await.is_err_and(|error| refused(&error)) {
+        assert!(asked.elapsed() < servers::PATIENCE, "nobody says that the server refuses");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let errors = [
+        store.find(&record.digest).await.unwrap_err(),
+        store.begin_issuance(&claim(challenge("c"), "0x1"), at(0)).await.unwrap_err(),
+        store.ping().await.unwrap_err(),
+    ];
+    assert!(asked.elapsed() < servers::PATIENCE, "{:?}", asked.elapsed());
+    for error in errors {
+        assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error:?}");
+        let why = key0_auth::error::chain(&error);
+        assert!(why.contains("refused"), "{why}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn scripts_that_the_server_has_forgotten_are_loaded_again() {
     let Some(server) = Redis::start(&[]) else { return };
     let store = open(&server.url("")).await;

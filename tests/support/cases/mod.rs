@@ -279,7 +279,8 @@ fn refusal_faults(expected: &Expected, call: &Call, answer: &Answer) -> Vec<Stri
     let detail = own_words.or_else(|| text("detail")).unwrap_or_default();
     if call.method != "HEAD" {
         let path = call.path.split('?').next().unwrap_or_default();
-        let body = problem(expected.status, &code, &detail, path);
+        let errors = shown.get("errors").map(|errors| member_errors(errors, &detail));
+        let body = problem(expected.status, &code, &detail, path, errors.as_deref());
         expect(
             "content-length",
             header(answer, "content-length"),
@@ -333,8 +334,22 @@ fn challenge(code: &str, detail: &str, challenged: bool) -> Vec<String> {
     }
 }
 
+/// What is wrong with a body's members, as the contract writes it. The first is what the refusal
+/// says.
+fn member_errors(errors: &Value, detail: &str) -> String {
+    let one = |(at, error): (usize, &Value)| {
+        let text = |name: &str| error[name].as_str().unwrap_or_default();
+        let path = Value::from(text("path"));
+        let message = if at == 0 { detail } else { text("message") };
+        let (code, message) = (text("code"), Value::from(message));
+        format!(r#"{{"path":{path},"field":{path},"code":"{code}","message":{message}}}"#)
+    };
+    let errors: Vec<_> = errors.as_array().into_iter().flatten().enumerate().map(one).collect();
+    errors.join(",")
+}
+
 /// The contract's problem body.
-fn problem(status: u16, code: &str, detail: &str, path: &str) -> String {
+fn problem(status: u16, code: &str, detail: &str, path: &str, errors: Option<&str>) -> String {
     let title = match status {
         413 => "Content Too Large",
         422 => "Unprocessable Content",
@@ -357,7 +372,12 @@ fn problem(status: u16, code: &str, detail: &str, path: &str) -> String {
         _ => "never",
     };
     let (detail, path) = (Value::from(detail), Value::from(path));
+    let errors = match (errors, code) {
+        (Some(errors), _) => format!(r#""errors":[{errors}],"#),
+        (None, "validation_failed") => r#""errors":[…],"#.to_owned(),
+        (None, _) => String::new(),
+    };
     format!(
-        r#"{{"type":"about:blank","title":"{title}","status":{status},"detail":{detail},"instance":{path},"code":"{code}","retry":"{retry}","error":"{title}","message":{detail}}}"#
+        r#"{{"type":"about:blank","title":"{title}","status":{status},"detail":{detail},"instance":{path},"code":"{code}","retry":"{retry}",{errors}"error":"{title}","message":{detail}}}"#
     )
 }

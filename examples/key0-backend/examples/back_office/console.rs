@@ -5,6 +5,8 @@ use std::{
     process::ExitCode,
 };
 
+use key0_auth::error::chain;
+
 use super::Outcome;
 
 /// The day's story, and how many of its expectations were not met.
@@ -48,13 +50,7 @@ impl Day {
 
     pub(crate) fn end(self, ended: Outcome) -> ExitCode {
         if let Err(error) = ended {
-            let mut next: Option<&dyn std::error::Error> = Some(&*error);
-            eprint!("\nerror: the day broke off");
-            while let Some(error) = next {
-                eprint!(": {error}");
-                next = error.source();
-            }
-            eprintln!();
+            eprintln!("\nerror: the day broke off: {}", chain(&*error));
             return ExitCode::FAILURE;
         }
         match self.differing {

@@ -1,4 +1,4 @@
-//! The configuration: read whole, judged whole, every fault at once.
+//! The configuration: read as a whole, checked as a whole, every fault reported at once.
 
 mod database_url;
 mod env_file;
@@ -11,7 +11,6 @@ mod providers;
 mod secrets;
 mod serving;
 mod settings;
-mod spelling;
 mod variables;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -99,7 +98,7 @@ struct Strategies {
 }
 
 impl Config {
-    /// Reads and judges it, before anything is opened.
+    /// Reads and checks it, before anything is opened.
     pub(crate) fn load(options: &ServeOptions) -> Result<Self, ConfigError> {
         Self::examine(options).1
     }
@@ -191,7 +190,7 @@ impl Config {
         let database = database(variables, faults);
         let log = log(variables, faults);
         let serving = Serving::read(variables, faults);
-        // From here on nothing is judged any more: whatever is missing has its fault.
+        // From here on nothing is checked any more: whatever is missing has its fault.
         Some(Self {
             public: public?,
             internal,

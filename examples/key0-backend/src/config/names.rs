@@ -1,6 +1,6 @@
 //! The variables that have a meaning here.
 
-use super::spelling;
+use key0_auth::domain::name_meant;
 
 /// A variable.
 #[derive(Debug, Clone, Copy)]
@@ -121,7 +121,7 @@ impl Meaning {
         let names = VARIABLES.iter().map(|variable| variable.name);
         let files = VARIABLES.iter().filter(|variable| variable.is_secret);
         let files: Vec<_> = files.map(|variable| format!("{}_FILE", variable.name)).collect();
-        match spelling::meant(name, names.chain(files.iter().map(String::as_str))) {
+        match name_meant(name, names.chain(files.iter().map(String::as_str))) {
             Some(meant) => Self::Misspelt(meant.to_owned()),
             None => Self::SomebodyElses,
         }

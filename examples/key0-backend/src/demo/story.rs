@@ -183,7 +183,7 @@ impl Story {
         say!("{}. {title}", self.chapter);
     }
 
-    /// Sends a request, tells both sides of it, and judges the answer.
+    /// Sends a request, tells both sides of it, and checks the answer.
     async fn step(
         &mut self,
         server: &Server,
@@ -192,7 +192,7 @@ impl Story {
     ) -> Result<Answer, DemoError> {
         self.tell_call(&call);
         let answer = call.send(server.authority(), PATIENCE).await?;
-        self.judge(&answer, expect);
+        self.check(&answer, expect);
         Ok(answer)
     }
 
@@ -205,7 +205,7 @@ impl Story {
     ) -> Result<Answer, DemoError> {
         self.tell_call(&Call::post(path, body).header(INTERNAL_HEADER, &server.internal_secret));
         let answer = self.key0.send(path, body).await?;
-        self.judge(&answer, Expect::Status(200));
+        self.check(&answer, Expect::Status(200));
         Ok(answer)
     }
 
@@ -220,7 +220,7 @@ impl Story {
         }
     }
 
-    fn judge(&mut self, answer: &Answer, expect: Expect) {
+    fn check(&mut self, answer: &Answer, expect: Expect) {
         if !answer.member("token").is_empty() && self.key.is_empty() {
             self.key = answer.member("token");
         }

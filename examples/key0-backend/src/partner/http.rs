@@ -91,7 +91,7 @@ impl Partner {
     /// What was read of a body, or its refusal. A key that had an effect for another request, whose
     /// answer a crash kept from being stored, is refused first: else this refusal would be stored
     /// in its place, and that request could never be tried again.
-    pub(super) async fn judged<T>(
+    pub(super) async fn read_or_refuse<T>(
         &self,
         asked: Option<&Asked>,
         read: Result<T, Rejection>,

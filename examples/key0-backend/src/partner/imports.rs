@@ -6,14 +6,14 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use key0_auth::{Identity, Rejection, RejectionKind};
+use key0_auth::{Identity, Rejection, RejectionKind, error::FieldError};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{
     Partner,
     http::{IdPath, Sent, answer, json, known_id},
-    json::{Object, invalid},
+    json::Object,
     passports::NewPassport,
 };
 
@@ -63,7 +63,7 @@ pub(super) async fn create(
 ) -> Result<Response, Rejection> {
     let owner = request.extensions().get::<Identity>().map(Identity::lasting_id);
     let Sent { asked, body } = partner.read(request, MAX_IMPORT_BYTES).await?;
-    let rows = partner.judged(asked.as_ref(), rows(&body)).await?;
+    let rows = partner.read_or_refuse(asked.as_ref(), rows(&body)).await?;
     Ok(answer(202, partner.store.queue_import(asked, owner, rows, partner.now()).await?))
 }
 
@@ -81,13 +81,21 @@ pub(super) fn not_found() -> Rejection {
 
 /// The rows as they were written: whatever is wrong with one is found when it has its turn.
 fn rows(body: &[u8]) -> Result<Box<RawValue>, Rejection> {
-    let rows = Object::parse_around(body, "rows")?.take("rows");
+    let mut object = Object::parse_around(body, "rows")?;
+    let rows = object.take_unless_null("rows");
     let fits = |rows: &RawValue| {
         let rows = serde_json::from_str::<Vec<&RawValue>>(rows.get());
         rows.is_ok_and(|rows| (1..=MAX_ROWS).contains(&rows.len()))
     };
-    let wrong = || invalid(format!("rows must be a list of 1 to {MAX_ROWS} passports"));
-    rows.filter(|rows| fits(rows)).ok_or_else(wrong)
+    let fitting = rows.as_ref().filter(|rows| fits(rows)).cloned();
+    if fitting.is_none() {
+        let wrong = format!("rows must be a list of 1 to {MAX_ROWS} passports");
+        object.add_errors([match rows {
+            Some(_) => FieldError::invalid("rows", wrong),
+            None => FieldError::required("rows").with_message(wrong),
+        }]);
+    }
+    object.finish(fitting)
 }
 
 impl Rows {
@@ -96,8 +104,8 @@ impl Rows {
         let rows: Vec<&RawValue> = serde_json::from_str(taken_in).unwrap_or_default();
         let (mut passports, mut failed) = (BTreeMap::new(), Vec::new());
         for (number, row) in rows.into_iter().enumerate() {
-            match NewPassport::read(row.get().as_bytes()) {
-                Err(rejection) => failed.push(Failed::new(number, rejection.message())),
+            match NewPassport::read_row(row.get().as_bytes()) {
+                Err(rejection) => failed.push(Failed::refused(number, &rejection)),
                 Ok(new) => {
                     let name = (new.application.clone(), new.model_number.clone());
                     let (last, numbers) =
@@ -133,6 +141,17 @@ impl Rows {
 impl Failed {
     fn new(row: usize, message: &str) -> Self {
         Self { row, message: message.to_owned() }
+    }
+
+    /// All that is wrong with the row.
+    fn refused(row: usize, rejection: &Rejection) -> Self {
+        match rejection.field_errors() {
+            [] => Self::new(row, rejection.message()),
+            errors => {
+                let messages: Vec<_> = errors.iter().map(FieldError::message).collect();
+                Self::new(row, &messages.join("; "))
+            }
+        }
     }
 
     fn fixed(row: usize) -> Self {

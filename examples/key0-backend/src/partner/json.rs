@@ -1,9 +1,9 @@
-//! Bodies read strictly: a member that stands twice in one object is a fault, members that nobody
-//! knows are passed over, and those that are known have exactly one type.
+//! Bodies read strictly: no object has a member twice, every member is known, and each has exactly
+//! one type. Whatever is wrong with the members is told at once.
 
 use std::{collections::BTreeMap, fmt};
 
-use key0_auth::{Rejection, RejectionKind};
+use key0_auth::{Rejection, RejectionKind, error::FieldError};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -11,9 +11,17 @@ use serde_json::value::RawValue;
 /// section 6).
 pub(super) const MAX_INTEGER: i64 = (1 << 53) - 1;
 
-/// The members of an object, each as it was written.
+/// The most unknown members that are told of.
+const MAX_UNKNOWN: usize = 100;
+
+/// The members of an object, each as it was written, and what is wrong with those that were read.
 #[derive(Debug)]
-pub(super) struct Object(BTreeMap<String, Box<RawValue>>);
+pub(super) struct Object {
+    members: Members,
+    errors: Vec<FieldError>,
+}
+
+type Members = BTreeMap<String, Box<RawValue>>;
 
 impl Object {
     /// Reads an object without duplicate members, at any depth.
@@ -28,72 +36,108 @@ impl Object {
         if !whole.get().starts_with('{') {
             return Err(invalid("Expected JSON object"));
         }
-        let object: Self = serde_json::from_str(whole.get()).map_err(no_json)?;
-        for (_, value) in object.0.iter().filter(|(name, _)| *name != apart) {
+        let Distinct(members) = serde_json::from_str(whole.get()).map_err(no_json)?;
+        for (_, value) in members.iter().filter(|(name, _)| *name != apart) {
             serde_json::from_str::<Unambiguous>(value.get()).map_err(no_json)?;
         }
-        Ok(object)
+        Ok(Self { members, errors: Vec::new() })
     }
 
     pub(super) fn take(&mut self, name: &str) -> Option<Box<RawValue>> {
-        self.0.remove(name)
+        self.members.remove(name)
     }
 
     /// An optional member that is `null` is as absent.
-    fn take_unless_null(&mut self, name: &str) -> Option<Box<RawValue>> {
+    pub(super) fn take_unless_null(&mut self, name: &str) -> Option<Box<RawValue>> {
         self.take(name).filter(|value| value.get() != "null")
     }
 
-    /// Whether nothing is left that was not taken.
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// Keeps what is wrong with a member.
+    pub(super) fn add_errors(&mut self, errors: impl IntoIterator<Item = FieldError>) {
+        self.errors.extend(errors);
+    }
+
+    /// What was read of the object, when nothing was wrong and nothing is left over.
+    pub(super) fn close<T>(mut self, read: Option<T>) -> Result<T, Vec<FieldError>> {
+        let left_over = self.members.into_keys().take(MAX_UNKNOWN);
+        self.errors.extend(left_over.map(FieldError::unknown));
+        match read {
+            Some(read) if self.errors.is_empty() => Ok(read),
+            _ => Err(self.errors),
+        }
+    }
+
+    /// The same for a whole body.
+    pub(super) fn finish<T>(self, read: Option<T>) -> Result<T, Rejection> {
+        let refused = |errors| Rejection::new(RejectionKind::ValidationFailed).errors(errors);
+        self.close(read).map_err(refused)
     }
 
     /// A text that must be there, of 1 to `limit` characters and none of them a control character.
-    pub(super) fn text(&mut self, name: &str, limit: usize) -> Result<String, Rejection> {
-        let text = self.optional_text(name, limit)?;
-        text.ok_or_else(|| invalid(format!("{name} is required")))
+    pub(super) fn text(&mut self, name: &'static str, limit: usize) -> Option<String> {
+        self.required(name);
+        self.optional_text(name, limit)
     }
 
     /// The same for one that may be left out.
-    pub(super) fn optional_text(
-        &mut self,
-        name: &str,
-        limit: usize,
-    ) -> Result<Option<String>, Rejection> {
-        let fits = |text: &String| {
+    pub(super) fn optional_text(&mut self, name: &'static str, limit: usize) -> Option<String> {
+        let fits = |text: &str| {
             (1..=limit).contains(&text.chars().count()) && !text.chars().any(char::is_control)
         };
-        let Some(value) = self.take_unless_null(name) else { return Ok(None) };
-        match serde_json::from_str(value.get()).ok().filter(fits) {
-            Some(text) => Ok(Some(text)),
-            None => Err(invalid(format!("{name} must be a text of 1 to {limit} characters"))),
-        }
+        self.fitting(name, fits, || format!("{name} must be a text of 1 to {limit} characters"))
     }
 
     /// A text of any characters, up to `limit` of them, that may be left out.
-    pub(super) fn optional_prose(
-        &mut self,
-        name: &str,
-        limit: usize,
-    ) -> Result<Option<String>, Rejection> {
-        let fits = |text: &String| text.chars().count() <= limit;
-        let Some(value) = self.take_unless_null(name) else { return Ok(None) };
-        match serde_json::from_str(value.get()).ok().filter(fits) {
-            Some(text) => Ok(Some(text)),
-            None => Err(invalid(format!("{name} must be a text of up to {limit} characters"))),
-        }
+    pub(super) fn optional_prose(&mut self, name: &'static str, limit: usize) -> Option<String> {
+        let fits = |text: &str| text.chars().count() <= limit;
+        self.fitting(name, fits, || format!("{name} must be a text of up to {limit} characters"))
+    }
+
+    /// One of some words, which must be there.
+    pub(super) fn word(&mut self, name: &'static str, words: &[&str]) -> Option<String> {
+        self.required(name);
+        self.optional_word(name, words)
+    }
+
+    /// The same where it may be left out.
+    pub(super) fn optional_word(&mut self, name: &'static str, words: &[&str]) -> Option<String> {
+        let fits = |text: &str| words.contains(&text);
+        self.fitting(name, fits, || format!("{name} must be one of {}", words.join(", ")))
     }
 
     /// An integer that must be there, from `least` to 2⁵³ − 1. It must be written as one: `600.0`
     /// and `6e2` are refused.
-    pub(super) fn integer(&mut self, name: &str, least: i64) -> Result<i64, Rejection> {
-        let value = self.take(name).ok_or_else(|| invalid(format!("{name} is required")))?;
+    pub(super) fn integer(&mut self, name: &'static str, least: i64) -> Option<i64> {
+        self.required(name);
+        let value = self.take_unless_null(name)?;
         let digits = value.get().bytes().all(|byte| byte.is_ascii_digit());
         let number = value.get().parse().ok().filter(|_| digits);
-        number.filter(|number| (least..=MAX_INTEGER).contains(number)).ok_or_else(|| {
-            invalid(format!("{name} must be an integer from {least} to {MAX_INTEGER}"))
-        })
+        let number = number.filter(|number| (least..=MAX_INTEGER).contains(number));
+        if number.is_none() {
+            let wrong = format!("{name} must be an integer from {least} to {MAX_INTEGER}");
+            self.errors.push(FieldError::invalid(name, wrong));
+        }
+        number
+    }
+
+    fn required(&mut self, name: &'static str) {
+        if self.members.get(name).is_none_or(|value| value.get() == "null") {
+            self.errors.push(FieldError::required(name));
+        }
+    }
+
+    fn fitting(
+        &mut self,
+        name: &'static str,
+        fits: impl FnOnce(&str) -> bool,
+        wrong: impl FnOnce() -> String,
+    ) -> Option<String> {
+        let value = self.take_unless_null(name)?;
+        let text = serde_json::from_str(value.get()).ok().filter(|text: &String| fits(text));
+        if text.is_none() {
+            self.errors.push(FieldError::invalid(name, wrong()));
+        }
+        text
     }
 }
 
@@ -101,27 +145,30 @@ pub(super) fn invalid(detail: impl Into<std::borrow::Cow<'static, str>>) -> Reje
     Rejection::new(RejectionKind::InvalidBody).detail(detail)
 }
 
-impl<'de> Deserialize<'de> for Object {
+/// The members of an object that has none twice.
+struct Distinct(Members);
+
+impl<'de> Deserialize<'de> for Distinct {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-        impl<'de> Visitor<'de> for Members {
-            type Value = Object;
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Distinct;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Distinct, A::Error> {
                 let mut members = BTreeMap::new();
                 while let Some((name, value)) = map.next_entry()? {
                     if members.insert(name, value).is_some() {
                         return Err(de::Error::custom("duplicate member"));
                     }
                 }
-                Ok(Object(members))
+                Ok(Distinct(members))
             }
         }
-        deserializer.deserialize_map(Members)
+        deserializer.deserialize_map(Object)
     }
 }
 

@@ -83,8 +83,11 @@ pub(super) async fn mint(
 ) -> Result<Response, Rejection> {
     let account = known_id(account).ok_or_else(no_account)?;
     let Sent { asked, body } = partner.read(request, MAX_BODY_BYTES).await?;
-    let amount = Object::parse(&body).and_then(|mut object| object.integer("amount", 1));
-    let amount = partner.judged(asked.as_ref(), amount).await?;
+    let amount = Object::parse(&body).and_then(|mut object| {
+        let amount = object.integer("amount", 1);
+        object.finish(amount)
+    });
+    let amount = partner.read_or_refuse(asked.as_ref(), amount).await?;
     Ok(answer(200, partner.store.mint(asked, account, amount, partner.now()).await?))
 }
 
@@ -109,7 +112,7 @@ pub(super) async fn create_tier(
     request: Request,
 ) -> Result<Response, Rejection> {
     let Sent { asked, body } = partner.read(request, MAX_BODY_BYTES).await?;
-    let new = partner.judged(asked.as_ref(), NewTier::read(&body)).await?;
+    let new = partner.read_or_refuse(asked.as_ref(), NewTier::read(&body)).await?;
     Ok(answer(201, partner.store.create_tier(asked, new, partner.now()).await?))
 }
 
@@ -127,8 +130,9 @@ pub(super) async fn tiers(
 impl NewTier {
     fn read(body: &[u8]) -> Result<Self, Rejection> {
         let mut object = Object::parse(body)?;
-        let name = object.text("name", MAX_NAME)?;
-        Ok(Self { name, threshold: object.integer("threshold", 0)? })
+        let name = object.text("name", MAX_NAME);
+        let threshold = object.integer("threshold", 0);
+        object.finish(name.zip(threshold).map(|(name, threshold)| Self { name, threshold }))
     }
 }
 

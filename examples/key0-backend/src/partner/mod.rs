@@ -1,4 +1,4 @@
-//! `/v1`: the API for partners' back offices. They make and publish passports, import them by the
+//! `/v1`: the API for partners. They make and publish passports, import them by the
 //! thousand, and mint loyalty points, with keys whose permissions are checked for each route.
 //!
 //! State is real and stored; the chain behind it is simulated: it certifies and settles whatever
@@ -38,10 +38,13 @@ use key0_auth::{
     axum::drain_unread,
     domain::{Action, Clock, Timestamp},
     idempotency::Idempotency,
-    store::IdempotencyStore,
+    store::{IdempotencyStore, spi::SteadyClock},
 };
 
-pub(crate) use self::store::{OpenError, Place};
+pub(crate) use self::{
+    query::Query,
+    store::{OpenError, Place},
+};
 use self::{
     share::{Shares, within_share},
     store::Store,
@@ -55,7 +58,8 @@ const LEASE: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub(crate) struct Partner {
     store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
+    /// A clock that is set ahead must not double an effect, or forget its key.
+    clock: SteadyClock,
     idempotency: Idempotency,
 }
 
@@ -76,7 +80,7 @@ impl Partner {
         answers: Arc<dyn IdempotencyStore>,
     ) -> Self {
         let idempotency = Idempotency::new(answers).clock(clock.clone()).lease(LEASE).json();
-        Self { store, clock, idempotency }
+        Self { store, clock: SteadyClock::new(clock), idempotency }
     }
 
     /// The routes, behind `validator`; without one whoever reaches them may do everything.
@@ -86,13 +90,14 @@ impl Partner {
         let update = |resource| Policy::permission(resource, Action::Update);
         let shares = Shares::default();
         let guard_large = |route: MethodRouter<Self>, policy: Policy, limit: usize| {
+            let route =
+                route.route_layer(from_fn_with_state((shares.clone(), limit), within_share));
             let Some(validator) = validator else {
                 let route = route.route_layer(from_fn(check_direct));
                 return route.route_layer(from_fn(drain_unread));
             };
             let auth = AuthLayer::new(validator.clone()).policy(policy);
-            let share = from_fn_with_state((shares.clone(), limit), within_share);
-            route.route_layer(share).route_layer(auth.wording(wording))
+            route.route_layer(auth.wording(wording))
         };
         let guard = |route, policy| guard_large(route, policy, MAX_BODY_BYTES);
         let once = |route: MethodRouter<Self>, limit| {
@@ -122,6 +127,11 @@ impl Partner {
             .route("/v1/loyalty/account/{id}/mint", guard(mint, update("loyalty")))
             .route("/v1/loyalty/orders", guard(get(loyalty::orders), read("loyalty")))
             .with_state(self.clone())
+    }
+
+    /// Waits for writes that go on by themselves, once nothing new is asked for.
+    pub(crate) async fn end(&self) {
+        self.store.end().await;
     }
 
     /// What keeps the answers, to be purged now and then.

@@ -4,13 +4,16 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use key0_auth::{Rejection, RejectionKind, api::MAX_BODY_BYTES, domain::Timestamp};
+use key0_auth::{
+    Rejection, RejectionKind, api::MAX_BODY_BYTES, domain::Timestamp, error::FieldError,
+};
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::{
     Partner,
     http::{IdPath, Sent, answer, is_id, json, known_id},
-    json::{Object, invalid},
+    json::Object,
     store::{is_unknown, new_id},
 };
 
@@ -76,7 +79,7 @@ pub(super) async fn create(
     request: Request,
 ) -> Result<Response, Rejection> {
     let Sent { asked, body } = partner.read(request, MAX_BODY_BYTES).await?;
-    let new = partner.judged(asked.as_ref(), NewPassport::read(&body)).await?;
+    let new = partner.read_or_refuse(asked.as_ref(), NewPassport::read(&body)).await?;
     Ok(answer(201, partner.store.create_passport(asked, new, partner.now()).await?))
 }
 
@@ -93,7 +96,7 @@ pub(super) async fn publish(
     request: Request,
 ) -> Result<Response, Rejection> {
     let Sent { asked, body } = partner.read(request, MAX_BODY_BYTES).await?;
-    let wanted = partner.judged(asked.as_ref(), Wanted::read(&body)).await?;
+    let wanted = partner.read_or_refuse(asked.as_ref(), Wanted::read(&body)).await?;
     let published = partner.store.publish(asked, wanted, MOST_AT_ONCE, partner.now()).await?;
     Ok(answer(202, published))
 }
@@ -103,20 +106,38 @@ pub(super) fn not_found() -> Rejection {
 }
 
 impl NewPassport {
-    /// Reads one, be it a body or a row of an import.
     pub(super) fn read(text: &[u8]) -> Result<Self, Rejection> {
-        let mut object = Object::parse(text)?;
-        let granularity = object.text("granularity", MAX_NAME);
-        let granularity = granularity.ok().filter(|one| GRANULARITIES.contains(&one.as_str()));
-        Ok(Self {
-            granularity: granularity
-                .ok_or_else(|| invalid("granularity must be model, batch or item"))?,
-            application: object.text("application", MAX_NAME)?,
-            network: object.optional_text("network", MAX_NAME)?,
-            model_number: object.text("modelNumber", MAX_NAME)?,
-            name: object.text("name", MAX_NAME)?,
-            description: object.optional_prose("description", MAX_DESCRIPTION)?,
-        })
+        Self::take(Object::parse(text)?)
+    }
+
+    /// Reads a row of an import. It may be a passport as it is shown: the members that only the
+    /// backend sets are passed over.
+    pub(super) fn read_row(row: &[u8]) -> Result<Self, Rejection> {
+        let mut object = Object::parse(row)?;
+        for shown in ["id", "status", "certificationStatus", "createdAt", "updatedAt"] {
+            object.take(shown);
+        }
+        Self::take(object)
+    }
+
+    fn take(mut object: Object) -> Result<Self, Rejection> {
+        let granularity = object.word("granularity", &GRANULARITIES);
+        let application = object.text("application", MAX_NAME);
+        let network = object.optional_text("network", MAX_NAME);
+        let model_number = object.text("modelNumber", MAX_NAME);
+        let name = object.text("name", MAX_NAME);
+        let description = object.optional_prose("description", MAX_DESCRIPTION);
+        let new = || {
+            Some(Self {
+                granularity: granularity?,
+                application: application?,
+                network,
+                model_number: model_number?,
+                name: name?,
+                description,
+            })
+        };
+        object.finish(new())
     }
 }
 
@@ -147,42 +168,47 @@ impl Passport {
 impl Wanted {
     fn read(body: &[u8]) -> Result<Self, Rejection> {
         let mut object = Object::parse(body)?;
-        match (object.take("ids"), object.take("filter")) {
-            (Some(ids), None) => {
-                let ids: Option<Vec<String>> = serde_json::from_str(ids.get()).ok();
-                let ids = ids.filter(|ids| (1..=MAX_IDS).contains(&ids.len()));
-                let wrong = || invalid(format!("ids must be a list of 1 to {MAX_IDS} texts"));
-                let ids = ids.ok_or_else(wrong)?;
-                match ids.iter().position(|id| !is_id(id)) {
-                    Some(place) => Err(is_unknown(place)),
-                    None => Ok(Self::Ids(ids)),
-                }
+        let wanted = match (object.take_unless_null("ids"), object.take_unless_null("filter")) {
+            (Some(ids), None) => ids_of(&ids).map(Self::Ids).map_err(|wrong| vec![wrong]),
+            (None, Some(filter)) => Filter::read(&filter).map(Self::Those),
+            (ids, _) => {
+                let one = "Exactly one of ids and filter is required";
+                Err(vec![match ids {
+                    Some(_) => FieldError::invalid("filter", one),
+                    None => FieldError::required("ids").with_message(one),
+                }])
             }
-            (None, Some(filter)) => Filter::read(filter.get()).map(Self::Those),
-            _ => Err(invalid("Exactly one of ids and filter is required")),
+        };
+        let wanted = wanted.map_err(|errors| object.add_errors(errors)).ok();
+        match object.finish(wanted)? {
+            Self::Ids(ids) => match ids.iter().position(|id| !is_id(id)) {
+                Some(place) => Err(is_unknown(place)),
+                None => Ok(Self::Ids(ids)),
+            },
+            filter => Ok(filter),
         }
     }
 }
 
+fn ids_of(value: &RawValue) -> Result<Vec<String>, FieldError> {
+    let ids: Option<Vec<String>> = serde_json::from_str(value.get()).ok();
+    let ids = ids.filter(|ids| (1..=MAX_IDS).contains(&ids.len()));
+    ids.ok_or_else(|| {
+        FieldError::invalid("ids", format!("ids must be a list of 1 to {MAX_IDS} texts"))
+    })
+}
+
 impl Filter {
-    fn read(text: &str) -> Result<Self, Rejection> {
-        if !text.starts_with('{') {
-            return Err(invalid("filter must be an object"));
-        }
-        let mut object = Object::parse(text.as_bytes())?;
+    /// A condition that is misspelt and passed over would publish more than was meant.
+    fn read(value: &RawValue) -> Result<Self, Vec<FieldError>> {
+        let no_object = |_| vec![FieldError::invalid("filter", "filter must be an object")];
+        let mut object = Object::parse(value.get().as_bytes()).map_err(no_object)?;
         let filter = Self {
-            application: object.optional_text("application", MAX_NAME)?,
-            model_number: object.optional_text("modelNumber", MAX_NAME)?,
-            status: object.optional_text("status", MAX_NAME)?,
+            application: object.optional_text("application", MAX_NAME),
+            model_number: object.optional_text("modelNumber", MAX_NAME),
+            status: object.optional_word("status", &STATUSES),
         };
-        if filter.status.as_deref().is_some_and(|status| !STATUSES.contains(&status)) {
-            return Err(invalid("status must be draft or published"));
-        }
-        // A condition that is misspelt and passed over would publish more than was meant.
-        if !object.is_empty() {
-            let all = "A filter takes application, modelNumber and status, and nothing else";
-            return Err(invalid(all));
-        }
-        Ok(filter)
+        let within = |error: FieldError| error.within("filter");
+        object.close(Some(filter)).map_err(|errors| errors.into_iter().map(within).collect())
     }
 }

@@ -14,7 +14,7 @@ const MAX_PAGE: u32 = 10_000;
 pub(super) const MAX_PAGE_BYTES: usize = 256 * 1024;
 
 /// The parameters of a request, decoded.
-pub(super) struct Query(BTreeMap<String, String>);
+pub(crate) struct Query(BTreeMap<String, String>);
 
 /// A part of a list, newest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub(crate) struct Page {
 }
 
 impl Query {
-    pub(super) fn parse(query: Option<&str>) -> Result<Self, Rejection> {
+    pub(crate) fn parse(query: Option<&str>) -> Result<Self, Rejection> {
         let mut parameters = BTreeMap::new();
         for part in query.unwrap_or_default().split('&').filter(|part| !part.is_empty()) {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
@@ -39,8 +39,9 @@ impl Query {
         Ok(Self(parameters))
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+    /// An empty value counts as absent.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
     pub(super) fn page(&self) -> Result<Page, Rejection> {
@@ -119,10 +120,12 @@ mod tests {
         assert_eq!(query.page().unwrap(), Page { limit: 7, before: 9 });
         let whole = Page { limit: MAX_PAGE, before: i64::MAX };
         assert_eq!(Query::parse(None).unwrap().page().unwrap(), whole);
+        let empty = Query::parse(Some("limit=&cursor=&walletId=")).unwrap();
+        assert_eq!((empty.page().unwrap(), empty.get("walletId")), (whole, None));
         for bad in ["a=1&a=1", "a=%ff", "a=%", "a=%1", "a=%zz"] {
             assert!(Query::parse(Some(bad)).is_err(), "{bad}");
         }
-        for bad in ["limit=0", "limit=10001", "limit=+1", "limit=", "cursor=x", "cursor=-1"] {
+        for bad in ["limit=0", "limit=10001", "limit=+1", "cursor=x", "cursor=-1"] {
             assert!(Query::parse(Some(bad)).unwrap().page().is_err(), "{bad}");
         }
     }

@@ -28,21 +28,22 @@ impl Clock for Watch {
 
 /// All of it in memory.
 pub(super) fn partner(watch: &Arc<Watch>) -> Partner {
-    partner_on(Sqlite::in_memory().unwrap(), watch)
+    partner_on(Sqlite::in_memory().unwrap(), watch.clone())
 }
 
-pub(super) fn partner_on(store: Sqlite, watch: &Arc<Watch>) -> Partner {
-    Partner::new(Arc::new(store), watch.clone(), Arc::new(MemoryStore::new()))
+pub(super) fn partner_on(store: Sqlite, clock: Arc<dyn Clock>) -> Partner {
+    Partner::new(Arc::new(store), clock, Arc::new(MemoryStore::new()))
 }
 
 impl Partner {
     /// After a crash between an effect and the keeping of its answer.
-    fn without_answers(&self) -> Self {
+    pub(super) fn without_answers(&self) -> Self {
         let idempotency = Idempotency::new(Arc::new(MemoryStore::new()));
-        Self { idempotency: idempotency.clock(self.clock.clone()).json(), ..self.clone() }
+        let clock = Arc::new(self.clock.clone());
+        Self { idempotency: idempotency.clock(clock).json(), ..self.clone() }
     }
 
-    async fn post(&self, path: &str, body: &str) -> (u16, bool, String) {
+    pub(super) async fn post(&self, path: &str, body: &str) -> (u16, bool, String) {
         let request = Request::post(path)
             .header("content-type", "application/json")
             .header("idempotency-key", "k")
@@ -88,8 +89,46 @@ async fn a_body_that_is_refused_takes_no_key_from_an_effect() {
         }
         // A key without an effect is free for the mended request.
         let fresh = self::partner(&Arc::default());
-        assert_eq!(fresh.post(path, bad).await.0, 400, "{path}");
+        assert_eq!(fresh.post(path, bad).await.0, 422, "{path}");
         let (status, replayed, _) = fresh.post(path, good).await;
         assert!(matches!(status, 200..=202) && !replayed, "{path}: {status}");
     }
+}
+
+/// A body of which nothing ever comes.
+struct Silent;
+
+impl axum::body::HttpBody for Silent {
+    type Data = axum::body::Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
+        std::task::Poll::Pending
+    }
+}
+
+/// Nobody knows who they are, so together they have what one partner has.
+#[tokio::test]
+async fn where_nothing_is_checked_all_callers_have_one_share() {
+    let router = partner(&Arc::default()).routes(None);
+    let begin = || {
+        let request = Request::post("/v1/imports").header("content-type", "application/json");
+        let request = request.body(Body::new(Silent)).unwrap();
+        tokio::spawn(router.clone().oneshot(request))
+    };
+    for begun in 0..200 {
+        let request = begin();
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        if request.is_finished() {
+            assert_eq!(request.await.unwrap().unwrap().status(), 429);
+            assert!(begun > 0);
+            return;
+        }
+    }
+    panic!("200 unfinished imports were taken");
 }

@@ -71,7 +71,10 @@ impl Partner {
             round.more |= round.note(went_on).unwrap_or(false);
         }
         if *housekeeping <= now {
-            let forgotten = self.breathe(self.store.forget_keys(now, LIMIT)).await;
+            let forgotten = match self.clock.believed() {
+                Some(now) => self.breathe(self.store.forget_keys(now, LIMIT)).await,
+                None => Ok(0),
+            };
             match round.note(forgotten) {
                 Some(1..) => round.more = true,
                 Some(0) | None => *housekeeping = now.plus(HOUSEKEEPING),
@@ -97,9 +100,9 @@ impl Partner {
 
     /// Does some work, then lets other writers of the file have their turn.
     async fn breathe<T>(&self, work: impl Future<Output = T>) -> T {
-        let fruit = work.await;
+        let done = work.await;
         tokio::time::sleep(BREATH).await;
-        fruit
+        done
     }
 }
 
@@ -147,6 +150,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use std::sync::Arc;
+
+    use key0_auth::{domain::Clock, testing::FakeClock};
 
     use super::*;
     use crate::partner::{
@@ -219,7 +224,7 @@ mod tests {
     async fn an_import_that_fails_lets_the_next_one_pass() {
         let watch = Arc::new(Watch::default());
         let store = Sqlite::in_memory().unwrap();
-        let partner = partner_on(store.clone(), &watch);
+        let partner = partner_on(store.clone(), watch.clone());
         execute(
             &store,
             "CREATE TRIGGER poison BEFORE INSERT ON partner_passports
@@ -246,7 +251,7 @@ mod tests {
     async fn one_kind_of_work_that_fails_stops_no_other() {
         let watch = Arc::new(Watch::default());
         let store = Sqlite::in_memory().unwrap();
-        let partner = partner_on(store.clone(), &watch);
+        let partner = partner_on(store.clone(), watch.clone());
         execute(
             &store,
             "CREATE TRIGGER poison BEFORE UPDATE ON partner_orders
@@ -259,5 +264,37 @@ mod tests {
         let round = round(&partner).await;
         assert!(round.fault.is_some_and(|fault| !fault.is_outage()));
         assert!(is_done(&partner, &import).await);
+    }
+
+    /// A wrong time must neither make the keys of effects go nor take them for old.
+    #[tokio::test]
+    async fn a_clock_that_jumps_ahead_doubles_and_forgets_nothing() {
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        let clock = FakeClock::new();
+        let store = Sqlite::in_memory().unwrap();
+        let partner = partner_on(store.clone(), clock.clone());
+        let housekeeping = async || {
+            let round = partner.round(&mut Timestamp::from_seconds(0)).await;
+            assert!(round.fault.is_none(), "{round:?}");
+        };
+        let mint = async || {
+            let account = "/v1/loyalty/account/wallet/mint";
+            partner.without_answers().post(account, r#"{"amount":5}"#).await
+        };
+        let (status, replayed, told) = mint().await;
+        assert_eq!((status, replayed), (200, false), "{told}");
+        let right = clock.now();
+        clock.jump_to(right.plus(2 * DAY));
+        for _ in 0..2 {
+            housekeeping().await;
+            assert_eq!(mint().await, (200, true, told.clone()));
+            clock.advance(Duration::from_secs(30 * 60) - Duration::from_secs(1));
+        }
+        // It has gone steadily for an hour, so it is believed.
+        clock.advance(Duration::from_secs(2));
+        housekeeping().await;
+        let (status, replayed, told) = mint().await;
+        assert_eq!((status, replayed), (200, false), "{told}");
+        assert!(told.contains("10"), "{told}");
     }
 }

@@ -11,11 +11,18 @@ use std::{
 
 use axum::{extract::MatchedPath, response::Response};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
-use key0_auth::{Rejection, Retry, auth::Caller, domain::MIN_SECRET_BYTES};
+use key0_auth::{
+    Rejection, Retry,
+    auth::Caller,
+    domain::{Clock, MIN_SECRET_BYTES, SystemClock},
+};
 use tower::{Layer, Service};
 use uuid::Uuid;
 
-use super::metrics;
+use super::{
+    metrics,
+    refusals::{Refusal, Refusals, Who, kept},
+};
 use crate::{
     config::{AccessLog, Proxies},
     logging::Chain,
@@ -60,12 +67,14 @@ impl Record {
         }
     }
 
-    /// Counts the request, and writes the line, where there is to be one.
+    /// Counts the request, remembers it where it was refused, and writes the line, where there is to
+    /// be one.
     pub(crate) fn end(
         self,
         request_id: &HeaderValue,
         listener: &'static str,
         which: AccessLog,
+        refusals: &Refusals,
         response: &Response,
     ) {
         let status = response.status().as_u16();
@@ -74,12 +83,12 @@ impl Record {
         let route = self.route.0.get().map(MatchedPath::as_str);
         let took = self.started.elapsed();
         metrics::request(listener, self.method, route, status, code, took);
-        let wanted = match which {
+        let is_logged = match which {
             AccessLog::All => true,
             AccessLog::Refused => status >= 400,
             AccessLog::Off => status == 500,
-        };
-        if !wanted || !tracing::enabled!(tracing::Level::ERROR) {
+        } && tracing::enabled!(tracing::Level::ERROR);
+        if !is_logged && rejection.is_none() {
             return;
         }
         let method = self.method;
@@ -97,11 +106,36 @@ impl Record {
         let caller_id = caller_id.as_deref();
         let key_display = caller.and_then(Caller::display).map(clean);
         let key_display = key_display.as_deref();
+        let held = caller.filter(|_| rejection.is_some()).and_then(held);
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let request_id = request_id.to_str().unwrap_or_default();
         let client_ip = self.client.map(tracing::field::display);
         let trace_id = self.trace_id.as_deref();
         let detail = rejection.map(|rejection| clean(rejection.message()).into_owned());
+        if let (Some(code), Some(retry)) = (code, retry) {
+            let who = caller_kind.zip(caller_id).map(|(kind, id)| Who {
+                kind,
+                id: kept(id),
+                display: key_display.map(kept),
+            });
+            refusals.add(Refusal {
+                at: SystemClock.now(),
+                request_id: kept(request_id),
+                listener,
+                method,
+                route: route.map(kept),
+                status,
+                code,
+                retry,
+                detail: kept(detail.as_deref().unwrap_or_default()),
+                caller: who,
+                wanted: scope.or(wanted).map(kept),
+                held: held.as_deref().map(kept),
+            });
+        }
+        if !is_logged {
+            return;
+        }
         let error = rejection.and_then(Error::source).map(|cause| Chain(cause).to_string());
         let error = error.as_deref().map(clean);
         let (detail, error) = (detail.as_deref(), error.as_deref());
@@ -122,6 +156,7 @@ impl Record {
                     caller_id,
                     key_display,
                     wanted,
+                    held,
                     scope,
                     trace_id,
                     detail,
@@ -193,6 +228,12 @@ fn registered(method: &Method) -> &'static str {
         Method::TRACE => "TRACE",
         _ => "other",
     }
+}
+
+/// What a caller has bought, for the log.
+fn held(caller: &Caller) -> Option<String> {
+    let (resource, plan) = (caller.resource_id()?, caller.plan_id()?);
+    Some(format!("{resource} ({plan})"))
 }
 
 fn retry(retry: Retry) -> &'static str {

@@ -21,9 +21,11 @@ use super::{metrics, rarely::Rarely};
 use crate::config::Proxies;
 
 /// How long a client may take to send the head of a request, and how long a connection may idle.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
-/// The same while three quarters of all places are taken.
+pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// The same while three quarters of all places are taken, however long ago a connection came.
 const SHORT_HEAD_TIMEOUT: Duration = Duration::from_secs(3);
+/// How often is looked for those that have idled for longer than that.
+pub(crate) const LOOK: Duration = Duration::from_secs(1);
 /// This part of all places is made free at a time, so that not every new connection has to look
 /// through all others.
 const SWEPT_PART: usize = 16;
@@ -81,7 +83,7 @@ pub(crate) struct Place {
 }
 
 impl Connections {
-    /// None yet, of this many at most. Nobody behind one of these proxies is judged by the address.
+    /// None yet, of this many at most. The limit of one address does not hold for these proxies.
     pub(crate) fn new(listener: &'static str, limit: usize, proxies: Proxies) -> Self {
         metrics::connections_limit(listener, limit);
         Self(Arc::new(Shared {
@@ -98,11 +100,6 @@ impl Connections {
     /// Whether three quarters of all places are taken.
     pub(crate) fn are_many(&self) -> bool {
         self.0.open.load(Ordering::Relaxed) >= self.0.limit - self.0.limit / 4
-    }
-
-    /// How long the next head may take.
-    pub(crate) fn head_timeout(&self) -> Duration {
-        if self.are_many() { SHORT_HEAD_TIMEOUT } else { HEAD_TIMEOUT }
     }
 
     /// Starts a connection's task, unless there is no place for it. The task keeps its place as
@@ -142,12 +139,27 @@ impl Connections {
 
     /// Closes those that wait for the head of a request, or for the rest of one.
     pub(crate) fn close_waiting(&self) {
-        let mut table = self.table();
-        let waiting =
-            table.entries.iter().filter(|(_, entry)| entry.activity.waiting_since().is_some());
-        for number in waiting.map(|(number, _)| *number).collect::<Vec<_>>() {
-            table.close(number);
+        self.close_those_that_waited(Duration::ZERO);
+    }
+
+    /// While three quarters of all places are taken, closes those that have waited too long for that.
+    pub(crate) fn close_idle(&self) {
+        if self.are_many() {
+            let closed = self.close_those_that_waited(SHORT_HEAD_TIMEOUT);
+            metrics::connections_closed(self.0.listener, "idle", closed);
         }
+    }
+
+    fn close_those_that_waited(&self, so_long: Duration) -> usize {
+        let mut table = self.table();
+        let waited = table.entries.iter().filter(|(_, entry)| {
+            entry.activity.waiting_since().is_some_and(|since| since.elapsed() >= so_long)
+        });
+        let waited: Vec<_> = waited.map(|(number, _)| *number).collect();
+        for number in &waited {
+            table.close(*number);
+        }
+        waited.len()
     }
 
     /// Whether many clients may have this address: a proxy that is named, or one on this host.
@@ -330,6 +342,33 @@ mod tests {
         tokio::task::yield_now().await;
         assert_eq!(connections.0.open.load(Ordering::Relaxed), 0);
         assert!(connections.table().held.is_empty());
+    }
+
+    /// Whatever it was when they came, and only as long as so many are there.
+    #[tokio::test(start_paused = true)]
+    async fn where_they_are_many_nobody_idles_for_long() {
+        let connections = of_sixteen();
+        let idle = |count: u8| {
+            (0..count).map(|n| waiting(&connections, [192, 0, 2, n]).unwrap()).collect::<Vec<_>>()
+        };
+        let _first = idle(8);
+        let answered = open(&connections, LOCAL).unwrap();
+        tokio::time::advance(10 * SECOND).await;
+        connections.close_idle();
+        assert_eq!(connections.table().entries.len(), 9);
+        let _second = idle(3);
+        connections.close_idle();
+        assert_eq!(
+            connections.table().entries.len(),
+            4,
+            "those that came last, and who is answered"
+        );
+        assert_eq!(held(&connections, LOCAL), 1);
+        tokio::task::yield_now().await;
+        tokio::time::advance(10 * SECOND).await;
+        connections.close_idle();
+        assert_eq!(connections.table().entries.len(), 4, "they are few");
+        drop(answered);
     }
 
     #[tokio::test(start_paused = true)]

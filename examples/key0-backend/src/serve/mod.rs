@@ -2,6 +2,7 @@
 
 mod access_log;
 mod connections;
+mod console;
 mod error;
 mod files;
 mod housekeeping;
@@ -11,6 +12,7 @@ mod openapi;
 mod payments;
 mod rarely;
 mod ready;
+mod refusals;
 mod reload;
 mod request_id;
 mod requests;

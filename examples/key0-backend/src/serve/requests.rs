@@ -32,6 +32,7 @@ use super::{
     access_log::{NoteRoute, Record, told},
     connections::Connections,
     ready::Ready,
+    refusals::Refusals,
     request_id::RequestIds,
 };
 use crate::config::Serving;
@@ -61,6 +62,7 @@ pub(crate) struct Listener {
     pub(crate) connections: Connections,
     pub(crate) serving: Serving,
     pub(crate) ready: Ready,
+    pub(crate) refusals: Refusals,
 }
 
 impl RequestService {
@@ -112,7 +114,8 @@ where
             .as_ref()
             .map(|listener| Record::begin(&mut request, self.peer, &listener.serving.proxies));
         let proxied = request.headers().contains_key(Gateway::TOKEN_HEADER);
-        let asked = Asked { uri: request.uri().clone(), proxied };
+        let has_body = !request.body().is_end_stream();
+        let asked = Asked { uri: request.uri().clone(), proxied, has_body };
         let seen = Some(Seen { id, record, listener });
         match unfit(&request) {
             None => {
@@ -120,11 +123,8 @@ where
                 Answer { inner, refused: None, limit: None, asked, seen }
             }
             Some(rejection) => {
-                let mut refused = asked.refuse(rejection);
-                if !request.body().is_end_stream() {
-                    refused.headers_mut().insert(CONNECTION, CLOSE);
-                }
-                Answer { inner: None, refused: Some(refused), limit: None, asked, seen }
+                let refused = Some(asked.refuse(rejection));
+                Answer { inner: None, refused, limit: None, asked, seen }
             }
         }
     }
@@ -211,13 +211,19 @@ struct Asked {
     uri: Uri,
     /// It may come through Key0's gateway.
     proxied: bool,
+    has_body: bool,
 }
 
 impl Asked {
+    /// Made outside the routes, where nobody knows what was read of the body.
     fn refuse(&self, rejection: Rejection) -> Response {
         let rejection = rejection.instance(self.uri.path());
         let rejection = if self.proxied { rejection.for_gateway() } else { rejection };
-        rejection.into_response()
+        let mut response = rejection.into_response();
+        if self.has_body {
+            response.headers_mut().insert(CONNECTION, CLOSE);
+        }
+        response
     }
 }
 
@@ -236,7 +242,8 @@ impl Seen {
                 listener.ready.store_failed();
             }
             if let Some(record) = self.record {
-                record.end(&self.id, listener.name, listener.serving.access_log, &response);
+                let (name, which) = (listener.name, listener.serving.access_log);
+                record.end(&self.id, name, which, &listener.refusals, &response);
             }
             if listener.connections.are_many() {
                 response.headers_mut().insert(CONNECTION, CLOSE);
@@ -244,5 +251,35 @@ impl Seen {
         }
         response.headers_mut().insert(REQUEST_ID, self.id);
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use axum::{body::Body, routing::any};
+    use tower::ServiceExt;
+
+    use super::*;
+
+    /// What the routes did with the body is not known, so the connection ends.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_answered_outside_the_routes_ends_a_connection_with_a_body() {
+        let panics = async || -> () { panic!("of the test") };
+        let routes = Router::new()
+            .route("/hangs", any(std::future::pending::<()>))
+            .route("/panics", any(panics));
+        let service = RequestService::new(routes);
+        for (path, status) in [("/hangs", 408), ("/panics", 500), ("//", 404)] {
+            for (body, closes) in [("", false), ("a body", true)] {
+                let request = Request::builder().uri(path).header(HOST, "a");
+                let request = request.body(Body::from(body)).unwrap();
+                let response = service.clone().oneshot(request).await.unwrap();
+                assert_eq!(response.status(), status, "{path}");
+                let told = response.headers().get(CONNECTION) == Some(&CLOSE);
+                assert_eq!(told, closes, "{path} {body}");
+            }
+        }
     }
 }

@@ -3,14 +3,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{Json, Router, routing::get};
+use axum::{Json, Router, middleware::from_fn, routing::get};
 use key0_auth::{
     ApiKeys, AuthLayer, Cached, InternalAuth, InternalAuthLayer, Validator,
     api::{
         AuditApi, CredentialApi, Introspect, IssueToken, KeysApi, PaymentReceived, PurchasesApi,
         Verify,
     },
-    axum as key0_axum,
+    axum::{self as key0_axum, drain_unread},
     domain::{Clock, SystemClock},
     store::{DeniedTokens, KeyUsage},
 };
@@ -18,12 +18,14 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 
 use super::{
+    console,
     error::StartError,
     housekeeping::Housekeeping,
     metrics::{self, Shown},
     openapi::{Audience, Served},
     payments::LogPayment,
     ready::{Ready, ready},
+    refusals::Refusals,
     requests::RequestService,
     sold,
 };
@@ -48,6 +50,7 @@ pub(crate) struct App {
     partner: Partner,
     store: Opened,
     counted: PrometheusHandle,
+    refusals: Refusals,
 }
 
 /// What depends on secrets and on keys of the configuration.
@@ -121,8 +124,7 @@ impl App {
     ) -> Result<Self, StartError> {
         let store = config.database.open(Opening::Making).await?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let place = config.database.partner_place();
-        let partner = Partner::open(&place, clock.clone(), store.requests.clone()).await?;
+        let partner = Partner::open(&store.beside, clock.clone(), store.requests.clone()).await?;
         // From then on an outage keeps the list; before, no token could be let in.
         let denied = DeniedTokens::reading_every(store.denials.clone(), config.cache_ttl);
         denied.first_reading(FIRST_READING).await.map_err(StartError::DeniedTokens)?;
@@ -165,6 +167,7 @@ impl App {
             partner,
             store,
             counted,
+            refusals: Refusals::default(),
         }
     }
 
@@ -184,6 +187,11 @@ impl App {
         &self.ready
     }
 
+    /// What was refused of late.
+    pub(crate) fn refusals(&self) -> &Refusals {
+        &self.refusals
+    }
+
     /// All routes, for one listener.
     pub(crate) fn everything(&self) -> RequestService {
         let guard = AuthLayer::new(self.guards.validator.clone()).policy(KeysApi::policy());
@@ -199,7 +207,9 @@ impl App {
 
     /// What Key0 and the operator may reach, where they have a listener of their own.
     pub(crate) fn internal(&self) -> RequestService {
-        self.finish(self.closed_routes().merge(self.metrics()), Audience::Internal)
+        // Operators ask there what a credential is, too.
+        let routes = self.closed_routes().merge(self.metrics()).merge(self.credential_routes());
+        self.finish(routes, Audience::Internal)
     }
 
     /// What is to be done besides answering requests.
@@ -223,19 +233,26 @@ impl App {
 
     fn open_routes(&self) -> Router {
         let validator = self.guards.key_checks.then_some(&self.guards.validator);
-        let credential = key0_axum::credential_routes(self.guards.credential_api.clone());
-        self.api_routes().merge(credential).merge(self.partner.routes(validator))
+        self.api_routes().merge(self.credential_routes()).merge(self.partner.routes(validator))
+    }
+
+    fn credential_routes(&self) -> Router {
+        key0_axum::credential_routes(self.guards.credential_api.clone())
     }
 
     fn closed_routes(&self) -> Router {
         let introspect = Introspect::new(self.guards.validator.clone());
         let introspect =
             key0_axum::introspect_routes(self.guards.internal_auth.clone(), introspect);
+        let readers =
+            AuthLayer::new(self.guards.validator.clone()).policy(KeysApi::readers_policy());
+        let refusals = self.refusals.routes().route_layer(readers);
         let (validator, purchases) = (&self.guards.validator, &self.guards.purchases_api);
         let purchases = key0_axum::purchases_routes(validator.clone(), purchases.clone());
         let audit = key0_axum::audit_routes(validator.clone(), self.guards.audit_api.clone());
         let routes = self.internal_routes().merge(self.keys_routes()).merge(purchases);
         let routes = routes.merge(audit).merge(introspect);
+        let routes = routes.merge(refusals).merge(console::routes());
         match &self.guards.verify {
             Some(verify) => routes.merge(key0_axum::verify_routes(verify.clone())),
             None => routes,
@@ -247,6 +264,7 @@ impl App {
             .route("/", get(index))
             .route("/health", get(health))
             .route("/ready", get(ready))
+            .route_layer(from_fn(drain_unread))
             .with_state(self.ready.clone())
     }
 
@@ -256,7 +274,8 @@ impl App {
             keys: self.keys.clone(),
             payments: self.payment_received.clone(),
         };
-        Router::new().route("/metrics", get(metrics::show)).with_state(shown)
+        let show = get(metrics::show).route_layer(from_fn(drain_unread));
+        Router::new().route("/metrics", show).with_state(shown)
     }
 
     fn api_routes(&self) -> Router {
@@ -336,10 +355,12 @@ async fn index() -> Json<serde_json::Value> {
             "/internal": ["internal"],
             "/introspect": ["internal"],
             "/metrics": ["master key"],
+            "/refusals": ["master key", "support key"],
+            "/console": [],
             "/health": [],
             "/ready": [],
         },
-        "links": { "openapi": "/openapi.json", "docs": "/docs", "llms": "/llms.txt" },
+        "links": { "openapi": "/openapi.json", "docs": "/docs", "llms": "/llms.txt", "console": "/console" },
     }))
 }
 

@@ -8,10 +8,11 @@ use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     sync::watch,
     task::JoinSet,
+    time::MissedTickBehavior,
 };
 
 use super::{
-    connections::{Activity, Connections},
+    connections::{Activity, Connections, HEAD_TIMEOUT, LOOK},
     error::StartError,
     files::Capacity,
     metrics, notify,
@@ -85,7 +86,7 @@ async fn run(
     tokio::spawn(metrics::keep_up(counted));
     let partner = tokio::spawn(app.partner().work());
     let stop_partner = partner.abort_handle();
-    tokio::spawn(async move {
+    let partner_over = tokio::spawn(async move {
         if partner.await.is_err_and(|error| error.is_panic()) {
             tracing::error!("the partner worker panicked; imports and the chain stand still");
         }
@@ -94,7 +95,8 @@ async fn run(
     let listener = |name, limit| {
         let connections = Connections::new(name, limit, serving.proxies.clone());
         let (serving, ready) = (serving.clone(), ready.clone());
-        Arc::new(Listener { name, connections, serving, ready })
+        let refusals = app.refusals().clone();
+        Arc::new(Listener { name, connections, serving, ready, refusals })
     };
     let of = listener("public", capacity.public);
     listeners.spawn(accept(public, routes, of, stop.clone()));
@@ -105,6 +107,9 @@ async fn run(
     listeners.join_all().await;
     rounds.abort();
     stop_partner.abort();
+    let _ = partner_over.await;
+    // What is committed after the store was closed would be in the log of the file alone.
+    app.partner().end().await;
     housekeeping.close().await;
     tracing::info!("stopped");
     Ok(())
@@ -172,9 +177,15 @@ async fn accept(
     let connections = of.connections.clone();
     let routes = routes.of(of);
     let troubles = Rarely::default();
+    let mut looks = tokio::time::interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
+            _ = looks.tick() => {
+                connections.close_idle();
+                continue;
+            }
             _ = stop.wait_for(|stop| *stop) => break,
         };
         let (stream, peer) = match accepted {
@@ -189,8 +200,7 @@ async fn accept(
             }
         };
         connections.start(peer.ip(), |activity, place| {
-            let timeout = connections.head_timeout();
-            let connection = connection(stream, activity, timeout, routes.from(peer.ip()));
+            let connection = connection(stream, activity, routes.from(peer.ip()));
             let connection = graceful.watch(connection);
             let task = tokio::spawn(async move {
                 // A client that breaks off, or sends what is not HTTP, is its own business.
@@ -220,13 +230,12 @@ async fn accept(
 fn connection(
     stream: TcpStream,
     activity: Activity,
-    head_timeout: Duration,
     routes: RequestService,
 ) -> http1::Connection<TokioIo<Socket>, TowerToHyperService<RequestService>> {
     let socket = Socket::new(stream, activity.clone());
     http1::Builder::new()
         .timer(ConnectionTimer::new(activity))
-        .header_read_timeout(head_timeout)
+        .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(TokioIo::new(socket), TowerToHyperService::new(routes))
 }
@@ -249,7 +258,7 @@ fn announce(
     lines.extend([
         "protected       /api/photos/{id}  /api/data/{id}  /api/{id}".to_owned(),
         "internal paths  /internal/issue-token  /internal/payment-received".to_owned(),
-        "operator paths  /keys  /purchases  /metrics".to_owned(),
+        "operator paths  /keys  /purchases  /refusals  /metrics  /console".to_owned(),
         "partner paths   /v1/dpp  /v1/imports  /v1/loyalty (the chain is simulated)".to_owned(),
         format!("store           {}", config.database),
     ]);

@@ -29,7 +29,7 @@ impl GivenSockets {
         Ok(Self { public, internal, count: given.len() })
     }
 
-    /// Where they listen, which the configuration is judged by.
+    /// Where they listen: the configuration is checked against it.
     pub(crate) fn addresses(&self) -> Result<GivenAddresses, StartError> {
         let of = |place, socket: &Option<TcpListener>| {
             let address = socket.as_ref().map(TcpListener::local_addr).transpose();

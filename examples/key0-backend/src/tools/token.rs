@@ -90,9 +90,9 @@ fn decoded(token: &str) -> Option<[Map<String, Value>; 2]> {
 
 fn checks(tokens: &AccessTokens, token: &str, is_jwt: bool) -> Vec<Check> {
     const NAMES: [&str; 4] = ["form", "signature", "claims", "time"];
-    let verdict = validate_key0_token(format!("Bearer {token}"), tokens);
-    let verdict = verdict.map(|claims| claims.expires_at());
-    let (failed, passes, why) = match &verdict {
+    let outcome = validate_key0_token(format!("Bearer {token}"), tokens);
+    let outcome = outcome.map(|claims| claims.expires_at());
+    let (failed, passes, why) = match &outcome {
         Ok(until) => {
             let until = until.map(|until| format!("good until {until}"));
             (NAMES.len(), true, until.unwrap_or_default())

@@ -135,11 +135,15 @@ fn secrets_that_are_short() {
 /// Knowing one secret must never open another door.
 #[test]
 fn secrets_that_are_equal() {
-    let all: [(&str, &str); 10] = [
+    let all: [(&str, &str); 14] = [
         (TOKEN, "KEY0_ACCESS_TOKEN_SECRET"),
         (PREVIOUS_TOKENS, "KEY0_ACCESS_TOKEN_PREVIOUS_SECRETS (number 1)"),
         (INTERNAL, "INTERNAL_AUTH_SECRET"),
         (PREVIOUS_INTERNAL, "INTERNAL_AUTH_PREVIOUS_SECRETS (number 1)"),
+        ("GATEWAY_SECRET", "GATEWAY_SECRET"),
+        ("GATEWAY_PREVIOUS_SECRETS", "GATEWAY_PREVIOUS_SECRETS (number 1)"),
+        ("VERIFY_SECRET", "VERIFY_SECRET"),
+        ("VERIFY_PREVIOUS_SECRETS", "VERIFY_PREVIOUS_SECRETS (number 1)"),
         (ISSUANCE, ISSUANCE),
         ("ISSUANCE_PREVIOUS_SECRETS", "ISSUANCE_PREVIOUS_SECRETS (number 1)"),
         ("MASTER_API_KEYS", "MASTER_API_KEYS (number 1)"),
@@ -147,13 +151,19 @@ fn secrets_that_are_equal() {
         ("MINTER_API_KEYS", "MINTER_API_KEYS (number 1)"),
         ("READ_API_KEYS", "READ_API_KEYS (number 1)"),
     ];
+    let rest = Setup::new()
+        .set(ISSUANCE, "hush: keys are derived from this secret")
+        .set("GATEWAY_SECRET", "hush: what Key0's gateway sends of these tests")
+        .set("GATEWAY_ROUTES", "photos=GET /api/photos/{id}")
+        .set("VERIFY_SECRET", "hush: what the proxies of these tests send")
+        .set("VERIFY_ROUTES", "GET /photos/{id} resource={id}");
     for (place, (first, first_name)) in all.iter().enumerate() {
         for (second, second_name) in &all[place + 1..] {
             let fault = format!(
                 "{first_name} and {second_name} hold the same secret; each must be of its own"
             );
-            let setup = Setup::new().set(ISSUANCE, "hush: keys are derived from this secret");
-            assert_refused(&setup.set(first, OTHER).set(second, OTHER), &[&fault]);
+            let setup = rest.clone().set(first, OTHER).set(second, OTHER);
+            assert_refused(&setup, &[&fault]);
         }
     }
     let twice = Setup::new().set("MASTER_API_KEYS", format!("{OTHER},{OTHER}"));
@@ -162,9 +172,10 @@ fn secrets_that_are_equal() {
         &["MASTER_API_KEYS (number 1) and MASTER_API_KEYS (number 2) hold the same secret; each \
            must be of its own"],
     );
-    let all_differ = all.iter().enumerate().fold(Setup::new(), |setup, (place, (name, _))| {
-        setup.set(name, format!("{OTHER}-{place}"))
-    });
+    let all_differ = all
+        .iter()
+        .enumerate()
+        .fold(rest, |setup, (place, (name, _))| setup.set(name, format!("{OTHER}-{place}")));
     assert_accepted(&all_differ);
 }
 
@@ -682,7 +693,7 @@ fn what_this_version_lacks() {
             "memory://x",
             "it begins with sqlite://, postgres:// or redis://, or is memory://",
         ),
-        ("DATABASE_URL", "sqlite://", "sqlite:// needs a path, as sqlite://key0-backend.db"),
+        ("DATABASE_URL", "sqlite://", "sqlite:// needs a path, as sqlite://backend.db"),
         ("DATABASE_URL", "sqlite://a.db?mode=ro", "sqlite:// takes a path and no options"),
     ] {
         let setup = Setup::new().set(name, value);

@@ -104,7 +104,7 @@ fn a_socket_of_the_service_manager_takes_the_place_of_host_and_port() {
     assert_eq!(Request::get("/health").send(address).status, 200);
 }
 
-/// What stands open is judged by where it can be reached, not by what the variables say.
+/// A door counts as open by where it can be reached, not by what the variables say.
 #[test]
 fn an_open_door_is_refused_on_a_socket_that_others_can_reach() {
     let listener = TcpListener::bind("0.0.0.0:0").unwrap();

@@ -118,7 +118,7 @@ await refusal(mint(601, key), {
   status: 422, title: "Unprocessable Content", code: "idempotency_key_reused",
 });
 await refusal(mint(0, randomUUID()), {
-  status: 400, title: "Bad Request", code: "invalid_request",
+  status: 422, title: "Unprocessable Content", code: "validation_failed",
 });
 await refusal(call("GET", `/v1/dpp/passports/${randomUUID()}`), {
   status: 404, title: "Not Found", code: "not_found",

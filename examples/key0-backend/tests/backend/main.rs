@@ -12,6 +12,7 @@ mod cases;
 mod client;
 mod configuration;
 mod conformance;
+mod console;
 mod demo;
 mod deploy;
 mod documented;
@@ -25,6 +26,8 @@ mod on_postgres;
 mod on_redis;
 mod partner;
 mod partner_instances;
+#[path = "../../../../tests/support/pool.rs"]
+mod pool;
 #[allow(dead_code, unreachable_pub)]
 #[path = "../../../../tests/support/servers/postgres.rs"]
 mod postgres_server;

@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeSet,
+    fs,
     io::Write,
     net::SocketAddr,
     sync::Barrier,
@@ -12,6 +13,7 @@ use std::{
 
 use key0_auth::{
     SqliteStore,
+    apikey::KeyFormat,
     domain::{Clock, SystemClock},
     idempotency::Idempotency,
     store::{
@@ -29,6 +31,7 @@ const MINTER_KEY: &str = "hush-a-minter-key-of-these-tests-32";
 const OTHER_KEY: &str = "hush-another-minter-key-of-these-tests";
 /// How long the background may take on any machine.
 const PATIENCE: Duration = Duration::from_secs(60);
+const OUTAGE: &str = "store_unavailable";
 const IN_PROGRESS: (u16, &str) = (409, "idempotency_in_progress");
 
 fn setup() -> Setup {
@@ -206,7 +209,7 @@ fn every_route_opens_with_its_own_permission_alone() {
                 let answer = request.header("X-Api-Key", &key).send(backend.public);
                 let missing = needed.iter().find(|needed| **needed != granted);
                 match missing {
-                    None => assert!(matches!(answer.status, 200 | 400 | 404), "{answer:?}"),
+                    None => assert!(matches!(answer.status, 200 | 400 | 404 | 422), "{answer:?}"),
                     Some(missing) => {
                         assert_eq!(answer.status, 403, "{answer:?}");
                         let challenge = answer.header("www-authenticate").unwrap();
@@ -236,7 +239,7 @@ fn every_route_opens_with_its_own_permission_alone() {
     // A master manages, and may do all this, too.
     for (request, _) in routes() {
         let answer = request.header("X-Api-Key", MASTER_KEY).send(backend.public);
-        assert!(matches!(answer.status, 200 | 400 | 404), "{answer:?}");
+        assert!(matches!(answer.status, 200 | 400 | 404 | 422), "{answer:?}");
     }
 }
 
@@ -418,7 +421,7 @@ fn without_key_checks_everybody_may_and_the_internal_listener_has_none_of_it() {
     }
     for (request, _) in routes() {
         let answer = request.send(backend.public);
-        assert!(matches!(answer.status, 200 | 400 | 404), "{answer:?}");
+        assert!(matches!(answer.status, 200 | 400 | 404 | 422), "{answer:?}");
         let detail = request.send(backend.internal.unwrap()).member("detail");
         assert_eq!(detail, "Nothing is found at this path");
     }
@@ -456,4 +459,64 @@ fn one_partner_takes_a_bounded_part_of_the_memory() {
         assert!(Instant::now() < deadline, "the room is not given back");
         thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// What SQLite writes to a file that was deleted or replaced nobody finds again.
+#[test]
+fn a_file_that_is_gone_or_is_another_is_an_outage_for_keys_and_partners() {
+    for replaced in [true, false] {
+        let setup = setup();
+        let mut backend = setup.start();
+        assert_eq!(crate::serve::issue(1).send(backend.public).status, 200);
+        assert_eq!(mint("wallet", 5, "1").send(backend.public).status, 200);
+        let database = setup.database();
+        if replaced {
+            fs::copy(&database, setup.path("copy")).unwrap();
+            fs::rename(setup.path("copy"), &database).unwrap();
+        } else {
+            fs::remove_file(&database).unwrap();
+        }
+        let key = KeyFormat::default().generate().unwrap();
+        for request in [
+            mint("wallet", 5, "2"),
+            mint("wallet", 5, "1"),
+            post("/v1/dpp/passports", &passport(1)),
+            Request::get("/v1/loyalty/orders?walletId=wallet").header("X-Api-Key", MINTER_KEY),
+            crate::serve::issue(2),
+            Request::get(crate::serve::PHOTO).bearer(key.expose()),
+        ] {
+            let refused = request.send_once(backend.public);
+            assert_eq!((refused.status, refused.member("code")), (503, OUTAGE.to_owned()));
+        }
+        let deadline = Instant::now() + PATIENCE;
+        while Request::get("/ready").send(backend.public).status != 503 {
+            assert!(Instant::now() < deadline, "it still says that it is ready");
+        }
+        backend.wait_for_log("was deleted or replaced while it was open", 1);
+        let before = replaced.then(|| fs::read(&database).unwrap());
+        backend.terminate();
+        assert!(backend.wait().success());
+        assert_eq!(fs::read(&database).ok(), before, "something was written to the other file");
+    }
+}
+
+/// Whatever was acknowledged, and whoever has written it.
+#[test]
+fn after_the_end_a_copy_of_the_file_alone_holds_everything() {
+    let setup = setup();
+    let mut backend = setup.start();
+    let counted = |name: &str| {
+        fs::copy(setup.database(), setup.path(name)).unwrap();
+        let copy = Connection::open(setup.path(name)).unwrap();
+        ["keys", "partner_orders", "partner_passports"].map(|table| {
+            let count = format!("SELECT count(*) FROM {table}");
+            copy.query_row(&count, (), |row| row.get::<_, i64>(0)).unwrap_or(0)
+        })
+    };
+    assert_eq!(crate::serve::issue(1).send(backend.public).status, 200);
+    assert_eq!(mint("wallet", 5, "1").send(backend.public).status, 200);
+    assert_eq!(post("/v1/dpp/passports", &passport(1)).send(backend.public).status, 201);
+    backend.terminate();
+    assert!(backend.wait().success());
+    assert_eq!(counted("copy.db"), [1, 1, 1]);
 }

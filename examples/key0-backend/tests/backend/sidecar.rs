@@ -104,7 +104,7 @@ fn token(resource: &str) -> String {
     TokenIssuer::hs256(&token_secret()).access_token(&claims).unwrap()
 }
 
-/// A key that can't be judged: what an outage of the store looks like for this key.
+/// A key that can't be looked up: what an outage of the store looks like for this key.
 fn unreachable_key(setup: &Setup, backend: &Backend) -> String {
     let order = json!({"requestId": "r", "resourceId": "photo-1", "planId": "p", "txHash": "0x1"});
     let issued = Request::post("/internal/issue-token", &order).internal(INTERNAL_SECRET);

@@ -144,7 +144,7 @@ fn run(name: &str, engine: &dyn Engine, away: Duration, end: &dyn Fn(), back: &d
     });
     let seen = seen.into_inner().unwrap();
     tell(name, &seen, &outage);
-    judge(&seen, &outage);
+    check(&seen, &outage);
 }
 
 /// Prints what was answered in each second.
@@ -168,7 +168,7 @@ fn tell(name: &str, seen: &[Seen], outage: &Outage) {
     }
 }
 
-fn judge(seen: &[Seen], outage: &Outage) {
+fn check(seen: &[Seen], outage: &Outage) {
     let Outage { gone, returning, returned } = *outage;
     let of = |class: Class| seen.iter().filter(move |seen| seen.class == class);
     let refused = seen.iter().filter(|seen| seen.status == 401).count();

@@ -11,8 +11,9 @@ use crate::call::{Answer, Call};
 const ANY_TEXT: &str = "<text>";
 const ANY_TIME: &str = "<time>";
 /// The members of a refusal, and no others.
-const MEMBERS: [&str; 10] = [
-    "type", "title", "status", "detail", "instance", "code", "retry", "offers", "error", "message",
+const MEMBERS: [&str; 11] = [
+    "type", "title", "status", "detail", "instance", "code", "retry", "offers", "errors", "error",
+    "message",
 ];
 /// What a caller can do about a refusal.
 const RETRIES: [&str; 4] = ["never", "after", "new_credential", "purchase"];

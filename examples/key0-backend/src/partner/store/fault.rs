@@ -1,6 +1,6 @@
 use std::{error::Error, time::Duration};
 
-use key0_auth::{Rejection, RejectionKind};
+use key0_auth::{Rejection, RejectionKind, error::StoreError};
 
 use super::{postgres, redis, sqlite};
 
@@ -10,6 +10,9 @@ use super::{postgres, redis, sqlite};
 pub(crate) enum Fault {
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
+    /// The database was deleted or replaced.
+    #[error(transparent)]
+    Lost(#[from] StoreError),
     #[error(transparent)]
     Postgres(#[from] sqlx::Error),
     #[error(transparent)]
@@ -38,7 +41,7 @@ impl Fault {
     /// one comes again with the next try.
     pub(crate) fn is_outage(&self) -> bool {
         match self {
-            Self::TooSlow(_) => true,
+            Self::TooSlow(_) | Self::Lost(_) => true,
             Self::BrokenOff | Self::Unreadable(_) | Self::Refused(_) => false,
             Self::Sqlite(error) => sqlite::is_outage(error),
             Self::Postgres(error) => postgres::is_outage(error),

@@ -22,6 +22,7 @@ use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use key0_auth::{
+    SqliteStore,
     domain::Timestamp,
     store::{PostgresUrl, RedisUrl},
 };
@@ -45,10 +46,10 @@ const WRITE_DEADLINE: Duration = Duration::from_secs(4);
 const READ_DEADLINE: Duration = Duration::from_millis(500);
 
 /// Where the state is kept.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Place {
-    /// In this file, which a `SqliteStore` has opened before.
-    Sqlite(PathBuf),
+    /// In this file, which this store has opened before.
+    Sqlite { path: PathBuf, store: SqliteStore },
     /// In this schema, which a `PostgresStore` has opened before.
     Postgres { url: PostgresUrl, schema: String },
     /// Under this prefix, where a `RedisStore` has been opened before.
@@ -62,6 +63,9 @@ pub(crate) enum Place {
 pub(crate) trait Store: Keys + Passports + Imports + Loyalty {
     /// Looks without a lock, so that nobody is kept waiting where there is nothing to do.
     async fn due(&self, now: Timestamp) -> Result<Due, Fault>;
+
+    /// Waits for writes that have begun and go on by themselves, once nothing new is asked for.
+    async fn end(&self) {}
 }
 
 /// What is known under idempotency keys.
@@ -167,7 +171,7 @@ pub(crate) struct Due {
 /// the start-up.
 pub(crate) async fn open(place: &Place) -> Result<Arc<dyn Store>, OpenError> {
     Ok(match place {
-        Place::Sqlite(path) => Arc::new(sqlite::Sqlite::open(path)?),
+        Place::Sqlite { path, store } => Arc::new(sqlite::Sqlite::open(path, Some(store))?),
         Place::Memory => Arc::new(sqlite::Sqlite::in_memory()?),
         Place::Postgres { url, schema } => Arc::new(postgres::Postgres::open(url, schema).await?),
         Place::Redis { url, prefix } => Arc::new(redis::Redis::open(url, prefix).await?),

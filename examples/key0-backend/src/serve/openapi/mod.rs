@@ -8,10 +8,11 @@ mod page;
 
 use std::sync::Arc;
 
-use axum::{Router, routing::get};
+use axum::{Router, middleware::from_fn, routing::get};
 use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use key0_auth::{
     RejectionKind,
+    axum::drain_unread,
     openapi::{Components, Guard, guard, refuse},
 };
 use utoipa::{
@@ -46,9 +47,10 @@ pub(super) struct Served {
 }
 
 impl Served {
-    /// Whether a listener has the operations with this tag.
-    fn has(&self, tag: &str) -> bool {
+    /// Whether a listener has the operations of this path, which have this tag.
+    fn has(&self, path: &str, tag: &str) -> bool {
         match tag {
+            "agents" if path.starts_with("/credential") => true,
             "agents" | "partners" => self.audience != Audience::Internal,
             "key0" | "operators" => self.audience != Audience::Public,
             _ => true,
@@ -63,7 +65,7 @@ impl Served {
             "internal" | "introspect" => is_guarded(Guard::Internal, !self.internal_open),
             "keys" | "v1" => is_guarded(Guard::Credential, self.key_checks),
             "metrics" => is_guarded(Guard::Credential, self.audience == Audience::Everybody),
-            "api" | "audit" | "purchases" => Some(Guard::Credential),
+            "api" | "audit" | "purchases" | "refusals" => Some(Guard::Credential),
             "credential" if path == "/credential" => Some(Guard::Credential),
             _ => None,
         }
@@ -84,7 +86,7 @@ impl Served {
         if let (Some(false), Some(open)) = (self.verify, paths.get_mut("/verify")) {
             operations(open).for_each(|operation| operation.security = None);
         }
-        paths.retain(|_, item| operations(item).any(|operation| self.has(tag(operation))));
+        paths.retain(|path, item| operations(item).any(|operation| self.has(path, tag(operation))));
         for (path, item) in paths.iter_mut() {
             operations(item).for_each(|operation| self.complete(path, operation));
         }
@@ -130,6 +132,7 @@ impl Served {
             .route("/openapi.json", serve("application/json", json.to_string()))
             .route("/docs", serve("text/html; charset=utf-8", page::html(&json)))
             .route("/llms.txt", serve("text/plain; charset=utf-8", page::text(&json)))
+            .route_layer(from_fn(drain_unread))
     }
 }
 

@@ -50,9 +50,9 @@ fn the_sample_backend_passes() {
     Report::of(conformance(&url(&backend))).assert_all_pass();
 }
 
-/// What a backend need not have is judged where the command is told of it.
+/// What a backend need not have is checked where the command is told of it.
 #[test]
-fn what_is_there_by_choice_is_judged_by_choice() {
+fn what_is_optional_is_checked_by_option() {
     const GATEWAY: &str = "hush-the-secret-of-the-gateway-of-these-tests";
     const PROXY: &str = "hush-the-secret-of-the-proxies-of-these-tests";
     let known = |url: &str| {
@@ -131,7 +131,7 @@ fn a_backend_with_two_listeners_and_system_tokens_passes() {
     );
 }
 
-/// Of a backend whose secrets are not known, that is judged which needs none.
+/// Of a backend whose secrets are not known, the cases run that need none.
 #[test]
 fn what_is_not_known_is_skipped_and_not_passed() {
     let backend = backend().start();

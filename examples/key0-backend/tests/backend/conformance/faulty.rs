@@ -148,7 +148,7 @@ fn holes_in_the_store_and_the_keys() {
             "a reader manages no keys",
             "a key's life: made, listed, revoked, dead",
             "a revoked key is dead everywhere",
-            "the right is judged before the body",
+            "the right is checked before the body",
             "a request id is echoed: GET /keys",
             "a store that can't answer is no refusal: /keys",
         ],
@@ -162,14 +162,14 @@ fn holes_in_the_form_of_answers() {
     check(Hole::OtherWording, &["keys without a key", "keys with the internal secret in its own"]);
     let unknown = [
         "an unknown path",
-        "the path is judged before the method and the credential",
+        "the path is checked before the method and the credential",
         "a path that is no text shows nothing internal",
         "a request id is echoed: GET /nowhere",
         "a key's life: made, listed, revoked, dead",
         "deleting a key that nobody knows",
         "nobody's key",
         "deeper than a key",
-        "a path is judged before the credential",
+        "a path is checked before the credential",
         "a photo without an id",
     ];
     let report = check(Hole::CauseIsShown, &unknown);
@@ -210,7 +210,7 @@ fn holes_in_the_form_of_answers() {
             "a payment key manages no keys",
             "a minter manages no keys",
             "a reader manages no keys",
-            "the right is judged before the body",
+            "the right is checked before the body",
             "a key's life: made, listed, revoked, dead",
         ],
     );
@@ -221,7 +221,7 @@ fn holes_in_the_form_of_answers() {
         &[
             "a wrong method",
             "a credential is ended by POST alone",
-            "the method is judged before the credential",
+            "the method is checked before the credential",
             "HEAD is answered like GET: a path for POST",
             "a request id is echoed: PUT /health",
         ],

@@ -2,6 +2,7 @@
 
 use std::{fs, time::Duration};
 
+use key0_auth::apikey::KeyDigest;
 use serde_json::{Value, json};
 
 use crate::{
@@ -278,6 +279,40 @@ fn a_reader_that_goes_away_is_no_error() {
         let ended = child.wait_with_output().unwrap();
         let told = String::from_utf8_lossy(&ended.stderr).into_owned();
         assert_eq!((ended.status.code(), &*told), (Some(0), ""), "{arguments}");
+    }
+}
+
+/// Keys of another service open where that is allowed; where not, an import says so.
+#[test]
+fn keys_of_foreign_shape_open_where_that_is_allowed() {
+    const FOREIGN: &str = "sk-live-of-another-service-0123456789";
+    let digest: String =
+        KeyDigest::of(FOREIGN).as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    for allowed in [false, true] {
+        let setup = setup().set("FOREIGN_API_KEYS", allowed.to_string());
+        drop(setup.start());
+        let import = |line: &str| {
+            let file = setup.path("keys.txt");
+            fs::write(&file, format!("{line}\n")).unwrap();
+            let file = file.to_str().unwrap();
+            let url = format!("sqlite://{}", setup.database().display());
+            let here = Setup::bare().set("DATABASE_URL", url);
+            let here = here.set("FOREIGN_API_KEYS", allowed.to_string());
+            let arguments = ["import", file, "--role", "read", "--json"];
+            arguments.iter().fold(here, |setup, argument| setup.argument(argument)).run("keys")
+        };
+        if !allowed {
+            let plain = import(FOREIGN);
+            assert_eq!(plain.code, Some(1), "{plain:?}");
+        }
+        let by_digest = import(&digest);
+        assert_eq!(by_digest.code, Some(0), "{by_digest:?}");
+        let warns = by_digest.stdout.contains("keys of foreign shape");
+        assert_eq!(warns, !allowed, "{by_digest:?}");
+        let backend = setup.start();
+        let listed = Request::get("/v1/loyalty/reward-tiers").header("X-Api-Key", FOREIGN);
+        let status = listed.send(backend.public).status;
+        assert_eq!(status, if allowed { 200 } else { 401 });
     }
 }
 

@@ -8,9 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::serve::{
-    ISSUE_TOKEN, PHOTO, PHOTO_1, access_token, issue, order,
-    process::{INTERNAL_SECRET, Request, Setup, connect, read_answer},
+use crate::{
+    pool::Pool,
+    serve::{
+        ISSUE_TOKEN, PHOTO, PHOTO_1, access_token, issue, order,
+        process::{INTERNAL_SECRET, Request, Setup, connect, read_answer},
+    },
 };
 
 const MAX_TOKEN: usize = 8 * 1024;
@@ -78,6 +81,29 @@ fn what_is_no_http_hurts_nobody() {
     let detail = "The request body could not be read to its end";
     refused.assert_problem(400, "invalid_request", detail);
     assert_eq!(issue(1).send(backend.public).status, 200);
+}
+
+/// Routes that look at no body, also where nothing guards them.
+#[tokio::test]
+async fn a_body_that_nobody_reads_costs_no_request() {
+    let master = "hush-a-master-key-of-these-tests-32";
+    let backend = Setup::new().set("MASTER_API_KEYS", master).start();
+    let mut pool = Pool::new(backend.public);
+    let master = format!("x-api-key: {master}\r\n");
+    for path in ["/", "/health", "/ready", "/metrics", "/openapi.json", "/docs", "/llms.txt"] {
+        for length in [200, 20_000, 100_000] {
+            for method in ["GET", "POST"] {
+                let head = format!("{method} {path} HTTP/1.1\r\n{master}");
+                let case = format!("{method} {path} {length}");
+                for _ in 0..3 {
+                    let answer = pool.send(&head, &vec![b'x'; length]).await;
+                    let status = answer.unwrap_or_else(|error| panic!("{case}: {error}"));
+                    assert_eq!(status, if method == "POST" { 405 } else { 200 }, "{case}");
+                    assert!(pool.is_kept(), "{case}");
+                }
+            }
+        }
+    }
 }
 
 /// Reads until the other side closes, and says what came.
@@ -189,6 +215,33 @@ fn a_body_that_ends_early_is_not_acted_on() {
     other["planId"] = "gold".into();
     let answer = Request::post(ISSUE_TOKEN, &other).internal(INTERNAL_SECRET).send(backend.public);
     assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+/// The soft limit is raised to the hard one, and from three quarters of the places on no connection is
+/// kept.
+#[test]
+fn where_connections_are_many_none_is_kept() {
+    let backend = Setup::new().files_at_most(64, 512).start();
+    let kept = Request::get("/health").header("connection", "keep-alive");
+    let answered = || {
+        let mut stream = connect(backend.public).unwrap();
+        stream.write_all(&kept.bytes()).unwrap();
+        let answer = read_answer(&mut stream, false).unwrap();
+        assert_eq!(answer.status, 200);
+        (answer.header("connection").map(str::to_owned), stream)
+    };
+    let mut open = Vec::new();
+    // Of 512 files the listener has 288.
+    while open.len() < 260 {
+        let (told, stream) = answered();
+        if told.is_some() {
+            assert_eq!(told.as_deref(), Some("close"));
+            assert!(open.len() > 100, "{} of 288 places are taken", open.len());
+            return;
+        }
+        open.push(stream);
+    }
+    panic!("260 connections are kept");
 }
 
 /// However many connections one client holds open, others are served, and Key0 on its own listener.

@@ -297,6 +297,7 @@ fn what_the_log_says_of_a_request() {
         "status": 403,
         "code": "insufficient_permissions",
         "wanted": "photo-2",
+        "held": "photo-1 (basic)",
         "client_ip": "198.51.100.7",
         "caller_kind": "access_token",
         "caller_id": "request-1",

@@ -19,4 +19,9 @@ impl Store for Sqlite {
         })
         .await
     }
+
+    async fn end(&self) {
+        // There is one turn.
+        let _ = self.writer.run(|_| Ok(())).await;
+    }
 }

@@ -17,6 +17,7 @@ mod tests;
 
 use std::{path::Path, time::Duration};
 
+use key0_auth::SqliteStore;
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
 use self::lane::Lane;
@@ -35,18 +36,20 @@ pub(crate) struct Sqlite {
 }
 
 impl Sqlite {
-    /// Opens the tables in this file, or makes them there.
-    pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
+    /// Opens the tables in this file, or makes them there. Nothing is read or written any more once
+    /// the file is not the one that `store` has opened.
+    pub(crate) fn open(path: &Path, store: Option<&SqliteStore>) -> Result<Self, OpenError> {
         let writing = open::file(path, WRITE_LOCK)?;
         let reading = || open::reader(path, READ_LOCK);
+        let lane = |connections, deadline| Lane::new(connections, store.cloned(), deadline);
         Ok(Self {
-            writer: Lane::new(vec![writing], WRITE_DEADLINE),
-            readers: Lane::new(vec![reading()?, reading()?], READ_DEADLINE),
+            writer: lane(vec![writing], WRITE_DEADLINE),
+            readers: lane(vec![reading()?, reading()?], READ_DEADLINE),
         })
     }
 
     pub(crate) fn in_memory() -> Result<Self, OpenError> {
-        let writer = Lane::new(vec![open::in_memory()?], WRITE_DEADLINE);
+        let writer = Lane::new(vec![open::in_memory()?], None, WRITE_DEADLINE);
         Ok(Self { readers: writer.clone().deadline(READ_DEADLINE), writer })
     }
 
@@ -70,9 +73,9 @@ impl Sqlite {
     ) -> Result<T, Fault> {
         let work = move |conn: &mut Connection| {
             let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let fruit = work(&tx)?;
+            let done = work(&tx)?;
             tx.commit()?;
-            Ok(fruit)
+            Ok(done)
         };
         self.writer.run(work).await
     }

@@ -98,7 +98,8 @@ async fn no_table_is_read_whole() {
 /// never is.
 #[tokio::test]
 async fn a_table_that_hangs_is_an_outage() {
-    let lane = Lane::new(vec![Connection::open_in_memory().unwrap()], Duration::from_millis(50));
+    let connection = Connection::open_in_memory().unwrap();
+    let lane = Lane::new(vec![connection], None, Duration::from_millis(50));
     let (go_on, held) = std::sync::mpsc::channel::<()>();
     let holder = tokio::spawn({
         let lane = lane.clone();
@@ -171,7 +172,7 @@ async fn the_tables_live_beside_those_of_the_keys() {
     let path = folder.path().join("both.db");
     for round in 1..=3_i64 {
         let keys = SqliteStore::open(&path).unwrap();
-        let partner = Sqlite::open(&path).unwrap();
+        let partner = Sqlite::open(&path, None).unwrap();
         partner.mint(None, "wallet".to_owned(), 1, noon()).await.unwrap();
         assert_eq!(count(&partner, "SELECT count(*) FROM partner_orders").await, round);
         drop((keys, partner));
@@ -187,13 +188,13 @@ fn tables_of_newer_versions_are_left_alone() {
         "CREATE TABLE partner_version (version INTEGER); INSERT INTO partner_version VALUES (3)",
     )
     .unwrap();
-    let opened = Sqlite::open(&path);
+    let opened = Sqlite::open(&path, None);
     assert!(matches!(opened, Err(OpenError::Newer { found: 3, .. })), "{opened:?}");
     // No database at all, and none that is there.
     let text = folder.path().join("text");
     std::fs::write(&text, "no database, whatever its name says it is").unwrap();
-    assert!(Sqlite::open(&text).is_err());
-    assert!(Sqlite::open(&folder.path().join("nowhere")).is_err());
+    assert!(Sqlite::open(&text, None).is_err());
+    assert!(Sqlite::open(&folder.path().join("nowhere"), None).is_err());
 }
 
 /// A file of the version before gets what it lacks, and keeps what it has.
@@ -202,7 +203,7 @@ fn tables_of_the_version_before_are_brought_up() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("partner.db");
     let file = Connection::open(&path).unwrap();
-    drop(Sqlite::open(&path).unwrap());
+    drop(Sqlite::open(&path, None).unwrap());
     file.execute_batch(
         "DROP INDEX partner_imports_owed;
          ALTER TABLE partner_imports DROP COLUMN owner;
@@ -212,7 +213,7 @@ fn tables_of_the_version_before_are_brought_up() {
     )
     .unwrap();
     for _ in 0..2 {
-        drop(Sqlite::open(&path).unwrap());
+        drop(Sqlite::open(&path, None).unwrap());
         let sql = "SELECT count(*) FROM partner_imports, partner_version
              WHERE owner IS NULL AND version = 2";
         assert_eq!(file.query_row(sql, (), |row| row.get::<_, i64>(0)).unwrap(), 1);

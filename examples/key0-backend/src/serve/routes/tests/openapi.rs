@@ -90,10 +90,10 @@ async fn check(router: &RequestService) -> (usize, usize) {
 #[tokio::test]
 async fn the_document_tells_every_route_of_its_listener_and_its_guard() {
     let app = app().await;
-    assert_eq!(check(&app.everything()).await, (40, 33));
+    assert_eq!(check(&app.everything()).await, (43, 34));
     assert_eq!(check(&app.public()).await, (20, 13));
     // Who reaches the operator's listener may read the metrics.
-    assert_eq!(check(&app.internal()).await, (26, 19));
+    assert_eq!(check(&app.internal()).await, (31, 21));
 }
 
 #[tokio::test]
@@ -106,14 +106,14 @@ async fn the_document_tells_what_the_configuration_opens() {
         ..config()
     };
     let app = app_of(opened(VerifyRules::builder().build().unwrap())).await;
-    assert_eq!(check(&app.everything()).await, (41, 11));
-    assert_eq!(check(&app.internal()).await, (27, 6));
+    assert_eq!(check(&app.everything()).await, (44, 12));
+    assert_eq!(check(&app.internal()).await, (32, 8));
 
     let issue_token_auth = IssueTokenAuth::Body;
     let secret = SecretSet::new(secret("verify"));
     let verify = Some(VerifyRules::builder().secret(secret).build().unwrap());
     let app = app_of(Config { issue_token_auth, verify, ..config() }).await;
-    assert_eq!(check(&app.internal()).await, (27, 19));
+    assert_eq!(check(&app.internal()).await, (32, 21));
 }
 
 #[tokio::test]

@@ -1,10 +1,16 @@
-//! Finds the name that was meant by one that is misspelt.
-
-/// The name that this one is most likely a misspelling of; nothing where it is likely a name of
-/// somebody else's.
+/// The name of a variable that this one is most likely a misspelling of; nothing where it is likely a
+/// name of somebody else's.
 ///
 /// Short names are passed over: too many others are close to them.
-pub(super) fn meant<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+///
+/// ```
+/// use key0_auth::domain::name_meant;
+///
+/// let known = ["DATABASE_URL", "PORT"];
+/// assert_eq!(name_meant("DATABSE_URL", known), Some("DATABASE_URL"));
+/// assert_eq!(name_meant("REDIS_URL", known), None);
+/// ```
+pub fn name_meant<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let name = name.to_ascii_uppercase().replace('-', "_");
     let close = known.into_iter().filter_map(|known| {
         let faults = distance(name.as_bytes(), known.as_bytes());
@@ -58,7 +64,7 @@ mod tests {
             ("INTERNAL_AUTH_SECRET_FLIE", "INTERNAL_AUTH_SECRET_FILE"),
             ("INTERNL_AUHT_SECRET", "INTERNAL_AUTH_SECRET"),
         ] {
-            assert_eq!(meant(name, KNOWN), Some(wanted), "{name}");
+            assert_eq!(name_meant(name, KNOWN), Some(wanted), "{name}");
         }
     }
 
@@ -78,7 +84,7 @@ mod tests {
             "API_KEYS",
             "",
         ] {
-            assert_eq!(meant(name, KNOWN), None, "{name}");
+            assert_eq!(name_meant(name, KNOWN), None, "{name}");
         }
     }
 }

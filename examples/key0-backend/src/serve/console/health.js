@@ -1,0 +1,359 @@
+// Whether all is well: the strip on every page, the plots, secrets and open doors; and the audit.
+
+import { call, commands, isMaster, session } from './api.js';
+import { $, ago, announce, button, empty, fact, fault, field, foreign, h, mono, pill, svg, table, time } from './dom.js';
+
+const EVERY = 10_000;
+const FIRST = 2_000;
+const HOUR = 3_600_000;
+const LEAST = 300_000;
+/** What the page itself and probes ask for says nothing of the traffic. */
+const OWN = new Set(['/metrics', '/ready', '/health', '/console', '/console/{file}']);
+
+let timer;
+let round = 0;
+let ready = null;
+let notReady = null;
+/** Why there are no metrics. */
+let unmeasured = 'Sign in to see more.';
+/** What went wrong with the last look at the metrics. */
+let problem = null;
+let samples = [];
+/** The last scrape, and when each secret was last seen to verify something. */
+let scraped = [];
+let uses = new Map();
+let shown = () => {};
+/** The paths that ask for nothing, and should. */
+let open = [];
+
+/** Prometheus' text as `{name, labels, value}`. */
+export function parse(text) {
+  const found = [];
+  for (const one of text.split('\n')) {
+    const match = /^([a-z0-9_]+)(?:\{(.*)\})? (\S+)$/.exec(one);
+    if (!match) continue;
+    const labels = Object.fromEntries([...(match[2] ?? '').matchAll(/([a-z0-9_]+)="((?:[^"\\]|\\.)*)"/g)].map(([, name, value]) => [name, value.replace(/\\(.)/g, '$1')]));
+    found.push({ name: match[1], labels, value: Number(match[3]) });
+  }
+  return found;
+}
+
+function sampleOf(metrics) {
+  const sample = { at: Date.now(), requests: 0, refusals: 0, errors: 0, hits: 0, lookups: 0, waiting: 0, buckets: new Map() };
+  for (const { name, labels, value } of metrics) {
+    if (name === 'key0_http_requests_total' && !OWN.has(labels.route)) {
+      sample.requests += value;
+      if (labels.status >= 500) sample.errors += value;
+      else if (labels.code !== 'ok') sample.refusals += value;
+    } else if (name === 'key0_http_request_seconds_bucket' && !OWN.has(labels.route)) {
+      sample.buckets.set(labels.le, (sample.buckets.get(labels.le) ?? 0) + value);
+    } else if (name === 'key0_cache_lookups_total') {
+      sample.lookups += value;
+      if (labels.outcome !== 'miss') sample.hits += value;
+    } else if (name === 'key0_payments_waiting') sample.waiting = value;
+  }
+  return sample;
+}
+
+/** Of a counter: a restart begins at nothing again. */
+const grown = (from, to) => (to >= from ? to - from : to);
+
+/** The part of requests that is given, in milliseconds, as the histogram's bounds tell it. */
+function quantile(from, to, part) {
+  const bounds = [...to.buckets].map(([bound, count]) => [bound === '+Inf' ? Infinity : Number(bound), grown(from.buckets.get(bound) ?? 0, count)]).sort(([a], [b]) => a - b);
+  const all = bounds.at(-1)?.[1] ?? 0;
+  if (!all) return null;
+  let below = 0;
+  let least = 0;
+  for (const [bound, count] of bounds) {
+    if (count >= part * all) {
+      if (bound === Infinity) return least * 1000;
+      return (least + (bound - least) * ((part * all - below) / (count - below))) * 1000;
+    }
+    [below, least] = [count, bound];
+  }
+  return null;
+}
+
+/** What is plotted: each of what happened between two samples. */
+function between(from, to) {
+  const seconds = (to.at - from.at) / 1000;
+  const lookups = grown(from.lookups, to.lookups);
+  return {
+    at: to.at,
+    requests: grown(from.requests, to.requests) / seconds,
+    refusals: grown(from.refusals, to.refusals) / seconds * 60,
+    errors: grown(from.errors, to.errors) / seconds * 60,
+    p50: quantile(from, to, 0.5),
+    p99: quantile(from, to, 0.99),
+    hits: lookups ? grown(from.hits, to.hits) / lookups * 100 : null,
+    waiting: to.waiting,
+  };
+}
+
+async function look(mine) {
+  const before = ready ?? notReady;
+  try {
+    // A backend that is not ready says so by a 503 with the same body.
+    ready = await call('GET', '/ready', { headers: {} });
+    notReady = null;
+  } catch (error) {
+    ready = null;
+    notReady = error;
+  }
+  if (mine !== round) return;
+  if (before && Boolean(ready) !== Boolean(before.checks)) announce(ready ? 'The backend is ready' : 'The backend is not ready');
+  if (session.role && unmeasured === null) {
+    try {
+      const text = await call('GET', '/metrics', { kind: 'text' });
+      if (mine !== round) return;
+      scraped = parse(text);
+      const now = Date.now();
+      for (const { name, labels, value } of scraped) {
+        if (name !== 'key0_secret_uses_total') continue;
+        const known = uses.get(labels.secret);
+        uses.set(labels.secret, { value, grew: known && known.value !== value ? now : known?.grew });
+      }
+      samples = [...samples.filter(({ at }) => now - at < HOUR), sampleOf(scraped)];
+      problem = null;
+    } catch (error) {
+      if (mine !== round) return;
+      if (error.status === 403) unmeasured = 'A support key may not read /metrics on this listener.';
+      else problem = error;
+    }
+  }
+  drawStrip();
+  shown();
+  // The first two samples make the first point.
+  timer = setTimeout(() => look(mine), samples.length === 1 ? FIRST : EVERY);
+}
+
+/** Begins to look, for whoever is signed in now. */
+export function start() {
+  stop();
+  unmeasured = session.role ? null : 'Sign in to see more.';
+  drawStrip();
+  look(round);
+}
+
+export function stop() {
+  clearTimeout(timer);
+  round++;
+  samples = [];
+  scraped = [];
+  uses = new Map();
+  problem = null;
+  open = [];
+}
+
+const number = (value, digits = 0) => (value == null ? '–' : value.toLocaleString('en', { maximumFractionDigits: value < 10 ? Math.max(digits, 1) : digits }));
+const millis = (value) => (value == null ? '–' : `${number(value)} ms`);
+
+/** The last minute. */
+function lately() {
+  const last = samples.at(-1);
+  const first = last && samples.find(({ at }) => last.at - at <= 65_000);
+  return last && first !== last ? between(first, last) : null;
+}
+
+function drawStrip() {
+  const item = (title, value, tone = '', kind = '') => h('div', { class: `${tone} ${kind}` }, h('dt', {}, title), h('dd', {}, value));
+  const check = (title, of, kind) => item(title, of ?? '…', of === 'failed' ? 'bad' : of ? 'good' : '', of === 'failed' ? '' : kind);
+  // What is told of a 503 stands in the problem.
+  const checks = ready?.checks ?? notReady?.body?.checks ?? {};
+  const now = lately();
+  const items = [];
+  if (notReady && notReady.code === 'network') items.push(item('Backend', notReady.message, 'bad'));
+  else items.push(item('Backend', ready?.status ?? notReady?.body?.status ?? '…', ready ? 'good' : notReady ? 'bad' : ''), check('Store', checks.store), check('Writes', checks.writes, 'wide'), check('Feed', checks.feed));
+  if (open.length) items.push(item('Open to everybody', open.length === 1 ? open[0] : `${open.length} paths`, 'bad'));
+  if (problem) items.push(item('Metrics', problem.title, 'bad'));
+  else if (session.role && unmeasured === null) {
+    items.push(
+      item('Requests', now ? `${number(now.requests, 1)}/s` : '…', '', 'wide figure'),
+      item('Refusals', now ? `${number(now.refusals)}/min` : '…', '', 'figure'),
+      item('Errors', now ? `${number(now.errors)}/min` : '…', now?.errors ? 'bad' : '', 'figure'),
+      item('p50, p99', now ? (now.p50 == null ? '–' : `${millis(now.p50)}, ${millis(now.p99)}`) : '…', '', 'wide'),
+      item('Cache', now?.hits == null ? '–' : `${number(now.hits)}%`, '', 'wide'),
+      item('Waiting', samples.length ? number(samples.at(-1).waiting) : '…', samples.at(-1)?.waiting ? 'warn' : '', 'wide'));
+  }
+  $('strip').replaceChildren(h('dl', {}, items));
+}
+
+/** One plot: `lines` are `[name, points]`, where a point is `[when, value]`. */
+function plot(title, lines, told, about) {
+  const now = Date.now();
+  const values = lines.flatMap(([, points]) => points.map(([, value]) => value)).filter((value) => value != null);
+  const most = Math.max(...values, 0);
+  const top = most || 1;
+  // A page that was opened just now has little to show: it is given the room.
+  const span = Math.min(HOUR, Math.max(LEAST, now - (samples[0]?.at ?? now)));
+  const from = now - span;
+  const paths = lines.map(([, points], index) => {
+    let path = '';
+    let last = null;
+    for (const [at, value] of points) {
+      if (value == null) { last = null; continue; }
+      const joined = last !== null && at - last < 6 * EVERY;
+      path += `${joined ? 'L' : 'M'}${((at - from) / span * 300).toFixed(1)} ${(76 - value / top * 72).toFixed(1)}`;
+      // A point that stands alone is a line without length.
+      if (!joined) path += 'h.01';
+      last = at;
+    }
+    return svg('path', { d: path || 'M0 76', class: `line-${index}` });
+  });
+  const current = told(lines.map(([, points]) => points.at(-1)?.[1]));
+  return h('figure', { class: 'card' },
+    h('figcaption', {}, h('span', {}, title), h('strong', {}, current)),
+    svg('svg', { viewBox: '0 0 300 80', preserveAspectRatio: 'none', role: 'img', 'aria-label': `${title}, since ${ago(from)}: now ${current}, max ${about(most)}` },
+      svg('path', { d: 'M0 76H300M0 40H300M0 4H300', class: 'rule' }), ...paths),
+    h('p', { class: 'axis muted' }, h('span', {}, ago(from)), h('span', {}, `max ${about(most)}`), h('span', {}, 'now')));
+}
+
+function secretRow([name, { value, grew }]) {
+  return h('tr', {},
+    h('th', { scope: 'row' }, mono(name), h('small', { class: 'narrow' }, `${value.toLocaleString('en')} times`)),
+    h('td', { class: 'mid' }, value.toLocaleString('en')),
+    h('td', {}, grew ? time(new Date(grew).toISOString()) : h('span', { class: 'muted' }, 'before this page looked')),
+    h('td', {}, name.includes('PREVIOUS') ? pill('warn', 'in use: keep it') : h('span', { class: 'muted' }, 'current')));
+}
+
+const GUARDED = new Set(['internal', 'introspect', 'keys', 'v1', 'refusals', 'purchases', 'audit']);
+
+/** What the backend's own document tells: its paths, and those that are open and should not be. */
+export async function served(signal) {
+  const { paths } = await call('GET', '/openapi.json', { headers: {}, signal });
+  const isOpen = ([path, item]) => GUARDED.has(path.split('/')[1]) && Object.values(item).some(({ security }) => !security?.length);
+  open = Object.entries(paths).filter(isOpen).map(([path]) => path);
+  drawStrip();
+  return paths;
+}
+
+async function exposure(place, signal) {
+  try {
+    const paths = await served(signal);
+    place.replaceChildren(
+      open.length ? h('ul', { class: 'note bad', role: 'alert' }, open.map((path) => h('li', {}, h('strong', {}, 'Open to everybody: '), mono(path)))) : h('p', {}, pill('good', 'closed'), ' Each endpoint of Key0, operators and partners asks for a credential.'),
+      paths['/metrics']?.get.security?.length ? '' : h('p', { class: 'muted' }, 'This is a listener of the operator\'s own: whoever reaches it may read /metrics.'));
+  } catch (error) {
+    if (!signal.aborted) place.replaceChildren(fault(error, () => exposure(place, signal)));
+  }
+}
+
+function understood() {
+  const of = (name, label) => [...new Set(scraped.filter((it) => it.name === name).map(({ labels }) => labels[label]))].filter(Boolean).join(', ');
+  const value = (name, labels = {}) => scraped.find((it) => it.name === name && Object.entries(labels).every(([label, is]) => it.labels[label] === is))?.value;
+  const heard = value('key0_feed_heard_timestamp_seconds');
+  return h('dl', {},
+    fact('Version', of('key0_build_info', 'version')),
+    fact('Store', of('key0_store_seconds_count', 'engine')),
+    fact('Listeners', of('key0_connections_limit', 'listener')),
+    fact('Connections', of('key0_connections_limit', 'listener').split(', ').map((listener) => `${listener} ${value('key0_connections', { listener }) ?? 0} of ${value('key0_connections_limit', { listener }) ?? '?'}`).join(' · ')),
+    fact('Changes heard', heard ? ago(heard * 1000) : ''),
+    fact('Last reload', value('key0_config_faulty') ? pill('bad', 'faulty: the configuration before goes on') : 'good, or none'),
+    fact('Instances', 'This one answered; others can\'t be known from here.'));
+}
+
+/** The page. It draws itself again with every look. */
+export function page(_, view) {
+  const plots = h('div', { class: 'plots' });
+  const secrets = table('Secrets and what they have verified', [['Secret'], ['Uses', 'mid'], ['Last verified something'], ['May it go?']]);
+  const noSecrets = h('p', { class: 'muted' });
+  const config = h('div', {});
+  const exposed = h('div', {}, h('p', { class: 'muted' }, 'Loading…'));
+  const note = h('div', {});
+  const draw = () => {
+    const points = samples.slice(1).map((to, index) => between(samples[index], to));
+    const of = (name) => points.map((point) => [point.at, point[name]]);
+    const per = (unit, digits) => (value) => `${number(value, digits)}${unit}`;
+    const first = (tell) => ([value]) => (value == null ? '–' : tell(value));
+    note.replaceChildren(problem ? fault(problem) : unmeasured ? h('p', { class: 'note warn' }, unmeasured, ' Plots and secrets need it.') : '');
+    plots.hidden = unmeasured !== null;
+    plots.replaceChildren(
+      plot('Requests', [['', of('requests')]], first(per('/s', 1)), per('/s', 1)),
+      plot('Refusals', [['', of('refusals')]], first(per('/min')), per('/min')),
+      plot('Errors', [['', of('errors')]], first(per('/min')), per('/min')),
+      plot('Latency: p50, p99', [['p50', of('p50')], ['p99', of('p99')]], ([half, most]) => (half == null ? '–' : `${millis(half)}, ${millis(most)}`), millis),
+      plot('Cache hits', [['', of('hits')]], first(per('%')), per('%')),
+      plot('Payments waiting', [['', of('waiting')]], first(per('')), per('')));
+    secrets.body.replaceChildren(...[...uses].sort().map(secretRow));
+    secrets.whole.hidden = !uses.size;
+    noSecrets.hidden = uses.size > 0;
+    noSecrets.textContent = unmeasured ?? 'None has verified anything yet.';
+    config.replaceChildren(scraped.length ? understood() : h('p', { class: 'muted' }, unmeasured ?? 'Loading…'));
+  };
+  shown = draw;
+  view.signal.addEventListener('abort', () => { shown = () => {}; });
+  draw();
+  exposure(exposed, view.signal);
+  return [
+    h('h1', {}, 'Health'),
+    h('p', { class: 'muted' }, `Drawn from /metrics every ${EVERY / 1000} seconds while this page is open, up to an hour back.`),
+    note, plots,
+    h('section', { class: 'card' }, h('h2', {}, 'Exposure'), exposed),
+    h('section', { class: 'card' }, h('h2', {}, 'Secrets'), secrets.whole, noSecrets,
+      h('p', { class: 'muted' }, 'Counted since this instance started. A previous secret that is not listed has verified nothing since then: it is safe to drop once that is true of every instance for as long as what it signed lives, and for 24 hours where issued keys are derived from it. What this page asks for counts as a use of the key that you are signed in with.')),
+    h('section', { class: 'card' }, h('h2', {}, 'Configuration'), config,
+      h('p', { class: 'muted' }, 'Every variable with its source, on the host: ', mono('key0-backend doctor'))),
+    commands(['GET', '/metrics'], 'doctor'),
+  ];
+}
+
+const AUDIT = [['When', ['at', 'when']], ['What', ['action', 'what']], ['On what', ['on', 'target', 'subject', 'id']], ['By whom', ['by', 'actor']], ['Why', ['reason', 'why']]];
+const plain = (value) => (value == null ? '' : typeof value === 'object' ? Object.values(value).join(' ') : String(value));
+const cells = (event) => AUDIT.map(([, names]) => plain(event[names.find((name) => event[name] != null)]));
+
+/** A cell of a CSV file. What a spreadsheet would take for a formula is made a text. */
+const csvCell = (text) => `"${(/^[=+\-@\t\r]/.test(text) ? `'${text}` : text).replaceAll('"', '""')}"`;
+
+export function audit(params, view) {
+  const since = h('input', { type: 'date', value: params.get('since')?.slice(0, 10), change: () => { location.hash = `#/audit${since.value ? `?since=${since.value}` : ''}`; } });
+  const filter = h('input', { type: 'text', placeholder: 'a key, a name, an action', input: () => draw() });
+  const { whole, body } = table('Audit, oldest first', [['When', 'mid'], ['What'], ['On what'], ['By whom', 'mid'], ['Why', 'wide']]);
+  const foot = h('div', { class: 'foot' });
+  const query = { since: params.get('since') ? `${params.get('since')}T00:00:00.000Z` : '' };
+  let events = [];
+  let cursor = '';
+  const save = () => {
+    const rows = [AUDIT.map(([title]) => title), ...fitting().map(cells)];
+    const file = new Blob([rows.map((row) => row.map(csvCell).join(',')).join('\r\n')], { type: 'text/csv' });
+    const url = URL.createObjectURL(file);
+    h('a', { href: url, download: 'audit.csv' }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 10_000);
+  };
+  const csv = button('Save as CSV', save);
+  const fitting = () => events.filter((event) => cells(event).join(' ').toLowerCase().includes(filter.value.trim().toLowerCase()));
+  function draw() {
+    const rows = fitting();
+    body.replaceChildren(...rows.map((event) => {
+      const [at, what, on, by, why] = cells(event);
+      return h('tr', {}, h('td', { class: 'mid' }, time(at)), h('th', { scope: 'row' }, what, h('small', { class: 'narrow' }, time(at))), h('td', {}, mono(on)), h('td', { class: 'mid' }, foreign(by)), h('td', { class: 'wide' }, foreign(why)));
+    }));
+    whole.hidden = csv.hidden = rows.length === 0;
+    const told = `${rows.length} events${cursor ? ' so far' : ''}`;
+    announce(told);
+    foot.replaceChildren(rows.length ? h('span', { class: 'muted' }, told) : empty(events.length ? 'No event contains this text.' : 'Nothing has been done yet.'), cursor ? button('Show more', more) : '');
+  }
+  async function more() {
+    foot.replaceChildren(h('span', { class: 'muted' }, 'Loading…'));
+    try {
+      const text = await call('GET', '/audit', { query: { ...query, cursor }, signal: view.signal, kind: 'text' });
+      const lines = text.split('\n').filter(Boolean).map((one) => JSON.parse(one));
+      cursor = lines.find((one) => one.nextCursor)?.nextCursor ?? '';
+      events = [...events, ...lines.filter((one) => !one.nextCursor)];
+      draw();
+    } catch (error) {
+      if (view.signal.aborted) return;
+      whole.hidden = csv.hidden = events.length === 0;
+      if (error.status === 404) {
+        foot.replaceChildren(empty('This backend offers no audit. Each key\'s own history is on its page.'));
+      } else foot.replaceChildren(fault(error instanceof SyntaxError ? { title: 'GET /audit answered with something that is no JSON.', message: 'Is a proxy or another program in between?' } : error, more));
+    }
+  }
+  const out = isMaster() ? null : 'The audit is for master keys.';
+  if (out) foot.append(empty(out));
+  else more();
+  whole.hidden = csv.hidden = true;
+  return [h('div', { class: 'title' }, h('h1', {}, 'Audit'), csv),
+    h('div', { class: 'filters', role: 'group', 'aria-label': 'Filters' }, field('Since (UTC)', since), field('Contains', filter)),
+    whole, foot, commands(['GET', '/audit', { query }], `audit${query.since ? ` --since ${query.since}` : ''}`)];
+}
