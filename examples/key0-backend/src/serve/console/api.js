@@ -47,8 +47,11 @@ const HELP = {
 
 const UNSURE = 'It may have been done all the same: close this and look before you repeat it.';
 
-/** One request. `as` is who asks: the signed-in key, unless another header says so. */
-export async function call(method, path, { query, body, headers, signal, kind = 'json' } = {}) {
+/**
+ * One request, by the signed-in key unless other headers are given. `more` is handed the response, for
+ * what its body does not tell.
+ */
+export async function call(method, path, { query, body, headers, signal, kind = 'json', more } = {}) {
   const url = new URL(path.slice(1), base);
   for (const [name, value] of Object.entries(query ?? {})) if (value) url.searchParams.set(name, value);
   const where = `${method} ${path.replace(/[^/]{40,}/g, '…')}`;
@@ -91,7 +94,10 @@ export async function call(method, path, { query, body, headers, signal, kind = 
         { code: 'no_json', status: response.status, unsure, requestId, help: unsure ? UNSURE : null });
     }
   }
-  if (response.ok) return value;
+  if (response.ok) {
+    more?.(response);
+    return value;
+  }
   let problem = value;
   if (kind !== 'json' && isJson) {
     try { problem = JSON.parse(text); } catch { problem = {}; }
