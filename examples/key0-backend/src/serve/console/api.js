@@ -158,7 +158,7 @@ export function setFilter(view, params, of, control) {
 }
 
 const quoted = (text) => `'${String(text).replaceAll("'", "'\\''")}'`;
-export const shell = (text) => (/^[\w@%+=:,./][\w@%+=:,./-]*$/.test(text) ? text : quoted(text));
+export const shell = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : quoted(text));
 
 /** The line for curl that does the same as a request. */
 export function curl(method, path, { query, body, auth = CURL_KEY } = {}) {

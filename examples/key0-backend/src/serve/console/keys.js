@@ -71,7 +71,7 @@ export function list(params, view) {
     idleDays: filters.idle,
     limit: String(filters.role || filters.ends || !['', 'all'].includes(filters.state) ? 1000 : 100),
   };
-  const cli = ['keys list', filters.kind && '--kind payment', filters.state && '--all', filters.label && `--label ${shell(filters.label)}`, filters.idle && `--idle ${filters.idle}`];
+  const cli = ['keys list', filters.kind && '--kind payment', filters.state && '--all', filters.label && `--label=${shell(filters.label)}`, filters.idle && `--idle ${filters.idle}`];
   let cursor = '';
   let looked = 0;
   const rows = new Map();
@@ -243,6 +243,12 @@ function rightsPicker(key) {
     add(resource);
     other.value = '';
   }, { tone: 'small' });
+  // It is added, rather than the whole form sent.
+  other.addEventListener('keydown', (event) => {
+    if (event.key !== 'Enter') return;
+    event.preventDefault();
+    more.click();
+  });
   const permissions = h('div', { class: 'permissions' }, grid, h('div', { class: 'two' }, field('Another resource', other), more));
   const read = () => {
     permissions.hidden = !own.checked;
@@ -270,7 +276,7 @@ function create(then) {
     confirm: 'Create',
     refresh: () => {
       const of = body();
-      const cli = ['keys create', `--role ${of.role}`, of.label && `--label ${shell(of.label)}`, ...flags(of.permissions), of.expiresAt && `--expires-at ${of.expiresAt}`];
+      const cli = ['keys create', `--role ${of.role}`, of.label && `--label=${shell(of.label)}`, ...flags(of.permissions), of.expiresAt && `--expires-at ${of.expiresAt}`];
       keepOpen(shown, commands(['POST', '/keys', { body: of }], cli.filter(Boolean).join(' ')));
     },
     then,
@@ -340,7 +346,7 @@ function edit(key, then) {
     refresh: () => {
       const of = body();
       const permissions = of.permissions === null ? ['--permission \'\''] : flags(of.permissions);
-      const cli = [`keys edit ${shell(key.id)}`, 'label' in of && `--label ${shell(of.label ?? '')}`, of.role && `--role ${of.role}`, ...permissions, 'expiresAt' in of && `--expires-at ${of.expiresAt ?? "''"}`];
+      const cli = [`keys edit ${shell(key.id)}`, 'label' in of && `--label=${shell(of.label ?? '')}`, of.role && `--role ${of.role}`, ...permissions, 'expiresAt' in of && `--expires-at ${of.expiresAt ?? "''"}`];
       keepOpen(shown, commands(['PATCH', path, { body: of }], cli.filter(Boolean).join(' ')));
     },
     then,
@@ -409,7 +415,7 @@ function revoke(key, then) {
     confirm: 'Revoke',
     then,
     tone: 'danger',
-    refresh: () => keepOpen(shown, commands(['DELETE', path, { query: query() }], `keys revoke ${shell(key.id)}${reason.value.trim() ? ` --reason ${shell(reason.value.trim())}` : ''}`)),
+    refresh: () => keepOpen(shown, commands(['DELETE', path, { query: query() }], `keys revoke ${shell(key.id)}${reason.value.trim() ? ` --reason=${shell(reason.value.trim())}` : ''}`)),
     act: async () => {
       await call('DELETE', path, { query: query() });
       announce('Revoked');

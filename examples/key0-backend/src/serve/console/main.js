@@ -50,6 +50,7 @@ async function go({ focus = true } = {}) {
   }
   document.title = `${id && of.show ? `${of.title}: ${id}` : of.title} · key0 console`;
   const main = $('main');
+  const used = document.activeElement?.closest('.filters') && document.activeElement.labels?.[0]?.textContent;
   try {
     main.removeAttribute('aria-busy');
     if (id && of.show) main.setAttribute('aria-busy', 'true');
@@ -64,7 +65,10 @@ async function go({ focus = true } = {}) {
   } finally {
     if (!signal.aborted) main.removeAttribute('aria-busy');
   }
-  if (focus) {
+  // Whoever sets one filter may set another.
+  const filter = [...main.querySelectorAll('.filters label')].find((label) => used && label.textContent === used)?.control;
+  if (filter) filter.focus({ preventScroll: true });
+  else if (focus) {
     scrollTo(0, 0);
     const heading = main.querySelector('h1');
     heading?.setAttribute('tabindex', '-1');

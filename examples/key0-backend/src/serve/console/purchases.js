@@ -70,7 +70,7 @@ export function list(params, view) {
   };
   more();
   const flags = [['state', 'state'], ['txHash', 'tx'], ['challengeId', 'challenge'], ['requestId', 'request'], ['planId', 'plan'], ['resourceId', 'resource'], ['keyId', 'key']];
-  const cli = flags.filter(([of]) => query[of]).map(([of, flag]) => `--${flag} ${shell(query[of])}`);
+  const cli = flags.filter(([of]) => query[of]).map(([of, flag]) => `--${flag}=${shell(query[of])}`);
   return [h('h1', {}, 'Purchases'), filters, whole, foot, commands(['GET', '/purchases', { query }], ['purchases list', ...cli].join(' '))];
 }
 
@@ -145,7 +145,7 @@ function act(what, purchase, then) {
     tone: tone ?? 'primary',
     refresh: () => {
       const of = body();
-      shown.replaceChildren(commands(['POST', path, { body: of }], `purchases ${what} ${shell(purchase.challengeId)}${of.reason ? ` --reason ${shell(of.reason)}` : ''}`));
+      shown.replaceChildren(commands(['POST', path, { body: of }], `purchases ${what} ${shell(purchase.challengeId)}${of.reason ? ` --reason=${shell(of.reason)}` : ''}`));
     },
     act: async () => {
       await call('POST', path, { body: body() });
