@@ -134,7 +134,7 @@ export function field(label, control, help) {
 let fields = 0;
 
 export function select(options, value, change) {
-  const element = h('select', change ? { change: () => change(element.value) } : {},
+  const element = h('select', change ? { change } : {},
     options.map(([of, text]) => h('option', { value: of, selected: of === (value ?? '') }, text)));
   return element;
 }
@@ -148,11 +148,15 @@ export function table(caption, columns, rows = []) {
   return { whole, body };
 }
 
-/** A dialog around a form. `act` returns true where it is to close. */
-export function dialog(title, parts, { confirm, tone = 'primary', act, refresh }) {
+/**
+ * A dialog around a form. `act` returns true where it is to close. While it runs the dialog stays, and
+ * `stop` is what Cancel does. `then` follows where nobody knows whether it was done.
+ */
+export function dialog(title, parts, { confirm, tone = 'primary', act, refresh, stop, then }) {
+  let unsure = false;
   const problem = h('div', {});
   const go = h('button', { type: 'submit', class: tone }, confirm);
-  const close = h('button', { type: 'button', class: 'quiet', click: () => box.close() }, 'Cancel');
+  const close = h('button', { type: 'button', class: 'quiet', click: () => (close.dataset.running ? stop() : box.close()) }, 'Cancel');
   const form = h('form', { autocomplete: 'off' }, parts, problem, h('div', { class: 'actions' }, close, go));
   const heading = h('h2', { id: `title-${++fields}` }, title);
   const box = h('dialog', { 'aria-labelledby': heading.id }, heading, form);
@@ -160,10 +164,18 @@ export function dialog(title, parts, { confirm, tone = 'primary', act, refresh }
     event.preventDefault();
     once(go, async () => {
       problem.replaceChildren();
+      box.setAttribute('closedby', 'none');
+      close.dataset.running = 'true';
+      close.disabled = !stop;
       try {
         if (await act(box)) box.close();
       } catch (error) {
+        unsure ||= error.unsure;
         problem.replaceChildren(fault(error));
+      } finally {
+        box.removeAttribute('closedby');
+        delete close.dataset.running;
+        close.disabled = false;
       }
     });
   });
@@ -172,9 +184,12 @@ export function dialog(title, parts, { confirm, tone = 'primary', act, refresh }
     refresh();
   }
   const before = document.activeElement;
+  // For browsers that do not know `closedby`.
+  box.addEventListener('cancel', (event) => { if (close.dataset.running) event.preventDefault(); });
   box.addEventListener('close', () => {
     box.remove();
     if (before?.isConnected) before.focus();
+    if (unsure) then?.();
   });
   document.body.append(box);
   box.showModal();

@@ -107,7 +107,11 @@ async function look(mine) {
     try {
       const text = await call('GET', '/metrics', { kind: 'text' });
       if (mine !== round) return;
-      scraped = parse(text);
+      const found = parse(text);
+      if (!found.some(({ name }) => name === 'key0_build_info')) {
+        throw { title: 'GET /metrics answered with something that is no metrics.', message: 'Is a proxy or another program in between?' };
+      }
+      scraped = found;
       const now = Date.now();
       for (const { name, labels, value } of scraped) {
         if (name !== 'key0_secret_uses_total') continue;
@@ -298,9 +302,14 @@ export function page(_, view) {
   ];
 }
 
-const AUDIT = [['When', ['at', 'when']], ['What', ['action', 'what']], ['On what', ['on', 'target', 'subject', 'id']], ['By whom', ['by', 'actor']], ['Why', ['reason', 'why']]];
-const plain = (value) => (value == null ? '' : typeof value === 'object' ? Object.values(value).join(' ') : String(value));
-const cells = (event) => AUDIT.map(([, names]) => plain(event[names.find((name) => event[name] != null)]));
+const AUDIT = ['at', 'action', 'kind', 'id', 'display', 'label', 'actor', 'actorId', 'reason'];
+const cells = (event) => AUDIT.map((of) => event[of] ?? '');
+
+/** The query of the next page, while there may be one. */
+export function nextPage(response) {
+  const link = /<\?([^>]*)>\s*;\s*rel="?next\b/.exec(response.headers.get('Link') ?? '');
+  return link && Object.fromEntries(new URLSearchParams(link[1]));
+}
 
 /** A cell of a CSV file. What a spreadsheet would take for a formula is made a text. */
 const csvCell = (text) => `"${(/^[=+\-@\t\r]/.test(text) ? `'${text}` : text).replaceAll('"', '""')}"`;
@@ -310,11 +319,14 @@ export function audit(params, view) {
   const filter = h('input', { type: 'text', placeholder: 'a key, a name, an action', input: () => draw() });
   const { whole, body } = table('Audit, oldest first', [['When', 'mid'], ['What'], ['On what'], ['By whom', 'mid'], ['Why', 'wide']]);
   const foot = h('div', { class: 'foot' });
-  const query = { since: params.get('since') ? `${params.get('since')}T00:00:00.000Z` : '' };
-  let events = [];
-  let cursor = '';
-  const save = () => {
-    const rows = [AUDIT.map(([title]) => title), ...fitting().map(cells)];
+  const query = { since: params.get('since') ? `${params.get('since')}T00:00:00.000Z` : '', limit: '1000' };
+  const events = [];
+  /** What to ask for next; nothing at the end. */
+  let next = query;
+  const save = async () => {
+    // A file that says nothing of its gaps has none.
+    while (next) if (!(await more())) return;
+    const rows = [AUDIT, ...fitting().map(cells)];
     const file = new Blob([rows.map((row) => row.map(csvCell).join(',')).join('\r\n')], { type: 'text/csv' });
     const url = URL.createObjectURL(file);
     h('a', { href: url, download: 'audit.csv' }).click();
@@ -325,28 +337,35 @@ export function audit(params, view) {
   function draw() {
     const rows = fitting();
     body.replaceChildren(...rows.map((event) => {
-      const [at, what, on, by, why] = cells(event);
-      return h('tr', {}, h('td', { class: 'mid' }, time(at)), h('th', { scope: 'row' }, what, h('small', { class: 'narrow' }, time(at))), h('td', {}, mono(on)), h('td', { class: 'mid' }, foreign(by)), h('td', { class: 'wide' }, foreign(why)));
+      const { at, action, kind, id, display, label, actor, reason } = event;
+      const on = h('a', { href: `#/${kind === 'key' ? 'keys' : 'purchases'}/${encodeURIComponent(id)}` }, label ? foreign(label) : mono(display ?? id));
+      return h('tr', {}, h('td', { class: 'mid' }, time(at)), h('th', { scope: 'row' }, action, h('small', { class: 'narrow' }, time(at))), h('td', {}, on, h('small', {}, kind)), h('td', { class: 'mid' }, foreign(actor)), h('td', { class: 'wide' }, foreign(reason ?? '')));
     }));
     whole.hidden = csv.hidden = rows.length === 0;
-    const told = `${rows.length} events${cursor ? ' so far' : ''}`;
+    const told = `${rows.length} events${next ? ' so far' : ''}`;
     announce(told);
-    foot.replaceChildren(rows.length ? h('span', { class: 'muted' }, told) : empty(events.length ? 'No event contains this text.' : 'Nothing has been done yet.'), cursor ? button('Show more', more) : '');
+    foot.replaceChildren(rows.length ? h('span', { class: 'muted' }, told) : empty(next ? 'None so far.' : events.length ? 'No event contains this text.' : 'Nothing has been done yet.'), next ? button('Show more', more) : '');
   }
   async function more() {
     foot.replaceChildren(h('span', { class: 'muted' }, 'Loading…'));
     try {
-      const text = await call('GET', '/audit', { query: { ...query, cursor }, signal: view.signal, kind: 'text' });
-      const lines = text.split('\n').filter(Boolean).map((one) => JSON.parse(one));
-      cursor = lines.find((one) => one.nextCursor)?.nextCursor ?? '';
-      events = [...events, ...lines.filter((one) => !one.nextCursor)];
+      const before = events.length;
+      // Before the end a page can be empty.
+      while (next && events.length === before) {
+        let following;
+        const text = await call('GET', '/audit', { query: next, signal: view.signal, kind: 'text', more: (response) => { following = nextPage(response); } });
+        events.push(...text.split('\n').filter(Boolean).map((one) => JSON.parse(one)));
+        next = following;
+      }
       draw();
+      return true;
     } catch (error) {
-      if (view.signal.aborted) return;
+      if (view.signal.aborted) return false;
       whole.hidden = csv.hidden = events.length === 0;
       if (error.status === 404) {
         foot.replaceChildren(empty('This backend offers no audit. Each key\'s own history is on its page.'));
       } else foot.replaceChildren(fault(error instanceof SyntaxError ? { title: 'GET /audit answered with something that is no JSON.', message: 'Is a proxy or another program in between?' } : error, more));
+      return false;
     }
   }
   const out = isMaster() ? null : 'The audit is for master keys.';

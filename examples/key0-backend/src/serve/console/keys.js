@@ -1,7 +1,7 @@
 // Keys: the list, one key, and everything that is done to keys.
 
-import { call, commands, isMaster, refused, shell } from './api.js';
-import { $, ago, announce, button, copy, dialog, empty, fact, fault, field, foreign, h, line, mono, pill, select, table, time } from './dom.js';
+import { call, commands, curl, isMaster, refused, setFilter, shell } from './api.js';
+import { ago, announce, button, copy, dialog, empty, fact, fault, field, foreign, h, line, mono, pill, select, table, time } from './dom.js';
 import { refusalsOf } from './refusals.js';
 
 const DAY = 86_400_000;
@@ -56,13 +56,8 @@ function matches(key, { state, role, ends }) {
 /** The list. What the server can't filter by is filtered here, page by page. */
 export function list(params, view) {
   const filters = Object.fromEntries(['kind', 'state', 'role', 'idle', 'ends', 'label'].map((of) => [of, params.get(of) ?? '']));
-  const change = (of) => (value) => {
-    const next = new URLSearchParams(params);
-    if (value) next.set(of, value);
-    else next.delete(of);
-    location.hash = `#/keys${next.size ? `?${next}` : ''}`;
-  };
-  const label = h('input', { type: 'text', value: filters.label, maxlength: 200, dir: 'auto', placeholder: 'exact label', change: () => change('label')(label.value.trim()) });
+  const change = (of) => (event) => setFilter('keys', params, of, event.target);
+  const label = h('input', { type: 'text', value: filters.label, maxlength: 200, dir: 'auto', placeholder: 'exact label', change: change('label') });
   const picked = new Set();
   const selection = h('div', { class: 'selection', role: 'group', 'aria-label': 'What to do with the selected keys' });
   const all = h('input', { type: 'checkbox', 'aria-label': 'Select every key shown' });
@@ -76,7 +71,7 @@ export function list(params, view) {
     idleDays: filters.idle,
     limit: String(filters.role || filters.ends || !['', 'all'].includes(filters.state) ? 1000 : 100),
   };
-  const cli = ['keys list', filters.kind && '--kind payment', filters.state && '--all', filters.label && `--label ${shell(filters.label)}`, filters.idle && `--idle ${filters.idle}`];
+  const cli = ['keys list', filters.kind && '--kind payment', filters.state && '--all', filters.label && `--label=${shell(filters.label)}`, filters.idle && `--idle ${filters.idle}`];
   let cursor = '';
   let looked = 0;
   const rows = new Map();
@@ -210,7 +205,7 @@ export async function show(id, view) {
   ];
 }
 
-const reasonField = (required) => h('input', { type: 'text', maxlength: 200, dir: 'auto', required, placeholder: required ? '' : 'optional, for its history' });
+const reasonField = () => h('input', { type: 'text', maxlength: 200, dir: 'auto', placeholder: 'optional, for its history' });
 
 function expiry(value) {
   const presets = [['', 'Never'], ['1', '24 hours'], ['7', '7 days'], ['30', '30 days'], ['90', '90 days'], ['365', 'A year'], ['at', 'At another time']];
@@ -248,6 +243,12 @@ function rightsPicker(key) {
     add(resource);
     other.value = '';
   }, { tone: 'small' });
+  // It is added, rather than the whole form sent.
+  other.addEventListener('keydown', (event) => {
+    if (event.key !== 'Enter') return;
+    event.preventDefault();
+    more.click();
+  });
   const permissions = h('div', { class: 'permissions' }, grid, h('div', { class: 'two' }, field('Another resource', other), more));
   const read = () => {
     permissions.hidden = !own.checked;
@@ -275,13 +276,16 @@ function create(then) {
     confirm: 'Create',
     refresh: () => {
       const of = body();
-      const cli = ['keys create', `--role ${of.role}`, of.label && `--label ${shell(of.label)}`, ...flags(of.permissions), of.expiresAt && `--expires-at ${of.expiresAt}`];
+      const cli = ['keys create', `--role ${of.role}`, of.label && `--label=${shell(of.label)}`, ...flags(of.permissions), of.expiresAt && `--expires-at ${of.expiresAt}`];
       keepOpen(shown, commands(['POST', '/keys', { body: of }], cli.filter(Boolean).join(' ')));
     },
+    then,
     act: async (box) => {
       const of = body();
       if (of.permissions && !Object.keys(of.permissions).length) throw Object.assign(new Error('Pick at least one, or use what the role grants.'), { title: 'No permission is picked.' });
-      secret(box, 'The new key', await call('POST', '/keys', { body: of }), then);
+      const made = await call('POST', '/keys', { body: of });
+      box.close();
+      secret('The new key', made, then);
     },
   });
 }
@@ -293,22 +297,28 @@ function keepOpen(place, details) {
 }
 
 /** Shows a secret, this once. It stands in the dialog alone, and is gone with it. */
-function secret(box, title, made, then) {
+function secret(title, made, then) {
   const stored = h('button', { type: 'button', class: 'primary', click: () => box.close() }, 'I have stored it');
   const copied = h('button', { type: 'button', class: 'primary' }, 'Copy');
   copied.addEventListener('click', () => copy(made.key, copied));
-  const curl = `curl -sS '${new URL('v1/loyalty/reward-tiers', new URL('..', import.meta.url))}' -H 'X-Api-Key: ${made.key}'`;
+  // No slip closes it: Chromium asks `cancel` once alone.
+  const box = h('dialog', { 'aria-labelledby': 'secret-title', closedby: 'none' });
   box.addEventListener('cancel', (event) => event.preventDefault());
-  box.addEventListener('close', () => then(made.id));
+  box.addEventListener('close', () => {
+    box.remove();
+    then(made.id);
+  });
   const parts = [
-    h('h2', { id: box.getAttribute('aria-labelledby') }, title),
+    h('h2', { id: 'secret-title' }, title),
     h('p', { class: 'note warn' }, 'It is shown this once and never again. Copy it to where it is kept, then close.'),
     h('div', { class: 'line secret' }, h('code', { id: 'secret', tabindex: '0', role: 'group', 'aria-label': 'The secret', translate: 'no' }, made.key), copied),
     made.oldKeyUntil && h('p', {}, 'The old secret works until ', time(made.oldKeyUntil), '.'),
-    h('details', { class: 'commands' }, h('summary', {}, 'Try it'), line(curl, 'a line for curl that uses the key')),
+    h('details', { class: 'commands' }, h('summary', {}, 'Try it'), line(curl('GET', '/credential', { auth: '-H "X-Api-Key: $KEY"' }), 'a line for curl that asks what the key is')),
     h('div', { class: 'actions' }, stored),
   ];
-  box.replaceChildren(...parts.filter(Boolean));
+  box.append(...parts.filter(Boolean));
+  document.body.append(box);
+  box.showModal();
   copied.focus();
   announce(`${title} is shown`);
 }
@@ -336,9 +346,10 @@ function edit(key, then) {
     refresh: () => {
       const of = body();
       const permissions = of.permissions === null ? ['--permission \'\''] : flags(of.permissions);
-      const cli = [`keys edit ${shell(key.id)}`, 'label' in of && `--label ${shell(of.label ?? '')}`, of.role && `--role ${of.role}`, ...permissions, 'expiresAt' in of && `--expires-at ${of.expiresAt ?? "''"}`];
+      const cli = [`keys edit ${shell(key.id)}`, 'label' in of && `--label=${shell(of.label ?? '')}`, of.role && `--role ${of.role}`, ...permissions, 'expiresAt' in of && `--expires-at ${of.expiresAt ?? "''"}`];
       keepOpen(shown, commands(['PATCH', path, { body: of }], cli.filter(Boolean).join(' ')));
     },
+    then,
     act: async () => {
       const of = body();
       if (Object.keys(of).length) await call('PATCH', path, { body: of });
@@ -359,6 +370,7 @@ function suspend(key, on, then) {
     commands(['PATCH', path, { body }], `keys ${on ? 'suspend' : 'resume'} ${shell(key.id)}`),
   ], {
     confirm: on ? 'Suspend' : 'Resume',
+    then,
     act: async () => {
       await call('PATCH', path, { body });
       announce(on ? 'Suspended' : 'Resumed');
@@ -380,12 +392,17 @@ function rotate(key, then) {
   ], {
     confirm: 'Rotate',
     refresh: () => keepOpen(shown, commands(['POST', path, { body: body() }], `keys rotate ${shell(key.id)}${grace.value === '0' ? '' : ` --grace ${grace.value}s`}`)),
-    act: async (box) => secret(box, 'The new secret', await call('POST', path, { body: body() }), then),
+    then,
+    act: async (box) => {
+      const made = await call('POST', path, { body: body() });
+      box.close();
+      secret('The new secret', made, then);
+    },
   });
 }
 
 function revoke(key, then) {
-  const reason = reasonField(false);
+  const reason = reasonField();
   const path = `/keys/${encodeURIComponent(key.id)}`;
   const shown = h('div', {});
   const query = () => ({ reason: reason.value.trim() });
@@ -396,8 +413,9 @@ function revoke(key, then) {
     shown,
   ], {
     confirm: 'Revoke',
+    then,
     tone: 'danger',
-    refresh: () => keepOpen(shown, commands(['DELETE', path, { query: query() }], `keys revoke ${shell(key.id)}${reason.value.trim() ? ` --reason ${shell(reason.value.trim())}` : ''}`)),
+    refresh: () => keepOpen(shown, commands(['DELETE', path, { query: query() }], `keys revoke ${shell(key.id)}${reason.value.trim() ? ` --reason=${shell(reason.value.trim())}` : ''}`)),
     act: async () => {
       await call('DELETE', path, { query: query() });
       announce('Revoked');
@@ -410,12 +428,13 @@ function revoke(key, then) {
 /** The same for several keys, one after another, and what became of each. */
 function several(what, some, then) {
   const revoking = what === 'Revoke';
-  const reason = reasonField(false);
+  const reason = reasonField();
   const request = (key) => (revoking
     ? ['DELETE', `/keys/${encodeURIComponent(key.id)}`, { query: { reason: reason.value.trim() } }]
     : ['PATCH', `/keys/${encodeURIComponent(key.id)}`, { body: { suspended: what === 'Suspend' } }]);
   const shown = h('div', {});
   let done = false;
+  let stopped = false;
   dialog(`${what} ${some.length} ${some.length === 1 ? 'key' : 'keys'}?`, [
     h('ul', { class: revoking ? 'note bad names' : 'names' }, some.map(({ key }) => h('li', { 'data-id': key.id }, name(key), ' ', mono(key.display ?? key.id)))),
     revoking && h('p', {}, 'Every secret of theirs dies at once, and nothing brings them back.'),
@@ -424,22 +443,31 @@ function several(what, some, then) {
   ], {
     confirm: what,
     tone: revoking ? 'danger' : 'primary',
+    stop: () => { stopped = true; },
     refresh: () => keepOpen(shown, commands(request(some[0].key), `keys ${what.toLowerCase()} ${shell(some[0].key.id)}`)),
     act: async (box) => {
       if (done) return true;
       let failed = 0;
+      let left = 0;
       for (const { key } of some) {
         const item = box.querySelector(`[data-id="${CSS.escape(key.id)}"]`);
+        // Whoever signs out meanwhile stops it, too.
+        if (stopped || !box.isConnected) {
+          left++;
+          item.append(' ', pill('warn', 'not done'));
+          continue;
+        }
         try {
           await call(...request(key));
           item.append(' ', pill('good', 'done'));
         } catch (error) {
           failed++;
-          item.append(' ', pill('bad', 'failed'), ' ', foreign(error.message));
+          item.append(' ', pill('bad', 'failed'), ' ', foreign(error.message), error.unsure ? ` ${error.help}` : '');
         }
       }
-      announce(`${some.length - failed} done, ${failed} failed`);
-      if (failed) {
+      if (!box.isConnected) return true;
+      announce(`${some.length - failed - left} done, ${failed} failed, ${left} not done`);
+      if (failed || left) {
         done = true;
         box.addEventListener('close', () => then());
         box.querySelector('[type=submit]').textContent = 'Close';

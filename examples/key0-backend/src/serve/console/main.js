@@ -13,8 +13,8 @@ let leaving = new AbortController();
 
 /** What stands behind `#/…`: a name, then an id where one thing is shown. */
 const VIEWS = {
-  keys: { title: 'Keys', list: keys.list, show: keys.show },
-  purchases: { title: 'Purchases', list: purchases.list, show: purchases.show },
+  keys: { title: 'Keys', list: keys.list, show: keys.show, gone: 'Keys are forgotten 30 days after their end.' },
+  purchases: { title: 'Purchases', list: purchases.list, show: purchases.show, gone: 'It is unknown here, or was forgotten.' },
   refusals: { title: 'Refusals', list: refusals.list },
   health: { title: 'Health', list: health.page },
   audit: { title: 'Audit', list: health.audit },
@@ -50,20 +50,25 @@ async function go({ focus = true } = {}) {
   }
   document.title = `${id && of.show ? `${of.title}: ${id}` : of.title} · key0 console`;
   const main = $('main');
+  const used = document.activeElement?.closest('.filters') && document.activeElement.labels?.[0]?.textContent;
   try {
+    main.removeAttribute('aria-busy');
     if (id && of.show) main.setAttribute('aria-busy', 'true');
     const parts = await (id && of.show ? of.show(id, view) : of.list(params, view));
     if (signal.aborted) return;
     main.replaceChildren(...parts.flat(Infinity).filter(Boolean));
   } catch (error) {
     if (signal.aborted) return;
-    main.replaceChildren(h('h1', {}, of.title), error.status === 404
-      ? fault(Object.assign(error, { title: `Nothing here has the id ${id}.`, help: 'Keys are forgotten 30 days after their end.' }))
+    main.replaceChildren(h('h1', {}, of.title), error.status === 404 && !error.absent
+      ? fault(Object.assign(error, { title: `Nothing here has the id ${id}.`, help: of.gone }))
       : fault(error, () => go()));
   } finally {
     if (!signal.aborted) main.removeAttribute('aria-busy');
   }
-  if (focus) {
+  // Whoever sets one filter may set another.
+  const filter = [...main.querySelectorAll('.filters label')].find((label) => used && label.textContent === used)?.control;
+  if (filter) filter.focus({ preventScroll: true });
+  else if (focus) {
     scrollTo(0, 0);
     const heading = main.querySelector('h1');
     heading?.setAttribute('tabindex', '-1');
@@ -136,13 +141,20 @@ $('search').addEventListener('submit', (event) => {
   leaving = new AbortController();
   for (const link of document.querySelectorAll('nav a')) link.removeAttribute('aria-current');
   document.title = 'Search · key0 console';
-  search(text, { signal: leaving.signal });
+  $('main').removeAttribute('aria-busy');
+  const view = { signal: leaving.signal };
+  search(text, view).catch((error) => { if (!view.signal.aborted) $('main').append(fault(error)); });
 });
 $('skip').addEventListener('click', (event) => {
   event.preventDefault();
   $('main').focus();
 });
 addEventListener('hashchange', () => go());
+// After a search the address is still that of the view before: a link to there changes nothing of it.
+addEventListener('click', (event) => {
+  const link = event.target.closest?.('a[href^="#/"]');
+  if (link?.getAttribute('href') === location.hash && !event.ctrlKey && !event.metaKey && !event.shiftKey) go();
+});
 addEventListener('keydown', (event) => {
   const typing = event.target.closest?.('input, select, textarea, dialog');
   if (event.key === '/' && !typing && session.role && !event.ctrlKey && !event.metaKey) {
@@ -150,8 +162,12 @@ addEventListener('keydown', (event) => {
     $('sought').focus();
   }
 });
-// The browser keeps what stands in fields for a page that comes back.
-addEventListener('pagehide', () => { $('sought').value = ''; });
+// The browser keeps what stands in fields for a page that comes back, or keeps all of the page.
+addEventListener('pagehide', (event) => {
+  $('sought').value = '';
+  $('key').value = '';
+  if (event.persisted && session.role) end('You were signed out when you left the page.');
+});
 
 // Not before: what is sent by the form itself goes nowhere.
 entry.querySelector('button').disabled = false;

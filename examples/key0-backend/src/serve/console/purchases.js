@@ -1,6 +1,6 @@
 // Purchases: paid, issued, used and over, as one line of time.
 
-import { ApiError, call, commands, refused, shell } from './api.js';
+import { ApiError, call, commands, refused, setFilter, shell } from './api.js';
 import { announce, button, dialog, empty, fact, fault, field, foreign, h, mono, pill, select, table, time } from './dom.js';
 import { refusalsOf } from './refusals.js';
 
@@ -28,17 +28,9 @@ export async function byAny(query, view) {
 }
 
 export function list(params, view) {
-  const change = (of) => (value) => {
-    const next = new URLSearchParams(params);
-    if (value) next.set(of, value);
-    else next.delete(of);
-    location.hash = `#/purchases${next.size ? `?${next}` : ''}`;
-  };
+  const change = (of) => (event) => setFilter('purchases', params, of, event.target);
   const query = Object.fromEntries(FILTERS.map((of) => [of, params.get(of) ?? '']));
-  const input = (of) => {
-    const text = h('input', { type: 'text', value: query[of], maxlength: 256, spellcheck: 'false', change: () => change(of)(text.value.trim()) });
-    return text;
-  };
+  const input = (of) => h('input', { type: 'text', value: query[of], maxlength: 256, spellcheck: 'false', change: change(of) });
   const { whole, body } = table('Purchases, newest first', [['Purchase'], ['Bought', 'mid'], ['State'], ['Issued', 'wide'], ['Last used', 'roomy'], ['Key', 'wide']]);
   const foot = h('div', { class: 'foot' });
   const filters = h('div', { class: 'filters', role: 'group', 'aria-label': 'Filters' },
@@ -78,7 +70,7 @@ export function list(params, view) {
   };
   more();
   const flags = [['state', 'state'], ['txHash', 'tx'], ['challengeId', 'challenge'], ['requestId', 'request'], ['planId', 'plan'], ['resourceId', 'resource'], ['keyId', 'key']];
-  const cli = flags.filter(([of]) => query[of]).map(([of, flag]) => `--${flag} ${shell(query[of])}`);
+  const cli = flags.filter(([of]) => query[of]).map(([of, flag]) => `--${flag}=${shell(query[of])}`);
   return [h('h1', {}, 'Purchases'), filters, whole, foot, commands(['GET', '/purchases', { query }], ['purchases list', ...cli].join(' '))];
 }
 
@@ -149,10 +141,11 @@ function act(what, purchase, then) {
   };
   dialog(title, [about[what], what !== 'retry' && field('Reason', reason), shown], {
     confirm,
+    then,
     tone: tone ?? 'primary',
     refresh: () => {
       const of = body();
-      shown.replaceChildren(commands(['POST', path, { body: of }], `purchases ${what} ${shell(purchase.challengeId)}${of.reason ? ` --reason ${shell(of.reason)}` : ''}`));
+      shown.replaceChildren(commands(['POST', path, { body: of }], `purchases ${what} ${shell(purchase.challengeId)}${of.reason ? ` --reason=${shell(of.reason)}` : ''}`));
     },
     act: async () => {
       await call('POST', path, { body: body() });

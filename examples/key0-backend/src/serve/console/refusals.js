@@ -1,6 +1,6 @@
 // Why was it refused: the newest refusals that this instance remembers.
 
-import { call, commands } from './api.js';
+import { call, commands, setFilter } from './api.js';
 import { announce, button, empty, fault, field, foreign, h, mono, pill, table, time } from './dom.js';
 
 /** What a code means, and what to do about it. */
@@ -52,12 +52,7 @@ const COLUMNS = [['Time', 'mid'], ['Why'], ['Request', 'wide'], ['Caller', 'mid 
 
 export function list(params, view) {
   const input = (of, placeholder) => {
-    const text = h('input', { type: 'text', value: params.get(of), maxlength: 256, placeholder, spellcheck: 'false', change: () => {
-      const next = new URLSearchParams(params);
-      if (text.value.trim()) next.set(of, text.value.trim());
-      else next.delete(of);
-      location.hash = `#/refusals${next.size ? `?${next}` : ''}`;
-    } });
+    const text = h('input', { type: 'text', value: params.get(of), maxlength: 256, placeholder, spellcheck: 'false', change: () => setFilter('refusals', params, of, text) });
     return text;
   };
   const code = input('code', 'key_revoked');

@@ -5,16 +5,19 @@ import { $, announce, button, empty, fact, fault, foreign, h, line, mono, pill, 
 import { linkTo, name, rights, statePill } from './keys.js';
 import { byAny, purchaseLine } from './purchases.js';
 
+/** Of its making a time is part: no secret is made so. */
+const UUID7 = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 const HASH = /^(0x)?[0-9a-f]{64}$/i;
 const MASKED = /^[A-Za-z0-9]{1,16}_[A-Za-z0-9]{0,12}(…|\.\.\.)?$/;
+const TOKEN = /^[\w-]+(\.[\w-]+){2}$/;
 const KEY = /^[A-Za-z0-9]{1,16}_[A-Za-z0-9_-]{16,}$/;
 const LONG = 20;
 
 /** A token's header and claims, if it is one; nothing is checked. */
 function decode(text) {
+  if (!TOKEN.test(text)) return null;
   const parts = text.split('.');
-  if (parts.length !== 3) return null;
   try {
     const [header, claims] = parts.slice(0, 2).map((part) => {
       const bytes = Uint8Array.from(atob(part.replaceAll('-', '+').replaceAll('_', '/')), (char) => char.charCodeAt(0));
@@ -44,11 +47,16 @@ export async function search(given, view) {
   const heading = h('h1', { tabindex: '-1' }, 'Search');
   $('main').replaceChildren(heading, results);
   heading.focus({ preventScroll: true });
+  if (isOwn(text)) {
+    $('sought').value = '';
+    return show(h('div', { class: 'card' }, h('h2', {}, 'This is the key that you are signed in with.')));
+  }
   if (token) {
     $('sought').value = '';
     return aToken(text, token, show, view);
   }
-  const isKnownId = UUID.test(text) || HASH.test(text) || /^(https?|challenge|http)-/i.test(text);
+  // Bare hexadecimal digits and random UUIDs are made as secrets, too.
+  const isKnownId = UUID7.test(text) || (HASH.test(text) && /^0x/i.test(text)) || /^(https?|challenge|http)-/i.test(text);
   if (KEY.test(text) && !MASKED.test(text) && !isKnownId) {
     $('sought').value = '';
     return aKey(text, show, view);
@@ -56,7 +64,7 @@ export async function search(given, view) {
   if (text.length >= LONG && !/[\s…]/.test(text) && !isKnownId) {
     show(h('div', { class: 'card' },
       h('h2', {}, 'Is this a secret?'),
-      h('p', {}, 'It is long enough to be a key of another shape. A secret is hashed in this page, and only its SHA-256 is sent; an id is sent as it stands.'),
+      h('p', {}, 'It may be a key of another shape. A secret is hashed in this page, and only its SHA-256 is sent; an id is sent as it stands.'),
       h('div', { class: 'actions start' },
         button('A secret: send its SHA-256', () => { $('sought').value = ''; return aKey(text, show, view); }, { tone: 'primary' }),
         button('An id: send it', () => anything(text, show, view)))));
@@ -69,7 +77,6 @@ const heading = (title, ...more) => h('h2', {}, title, ...more);
 const keyLine = (key) => h('li', {}, linkTo(key.id, name(key)), ' ', mono(key.display ?? key.id), ' ', !key.unreadable && statePill(key), !key.unreadable && h('small', {}, rights(key)));
 
 async function aKey(text, show, view) {
-  if (isOwn(text)) return show(h('div', { class: 'card' }, heading('This is the key that you are signed in with.')));
   if (!isMaster()) {
     return show(h('div', { class: 'card' }, heading('A whole key'), h('p', {}, 'Only a master key finds a key by its secret. ', refused()),
       h('p', {}, 'Search its beginning instead, as it is shown: ', mono(`${text.slice(0, text.indexOf('_') + 5)}…`))));
@@ -94,7 +101,12 @@ async function aKey(text, show, view) {
   return undefined;
 }
 
-const instant = (seconds) => (typeof seconds === 'number' ? time(new Date(seconds * 1000).toISOString().replace(/Z$/, 'Z')) : foreign(JSON.stringify(seconds)));
+/** A claim's time; as it stands where it is none, or past what a date can be. */
+function instant(seconds) {
+  const date = new Date(seconds * 1000);
+  const isTime = typeof seconds === 'number' && !Number.isNaN(date.getTime());
+  return isTime ? time(date.toISOString()) : mono(JSON.stringify(seconds));
+}
 
 async function aToken(text, { header, claims }, show, view) {
   const answer = h('div', { class: 'answer', role: 'status' }, h('p', { class: 'muted' }, 'Asking the backend whether it is good…'));

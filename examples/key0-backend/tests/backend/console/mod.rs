@@ -86,7 +86,13 @@ fn a_key_is_made_used_rotated_revoked_and_its_refusal_seen() {
     browser.click("I have stored it");
     browser.wait_for(&format!("text('h1') === {}", json!(LABEL)));
     assert_eq!(browser.eval("document.querySelectorAll('main img').length"), 0);
-    assert_eq!(browser.eval("document.documentElement.innerHTML.includes('ak_') && document.querySelector('#secret')"), Value::Null);
+    for secret in [first.as_str(), MASTER] {
+        let places = "document.documentElement.innerHTML + location.href + document.cookie
+            + JSON.stringify([{...localStorage}, {...sessionStorage}])
+            + [...document.querySelectorAll('input')].map((it) => it.value)";
+        let found = browser.eval(&format!("({places}).includes({})", json!(secret)));
+        assert_eq!(found, false, "a secret stays in the page");
+    }
 
     // The tab stays open over a restart, by which it is written down that the key was used.
     let setup = setup.set("PORT", at.port().to_string());
@@ -165,6 +171,7 @@ fn the_keyboard_alone_does_it() {
     assert_eq!(asks(backend.public, &key), 200);
     // What was shown this once is not lost to a slip.
     browser.press("Escape");
+    browser.press("Escape");
     browser.tab_to("named('I have stored it')");
     browser.press("Enter");
     browser.wait_for("text('h1') === 'by hand'");
@@ -201,6 +208,7 @@ fn support_sees_all_and_changes_nothing() {
         }; 0";
     browser.eval(changes);
     let disabled = |browser: &mut Browser, name: &str| {
+        browser.eval("document.querySelector('#live').textContent = ''");
         browser.click(name);
         let state = browser.eval(&format!("named({}).getAttribute('aria-disabled')", json!(name)));
         assert_eq!(state, "true", "{name}");
@@ -323,7 +331,7 @@ fn a_purchase_is_found_by_its_transaction_and_revoked() {
     }";
     answer_with(&mut browser, "/purchases/challenge-7f3c/revoke", revoke);
     browser.eval(&format!(
-        "sought.value = '{hash}'; document.querySelector('#search').requestSubmit()"
+        "sought.value = '0x{hash}'; document.querySelector('#search').requestSubmit()"
     ));
     browser.click("challenge-7f3c");
     browser.wait_for("text('.timeline .missing').includes('Issued: missing')");
@@ -333,7 +341,103 @@ fn a_purchase_is_found_by_its_transaction_and_revoked() {
     browser.click("Revoke");
     browser.wait_for("text('.timeline').includes('Revoked')");
     let asked = browser.eval("asked.filter((it) => it.includes('txHash') || it.includes('POST'))");
-    assert_eq!(asked, json!([format!("?txHash={hash}"), "POST {\"reason\":\"refund\"}"]));
+    assert_eq!(asked, json!([format!("?txHash=0x{hash}"), "POST {\"reason\":\"refund\"}"]));
+    assert_eq!(browser.faults(), [""; 0]);
+}
+
+#[test]
+fn no_secret_leaves_the_page_as_it_stands() {
+    let own = "6b1d".repeat(16);
+    let other = "9c3a".repeat(16);
+    let setup = setup().set("MASTER_API_KEYS", format!("ada={own},eve={other}"));
+    let Some((_backend, mut browser)) = console(&setup) else { return };
+    sign_in(&mut browser, "ak_1a2B\u{2026}");
+    browser.wait_for_text("This is no key.");
+    sign_in(&mut browser, &own);
+    browser.wait_for("text('h1') === 'Keys'");
+    browser.eval(
+        "globalThis.sent = []; globalThis.fetched = fetch;
+         globalThis.fetch = (url, options) => { sent.push(`${url} ${options.body}`); return fetched(url, options); };
+         globalThis.seek = (text) => { sought.value = text; document.querySelector('#search').requestSubmit(); }; 0",
+    );
+    browser.eval(&format!("seek({})", json!(own)));
+    browser.wait_for_text("This is the key that you are signed in with.");
+    let uuid = "3f2b8a10-5c1d-4e6f-9a7b-0123456789ab";
+    for secret in [&other, uuid] {
+        browser.eval(&format!("seek({})", json!(secret)));
+        browser.click("A secret: send its SHA-256");
+        browser.wait_for_text("No key has this secret");
+    }
+    let key = format!("ak_{}", "1a2B".repeat(8));
+    for (view, field) in [("Keys", "Label"), ("Purchases", "Challenge"), ("Refusals", "Caller")] {
+        browser.click(view);
+        browser.wait_for(&format!("text('h1') === {}", json!(view)));
+        for secret in [&own, &key] {
+            browser.fill(field, secret);
+            assert_eq!(browser.eval(&format!("field({}).value", json!(field))), "", "{view}");
+        }
+    }
+    for secret in [&own, &other, uuid, &key] {
+        let told =
+            browser.eval(&format!("(sent.join() + location.href).includes({})", json!(secret)));
+        assert_eq!(told, false, "a secret left the page");
+    }
+    // A time past what a date can be is shown as it stands.
+    browser.eval("seek(['{\"alg\":\"none\"}', '{\"exp\":1e300}', 'x'].map(btoa).join('.').replaceAll('=', ''))");
+    browser.wait_for_text("1e+300");
+    // The address is still that of the view before.
+    browser.click("Refusals");
+    browser.wait_for("text('h1') === 'Refusals'");
+    assert_eq!(browser.faults(), [""; 0]);
+}
+
+#[test]
+fn a_change_under_way_is_not_lost() {
+    let Some((backend, mut browser)) = console(&setup()) else { return };
+    let at = backend.public;
+    sign_in(&mut browser, MASTER);
+    browser.click("Create a key");
+    browser.fill("Label", "slow");
+    let held = "(options, url) => options.method === 'GET' ? fetched(url, options)
+        : new Promise((done) => { globalThis.answer = () => done(fetched(url, options)); })";
+    answer_with(&mut browser, "/keys", held);
+    browser.click("Create");
+    browser.wait_for("globalThis.answer");
+    browser.press("Escape");
+    browser.press("Escape");
+    assert_eq!(browser.eval("named('Cancel').disabled"), true);
+    browser.eval("answer()");
+    let key = secret(&mut browser);
+    assert_eq!(asks(at, &key), 200);
+    browser.click("I have stored it");
+    browser.wait_for("text('h1') === 'slow'");
+    // Done, while its answer is lost.
+    let lost = "(options, url) => options.method === 'GET' ? fetched(url, options)
+        : fetched(url, options).then(() => { throw new TypeError(); })";
+    browser.click("Keys");
+    answer_with(&mut browser, "/keys", lost);
+    browser.click("Create a key");
+    browser.fill("Label", "lost");
+    browser.click("Create");
+    browser.wait_for_text("It may have been done all the same");
+    browser.click("Cancel");
+    browser.wait_for("visible('tbody tr').length === 2");
+
+    // A stop leaves the rest as it is.
+    let one = "(options, url) => new Promise((done) => { globalThis.answer = () => done(fetched(url, options)); })";
+    browser.eval("delete globalThis.answer");
+    for key in keys(at, "").as_array().unwrap() {
+        answer_with(&mut browser, &format!("/keys/{}", key["id"].as_str().unwrap()), one);
+    }
+    browser.eval("visible('tbody input').forEach((it) => it.click())");
+    browser.click("Revoke");
+    browser.wait_for_text("Revoke 2 keys?");
+    browser.click("Revoke");
+    browser.wait_for("globalThis.answer");
+    browser.click("Cancel");
+    browser.eval("answer()");
+    browser.wait_for("text('dialog').includes('not done')");
+    assert_eq!(keys(at, "").as_array().unwrap().len(), 1);
     assert_eq!(browser.faults(), [""; 0]);
 }
 
@@ -350,7 +454,15 @@ fn it_is_on_the_listener_of_the_operator() {
             policy.starts_with("default-src 'none'; ") && !policy.contains("unsafe"),
             "{policy}"
         );
-        assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
+        for (header, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("cache-control", "no-store"),
+            ("referrer-policy", "no-referrer"),
+            ("cross-origin-opener-policy", "same-origin"),
+            ("cross-origin-resource-policy", "same-origin"),
+        ] {
+            assert_eq!(page.header(header), Some(value), "{path}");
+        }
     }
     assert_eq!(Request::get("/console/mod.rs").send(internal).status, 404);
     assert_eq!(Request::get("/refusals").send(backend.public).status, 404);
