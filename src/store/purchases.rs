@@ -66,8 +66,9 @@ pub trait PurchaseStore: fmt::Debug + Send + Sync + 'static {
     /// - from then on its issuance is [`Revoked`](super::spi::IssuanceState::Revoked), also one that is
     ///   claimed now and not completed, and one that nobody has asked for yet.
     ///
-    /// The id is that of a challenge. Where only an issuance without a challenge is known by it, it is
-    /// that of a request; where nothing is known by it, it is taken for both.
+    /// The id is that of a challenge, which is always marked. So is the request of the same id, where an
+    /// issuance without a challenge is known by it, or nothing is: whoever buys chooses the id of a
+    /// request, and must not choose what a revocation spares.
     ///
     /// One that was revoked before keeps the time and the reason of the first time.
     ///
@@ -326,14 +327,9 @@ impl PurchaseFilter {
 }
 
 impl PurchaseRevocation {
-    /// The denial of the purchase's access tokens, of which there are none without a challenge.
-    pub fn denial(&self, key: &IssuanceKey) -> Option<Denial> {
-        match key {
-            IssuanceKey::Challenge(id) => {
-                Some(Denial { token: TokenDigest::of(id), until: self.tokens_until })
-            }
-            IssuanceKey::Request(_) => None,
-        }
+    /// The denial of the purchase's access tokens.
+    pub fn denial(&self) -> Denial {
+        Denial { token: TokenDigest::of(&self.id), until: self.tokens_until }
     }
 
     /// The day on which it counts, where nothing is known of the purchase: since 1970, in UTC.
@@ -343,22 +339,21 @@ impl PurchaseRevocation {
 
     /// What listeners are to be told of.
     pub(crate) fn changes(&self, outcome: &RevocationOutcome) -> Vec<Change> {
-        let RevocationOutcome::Revoked { key, digests } = outcome else { return Vec::new() };
+        let RevocationOutcome::Revoked { digests, .. } = outcome else { return Vec::new() };
         let keys = digests.iter().copied().map(Change::Key);
-        let tokens = self.denial(key).map(|denial| Change::Token(denial.token));
-        keys.chain(tokens).collect()
+        keys.chain([Change::Token(self.denial().token)]).collect()
     }
 
-    /// What the id stands for, by what is known: an issuance or a payment of the challenge, an
-    /// issuance without one. The first is what was found.
+    /// What is marked, by what is known: an issuance or a payment of the challenge, an issuance without
+    /// one. The first is what was found.
     pub(crate) fn keys(&self, challenge: bool, request: bool) -> Vec<IssuanceKey> {
-        let id = || IssuanceKey::Challenge(self.id.clone());
+        let id = IssuanceKey::Challenge(self.id.clone());
         // Both are ids of the same form.
-        let by_request = || RequestId::new(self.id.as_str()).ok().map(IssuanceKey::Request);
+        let by_request = RequestId::new(self.id.as_str()).ok().map(IssuanceKey::Request);
         match (challenge, request) {
-            (true, _) => vec![id()],
-            (false, true) => by_request().into_iter().collect(),
-            (false, false) => [Some(id()), by_request()].into_iter().flatten().collect(),
+            (true, false) => vec![id],
+            (false, true) => by_request.into_iter().chain([id]).collect(),
+            _ => [id].into_iter().chain(by_request).collect(),
         }
     }
 }

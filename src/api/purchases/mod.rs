@@ -259,8 +259,15 @@ impl Parts {
     async fn find(&self, id: &ChallengeId) -> Result<Option<Purchase>, Rejection> {
         let by_challenge = IssuanceKey::Challenge(id.clone());
         let found = self.purchases.purchase(&by_challenge).await.map_err(outage)?;
-        let (None, Ok(id)) = (&found, RequestId::new(id.as_str())) else { return Ok(found) };
-        self.purchases.purchase(&IssuanceKey::Request(id)).await.map_err(outage)
+        let is_more_than_a_mark = |it: &Purchase| it.issued.is_some() || it.confirmed.is_some();
+        let Ok(id) = RequestId::new(id.as_str()) else { return Ok(found) };
+        if found.as_ref().is_some_and(is_more_than_a_mark) {
+            return Ok(found);
+        }
+        // The revocation of what has no challenge has left a mark under the challenge as well.
+        let by_request =
+            self.purchases.purchase(&IssuanceKey::Request(id)).await.map_err(outage)?;
+        Ok(by_request.filter(|it| found.is_none() || is_more_than_a_mark(it)).or(found))
     }
 
     async fn revoke(&self, revocation: &PurchaseRevocation) -> Result<IssuanceKey, Rejection> {
@@ -268,9 +275,7 @@ impl Parts {
             RevocationOutcome::Revoked { key, digests } => {
                 // A store may tell nobody.
                 digests.iter().for_each(|digest| self.keys.store().forget(digest));
-                if let Some(denial) = revocation.denial(&key) {
-                    self.denied.learn_of(&denial);
-                }
+                self.denied.learn_of(&revocation.denial());
                 Ok(key)
             }
             RevocationOutcome::TooMany => Err(Rejection::new(RejectionKind::TooManyRequests)

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::{MemoryStore, State, denials::deny};
 use crate::{
     apikey::{Grant, KeyRecord},
-    domain::{ChallengeId, Timestamp},
+    domain::{ChallengeId, RequestId, Timestamp},
     error::StoreError,
     store::{
         IssuanceKey, Purchase, PurchaseCursor, PurchasePage, PurchaseQuery, PurchaseRevocation,
@@ -140,8 +140,8 @@ impl State {
         let by_challenge = IssuanceKey::Challenge(revocation.id.clone());
         let is_known = self.issuances.contains(&by_challenge)
             || self.payments.confirmed(&revocation.id).is_some();
-        let by_request = revocation.keys(false, true);
-        let is_request = by_request.iter().any(|key| self.issuances.contains(key));
+        let by_request = RequestId::new(revocation.id.as_str()).map(IssuanceKey::Request);
+        let is_request = by_request.is_ok_and(|key| self.issuances.contains(&key));
         if !is_known && !is_request {
             let count = self.unknown_revocations.entry(revocation.day()).or_default();
             if *count >= revocation.unknown_a_day {
@@ -162,9 +162,7 @@ impl State {
             digests.extend(record.iter().flat_map(KeyRecord::digests));
         }
         let key = keys.into_iter().next().unwrap_or(by_challenge);
-        if let Some(denial) = revocation.denial(&key) {
-            deny(&mut self.denials, &denial);
-        }
+        deny(&mut self.denials, &revocation.denial());
         RevocationOutcome::Revoked { key, digests }
     }
 }

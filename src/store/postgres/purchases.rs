@@ -136,9 +136,7 @@ async fn revoke(
         }
     }
     let key = keys.into_iter().next().ok_or_else(|| StoreError::corrupt("an id of no kind"))?;
-    if let Some(denial) = revocation.denial(&key) {
-        denials::deny(tx, &denial).await?;
-    }
+    denials::deny(tx, &revocation.denial()).await?;
     Ok(RevocationOutcome::Revoked { key, digests })
 }
 

@@ -102,7 +102,8 @@ impl PurchaseStore for RedisStore {
             "request" => (false, true),
             _ => return Err(bad("answer")),
         };
-        let key = revocation.keys(challenge, request).pop().ok_or_else(|| bad("id"))?;
+        let mut keys = revocation.keys(challenge, request).into_iter();
+        let key = keys.next().ok_or_else(|| bad("id"))?;
         let digests = digests.iter().flatten().map(|bytes| digest_of(bytes));
         let outcome =
             RevocationOutcome::Revoked { key, digests: digests.collect::<Result<_, _>>()? };

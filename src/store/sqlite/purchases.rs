@@ -115,9 +115,7 @@ fn revoke(
         }
     }
     let key = keys.into_iter().next().ok_or_else(|| StoreError::corrupt("an id of no kind"))?;
-    if let Some(denial) = revocation.denial(&key) {
-        denials::deny(tx, &denial)?;
-    }
+    denials::deny(tx, &revocation.denial())?;
     Ok(RevocationOutcome::Revoked { key, digests })
 }
 

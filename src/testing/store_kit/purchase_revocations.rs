@@ -156,11 +156,25 @@ async fn without_a_challenge_it_is_revoked_by_its_request(shop: Shop) {
     assert_eq!(revoke(&shop, "r").await, request("r"));
     assert!(shop.keys.find(&record.digest).await.unwrap().unwrap().revoked_at.is_some());
     is_never_issued(&shop, &request("r"), "0x1").await;
-    // A challenge of the same name is another purchase.
-    assert_eq!(denied_until(&shop, "r").await, None);
-    let other = sell(&shop, &claim(challenge("r"), "0x2")).await;
-    assert_eq!(revoke(&shop, "r").await, challenge("r"));
-    assert!(shop.keys.find(&other.digest).await.unwrap().unwrap().revoked_at.is_some());
+    assert_eq!(revoke(&shop, "r").await, challenge("r"), "where both are marked");
+}
+
+/// Whoever buys chooses the id of a request.
+async fn a_request_of_the_same_id_shields_no_challenge(shop: Shop) {
+    sell(&shop, &claim(request("a"), "0x1")).await;
+    let stale = claim(request("b"), "0x2");
+    assert_eq!(shop.payments.begin_issuance(&stale, at(0)).await.unwrap(), IssuanceState::Started);
+    for id in ["a", "b"] {
+        assert_eq!(revoke(&shop, id).await, request(id));
+        is_never_issued(&shop, &challenge(id), "0x3").await;
+        assert_eq!(denied_until(&shop, id).await, Some(1_000));
+    }
+    let by_request = sell(&shop, &claim(request("c"), "0x4")).await;
+    let by_challenge = sell(&shop, &claim(challenge("c"), "0x5")).await;
+    assert_eq!(revoke(&shop, "c").await, challenge("c"));
+    for record in [by_request, by_challenge] {
+        assert!(shop.keys.find(&record.digest).await.unwrap().unwrap().revoked_at.is_some());
+    }
 }
 
 async fn the_first_revocation_counts_and_the_later_end(shop: Shop) {
@@ -291,6 +305,7 @@ pub(super) const CASES: &[Case<Shop>] = cases!["purchase_revocations":
     revoked_after_its_issuance_the_key_is_dead,
     what_was_revoked_is_not_replaced,
     without_a_challenge_it_is_revoked_by_its_request,
+    a_request_of_the_same_id_shields_no_challenge,
     the_first_revocation_counts_and_the_later_end,
     neither_a_holder_nor_a_purchase_shortens_a_denial,
     what_nothing_is_known_of_is_revoked_so_often_a_day_and_no_more,

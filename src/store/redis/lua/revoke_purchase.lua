@@ -4,13 +4,12 @@ local id, now, at, event, tokens, until_, day, most, reason = unpack(ARGV, 2, 10
 local challenge, request = 'challenge:' .. id, 'request:' .. id
 local function is_there(name) return redis.call('EXISTS', prefix .. name) == 1 end
 
-local slots
-if is_there('issuance:' .. challenge) or is_there('payment:' .. id) then
-  slots = {challenge}
-elseif is_there('issuance:' .. request) then
-  slots = {request}
-else
-  slots = {challenge, request}
+local is_known = is_there('issuance:' .. challenge) or is_there('payment:' .. id)
+local is_request = is_there('issuance:' .. request)
+-- Whoever buys chooses the id of a request: it must not spare the challenge of that id.
+local slots = {challenge}
+if is_request or not is_known then slots[2] = request end
+if not is_known and not is_request then
   local counts = prefix .. 'unknown_revocations'
   if tonumber(redis.call('HGET', counts, day) or 0) >= tonumber(most) then return {'too many'} end
   redis.call('HINCRBY', counts, day, 1)
@@ -34,5 +33,5 @@ for _, slot in ipairs(slots) do
     end
   end
 end
-if slots[1] == challenge then deny(tokens, until_) end
-return {slots[1] == challenge and 'challenge' or 'request', digests}
+deny(tokens, until_)
+return {is_request and not is_known and 'request' or 'challenge', digests}
