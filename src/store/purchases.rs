@@ -2,7 +2,7 @@ use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 
-use super::{Change, Denial, IssuanceKey, TokenDigest};
+use super::{Change, Denial, IssuanceKey, Payment, TokenDigest};
 use crate::{
     apikey::KeyDigest,
     domain::{Actor, ChallengeId, KeyId, PlanId, RequestId, ResourceId, Timestamp, TxHash},
@@ -64,7 +64,10 @@ pub trait PurchaseStore: fmt::Debug + Send + Sync + 'static {
     /// - its access tokens are denied until `tokens_until`, or as long as they are by now where that
     ///   is later;
     /// - from then on its issuance is [`Revoked`](super::spi::IssuanceState::Revoked), also one that is
-    ///   claimed now and not completed, and one that nobody has asked for yet.
+    ///   claimed now and not completed, and one that nobody has asked for yet;
+    /// - where its payment was received, the same becomes of whatever that payment's hash has bought under
+    ///   another id. Where it has bought nothing, it is spent. A payment that comes later finds the same
+    ///   done by [`record_payment`](super::PaymentStore::record_payment).
     ///
     /// The id is that of a challenge, which is always marked. So is the request of the same id, where an
     /// issuance without a challenge is known by it, or nothing is: whoever buys chooses the id of a
@@ -106,8 +109,10 @@ pub enum RevocationOutcome {
     Revoked {
         /// What the id stood for.
         key: IssuanceKey,
-        /// The secrets that died by it.
+        /// The secrets that are dead, by it or since before.
         digests: Vec<KeyDigest>,
+        /// The access tokens that are denied by it.
+        denials: Vec<Denial>,
     },
     /// Nothing is known of it, and as many such were revoked on this day as may be. Nothing has
     /// changed.
@@ -261,6 +266,9 @@ pub struct PurchasePage {
     pub next: Option<PurchaseCursor>,
 }
 
+/// The longest time for which access tokens of a revoked purchase are denied.
+pub(crate) const LONGEST_TOKEN_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
 /// How long after its issuance a purchase may still be confirmed without anything being amiss.
 const CONFIRMED_WITHIN: Duration = Duration::from_secs(10 * 60);
 
@@ -327,9 +335,25 @@ impl PurchaseFilter {
 }
 
 impl PurchaseRevocation {
-    /// The denial of the purchase's access tokens.
-    pub fn denial(&self) -> Denial {
-        Denial { token: TokenDigest::of(&self.id), until: self.tokens_until }
+    /// The same once more, for a payment that came after the revocation: it must buy nothing.
+    pub(crate) fn of_paid(payment: &Payment) -> Self {
+        Self {
+            id: payment.challenge_id.clone(),
+            reason: Some("its purchase was revoked before it was paid".to_owned()),
+            by: Actor::key0(),
+            at: payment.received_at,
+            tokens_until: payment.received_at.plus(LONGEST_TOKEN_LIFE),
+            unknown_a_day: u32::MAX,
+        }
+    }
+
+    /// The denials of the access tokens of these purchases. Without a challenge there are none.
+    pub fn denials(&self, keys: &[IssuanceKey]) -> Vec<Denial> {
+        let ids = keys.iter().filter_map(|key| match key {
+            IssuanceKey::Challenge(id) => Some(id),
+            IssuanceKey::Request(_) => None,
+        });
+        ids.map(|id| Denial { token: TokenDigest::of(id), until: self.tokens_until }).collect()
     }
 
     /// The day on which it counts, where nothing is known of the purchase: since 1970, in UTC.
@@ -338,10 +362,12 @@ impl PurchaseRevocation {
     }
 
     /// What listeners are to be told of.
-    pub(crate) fn changes(&self, outcome: &RevocationOutcome) -> Vec<Change> {
-        let RevocationOutcome::Revoked { digests, .. } = outcome else { return Vec::new() };
+    pub(crate) fn changes(outcome: &RevocationOutcome) -> Vec<Change> {
+        let RevocationOutcome::Revoked { digests, denials, .. } = outcome else {
+            return Vec::new();
+        };
         let keys = digests.iter().copied().map(Change::Key);
-        keys.chain([Change::Token(self.denial().token)]).collect()
+        keys.chain(denials.iter().map(|denial| Change::Token(denial.token))).collect()
     }
 
     /// What is marked, by what is known: an issuance or a payment of the challenge, an issuance without

@@ -272,10 +272,10 @@ impl Parts {
 
     async fn revoke(&self, revocation: &PurchaseRevocation) -> Result<IssuanceKey, Rejection> {
         match self.purchases.revoke_purchase(revocation).await.map_err(outage)? {
-            RevocationOutcome::Revoked { key, digests } => {
+            RevocationOutcome::Revoked { key, digests, denials } => {
                 // A store may tell nobody.
                 digests.iter().for_each(|digest| self.keys.store().forget(digest));
-                self.denied.learn_of(&revocation.denial());
+                denials.iter().for_each(|denial| self.denied.learn_of(denial));
                 Ok(key)
             }
             RevocationOutcome::TooMany => Err(Rejection::new(RejectionKind::TooManyRequests)

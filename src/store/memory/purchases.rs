@@ -46,7 +46,7 @@ impl PurchaseStore for MemoryStore {
         revocation: &PurchaseRevocation,
     ) -> Result<RevocationOutcome, StoreError> {
         let outcome = self.with(|state| Ok(state.revoke_purchase(revocation)))?;
-        self.shared.listeners.tell(&revocation.changes(&outcome));
+        self.shared.listeners.tell(&PurchaseRevocation::changes(&outcome));
         Ok(outcome)
     }
 }
@@ -136,10 +136,11 @@ impl State {
         })
     }
 
-    fn revoke_purchase(&mut self, revocation: &PurchaseRevocation) -> RevocationOutcome {
+    pub(super) fn revoke_purchase(&mut self, revocation: &PurchaseRevocation) -> RevocationOutcome {
         let by_challenge = IssuanceKey::Challenge(revocation.id.clone());
-        let is_known = self.issuances.contains(&by_challenge)
-            || self.payments.confirmed(&revocation.id).is_some();
+        let paid = self.payments.confirmed(&revocation.id);
+        let paid = paid.map(|(payment, _)| payment.tx_hash.normalized());
+        let is_known = self.issuances.contains(&by_challenge) || paid.is_some();
         let by_request = RequestId::new(revocation.id.as_str()).map(IssuanceKey::Request);
         let is_request = by_request.is_ok_and(|key| self.issuances.contains(&key));
         if !is_known && !is_request {
@@ -149,7 +150,10 @@ impl State {
             }
             *count += 1;
         }
-        let keys = revocation.keys(is_known, is_request);
+        let mut keys = revocation.keys(is_known, is_request);
+        let holder = paid.as_ref().and_then(|hash| self.issuances.spent.get(hash));
+        let other = holder.filter(|holder| !keys.contains(holder)).cloned();
+        keys.extend(other);
         let mut digests = Vec::new();
         let PurchaseRevocation { reason, by, at, .. } = revocation;
         for key in &keys {
@@ -158,12 +162,18 @@ impl State {
             }
             let revoked = Revoked { at: *at, reason: reason.clone() };
             let id = self.issuances.revoke(key, revoked);
-            let record = id.and_then(|id| self.keys.revoke(&id, reason.as_deref(), by, *at));
-            digests.extend(record.iter().flat_map(KeyRecord::digests));
+            if let Some(id) = id {
+                self.keys.revoke(&id, reason.as_deref(), by, *at);
+                digests.extend(self.keys.get(&id).into_iter().flat_map(KeyRecord::digests));
+            }
         }
+        if let Some(hash) = paid {
+            self.issuances.spend(&by_challenge, hash);
+        }
+        let denials = revocation.denials(&keys);
+        denials.iter().for_each(|denial| deny(&mut self.denials, denial));
         let key = keys.into_iter().next().unwrap_or(by_challenge);
-        deny(&mut self.denials, &revocation.denial());
-        RevocationOutcome::Revoked { key, digests }
+        RevocationOutcome::Revoked { key, digests, denials }
     }
 }
 

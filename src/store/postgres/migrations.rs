@@ -255,6 +255,23 @@ CREATE TABLE unknown_revocations (
     day   bigint NOT NULL PRIMARY KEY,
     count bigint NOT NULL
 );
+
+-- As record_payment, which it calls; with ' revoked' behind it where the purchase was revoked before.
+CREATE FUNCTION confirm_payment(text, text, text, text, text, text, bigint, text, text)
+RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    outcome text;
+BEGIN
+    -- Whoever revokes the purchase waits here as well: the second sees what the first has done.
+    PERFORM pg_advisory_xact_lock(hashtextextended($1, 1));
+    outcome := record_payment($1, $2, $3, $4, $5, $6, $7, $8, $9);
+    IF EXISTS (SELECT FROM issuances
+               WHERE namespace = 'challenge' AND id = $1 AND revoked_at IS NOT NULL) THEN
+        outcome := outcome || ' revoked';
+    END IF;
+    RETURN outcome;
+END
+$$;
 "#;
 
 /// What was bought, how its payment's handler fared, and when its key was first used. Of older rows

@@ -15,6 +15,20 @@ if not is_known and not is_request then
   redis.call('HINCRBY', counts, day, 1)
 end
 
+-- What the payment has bought, or is claimed for, under another id.
+local hash, spent, holder = redis.call('HGET', prefix .. 'payment:' .. id, 'tx_hash')
+if hash then
+  -- As `TxHash::normalized`, and as older versions may have kept it.
+  hash = string.lower(hash)
+  if #hash == 64 and string.match(hash, '^%x+$') then hash = '0x' .. hash end
+  spent = prefix .. 'spent:' .. hash
+  holder = redis.call('GET', spent)
+  if not holder and #hash == 66 and string.match(hash, '^0x%x+$') then
+    holder = redis.call('GET', prefix .. 'spent:' .. string.sub(hash, 3))
+  end
+end
+if holder and holder ~= challenge and holder ~= slots[2] then slots[#slots + 1] = holder end
+
 local digests = {}
 for _, slot in ipairs(slots) do
   local key = prefix .. 'issuance:' .. slot
@@ -28,10 +42,19 @@ for _, slot in ipairs(slots) do
   redis.call('HDEL', key, 'lease_token', 'lease_until', 'nonce')
   redis.call('ZREM', prefix .. 'nonces', slot)
   if key_id then
-    for _, digest in ipairs(revoke_key(key_id, now, event, reason)) do
-      digests[#digests + 1] = digest
-    end
+    revoke_key(key_id, now, event, reason)
+    local digest, old = unpack(redis.call('HMGET', prefix .. 'key:' .. key_id, 'digest',
+      'old_digest'))
+    if digest then digests[#digests + 1] = digest end
+    if old then digests[#digests + 1] = old end
   end
 end
+if hash and not holder then
+  local key = prefix .. 'issuance:' .. challenge
+  if not redis.call('HGET', key, 'tx_hash') then
+    redis.call('HSET', key, 'tx_hash', hash, 'fingerprint', '')
+  end
+  redis.call('SET', spent, challenge)
+end
 deny(tokens, until_)
-return {is_request and not is_known and 'request' or 'challenge', digests}
+return {is_request and not is_known and 'request' or 'challenge', {digests, slots}}
