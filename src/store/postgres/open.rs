@@ -323,8 +323,9 @@ impl<'a> Opening<'a> {
         }
         match schema::update(conn, &self.options.schema, self.options.must_exist).await {
             Ok(found @ (Found::Current | Found::Behind)) => {
-                // Whoever may not read the denied tokens learns it now.
-                let probe = "SELECT digest, until FROM denied_tokens LIMIT 1; COMMIT";
+                // Whoever may not read the denied tokens, or revoke a purchase, learns it now.
+                let probe = "SELECT digest, until FROM denied_tokens LIMIT 1;
+                    SELECT day, count FROM unknown_revocations LIMIT 1; COMMIT";
                 let end = if found == Found::Current { probe } else { "COMMIT" };
                 conn.execute(sqlx::raw_sql(end)).await.map(|_| found).map_err(unusable)
             }
