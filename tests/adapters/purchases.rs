@@ -227,6 +227,15 @@ async fn what_can_not_be_revoked_says_why() {
             let (status, answer) = shop.post("/purchases/c/revoke", Some(body)).await;
             assert_eq!((status, &answer["code"]), (400, &json!("invalid_request")));
         }
+        let pasted =
+            Some(json!({"reason": "customer says ak_0123456789abcdef0123456789abcdef fails"}));
+        for path in ["/purchases/c/revoke", "/purchases/c/settle"] {
+            let (status, answer) = shop.post(path, pasted.clone()).await;
+            assert_eq!(
+                (status, &answer["message"]),
+                (400, &json!("reason must not hold a credential"))
+            );
+        }
         let form = [("x-api-key", MASTER), ("content-type", "text/plain")];
         let sent = ("POST", "/purchases/c/revoke", &form[..1], Some(json!({"reason": null})));
         assert_eq!(shop.send(sent).await.0, 200);
