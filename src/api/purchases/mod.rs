@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     ApiKeys, Policy, Rejection, RejectionKind,
-    domain::{ChallengeId, Clock, RequestId, SystemClock},
+    domain::{ChallengeId, Clock, RequestId, SystemClock, Timestamp},
     store::{
         DeniedTokens, IssuanceKey, Purchase, PurchaseRevocation, PurchaseStore, RevocationOutcome,
     },
@@ -31,6 +31,9 @@ const LISTING_DEADLINE: Duration = Duration::from_secs(2);
 const LONGEST_TOKEN_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// How many listings are read at a time.
 const LISTINGS_AT_ONCE: usize = 1;
+/// In seconds.
+const DAY: i64 = 24 * 60 * 60;
+const AN_HOUR: u32 = 60 * 60;
 /// How many purchases of which nothing is known can be revoked on one day.
 const UNKNOWN_A_DAY: u32 = 10_000;
 
@@ -280,7 +283,8 @@ impl Parts {
                 Ok(key)
             }
             RevocationOutcome::TooMany => Err(Rejection::new(RejectionKind::TooManyRequests)
-                .detail("Too many purchases of which nothing is known were revoked today")),
+                .detail("Too many purchases of which nothing is known were revoked today")
+                .retry_after(seconds_to_midnight(revocation.at))),
         }
     }
 
@@ -308,6 +312,41 @@ fn reason(body: &[u8]) -> Result<Option<String>, Rejection> {
     Ok(Some(reason.to_owned()))
 }
 
+/// How long it is to the end of the day (UTC), at most an hour.
+fn seconds_to_midnight(now: Timestamp) -> u32 {
+    let seconds = DAY - now.as_seconds().rem_euclid(DAY);
+    u32::try_from(seconds).map_or(AN_HOUR, |seconds| seconds.min(AN_HOUR))
+}
+
 fn not_found() -> Rejection {
     Rejection::new(RejectionKind::NotFound).detail("Purchase not found")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{MemoryStore, auth::Responder, testing::FakeClock};
+
+    #[tokio::test]
+    async fn who_revokes_too_many_is_told_to_come_back_when_the_day_is_over() {
+        let (store, clock) = (Arc::new(MemoryStore::new()), FakeClock::new());
+        let denied = DeniedTokens::new(store.clone());
+        let purchases = PurchasesApi::new(store.clone(), ApiKeys::new(store.clone()), denied);
+        let purchases = purchases.clock(clock.clone());
+        let operator = Operator::host();
+        for n in 0..UNKNOWN_A_DAY {
+            purchases.revoke(&operator, &format!("c-{n}"), b"").await.unwrap();
+        }
+        let seconds = |at: Timestamp| DAY - at.as_seconds().rem_euclid(DAY);
+        clock.advance(Duration::from_secs(seconds(clock.now()).unsigned_abs() - 90));
+        for (expected, advanced) in [(90, 60), (30, 30)] {
+            let refused = purchases.revoke(&operator, "one-more", b"").await.unwrap_err();
+            assert_eq!(refused.kind(), RejectionKind::TooManyRequests);
+            let headers = Responder::default().respond(&refused).headers;
+            assert!(headers.contains(&("retry-after", expected.to_string())), "{headers:?}");
+            clock.advance(Duration::from_secs(advanced));
+        }
+        purchases.revoke(&operator, "one-more", b"").await.unwrap();
+        assert_eq!(seconds_to_midnight(clock.now()), AN_HOUR);
+    }
 }
