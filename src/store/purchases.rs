@@ -297,6 +297,21 @@ impl PurchaseState {
 }
 
 impl Purchase {
+    /// One of which nothing is known but that it was revoked.
+    pub(crate) fn only_revoked(key: IssuanceKey, revocation: &PurchaseRevocation) -> Self {
+        Self {
+            key,
+            request_id: None,
+            resource_id: None,
+            plan_id: None,
+            tx_hash: None,
+            issued: None,
+            confirmed: None,
+            revoked: Some(Revoked { at: revocation.at, reason: revocation.reason.clone() }),
+            issued_key: None,
+        }
+    }
+
     /// Its state at this instant.
     pub fn state_at(&self, now: Timestamp) -> PurchaseState {
         let key_is_revoked = self.issued_key.as_ref().is_some_and(|key| key.revoked.is_some());

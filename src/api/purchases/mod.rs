@@ -18,6 +18,7 @@ use super::{
 use crate::{
     ApiKeys, Policy, Rejection, RejectionKind,
     domain::{ChallengeId, Clock, RequestId, SystemClock, Timestamp},
+    error::StoreErrorKind,
     store::{
         DeniedTokens, IssuanceKey, Purchase, PurchaseRevocation, PurchaseStore, RevocationOutcome,
     },
@@ -197,7 +198,13 @@ impl PurchasesApi {
             let unknown_a_day = UNKNOWN_A_DAY;
             let revocation = PurchaseRevocation { id, reason, by, at, tokens_until, unknown_a_day };
             let key = parts.revoke(&revocation).await?;
-            let revoked = parts.purchases.purchase(&key).await.map_err(outage)?;
+            let revoked = match parts.purchases.purchase(&key).await {
+                // It is revoked, also where the rest can't be read.
+                Err(error) if error.kind() == StoreErrorKind::Corrupt => {
+                    Some(Purchase::only_revoked(key, &revocation))
+                }
+                read => read.map_err(outage)?,
+            };
             Ok(parts.shown(&revoked.ok_or(RejectionKind::Internal)?))
         })
         .await

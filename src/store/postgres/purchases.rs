@@ -9,7 +9,6 @@ use crate::{
     store::{
         IssuanceKey, Purchase, PurchasePage, PurchaseQuery, PurchaseRevocation, PurchaseStore,
         RevocationOutcome,
-        stored::parsed,
         stored_purchase::{
             StoredConfirmation, StoredIssuance, StoredKey, StoredPurchase, issuance_key, no_hash,
             select_purchases,
@@ -260,7 +259,8 @@ async fn mark(
     .bind(&revocation.reason)
     .fetch_one(tx)
     .await?;
-    Ok(id.map(|id| parsed(&id, "key_id")).transpose()?)
+    // What can't be an id is that of no key, and must not keep the purchase from being revoked.
+    Ok(id.and_then(|id| KeyId::new(&id).ok()))
 }
 
 pub(super) fn stored(row: &PgRow) -> Result<StoredPurchase, Fault> {

@@ -8,7 +8,6 @@ use crate::{
     store::{
         IssuanceKey, Purchase, PurchasePage, PurchaseQuery, PurchaseRevocation, PurchaseStore,
         RevocationOutcome,
-        stored::parsed,
         stored_purchase::{
             StoredConfirmation, StoredIssuance, StoredKey, StoredPurchase, issuance_key, no_hash,
             select_purchases,
@@ -204,7 +203,8 @@ fn mark(
             ),
             |row| row.get(0),
         )?;
-    Ok(id.map(|id| parsed(&id, "key_id")).transpose()?)
+    // What can't be an id is that of no key, and must not keep the purchase from being revoked.
+    Ok(id.and_then(|id| KeyId::new(&id).ok()))
 }
 
 fn stored(row: &Row<'_>) -> Result<StoredPurchase, Fault> {
