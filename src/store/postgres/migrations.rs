@@ -245,8 +245,9 @@ $$;
 /// Purchases can be revoked. One that was revoked before it was issued has a row without a digest; in
 /// place of its hash stands a text that is none. How many such there were is counted by the day.
 ///
-/// An instance that does not know of it issues nothing for such a purchase either: it can't read such
-/// a row, or finds its key revoked.
+/// An instance that does not know of it issues no key for such a purchase either: it finds the key
+/// revoked, or can't read the row and answers 503. A credential of the application's own it hands out
+/// again for a day.
 const V5: &str = r#"
 ALTER TABLE issuances
     ADD COLUMN revoked_at     bigint,
