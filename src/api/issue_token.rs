@@ -313,9 +313,14 @@ impl Parts {
             return Err(Rejection::new(RejectionKind::Internal).cause(Unsteady));
         };
         let credential = own.credential.expose_secret();
-        let secret = old.secret.as_ref();
-        match secret.and_then(|secret| self.secrets.digest(secret, credential)) {
+        let now = self.clock.now();
+        match old.secret.as_ref().and_then(|secret| self.secrets.digest(secret, credential)) {
             Some(digest) if digest == old.digest => {
+                // The hook takes its time, and the purchase can be revoked meanwhile.
+                let again = self.payments.begin_issuance(&self.claim(request, now), now).await;
+                if !matches!(again.map_err(outage)?, IssuanceState::Issued(_)) {
+                    return Ok(Progress::Again);
+                }
                 metrics::issuance("replayed");
                 Ok(Progress::Done(reply(credential, old.expires_at)))
             }
@@ -324,7 +329,6 @@ impl Parts {
             // The secret is gone: what the hook says now is what counts from now on.
             None => {
                 let new = Issuance { issued_at: old.issued_at, ..self.issuance_of(&own)? };
-                let now = self.clock.now();
                 let replaced =
                     self.payments.replace_issuance(&request.key(), old, &new, "", now).await;
                 Ok(match replaced.map_err(outage)? {

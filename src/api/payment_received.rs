@@ -253,9 +253,10 @@ impl Worker {
                 }
                 Err(error) => {
                     metrics::payment_handler_run("failed");
+                    let error = kept(&error);
                     #[cfg(feature = "tracing")]
-                    tracing::warn!(challenge_id = %id, attempts, error, "payment handler failed");
-                    self.put_off(id, &lease, attempts, Some(&kept(&error))).await
+                    tracing::warn!(challenge_id = %id, attempts, %error, "payment handler failed");
+                    self.put_off(id, &lease, attempts, Some(&error)).await
                 }
             },
             Err(_) => self.put_off(id, &lease, attempts, None).await,
@@ -294,10 +295,10 @@ impl Worker {
     }
 }
 
-/// What is kept of a handler's error: operators read it, and a credential must not get there.
+/// What is kept and logged of a handler's error: a credential must get to neither place.
 fn kept(error: &str) -> Cow<'_, str> {
     match credential::shows_in(error) {
-        true => "it failed; what it said holds a credential, and stands in the log alone".into(),
+        true => "it failed; what it said holds a credential".into(),
         false => error.into(),
     }
 }

@@ -262,7 +262,7 @@ impl Responder {
         let mut headers =
             vec![("content-type", content_type), ("cache-control", "no-store".into())];
         self.push_challenge(&mut headers, &terms, rejection);
-        if let Some(seconds) = terms.retry_after {
+        if let Some(seconds) = rejection.seconds_to_wait().map(u32::from).or(terms.retry_after) {
             headers.push(("retry-after", seconds.to_string()));
         }
         headers.extend(shop.map(|seller| ("link", seller.link())));

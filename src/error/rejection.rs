@@ -26,6 +26,7 @@ pub struct Rejection {
     instance: Option<Box<str>>,
     purchases: Option<Arc<[Purchase]>>,
     to_gateway: bool,
+    retry_after: Option<u16>,
 }
 
 /// What could be bought so that a refused request is let in.
@@ -230,6 +231,7 @@ impl Rejection {
             instance: None,
             purchases: None,
             to_gateway: false,
+            retry_after: None,
         }
     }
 
@@ -292,6 +294,17 @@ impl Rejection {
     /// Whether the request came from Key0's gateway.
     pub(crate) fn is_to_gateway(&self) -> bool {
         self.to_gateway
+    }
+
+    /// Sets in how many seconds the same request is worth while, where the kind's own number is wrong.
+    pub(crate) fn retry_after(mut self, seconds: u16) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// In how many seconds the same request is worth while, where that was said.
+    pub(crate) fn seconds_to_wait(&self) -> Option<u16> {
+        self.retry_after
     }
 
     /// What the caller can do about it.

@@ -108,6 +108,10 @@ pub trait PaymentStore: fmt::Debug + Send + Sync + 'static {
     /// Keeps a payment, once per challenge, durably before it returns. The handler's first attempt
     /// is due at once.
     ///
+    /// A payment for a purchase that was revoked before buys nothing any more: its hash is spent, and
+    /// what it has bought under another id is revoked, as by
+    /// [`revoke_purchase`](super::PurchaseStore::revoke_purchase).
+    ///
     /// # Errors
     ///
     /// Fails when the store can't tell whether it is kept.

@@ -2,9 +2,8 @@ use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 
-use super::{Change, Denial, IssuanceKey, TokenDigest};
+use super::{IssuanceKey, PurchaseRevocation, RevocationOutcome};
 use crate::{
-    apikey::KeyDigest,
     domain::{Actor, ChallengeId, KeyId, PlanId, RequestId, ResourceId, Timestamp, TxHash},
     error::StoreError,
 };
@@ -67,10 +66,14 @@ pub trait PurchaseStore: fmt::Debug + Send + Sync + 'static {
     /// - its access tokens are denied until `tokens_until`, or as long as they are by now where that
     ///   is later;
     /// - from then on its issuance is [`Revoked`](super::spi::IssuanceState::Revoked), also one that is
-    ///   claimed now and not completed, and one that nobody has asked for yet.
+    ///   claimed now and not completed, and one that nobody has asked for yet;
+    /// - where its payment was received, the same becomes of whatever that payment's hash has bought under
+    ///   another id. Where it has bought nothing, it is spent. A payment that comes later finds the same
+    ///   done by [`record_payment`](super::PaymentStore::record_payment).
     ///
-    /// The id is that of a challenge. Where only an issuance without a challenge is known by it, it is
-    /// that of a request; where nothing is known by it, it is taken for both.
+    /// The id is that of a challenge, which is always marked. So is the request of the same id, where an
+    /// issuance without a challenge is known by it, or nothing is: whoever buys chooses the id of a
+    /// request, and must not choose what a revocation spares.
     ///
     /// One that was revoked before keeps the time and the reason of the first time.
     ///
@@ -81,39 +84,6 @@ pub trait PurchaseStore: fmt::Debug + Send + Sync + 'static {
         &self,
         revocation: &PurchaseRevocation,
     ) -> Result<RevocationOutcome, StoreError>;
-}
-
-/// A wish to revoke a purchase.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PurchaseRevocation {
-    /// The purchase's challenge; without one, its request.
-    pub id: ChallengeId,
-    /// Why.
-    pub reason: Option<String>,
-    /// Who revokes it.
-    pub by: Actor,
-    /// When.
-    pub at: Timestamp,
-    /// Until when its access tokens are denied.
-    pub tokens_until: Timestamp,
-    /// How many purchases may be revoked on one day (UTC) of which nothing is known.
-    pub unknown_a_day: u32,
-}
-
-/// What became of a revocation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RevocationOutcome {
-    /// It is revoked, now or since before.
-    Revoked {
-        /// What the id stood for.
-        key: IssuanceKey,
-        /// The secrets that died by it.
-        digests: Vec<KeyDigest>,
-    },
-    /// Nothing is known of it, and as many such were revoked on this day as may be. Nothing has
-    /// changed.
-    TooMany,
 }
 
 /// All that is known of one purchase. What an older version has not kept is absent.
@@ -291,6 +261,21 @@ impl PurchaseState {
 }
 
 impl Purchase {
+    /// One of which nothing is known but that it was revoked.
+    pub(crate) fn only_revoked(key: IssuanceKey, revocation: &PurchaseRevocation) -> Self {
+        Self {
+            key,
+            request_id: None,
+            resource_id: None,
+            plan_id: None,
+            tx_hash: None,
+            issued: None,
+            confirmed: None,
+            revoked: Some(Revoked { at: revocation.at, reason: revocation.reason.clone() }),
+            issued_key: None,
+        }
+    }
+
     /// Its state at this instant.
     pub fn state_at(&self, now: Timestamp) -> PurchaseState {
         let key_is_revoked = self.issued_key.as_ref().is_some_and(|key| key.revoked.is_some());
@@ -325,43 +310,5 @@ impl PurchaseFilter {
             && is(&self.plan_id, purchase.plan_id.as_ref())
             && is(&self.resource_id, purchase.resource_id.as_ref())
             && self.state.is_none_or(|state| state == purchase.state_at(now))
-    }
-}
-
-impl PurchaseRevocation {
-    /// The denial of the purchase's access tokens, of which there are none without a challenge.
-    pub fn denial(&self, key: &IssuanceKey) -> Option<Denial> {
-        match key {
-            IssuanceKey::Challenge(id) => {
-                Some(Denial { token: TokenDigest::of(id), until: self.tokens_until })
-            }
-            IssuanceKey::Request(_) => None,
-        }
-    }
-
-    /// The day on which it counts, where nothing is known of the purchase: since 1970, in UTC.
-    pub fn day(&self) -> i64 {
-        self.at.as_seconds().div_euclid(24 * 60 * 60)
-    }
-
-    /// What listeners are to be told of.
-    pub(crate) fn changes(&self, outcome: &RevocationOutcome) -> Vec<Change> {
-        let RevocationOutcome::Revoked { key, digests } = outcome else { return Vec::new() };
-        let keys = digests.iter().copied().map(Change::Key);
-        let tokens = self.denial(key).map(|denial| Change::Token(denial.token));
-        keys.chain(tokens).collect()
-    }
-
-    /// What the id stands for, by what is known: an issuance or a payment of the challenge, an
-    /// issuance without one. The first is what was found.
-    pub(crate) fn keys(&self, challenge: bool, request: bool) -> Vec<IssuanceKey> {
-        let id = || IssuanceKey::Challenge(self.id.clone());
-        // Both are ids of the same form.
-        let by_request = || RequestId::new(self.id.as_str()).ok().map(IssuanceKey::Request);
-        match (challenge, request) {
-            (true, _) => vec![id()],
-            (false, true) => by_request().into_iter().collect(),
-            (false, false) => [Some(id()), by_request()].into_iter().flatten().collect(),
-        }
     }
 }

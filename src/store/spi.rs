@@ -25,9 +25,10 @@ pub use super::{
         Issuance, IssuanceClaim, IssuanceKey, IssuanceState, LeasedPayment, Order, PaymentOutcome,
         RequestFingerprint, WaitingPayments,
     },
+    purchase_revocation::{PurchaseRevocation, RevocationOutcome},
     purchases::{
         Confirmed, Issued, Purchase, PurchaseCursor, PurchaseFilter, PurchasePage, PurchaseQuery,
-        PurchaseRevocation, PurchaseState, PurchasedKey, RevocationOutcome, Revoked,
+        PurchaseState, PurchasedKey, Revoked,
     },
     registry::{KeyCursor, KeyEdit, KeyFilter, KeyPage, KeyQuery, Rotation},
     steady::SteadyClock,

@@ -108,3 +108,18 @@ impl StoredGrant {
         }
     }
 }
+
+#[cfg(any(feature = "postgres", feature = "redis"))]
+impl super::PaymentOutcome {
+    /// As a database says it, and whether the purchase was revoked before.
+    pub(crate) fn told(text: &str) -> Option<(Self, bool)> {
+        let word = text.strip_suffix(" revoked");
+        let outcome = match word.unwrap_or(text) {
+            "recorded" => Self::Recorded,
+            "repeated" => Self::Repeated,
+            "conflict" => Self::Conflict,
+            _ => return None,
+        };
+        Some((outcome, word.is_some()))
+    }
+}

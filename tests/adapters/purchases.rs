@@ -2,17 +2,24 @@
 #![cfg(all(feature = "axum", feature = "actix", feature = "backend", feature = "testing"))]
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use async_trait::async_trait;
 use key0_auth::{
-    MemoryStore,
-    api::{HandlerError, PaymentHandler},
+    ApiKeys, MemoryStore, RejectionKind,
+    api::{
+        Decision, HandlerError, HookError, IssuanceHook, IssuanceRequest, IssueToken,
+        OwnCredential, PaymentHandler,
+    },
+    apikey::IssuanceSecrets,
     backend::{Backend, BackendBuilder, Secrets},
-    domain::{Clock, Secret},
-    store::Payment,
+    domain::{Actor, Clock, Secret, SecretSet, Timestamp},
+    store::{Payment, PurchaseStore, spi::PurchaseRevocation},
     testing::{FakeClock, FaultyStore, Mood, TokenSigner},
 };
 use serde_json::{Value, json};
@@ -227,6 +234,15 @@ async fn what_can_not_be_revoked_says_why() {
             let (status, answer) = shop.post("/purchases/c/revoke", Some(body)).await;
             assert_eq!((status, &answer["code"]), (400, &json!("invalid_request")));
         }
+        let pasted =
+            Some(json!({"reason": "customer says ak_0123456789abcdef0123456789abcdef fails"}));
+        for path in ["/purchases/c/revoke", "/purchases/c/settle"] {
+            let (status, answer) = shop.post(path, pasted.clone()).await;
+            assert_eq!(
+                (status, &answer["message"]),
+                (400, &json!("reason must not hold a credential"))
+            );
+        }
         let form = [("x-api-key", MASTER), ("content-type", "text/plain")];
         let sent = ("POST", "/purchases/c/revoke", &form[..1], Some(json!({"reason": null})));
         assert_eq!(shop.send(sent).await.0, 200);
@@ -356,4 +372,45 @@ async fn a_handler_that_waits_can_be_given_up_with_a_reason() {
         assert_eq!(settled["lastError"], "given up: paid by hand");
         assert_eq!(settled.get("handledAt"), None);
     }
+}
+
+/// Hands the same credential out, and the second time lets a revocation through before.
+#[derive(Debug)]
+struct Refunded {
+    store: MemoryStore,
+    asked: AtomicBool,
+}
+
+#[async_trait]
+impl IssuanceHook for Refunded {
+    async fn decide(&self, request: &IssuanceRequest) -> Result<Decision, HookError> {
+        if self.asked.swap(true, Ordering::Relaxed) {
+            let at = Timestamp::from_seconds(0);
+            let revocation = PurchaseRevocation {
+                id: request.challenge_id.clone().expect("it names one"),
+                reason: None,
+                by: Actor::host(),
+                at,
+                tokens_until: at,
+                unknown_a_day: 0,
+            };
+            self.store.revoke_purchase(&revocation).await?;
+        }
+        Ok(Decision::Own(OwnCredential::new("a credential of the application", None)))
+    }
+}
+
+#[tokio::test]
+async fn a_credential_of_the_application_is_not_handed_out_after_its_revocation() {
+    let store = MemoryStore::new();
+    let hook = Refunded { store: store.clone(), asked: AtomicBool::new(false) };
+    let secret = Secret::new("ISSUANCE_SECRET", "a secret from which keys are derived").unwrap();
+    let secrets = IssuanceSecrets::new(&SecretSet::new(secret));
+    let store = Arc::new(store);
+    let issue = IssueToken::new(store.clone(), ApiKeys::new(store), secrets).hook(hook);
+    let body =
+        br#"{"requestId":"r","challengeId":"c","resourceId":"p","planId":"b","txHash":"0x1"}"#;
+    assert_eq!(issue.handle(body).await.unwrap().status, 200);
+    let refused = issue.handle(body).await.unwrap_err();
+    assert_eq!(refused.kind(), RejectionKind::PurchaseRevoked);
 }

@@ -11,15 +11,18 @@ use std::{
     io::{BufRead, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use crate::samples::{ChangeRecorder, at, challenge, claim, hash, partner_key, payment_key};
 use key0_auth::{
-    KeyStore, SqliteStore,
+    ApiKeys, KeyStore, SqliteStore,
+    api::{Operator, PurchasesApi},
     domain::{Actor, ChallengeId, KeyId, PlanId, RequestId, ResourceId},
     store::{
-        DenialStore, Payment, PaymentStore, SqliteOpenError, SqliteOptions,
+        DenialStore, DeniedTokens, Payment, PaymentStore, PurchaseStore, SqliteOpenError,
+        SqliteOptions,
         spi::{Change, Denial, IssuanceState, PaymentOutcome, TokenDigest},
     },
 };
@@ -428,6 +431,28 @@ async fn tables_of_others_in_our_file_are_welcome() {
     raw.execute_batch("CREATE TABLE passports (id TEXT)").unwrap();
     let store = open(&path).unwrap();
     store.insert(&payment_key(), &Actor::host()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_purchase_that_can_not_be_read_is_revoked_all_the_same() {
+    let (_folder, path) = file();
+    let store = Arc::new(open(&path).unwrap());
+    let raw = Connection::open(&path).unwrap();
+    raw.execute_batch(
+        "INSERT INTO issuances
+             (namespace, id, fingerprint, tx_hash, key_id, digest, issued_at, plan_id)
+         VALUES ('challenge', 'c', zeroblob(32), '0x1', ' ', zeroblob(32), 0, ' ')",
+    )
+    .unwrap();
+    let key = challenge("c");
+    store.purchase(&key).await.expect_err("it can't be read");
+    let denied = DeniedTokens::new(store.clone());
+    let purchases = PurchasesApi::new(store.clone(), ApiKeys::new(store.clone()), denied);
+    let reply = purchases.revoke(&Operator::host(), "c", b"").await.unwrap();
+    let body = String::from_utf8(reply.body).unwrap();
+    assert!(reply.status == 200 && body.contains(r#""state":"revoked""#), "{body}");
+    let again = claim(key, "0x1");
+    assert_eq!(store.begin_issuance(&again, at(0)).await.unwrap(), IssuanceState::Revoked);
 }
 
 /// Opens a file that must be refused, and sees that it and its neighbours stay what they are.

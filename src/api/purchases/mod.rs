@@ -12,13 +12,16 @@ use self::{
 use super::{
     Operator,
     body::{self, Members, Reply, invalid, outage},
+    credential,
     keys::{KeysApi, check_text},
 };
 use crate::{
     ApiKeys, Policy, Rejection, RejectionKind,
-    domain::{ChallengeId, Clock, RequestId, SystemClock},
+    domain::{ChallengeId, Clock, RequestId, SystemClock, Timestamp},
+    error::StoreErrorKind,
     store::{
-        DeniedTokens, IssuanceKey, Purchase, PurchaseRevocation, PurchaseStore, RevocationOutcome,
+        DeniedTokens, IssuanceKey, LONGEST_TOKEN_LIFE, Purchase, PurchaseRevocation, PurchaseStore,
+        RevocationOutcome,
     },
 };
 
@@ -26,10 +29,11 @@ use crate::{
 const READ_DEADLINE: Duration = Duration::from_millis(500);
 /// How long one of a page may take, which can look through thousands of purchases.
 const LISTING_DEADLINE: Duration = Duration::from_secs(2);
-/// The longest time for which a revoked purchase's access tokens are denied.
-const LONGEST_TOKEN_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// How many listings are read at a time.
 const LISTINGS_AT_ONCE: usize = 1;
+/// In seconds.
+const DAY: i64 = 24 * 60 * 60;
+const AN_HOUR: u16 = 60 * 60;
 /// How many purchases of which nothing is known can be revoked on one day.
 const UNKNOWN_A_DAY: u32 = 10_000;
 
@@ -193,7 +197,13 @@ impl PurchasesApi {
             let unknown_a_day = UNKNOWN_A_DAY;
             let revocation = PurchaseRevocation { id, reason, by, at, tokens_until, unknown_a_day };
             let key = parts.revoke(&revocation).await?;
-            let revoked = parts.purchases.purchase(&key).await.map_err(outage)?;
+            let revoked = match parts.purchases.purchase(&key).await {
+                // It is revoked, also where the rest can't be read.
+                Err(error) if error.kind() == StoreErrorKind::Corrupt => {
+                    Some(Purchase::only_revoked(key, &revocation))
+                }
+                read => read.map_err(outage)?,
+            };
             Ok(parts.shown(&revoked.ok_or(RejectionKind::Internal)?))
         })
         .await
@@ -260,22 +270,28 @@ impl Parts {
     async fn find(&self, id: &ChallengeId) -> Result<Option<Purchase>, Rejection> {
         let by_challenge = IssuanceKey::Challenge(id.clone());
         let found = self.purchases.purchase(&by_challenge).await.map_err(outage)?;
-        let (None, Ok(id)) = (&found, RequestId::new(id.as_str())) else { return Ok(found) };
-        self.purchases.purchase(&IssuanceKey::Request(id)).await.map_err(outage)
+        let is_more_than_a_mark = |it: &Purchase| it.issued.is_some() || it.confirmed.is_some();
+        let Ok(id) = RequestId::new(id.as_str()) else { return Ok(found) };
+        if found.as_ref().is_some_and(is_more_than_a_mark) {
+            return Ok(found);
+        }
+        // The revocation of what has no challenge has left a mark under the challenge as well.
+        let by_request =
+            self.purchases.purchase(&IssuanceKey::Request(id)).await.map_err(outage)?;
+        Ok(by_request.filter(|it| found.is_none() || is_more_than_a_mark(it)).or(found))
     }
 
     async fn revoke(&self, revocation: &PurchaseRevocation) -> Result<IssuanceKey, Rejection> {
         match self.purchases.revoke_purchase(revocation).await.map_err(outage)? {
-            RevocationOutcome::Revoked { key, digests } => {
+            RevocationOutcome::Revoked { key, digests, denials } => {
                 // A store may tell nobody.
                 digests.iter().for_each(|digest| self.keys.store().forget(digest));
-                if let Some(denial) = revocation.denial(&key) {
-                    self.denied.learn_of(&denial);
-                }
+                denials.iter().for_each(|denial| self.denied.learn_of(denial));
                 Ok(key)
             }
             RevocationOutcome::TooMany => Err(Rejection::new(RejectionKind::TooManyRequests)
-                .detail("Too many purchases of which nothing is known were revoked today")),
+                .detail("Too many purchases of which nothing is known were revoked today")
+                .retry_after(seconds_to_midnight(revocation.at))),
         }
     }
 
@@ -297,9 +313,47 @@ fn reason(body: &[u8]) -> Result<Option<String>, Rejection> {
     let Some(reason) = Members::parse(body)?.take("reason") else { return Ok(None) };
     let reason = reason.as_str().ok_or_else(|| invalid("reason must be a string"))?;
     check_text("reason", reason)?;
+    if credential::shows_in(reason) {
+        return Err(invalid("reason must not hold a credential"));
+    }
     Ok(Some(reason.to_owned()))
+}
+
+/// How long it is to the end of the day (UTC), at most an hour.
+fn seconds_to_midnight(now: Timestamp) -> u16 {
+    let seconds = DAY - now.as_seconds().rem_euclid(DAY);
+    u16::try_from(seconds).map_or(AN_HOUR, |seconds| seconds.min(AN_HOUR))
 }
 
 fn not_found() -> Rejection {
     Rejection::new(RejectionKind::NotFound).detail("Purchase not found")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{MemoryStore, auth::Responder, testing::FakeClock};
+
+    #[tokio::test]
+    async fn who_revokes_too_many_is_told_to_come_back_when_the_day_is_over() {
+        let (store, clock) = (Arc::new(MemoryStore::new()), FakeClock::new());
+        let denied = DeniedTokens::new(store.clone());
+        let purchases = PurchasesApi::new(store.clone(), ApiKeys::new(store.clone()), denied);
+        let purchases = purchases.clock(clock.clone());
+        let operator = Operator::host();
+        for n in 0..UNKNOWN_A_DAY {
+            purchases.revoke(&operator, &format!("c-{n}"), b"").await.unwrap();
+        }
+        let seconds = |at: Timestamp| DAY - at.as_seconds().rem_euclid(DAY);
+        clock.advance(Duration::from_secs(seconds(clock.now()).unsigned_abs() - 90));
+        for (expected, advanced) in [(90, 60), (30, 30)] {
+            let refused = purchases.revoke(&operator, "one-more", b"").await.unwrap_err();
+            assert_eq!(refused.kind(), RejectionKind::TooManyRequests);
+            let headers = Responder::default().respond(&refused).headers;
+            assert!(headers.contains(&("retry-after", expected.to_string())), "{headers:?}");
+            clock.advance(Duration::from_secs(advanced));
+        }
+        purchases.revoke(&operator, "one-more", b"").await.unwrap();
+        assert_eq!(seconds_to_midnight(clock.now()), AN_HOUR);
+    }
 }

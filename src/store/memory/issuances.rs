@@ -89,6 +89,18 @@ impl Issuances {
         (id, is_first)
     }
 
+    /// Has an issuance spend a hash that buys nothing yet.
+    pub(super) fn spend(&mut self, key: &IssuanceKey, tx_hash: String) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.tx_hash.get_or_insert_with(|| tx_hash.clone());
+            self.spent.entry(tx_hash).or_insert_with(|| key.clone());
+        }
+    }
+
+    pub(super) fn is_revoked(&self, key: &IssuanceKey) -> bool {
+        self.entries.get(key).is_some_and(|entry| entry.revoked.is_some())
+    }
+
     /// What became of a claim, if it is known, with its hash.
     pub(super) fn settled(&self, key: &IssuanceKey) -> Option<Settled<'_>> {
         let entry = self.entries.get(key)?;

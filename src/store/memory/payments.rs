@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::{
-    MemoryStore,
+    MemoryStore, State,
     issuances::{Entry, Stage},
 };
 use crate::{
@@ -10,8 +10,8 @@ use crate::{
     error::StoreError,
     store::{
         Change, Issuance, IssuanceClaim, IssuanceKey, IssuanceState, Lease, LeaseToken,
-        LeasedPayment, Payment, PaymentOutcome, PaymentStore, PurchaseCursor, Rotation,
-        WaitingPayments, lease::is_over, spi::Confirmed,
+        LeasedPayment, Payment, PaymentOutcome, PaymentStore, PurchaseCursor, PurchaseRevocation,
+        Rotation, WaitingPayments, lease::is_over, spi::Confirmed,
     },
 };
 use async_trait::async_trait;
@@ -214,37 +214,18 @@ impl PaymentStore for MemoryStore {
     }
 
     async fn record_payment(&self, payment: &Payment) -> Result<PaymentOutcome, StoreError> {
-        self.with(|state| {
-            let payments = &mut state.payments;
-            let tx_hash = payment.tx_hash.normalized();
-            let known = payments.entries.get(&payment.challenge_id);
-            let payer = payments.paid.get(&tx_hash);
-            if known.is_some() && payer == Some(&payment.challenge_id) {
-                return Ok(PaymentOutcome::Repeated);
-            }
-            if known.is_some() || payer.is_some() {
-                return Ok(PaymentOutcome::Conflict);
-            }
-            let due = (payment.received_at, payments.arrivals);
-            payments.arrivals += 1;
-            payments.due.insert(due, payment.challenge_id.clone());
-            payments.paid.insert(tx_hash, payment.challenge_id.clone());
-            let kept = Kept {
-                payment: payment.clone(),
-                attempts: 0,
-                handled_at: None,
-                last_error: None,
-                given_up: None,
-                lease: None,
-                due,
-            };
-            payments.entries.insert(payment.challenge_id.clone(), kept);
+        let (outcome, revoked) = self.with(|state| {
+            let outcome = state.record(payment);
             let key = IssuanceKey::Challenge(payment.challenge_id.clone());
-            if state.issuances.settled(&key).is_none() {
-                state.seen.insert(PurchaseCursor { seen_at: payment.received_at, key });
-            }
-            Ok(PaymentOutcome::Recorded)
-        })
+            let is_revoked =
+                outcome != PaymentOutcome::Conflict && state.issuances.is_revoked(&key);
+            let again = || state.revoke_purchase(&PurchaseRevocation::of_paid(payment));
+            Ok((outcome, is_revoked.then(again)))
+        })?;
+        if let Some(revoked) = revoked {
+            self.shared.listeners.tell(&PurchaseRevocation::changes(&revoked));
+        }
+        Ok(outcome)
     }
 
     async fn payment(&self, challenge_id: &ChallengeId) -> Result<Option<Payment>, StoreError> {
@@ -315,5 +296,39 @@ impl PaymentStore for MemoryStore {
             let oldest = waiting.map(|kept| kept.payment.received_at).min();
             Ok(Some(WaitingPayments { count: due.len() as u64, oldest }))
         })
+    }
+}
+
+impl State {
+    fn record(&mut self, payment: &Payment) -> PaymentOutcome {
+        let payments = &mut self.payments;
+        let tx_hash = payment.tx_hash.normalized();
+        let known = payments.entries.get(&payment.challenge_id);
+        let payer = payments.paid.get(&tx_hash);
+        if known.is_some() && payer == Some(&payment.challenge_id) {
+            return PaymentOutcome::Repeated;
+        }
+        if known.is_some() || payer.is_some() {
+            return PaymentOutcome::Conflict;
+        }
+        let due = (payment.received_at, payments.arrivals);
+        payments.arrivals += 1;
+        payments.due.insert(due, payment.challenge_id.clone());
+        payments.paid.insert(tx_hash, payment.challenge_id.clone());
+        let kept = Kept {
+            payment: payment.clone(),
+            attempts: 0,
+            handled_at: None,
+            last_error: None,
+            given_up: None,
+            lease: None,
+            due,
+        };
+        payments.entries.insert(payment.challenge_id.clone(), kept);
+        let key = IssuanceKey::Challenge(payment.challenge_id.clone());
+        if self.issuances.settled(&key).is_none() {
+            self.seen.insert(PurchaseCursor { seen_at: payment.received_at, key });
+        }
+        PaymentOutcome::Recorded
     }
 }

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::{MemoryStore, State, denials::deny};
 use crate::{
     apikey::{Grant, KeyRecord},
-    domain::{Actor, ChallengeId, Timestamp},
+    domain::{Actor, ChallengeId, RequestId, Timestamp},
     error::StoreError,
     store::{
         AuditEvent, IssuanceKey, Purchase, PurchaseCursor, PurchasePage, PurchaseQuery,
@@ -63,7 +63,7 @@ impl PurchaseStore for MemoryStore {
         revocation: &PurchaseRevocation,
     ) -> Result<RevocationOutcome, StoreError> {
         let outcome = self.with(|state| Ok(state.revoke_purchase(revocation)))?;
-        self.shared.listeners.tell(&revocation.changes(&outcome));
+        self.shared.listeners.tell(&PurchaseRevocation::changes(&outcome));
         Ok(outcome)
     }
 }
@@ -153,12 +153,13 @@ impl State {
         })
     }
 
-    fn revoke_purchase(&mut self, revocation: &PurchaseRevocation) -> RevocationOutcome {
+    pub(super) fn revoke_purchase(&mut self, revocation: &PurchaseRevocation) -> RevocationOutcome {
         let by_challenge = IssuanceKey::Challenge(revocation.id.clone());
-        let is_known = self.issuances.contains(&by_challenge)
-            || self.payments.confirmed(&revocation.id).is_some();
-        let by_request = revocation.keys(false, true);
-        let is_request = by_request.iter().any(|key| self.issuances.contains(key));
+        let paid = self.payments.confirmed(&revocation.id);
+        let paid = paid.map(|(payment, _)| payment.tx_hash.normalized());
+        let is_known = self.issuances.contains(&by_challenge) || paid.is_some();
+        let by_request = RequestId::new(revocation.id.as_str()).map(IssuanceKey::Request);
+        let is_request = by_request.is_ok_and(|key| self.issuances.contains(&key));
         if !is_known && !is_request {
             let count = self.unknown_revocations.entry(revocation.day()).or_default();
             if *count >= revocation.unknown_a_day {
@@ -166,28 +167,36 @@ impl State {
             }
             *count += 1;
         }
-        let keys = revocation.keys(is_known, is_request);
+        let mut keys = revocation.keys(is_known, is_request);
+        let own = keys.len();
+        let holder = paid.as_ref().and_then(|hash| self.issuances.spent.get(hash));
+        let other = holder.filter(|holder| !keys.contains(holder)).cloned();
+        keys.extend(other);
         let (mut digests, mut is_first) = (Vec::new(), false);
         let PurchaseRevocation { id, reason, by, at, .. } = revocation;
-        for key in &keys {
+        for (place, key) in keys.iter().enumerate() {
             if self.issuances.settled(key).is_none() {
                 self.see(key, *at);
             }
             let revoked = Revoked { at: *at, reason: reason.clone() };
             let (issued, is_new) = self.issuances.revoke(key, revoked);
-            is_first |= is_new;
-            let record = issued.and_then(|id| self.keys.revoke(&id, reason.as_deref(), by, *at));
-            digests.extend(record.iter().flat_map(KeyRecord::digests));
+            is_first |= is_new && place < own;
+            if let Some(id) = issued {
+                self.keys.revoke(&id, reason.as_deref(), by, *at);
+                digests.extend(self.keys.get(&id).into_iter().flat_map(KeyRecord::digests));
+            }
         }
         if is_first {
             let reason = reason.as_deref();
             self.keys.events.note(AuditEvent::of_purchase(id, "revoked", by, *at, reason));
         }
-        let key = keys.into_iter().next().unwrap_or(by_challenge);
-        if let Some(denial) = revocation.denial(&key) {
-            deny(&mut self.denials, &denial);
+        if let Some(hash) = paid {
+            self.issuances.spend(&by_challenge, hash);
         }
-        RevocationOutcome::Revoked { key, digests }
+        let denials = revocation.denials(&keys);
+        denials.iter().for_each(|denial| deny(&mut self.denials, denial));
+        let key = keys.into_iter().next().unwrap_or(by_challenge);
+        RevocationOutcome::Revoked { key, digests, denials }
     }
 }
 

@@ -245,8 +245,9 @@ $$;
 /// Purchases can be revoked. One that was revoked before it was issued has a row without a digest; in
 /// place of its hash stands a text that is none. How many such there were is counted by the day.
 ///
-/// An instance that does not know of it issues nothing for such a purchase either: it can't read such
-/// a row, or finds its key revoked.
+/// An instance that does not know of it issues no key for such a purchase either: it finds the key
+/// revoked, or can't read the row and answers 503. A credential of the application's own it hands out
+/// again for a day.
 const V5: &str = r#"
 ALTER TABLE issuances
     ADD COLUMN revoked_at     bigint,
@@ -255,6 +256,23 @@ CREATE TABLE unknown_revocations (
     day   bigint NOT NULL PRIMARY KEY,
     count bigint NOT NULL
 );
+
+-- As record_payment, which it calls; with ' revoked' behind it where the purchase was revoked before.
+CREATE FUNCTION confirm_payment(text, text, text, text, text, text, bigint, text, text)
+RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    outcome text;
+BEGIN
+    -- Whoever revokes the purchase waits here as well: the second sees what the first has done.
+    PERFORM pg_advisory_xact_lock(hashtextextended($1, 1));
+    outcome := record_payment($1, $2, $3, $4, $5, $6, $7, $8, $9);
+    IF EXISTS (SELECT FROM issuances
+               WHERE namespace = 'challenge' AND id = $1 AND revoked_at IS NOT NULL) THEN
+        outcome := outcome || ' revoked';
+    END IF;
+    RETURN outcome;
+END
+$$;
 "#;
 
 /// What was bought, how its payment's handler fared, and when its key was first used. Of older rows

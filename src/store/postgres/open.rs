@@ -326,8 +326,9 @@ impl<'a> Opening<'a> {
         }
         match schema::update(conn, &self.options.schema, self.options.must_exist).await {
             Ok(found @ (Found::Current | Found::Behind)) => {
-                // Whoever may not read the denied tokens learns it now.
-                let probe = "SELECT digest, until FROM denied_tokens LIMIT 1; COMMIT";
+                // Whoever may not read the denied tokens, or revoke a purchase, learns it now.
+                let probe = "SELECT digest, until FROM denied_tokens LIMIT 1;
+                    SELECT day, count FROM unknown_revocations LIMIT 1; COMMIT";
                 let end = if found == Found::Current { probe } else { "COMMIT" };
                 conn.execute(sqlx::raw_sql(end)).await.map(|_| found).map_err(unusable)
             }
@@ -389,8 +390,7 @@ fn millis(limit: Duration) -> u128 {
     limit.as_millis().min(i32::MAX as u128)
 }
 
-/// Whether a failure to connect can be over in a moment: also cannot_connect_now and
-/// too_many_connections.
+/// Whether a failure to connect can be over soon: also cannot_connect_now, too_many_connections.
 fn may_pass(error: &Error) -> bool {
     matches!(error, Error::Io(_)) || is(error, "57P03") || is(error, "53300")
 }

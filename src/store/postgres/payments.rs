@@ -13,7 +13,8 @@ use crate::{
     error::StoreError,
     store::{
         Change, Issuance, IssuanceClaim, IssuanceKey, IssuanceState, LONGEST_WAIT, Lease,
-        LeasedPayment, Payment, PaymentOutcome, PaymentStore, Rotation, WaitingPayments,
+        LeasedPayment, Payment, PaymentOutcome, PaymentStore, PurchaseRevocation, PurchaseStore,
+        Rotation, WaitingPayments,
         payments::Ending,
         stored::{bad, instant, json, parsed, to_json},
     },
@@ -174,13 +175,18 @@ impl PaymentStore for PostgresStore {
     }
 
     async fn record_payment(&self, payment: &Payment) -> Result<PaymentOutcome, StoreError> {
-        self.write(async {
+        let recorded = self.write(async {
             let mut conn = self.at_once().await?;
             let outcome = record(&mut conn, payment).await?;
             conn.end().await?;
             Ok(outcome)
-        })
-        .await
+        });
+        let (outcome, is_revoked) = recorded.await?;
+        if is_revoked && outcome != PaymentOutcome::Conflict {
+            // Where this fails, the payment is told again.
+            self.revoke_purchase(&PurchaseRevocation::of_paid(payment)).await?;
+        }
+        Ok(outcome)
     }
 
     async fn payment(&self, challenge_id: &ChallengeId) -> Result<Option<Payment>, StoreError> {
@@ -309,9 +315,13 @@ impl PostgresStore {
     }
 }
 
-async fn record(conn: &mut PgConnection, payment: &Payment) -> Result<PaymentOutcome, Fault> {
+/// What became of the payment, and whether its purchase was revoked before.
+async fn record(
+    conn: &mut PgConnection,
+    payment: &Payment,
+) -> Result<(PaymentOutcome, bool), Fault> {
     const RECORD: &str =
-        concat!("SELECT ", durably!(), ", record_payment($1, $2, $3, $4, $5, $6, $7, $8, $9)");
+        concat!("SELECT ", durably!(), ", confirm_payment($1, $2, $3, $4, $5, $6, $7, $8, $9)");
     let row = sqlx::query(RECORD)
         .bind(payment.challenge_id.as_str())
         .bind(payment.request_id.as_str())
@@ -324,13 +334,11 @@ async fn record(conn: &mut PgConnection, payment: &Payment) -> Result<PaymentOut
         .bind(payment.tx_hash.without_0x())
         .fetch_one(conn)
         .await?;
-    match row.try_get(1)? {
-        Some("recorded") => Ok(PaymentOutcome::Recorded),
-        Some("repeated") => Ok(PaymentOutcome::Repeated),
-        Some(_) => Ok(PaymentOutcome::Conflict),
-        // After a restore the next number of arrival can be one that was given before.
-        None => Err(StoreError::unavailable("the payment clashes with no other, save by number"))?,
-    }
+    // After a restore the next number of arrival can be one that was given before.
+    let told: &str = row.try_get::<Option<_>, _>(1)?.ok_or_else(|| {
+        StoreError::unavailable("the payment clashes with no other, save by number")
+    })?;
+    Ok(PaymentOutcome::told(told).ok_or_else(|| bad("outcome"))?)
 }
 
 fn understood(row: &PgRow) -> Result<Payment, Fault> {

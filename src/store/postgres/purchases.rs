@@ -3,14 +3,14 @@ use sqlx::{PgConnection, Row, postgres::PgRow};
 
 use super::{PostgresStore, audit, denials, keys, listing, row::Fault};
 use crate::{
-    domain::{Actor, ChallengeId, KeyId, Timestamp},
+    apikey::KeyDigest,
+    domain::{Actor, ChallengeId, KeyId, Timestamp, TxHash},
     error::StoreError,
     store::{
         AuditEvent, IssuanceKey, Purchase, PurchasePage, PurchaseQuery, PurchaseRevocation,
         PurchaseStore, RevocationOutcome,
-        stored::parsed,
         stored_purchase::{
-            StoredConfirmation, StoredIssuance, StoredKey, StoredPurchase, no_hash,
+            StoredConfirmation, StoredIssuance, StoredKey, StoredPurchase, issuance_key, no_hash,
             select_purchases,
         },
     },
@@ -26,6 +26,9 @@ const ONE: &str = concat!(
          ON wanted.namespace = 'challenge' AND payments.challenge_id = wanted.id
      LEFT JOIN keys ON keys.id = issuances.key_id"
 );
+
+/// How often a revocation is tried whose payment another request spends at the same time.
+const MOST_TRIES: u32 = 3;
 
 #[async_trait]
 impl PurchaseStore for PostgresStore {
@@ -114,13 +117,25 @@ impl PurchaseStore for PostgresStore {
         revocation: &PurchaseRevocation,
     ) -> Result<RevocationOutcome, StoreError> {
         let revoked = self.write(async {
-            let mut tx = self.begin().await?;
-            let outcome = revoke(&mut tx, revocation).await?;
-            tx.end().await?;
-            Ok(outcome)
+            let mut tries = 1;
+            loop {
+                let mut tx = self.begin().await?;
+                let outcome = match revoke(&mut tx, revocation).await {
+                    Err(fault) if fault.is_race() && tries < MOST_TRIES => {
+                        tries += 1;
+                        continue;
+                    }
+                    outcome => outcome?,
+                };
+                // What was too much is not committed.
+                if outcome != RevocationOutcome::TooMany {
+                    tx.end().await?;
+                }
+                return Ok(outcome);
+            }
         });
         let outcome = revoked.await?;
-        self.tell(&revocation.changes(&outcome))?;
+        self.tell(&PurchaseRevocation::changes(&outcome))?;
         Ok(outcome)
     }
 }
@@ -129,36 +144,93 @@ async fn revoke(
     tx: &mut PgConnection,
     revocation: &PurchaseRevocation,
 ) -> Result<RevocationOutcome, Fault> {
-    let (challenge, request): (bool, bool) = sqlx::query_as(
-        "SELECT EXISTS (SELECT FROM issuances WHERE namespace = 'challenge' AND id = $1)
-             OR EXISTS (SELECT FROM payments WHERE challenge_id = $1),
-             EXISTS (SELECT FROM issuances WHERE namespace = 'request' AND id = $1)",
+    // Against a payment that is recorded now: see the function confirm_payment.
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 1))")
+        .bind(revocation.id.as_str())
+        .execute(&mut *tx)
+        .await?;
+    let (challenge, request, paid): (bool, bool, Option<String>) = sqlx::query_as(
+        "SELECT EXISTS (SELECT FROM issuances WHERE namespace = 'challenge' AND id = $1),
+             EXISTS (SELECT FROM issuances WHERE namespace = 'request' AND id = $1),
+             (SELECT tx_hash FROM payments WHERE challenge_id = $1)",
     )
     .bind(revocation.id.as_str())
     .fetch_one(&mut *tx)
     .await?;
-    if !challenge && !request && !count_unknown(tx, revocation).await? {
-        return Ok(RevocationOutcome::TooMany);
-    }
-    let keys = revocation.keys(challenge, request);
-    let (mut digests, mut is_first) = (Vec::new(), false);
+    let challenge = challenge || paid.is_some();
+    let mut keys = revocation.keys(challenge, request);
+    let own = keys.len();
+    let paid: Option<TxHash> = paid.and_then(|hash| hash.parse().ok());
+    let holders = match &paid {
+        Some(hash) => holders(tx, hash).await?,
+        None => Vec::new(),
+    };
+    let is_spent = !holders.is_empty();
+    let others: Vec<_> = holders.into_iter().filter(|key| !keys.contains(key)).collect();
+    keys.extend(others);
+    let (mut ended, mut is_first) = (Vec::new(), false);
     let (reason, by) = (revocation.reason.as_deref(), &revocation.by);
-    for key in &keys {
+    for (place, key) in keys.iter().enumerate() {
         let (id, is_new) = mark(tx, key, revocation).await?;
-        is_first |= is_new;
+        is_first |= is_new && place < own;
         if let Some(id) = id {
-            digests.extend(keys::revoke(tx, &id, reason, by, revocation.at).await?);
+            keys::revoke(tx, &id, reason, by, revocation.at).await?;
+            ended.extend(digests(tx, &id).await?);
         }
     }
     if is_first {
         let event = AuditEvent::of_purchase(&revocation.id, "revoked", by, revocation.at, reason);
         audit::note(tx, &event).await?;
     }
-    let key = keys.into_iter().next().ok_or_else(|| StoreError::corrupt("an id of no kind"))?;
-    if let Some(denial) = revocation.denial(&key) {
-        denials::deny(tx, &denial).await?;
+    if let Some(hash) = paid.filter(|_| !is_spent) {
+        spend(tx, &revocation.id, &hash).await?;
     }
-    Ok(RevocationOutcome::Revoked { key, digests })
+    let denials = revocation.denials(&keys);
+    for denial in &denials {
+        denials::deny(tx, denial).await?;
+    }
+    // Last: until the commit, others wait for the day's row.
+    if !challenge && !request && !count_unknown(tx, revocation).await? {
+        return Ok(RevocationOutcome::TooMany);
+    }
+    let key = keys.into_iter().next().ok_or_else(|| StoreError::corrupt("an id of no kind"))?;
+    Ok(RevocationOutcome::Revoked { key, digests: ended, denials })
+}
+
+/// What this hash has bought, or is claimed for.
+async fn holders(tx: &mut PgConnection, tx_hash: &TxHash) -> Result<Vec<IssuanceKey>, Fault> {
+    let rows: Vec<(String, String)> =
+        sqlx::query_as("SELECT namespace, id FROM issuances WHERE lower(tx_hash) IN ($1, $2)")
+            .bind(tx_hash.normalized())
+            .bind(tx_hash.without_0x())
+            .fetch_all(tx)
+            .await?;
+    rows.iter().map(|(namespace, id)| Ok(issuance_key(namespace, id)?)).collect()
+}
+
+/// Has what was revoked before it was issued spend the hash of its payment. Fails where that buys
+/// something at the same time.
+async fn spend(tx: &mut PgConnection, id: &ChallengeId, tx_hash: &TxHash) -> Result<(), Fault> {
+    sqlx::query(
+        "UPDATE issuances SET tx_hash = $2
+         WHERE namespace = 'challenge' AND id = $1 AND tx_hash LIKE ' %'",
+    )
+    .bind(id.as_str())
+    .bind(tx_hash.normalized())
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// The digests of a key, revoked or not.
+async fn digests(tx: &mut PgConnection, id: &KeyId) -> Result<Vec<KeyDigest>, Fault> {
+    let digests: Option<([u8; 32], Option<[u8; 32]>)> =
+        sqlx::query_as("SELECT digest, old_digest FROM keys WHERE id = $1")
+            .bind(id.as_str())
+            .fetch_optional(tx)
+            .await?;
+    let digests = digests.into_iter().flat_map(|(digest, old)| [Some(digest), old]);
+    Ok(digests.flatten().map(KeyDigest::from_bytes).collect())
 }
 
 /// Counts a revocation of which nothing else is known; `false` where there were enough.
@@ -208,7 +280,8 @@ async fn mark(
     .bind(&revocation.reason)
     .fetch_one(tx)
     .await?;
-    Ok((id.map(|id| parsed(&id, "key_id")).transpose()?, revoked_at == at))
+    // What can't be an id is that of no key, and must not keep the purchase from being revoked.
+    Ok((id.and_then(|id| KeyId::new(&id).ok()), revoked_at == at))
 }
 
 pub(super) fn stored(row: &PgRow) -> Result<StoredPurchase, Fault> {

@@ -22,6 +22,15 @@ struct Refused {
     code: String,
 }
 
+impl Fault {
+    /// Whether another transaction was faster, so that the same can work when it is tried again:
+    /// unique_violation, deadlock_detected.
+    pub(super) fn is_race(&self) -> bool {
+        let refused = self.0.source().and_then(|cause| cause.downcast_ref::<Refused>());
+        refused.is_some_and(|refused| ["23505", "40P01"].contains(&refused.code.as_str()))
+    }
+}
+
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         let kind = kind(&error);

@@ -12,7 +12,7 @@ use crate::{
     error::StoreError,
     store::{
         Issuance, IssuanceClaim, IssuanceKey, IssuanceState, LONGEST_WAIT, Lease, LeasedPayment,
-        Payment, PaymentOutcome, PaymentStore, WaitingPayments,
+        Payment, PaymentOutcome, PaymentStore, PurchaseRevocation, PurchaseStore, WaitingPayments,
         payments::Ending,
         stored::{bad, to_json},
     },
@@ -70,12 +70,12 @@ impl PaymentStore for RedisStore {
         call.arg("details").arg(to_json(&payment.details)?);
         call.arg("received_at").arg(received_at);
         let outcome: String = self.write(&call).await?;
-        match &*outcome {
-            "recorded" => Ok(PaymentOutcome::Recorded),
-            "repeated" => Ok(PaymentOutcome::Repeated),
-            "conflict" => Ok(PaymentOutcome::Conflict),
-            _ => Err(bad("outcome")),
+        let (outcome, is_revoked) = PaymentOutcome::told(&outcome).ok_or_else(|| bad("outcome"))?;
+        if is_revoked && outcome != PaymentOutcome::Conflict {
+            // Where this fails, the payment is told again.
+            self.revoke_purchase(&PurchaseRevocation::of_paid(payment)).await?;
         }
+        Ok(outcome)
     }
 
     async fn payment(&self, challenge_id: &ChallengeId) -> Result<Option<Payment>, StoreError> {

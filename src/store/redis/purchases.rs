@@ -13,8 +13,8 @@ use crate::{
     domain::{Actor, ChallengeId, Timestamp},
     error::StoreError,
     store::{
-        AuditEvent, IssuanceKey, Purchase, PurchaseCursor, PurchasePage, PurchaseQuery,
-        PurchaseRevocation, PurchaseStore, RevocationOutcome, TokenDigest,
+        AuditEvent, DenialStore, IssuanceKey, Purchase, PurchaseCursor, PurchasePage,
+        PurchaseQuery, PurchaseRevocation, PurchaseStore, RevocationOutcome, TokenDigest,
         purchase_listing::{Find, MOST_FOUND, Paging},
         stored::bad,
         stored_purchase::{
@@ -28,6 +28,9 @@ const JOINED_AT_ONCE: usize = 200;
 
 /// The fields of an issuance, of a payment and of a key, and whether the payment waits.
 type Parts = (Vec<Vec<u8>>, Vec<Vec<u8>>, bool, Vec<Vec<u8>>);
+
+/// The digests that are dead by a revocation, and the slots that are marked.
+type Ended = (Vec<Vec<u8>>, Vec<String>);
 
 #[async_trait]
 impl PurchaseStore for RedisStore {
@@ -100,18 +103,25 @@ impl PurchaseStore for RedisStore {
         if let Some(reason) = reason {
             call.arg(reason);
         }
-        let (word, digests): (String, Option<Vec<Vec<u8>>>) = answer(self.write(&call).await?)?;
+        let (word, ended): (String, Option<Ended>) = answer(self.write(&call).await?)?;
         let (challenge, request) = match &*word {
             "too many" => return Ok(RevocationOutcome::TooMany),
             "challenge" => (true, false),
             "request" => (false, true),
             _ => return Err(bad("answer")),
         };
-        let key = revocation.keys(challenge, request).pop().ok_or_else(|| bad("id"))?;
-        let digests = digests.iter().flatten().map(|bytes| digest_of(bytes));
-        let outcome =
-            RevocationOutcome::Revoked { key, digests: digests.collect::<Result<_, _>>()? };
-        self.shared.listeners.tell(&revocation.changes(&outcome));
+        let mut keys = revocation.keys(challenge, request).into_iter();
+        let key = keys.next().ok_or_else(|| bad("id"))?;
+        let (digests, slots) = ended.ok_or_else(|| bad("answer"))?;
+        let digests = digests.iter().map(|bytes| digest_of(bytes)).collect::<Result<_, _>>()?;
+        let ended = slots.iter().map(|slot| key_of(slot)).collect::<Result<Vec<_>, _>>()?;
+        let denials = revocation.denials(&ended);
+        // A script can't tell the digest of what it finds.
+        for denial in denials.iter().filter(|denial| denial.token != TokenDigest::of(id)) {
+            self.deny(denial).await?;
+        }
+        let outcome = RevocationOutcome::Revoked { key, digests, denials };
+        self.shared.listeners.tell(&PurchaseRevocation::changes(&outcome));
         Ok(outcome)
     }
 }

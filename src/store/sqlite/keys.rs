@@ -204,6 +204,15 @@ pub(super) fn revoke(
     Ok(digests)
 }
 
+/// The digests of a key, revoked or not.
+pub(super) fn digests(conn: &Connection, id: &KeyId) -> Result<Vec<KeyDigest>, Fault> {
+    let mut statement = conn.prepare_cached("SELECT digest, old_digest FROM keys WHERE id = ?1")?;
+    let digests: Option<(_, _)> =
+        statement.query_row([id.as_str()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let (digest, old): (Option<[u8; 32]>, Option<[u8; 32]>) = digests.unwrap_or_default();
+    Ok([digest, old].into_iter().flatten().map(KeyDigest::from_bytes).collect())
+}
+
 /// Changes what is said of a key that is not revoked.
 pub(super) fn edit(
     tx: &mut Transaction<'_>,

@@ -1,14 +1,14 @@
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::{SqliteStore, issuances, keys, row::Fault};
+use super::{SqliteStore, issuances, keys, purchases, row::Fault};
 use crate::{
     apikey::KeyRecord,
     domain::{Actor, ChallengeId, Timestamp},
     error::StoreError,
     store::{
         Issuance, IssuanceClaim, IssuanceKey, IssuanceState, LONGEST_WAIT, Lease, LeasedPayment,
-        Payment, PaymentOutcome, PaymentStore, Rotation, WaitingPayments,
+        Payment, PaymentOutcome, PaymentStore, PurchaseRevocation, Rotation, WaitingPayments,
         payments::Ending,
         stored::{instant, json, parsed, to_json},
     },
@@ -127,7 +127,16 @@ impl PaymentStore for SqliteStore {
 
     async fn record_payment(&self, payment: &Payment) -> Result<PaymentOutcome, StoreError> {
         let payment = payment.clone();
-        self.write(move |tx| record(tx.conn, &payment)).await
+        self.write(move |tx| {
+            let outcome = record(tx.conn, &payment)?;
+            if outcome != PaymentOutcome::Conflict
+                && purchases::is_revoked(tx.conn, &payment.challenge_id)?
+            {
+                purchases::revoke(tx, &PurchaseRevocation::of_paid(&payment))?;
+            }
+            Ok(outcome)
+        })
+        .await
     }
 
     async fn payment(&self, challenge_id: &ChallengeId) -> Result<Option<Payment>, StoreError> {

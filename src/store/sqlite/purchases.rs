@@ -3,14 +3,13 @@ use rusqlite::{Connection, Row};
 
 use super::{SqliteStore, audit, denials, keys, listing, row::Fault, worker::Transaction};
 use crate::{
-    domain::{Actor, ChallengeId, KeyId, Timestamp},
+    domain::{Actor, ChallengeId, KeyId, Timestamp, TxHash},
     error::StoreError,
     store::{
         AuditEvent, IssuanceKey, Purchase, PurchasePage, PurchaseQuery, PurchaseRevocation,
         PurchaseStore, RevocationOutcome,
-        stored::parsed,
         stored_purchase::{
-            StoredConfirmation, StoredIssuance, StoredKey, StoredPurchase, no_hash,
+            StoredConfirmation, StoredIssuance, StoredKey, StoredPurchase, issuance_key, no_hash,
             select_purchases,
         },
     },
@@ -102,40 +101,84 @@ pub(super) fn one(conn: &Connection, key: &IssuanceKey) -> Result<StoredPurchase
     statement.query_row((key.namespace(), key.id()), |row| Ok(stored(row)))?
 }
 
-fn revoke(
+/// Whether the purchase of a challenge was revoked.
+pub(super) fn is_revoked(conn: &Connection, id: &ChallengeId) -> Result<bool, Fault> {
+    let mut statement = conn.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM issuances
+             WHERE namespace = 'challenge' AND id = ?1 AND revoked_at IS NOT NULL)",
+    )?;
+    Ok(statement.query_row([id.as_str()], |row| row.get(0))?)
+}
+
+pub(super) fn revoke(
     tx: &mut Transaction<'_>,
     revocation: &PurchaseRevocation,
 ) -> Result<RevocationOutcome, Fault> {
-    let (challenge, request): (bool, bool) = tx
+    let (challenge, request, paid): (bool, bool, Option<String>) = tx
         .conn
         .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM issuances WHERE namespace = 'challenge' AND id = ?1)
-                 OR EXISTS (SELECT 1 FROM payments WHERE challenge_id = ?1),
-                 EXISTS (SELECT 1 FROM issuances WHERE namespace = 'request' AND id = ?1)",
+            "SELECT EXISTS (SELECT 1 FROM issuances WHERE namespace = 'challenge' AND id = ?1),
+                 EXISTS (SELECT 1 FROM issuances WHERE namespace = 'request' AND id = ?1),
+                 (SELECT tx_hash FROM payments WHERE challenge_id = ?1)",
         )?
-        .query_row([revocation.id.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        .query_row([revocation.id.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let challenge = challenge || paid.is_some();
     if !challenge && !request && !count_unknown(tx.conn, revocation)? {
         return Ok(RevocationOutcome::TooMany);
     }
-    let keys = revocation.keys(challenge, request);
+    let mut keys = revocation.keys(challenge, request);
+    let own = keys.len();
+    let paid: Option<TxHash> = paid.and_then(|hash| hash.parse().ok());
+    let holders = paid.as_ref().map(|hash| holders(tx.conn, hash)).transpose()?;
+    keys.extend(
+        holders.iter().flatten().filter(|key| !keys.contains(key)).cloned().collect::<Vec<_>>(),
+    );
     let (mut digests, mut is_first) = (Vec::new(), false);
     let (reason, by) = (revocation.reason.as_deref(), &revocation.by);
-    for key in &keys {
+    for (place, key) in keys.iter().enumerate() {
         let (id, is_new) = mark(tx.conn, key, revocation)?;
-        is_first |= is_new;
+        is_first |= is_new && place < own;
         if let Some(id) = id {
-            digests.extend(keys::revoke(tx, &id, reason, by, revocation.at)?);
+            keys::revoke(tx, &id, reason, by, revocation.at)?;
+            digests.extend(keys::digests(tx.conn, &id)?);
         }
     }
+    digests.iter().for_each(|digest| tx.changed(*digest));
     if is_first {
         let event = AuditEvent::of_purchase(&revocation.id, "revoked", by, revocation.at, reason);
         audit::note(tx.conn, &event)?;
     }
-    let key = keys.into_iter().next().ok_or_else(|| StoreError::corrupt("an id of no kind"))?;
-    if let Some(denial) = revocation.denial(&key) {
-        denials::deny(tx, &denial)?;
+    if let Some(hash) = paid.filter(|_| holders.is_some_and(|holders| holders.is_empty())) {
+        spend(tx.conn, &revocation.id, &hash)?;
     }
-    Ok(RevocationOutcome::Revoked { key, digests })
+    let denials = revocation.denials(&keys);
+    for denial in &denials {
+        denials::deny(tx, denial)?;
+    }
+    let key = keys.into_iter().next().ok_or_else(|| StoreError::corrupt("an id of no kind"))?;
+    Ok(RevocationOutcome::Revoked { key, digests, denials })
+}
+
+/// What this hash has bought, or is claimed for.
+fn holders(conn: &Connection, tx_hash: &TxHash) -> Result<Vec<IssuanceKey>, Fault> {
+    let mut statement =
+        conn.prepare_cached("SELECT namespace, id FROM issuances WHERE tx_hash IN (?1, ?2)")?;
+    let mut rows = statement.query([tx_hash.normalized(), tx_hash.without_0x()])?;
+    let mut holders = Vec::new();
+    while let Some(row) = rows.next()? {
+        holders.push(issuance_key(&row.get::<_, String>(0)?, &row.get::<_, String>(1)?)?);
+    }
+    Ok(holders)
+}
+
+/// Has what was revoked before it was issued spend the hash of its payment.
+fn spend(conn: &Connection, id: &ChallengeId, tx_hash: &TxHash) -> Result<(), Fault> {
+    conn.prepare_cached(
+        "UPDATE issuances SET tx_hash = ?2
+         WHERE namespace = 'challenge' AND id = ?1 AND tx_hash LIKE ' %'",
+    )?
+    .execute((id.as_str(), tx_hash.normalized()))?;
+    Ok(())
 }
 
 /// Counts a revocation of which nothing else is known; `false` where there were enough.
@@ -172,7 +215,8 @@ fn mark(
         .query_row((key.namespace(), key.id(), no_hash(key)?, at, &revocation.reason), |row| {
             Ok((row.get(0)?, row.get(1)?))
         })?;
-    Ok((id.map(|id| parsed(&id, "key_id")).transpose()?, revoked_at == at))
+    // What can't be an id is that of no key, and must not keep the purchase from being revoked.
+    Ok((id.and_then(|id| KeyId::new(&id).ok()), revoked_at == at))
 }
 
 fn stored(row: &Row<'_>) -> Result<StoredPurchase, Fault> {

@@ -17,6 +17,7 @@ mod issuances;
 mod issued_keys;
 mod keys;
 mod lifecycle;
+mod paid_revocations;
 mod payments;
 mod purchase_revocations;
 mod purchases;
@@ -232,6 +233,7 @@ where
     pub fn purchases(self) -> Self {
         self.add(false, purchases::CASES, Shop::of)
             .add(false, purchase_revocations::CASES, Shop::of)
+            .add(false, paid_revocations::CASES, Shop::of)
             .add(true, purchase_revocations::NOTIFICATIONS, Shop::of)
     }
 }

@@ -12,7 +12,7 @@ use super::{
     },
 };
 use crate::{
-    apikey::{KeyAction, KeyRecord},
+    apikey::{KeyAction, KeyDigest, KeyRecord},
     domain::{Actor, ChallengeId},
     store::spi::{
         Change, Denial, IssuanceClaim, IssuanceKey, IssuanceState, PurchaseRevocation,
@@ -35,7 +35,7 @@ pub(super) fn revocation(id: &str) -> PurchaseRevocation {
 }
 
 /// What the id stood for.
-async fn revoke(shop: &Shop, id: &str) -> IssuanceKey {
+pub(super) async fn revoke(shop: &Shop, id: &str) -> IssuanceKey {
     match shop.purchases.revoke_purchase(&revocation(id)).await.unwrap() {
         RevocationOutcome::Revoked { key, .. } => key,
         RevocationOutcome::TooMany => panic!("{id}: too many"),
@@ -43,7 +43,7 @@ async fn revoke(shop: &Shop, id: &str) -> IssuanceKey {
 }
 
 /// Checks that nothing can be issued for it any more, by whatever body or way.
-async fn is_never_issued(shop: &Shop, key: &IssuanceKey, tx_hash: &str) {
+pub(super) async fn is_never_issued(shop: &Shop, key: &IssuanceKey, tx_hash: &str) {
     for (body, tx_hash) in [("body", tx_hash), ("body", "0xFF"), ("another body", tx_hash)] {
         let mut claim = claim(key.clone(), tx_hash);
         claim.fingerprint = fingerprint(body);
@@ -61,7 +61,7 @@ async fn is_never_issued(shop: &Shop, key: &IssuanceKey, tx_hash: &str) {
     assert_eq!(revoked, Some(Revoked { at: at(10), reason: Some(REASON.to_owned()) }));
 }
 
-async fn denied_until(shop: &Shop, id: &str) -> Option<i64> {
+pub(super) async fn denied_until(shop: &Shop, id: &str) -> Option<i64> {
     let token = TokenDigest::of(&ChallengeId::new(id).unwrap());
     let denials = shop.denials.denials(None, 1_000).await.unwrap();
     let denial = denials.iter().find(|denial| denial.token == token);
@@ -107,12 +107,18 @@ async fn revoked_between_the_steps_of_its_issuance_it_is_not_completed(shop: Sho
     assert_eq!(state, IssuanceState::Redeemed);
 }
 
+/// What becomes of the purchase of a challenge.
+fn ended(id: &str, digests: Vec<KeyDigest>, until: i64) -> RevocationOutcome {
+    let token = TokenDigest::of(&ChallengeId::new(id).unwrap());
+    let denials = vec![Denial { token, until: at(until) }];
+    RevocationOutcome::Revoked { key: challenge(id), digests, denials }
+}
+
 async fn revoked_after_its_issuance_the_key_is_dead(shop: Shop) {
     let record = sell(&shop, &claim(challenge("c"), "0x1")).await;
     let other = sell(&shop, &claim(challenge("d"), "0x2")).await;
     let outcome = shop.purchases.revoke_purchase(&revocation("c")).await.unwrap();
-    let digests = vec![record.digest];
-    assert_eq!(outcome, RevocationOutcome::Revoked { key: challenge("c"), digests });
+    assert_eq!(outcome, ended("c", vec![record.digest], 1_000));
     let dead = shop.keys.find(&record.digest).await.unwrap().unwrap();
     assert_eq!(dead.revoked_at, Some(at(10)));
     assert_eq!(dead.revoked_reason.as_deref(), Some(REASON));
@@ -156,11 +162,25 @@ async fn without_a_challenge_it_is_revoked_by_its_request(shop: Shop) {
     assert_eq!(revoke(&shop, "r").await, request("r"));
     assert!(shop.keys.find(&record.digest).await.unwrap().unwrap().revoked_at.is_some());
     is_never_issued(&shop, &request("r"), "0x1").await;
-    // A challenge of the same name is another purchase.
-    assert_eq!(denied_until(&shop, "r").await, None);
-    let other = sell(&shop, &claim(challenge("r"), "0x2")).await;
-    assert_eq!(revoke(&shop, "r").await, challenge("r"));
-    assert!(shop.keys.find(&other.digest).await.unwrap().unwrap().revoked_at.is_some());
+    assert_eq!(revoke(&shop, "r").await, challenge("r"), "where both are marked");
+}
+
+/// Whoever buys chooses the id of a request.
+async fn a_request_of_the_same_id_shields_no_challenge(shop: Shop) {
+    sell(&shop, &claim(request("a"), "0x1")).await;
+    let stale = claim(request("b"), "0x2");
+    assert_eq!(shop.payments.begin_issuance(&stale, at(0)).await.unwrap(), IssuanceState::Started);
+    for id in ["a", "b"] {
+        assert_eq!(revoke(&shop, id).await, request(id));
+        is_never_issued(&shop, &challenge(id), "0x3").await;
+        assert_eq!(denied_until(&shop, id).await, Some(1_000));
+    }
+    let by_request = sell(&shop, &claim(request("c"), "0x4")).await;
+    let by_challenge = sell(&shop, &claim(challenge("c"), "0x5")).await;
+    assert_eq!(revoke(&shop, "c").await, challenge("c"));
+    for record in [by_request, by_challenge] {
+        assert!(shop.keys.find(&record.digest).await.unwrap().unwrap().revoked_at.is_some());
+    }
 }
 
 async fn the_first_revocation_counts_and_the_later_end(shop: Shop) {
@@ -172,7 +192,8 @@ async fn the_first_revocation_counts_and_the_later_end(shop: Shop) {
         again.reason = Some(if second == 0 { REASON.to_owned() } else { "again".to_owned() });
         again.tokens_until = at(until);
         let outcome = shop.purchases.revoke_purchase(&again).await.unwrap();
-        assert_eq!(outcome, RevocationOutcome::Revoked { key: challenge("c"), digests: vec![] });
+        // Also a secret that was dead before: whoever asks again may not know of it.
+        assert_eq!(outcome, ended("c", vec![record.digest], until));
     }
     assert_eq!(denied_until(&shop, "c").await, Some(2_000));
     let key = shop.keys.find(&record.digest).await.unwrap().unwrap();
@@ -291,6 +312,7 @@ pub(super) const CASES: &[Case<Shop>] = cases!["purchase_revocations":
     revoked_after_its_issuance_the_key_is_dead,
     what_was_revoked_is_not_replaced,
     without_a_challenge_it_is_revoked_by_its_request,
+    a_request_of_the_same_id_shields_no_challenge,
     the_first_revocation_counts_and_the_later_end,
     neither_a_holder_nor_a_purchase_shortens_a_denial,
     what_nothing_is_known_of_is_revoked_so_often_a_day_and_no_more,

@@ -281,7 +281,16 @@ async fn a_user_who_may_not_read_which_tokens_are_denied_is_refused() {
     assert!(matches!(refused, PostgresOpenError::Unusable { .. }), "{refused:?}");
     let cause = refused.source().unwrap().to_string();
     assert!(cause.contains("denied_tokens"), "{cause}");
-    run(&mut raw, "GRANT SELECT, INSERT, UPDATE, DELETE ON key0.denied_tokens TO blind").await;
+    run(
+        &mut raw,
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON key0.denied_tokens TO blind;
+         REVOKE ALL ON key0.unknown_revocations FROM blind",
+    )
+    .await;
+    let refused = unhurried().open(&server.url_as("blind")).await.expect_err("it can revoke none");
+    let cause = refused.source().unwrap().to_string();
+    assert!(cause.contains("unknown_revocations"), "{cause}");
+    run(&mut raw, "GRANT SELECT, INSERT, UPDATE ON key0.unknown_revocations TO blind").await;
     let store = unhurried().open(&server.url_as("blind")).await.unwrap();
     let until = at(7);
     let token = TokenDigest::of(&ChallengeId::new("c").unwrap());

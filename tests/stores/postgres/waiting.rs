@@ -168,10 +168,65 @@ async fn a_revocation_waits_for_an_issuance_and_ends_it() {
     ours.waits_for_a_lock().await;
     run(&mut other, "COMMIT").await;
     let digest = KeyDigest::of("k");
-    let ended = RevocationOutcome::Revoked { key: challenge("c"), digests: vec![digest] };
+    let denials = revocation.denials(&[challenge("c")]);
+    let ended = RevocationOutcome::Revoked { key: challenge("c"), digests: vec![digest], denials };
     assert_eq!(waiting.await.unwrap(), ended);
     let key = store.find(&digest).await.unwrap().unwrap();
     assert_eq!(key.revoked_at, Some(revocation.at));
+}
+
+/// Another instance is in the midst of recording its payment.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_waits_for_a_payment_and_spends_it() {
+    let Some(ours) = Ours::new() else { return };
+    let store = ours.open().await;
+    let mut other = ours.raw().await;
+    let pay =
+        "BEGIN; SELECT confirm_payment('c', 'r', 'photo-1', 'basic', '0x1', '{}', 0, '0x1', '')";
+    run(&mut other, pay).await;
+    let waiting = {
+        let store = store.clone();
+        tokio::spawn(async move { patiently!(store.revoke_purchase(&revocation("c"))) })
+    };
+    ours.waits_for_a_lock().await;
+    run(&mut other, "COMMIT").await;
+    waiting.await.unwrap();
+    let thief = claim(challenge("d"), "0x1");
+    let state = store.begin_issuance(&thief, at(20)).await.unwrap();
+    assert_eq!(state, IssuanceState::Redeemed);
+}
+
+/// Another instance is in the midst of issuing for its payment under another id.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_waits_for_what_its_payment_buys_under_another_id() {
+    let Some(ours) = Ours::new() else { return };
+    let store = ours.open().await;
+    let mut other = ours.raw().await;
+    run(
+        &mut other,
+        "INSERT INTO payments (challenge_id, request_id, resource_id, plan_id, tx_hash, details,
+             received_at)
+             VALUES ('c', 'r', 'photo-1', 'basic', '0x1', '{}', 0)",
+    )
+    .await;
+    run(
+        &mut other,
+        "BEGIN;
+         INSERT INTO issuances (namespace, id, fingerprint, tx_hash, key_id, digest, issued_at)
+             VALUES ('request', 'r', sha256(''), '0x1', 'k', sha256('k'), 0);
+         INSERT INTO keys (id, digest, display, kind, resource_id, plan_id, metadata, created_at)
+             VALUES ('k', sha256('k'), 'ak_k…', 'payment', 'photo-1', 'basic', '{}', 0)",
+    )
+    .await;
+    let waiting = {
+        let store = store.clone();
+        tokio::spawn(async move { patiently!(store.revoke_purchase(&revocation("c"))) })
+    };
+    ours.waits_for_a_lock().await;
+    run(&mut other, "COMMIT").await;
+    waiting.await.unwrap();
+    let key = store.find(&KeyDigest::of("k")).await.unwrap().unwrap();
+    assert_eq!(key.revoked_at, Some(revocation("c").at));
 }
 
 /// Another instance is in the midst of revoking what is being issued.
