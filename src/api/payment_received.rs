@@ -255,7 +255,7 @@ impl Worker {
                     metrics::payment_handler_run("failed");
                     let error = kept(&error);
                     #[cfg(feature = "tracing")]
-                    tracing::warn!(challenge_id = %id, attempts, %error, "payment handler failed");
+                    tracing::warn!(challenge_id = %id, attempts, error = &*error, "payment handler failed");
                     self.put_off(id, &lease, attempts, Some(&error)).await
                 }
             },

@@ -17,7 +17,7 @@ const PAYER: &str = "x-key0-payer";
 
 /// Where no route is sold per call, whatever is declared: administration, partners, and what belongs
 /// to another credential.
-const NEVER_SOLD: [&str; 5] = ["internal", "keys", "purchases", "v1", "credential"];
+const NEVER_SOLD: [&str; 6] = ["internal", "keys", "purchases", "audit", "v1", "credential"];
 /// The longest claim that is read, in bytes.
 const MAX_CLAIM_BYTES: usize = 256;
 
@@ -27,8 +27,8 @@ const MAX_CLAIM_BYTES: usize = 256;
 /// The gateway sends a static secret in `X-Key0-Internal-Token`, which binds nothing: it hands on
 /// whatever method, path and headers the buyer sent, and does not compare the payment with a price.
 /// So it opens the declared routes and nothing else: where a path that matches a template leads to
-/// another route, as `/photos/stats` beside `/photos/{id}` does, it stays closed. Never opened, whatever is declared, are
-/// `/internal`, `/keys`, `/purchases`, `/v1` and `/credential`.
+/// another route, as `/photos/stats` beside `/photos/{id}` does, it stays closed. Never opened,
+/// whatever is declared, are `/internal`, `/keys`, `/purchases`, `/audit`, `/v1` and `/credential`.
 ///
 /// With a good token, `Authorization`, `X-Api-Key`, `Cookie` and `Payment-Signature` are not
 /// validated and don't reach the handler. With a bad one the request is refused

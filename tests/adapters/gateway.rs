@@ -27,12 +27,13 @@ const INTERNAL: &str = "the internal secret of the gateway's tests";
 const MASTER: &str = "the-master-key-of-the-gateway-s-tests";
 
 /// What the guarded routes are.
-const GUARDED: [(&str, &str); 6] = [
+const GUARDED: [(&str, &str); 7] = [
     ("GET", "/api/photos/{id}"),
     ("GET", "/api/data/{id}"),
     ("POST", "/api/data/{id}"),
     ("GET", "/credential"),
     ("GET", "/purchases"),
+    ("GET", "/audit"),
     ("GET", "/v1/orders"),
 ];
 
