@@ -329,7 +329,7 @@ fn not_found() -> Rejection {
     Rejection::new(RejectionKind::NotFound).detail("Purchase not found")
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "testing"))]
 mod tests {
     use super::*;
     use crate::{MemoryStore, auth::Responder, testing::FakeClock};
