@@ -48,8 +48,7 @@ impl PurchaseStore for PostgresStore {
 
     async fn purchases(&self, query: &PurchaseQuery) -> Result<PurchasePage, StoreError> {
         self.write(async {
-            let snapshot = Some(self.shared.snapshot.clone());
-            let mut tx = self.shared.writes.lend_after(snapshot).await?;
+            let mut tx = self.snapshot().await?;
             let page = listing::page(&mut tx, query).await?;
             tx.end().await?;
             Ok(page)
@@ -161,21 +160,27 @@ async fn revoke(
     let mut keys = revocation.keys(challenge, request);
     let own = keys.len();
     let paid: Option<TxHash> = paid.and_then(|hash| hash.parse().ok());
-    let holders = match &paid {
-        Some(hash) => holders(tx, hash).await?,
-        None => Vec::new(),
-    };
-    let is_spent = !holders.is_empty();
-    let others: Vec<_> = holders.into_iter().filter(|key| !keys.contains(key)).collect();
-    keys.extend(others);
-    let (mut ended, mut is_first) = (Vec::new(), false);
+    let (mut ended, mut is_first, mut is_spent) = (Vec::new(), false, false);
     let (reason, by) = (revocation.reason.as_deref(), &revocation.by);
-    for (place, key) in keys.iter().enumerate() {
+    let mut marked = 0;
+    while let Some(key) = keys.get(marked) {
         let (id, is_new) = mark(tx, key, revocation).await?;
-        is_first |= is_new && place < own;
+        is_first |= is_new && marked < own;
         if let Some(id) = id {
-            keys::revoke(tx, &id, reason, by, revocation.at).await?;
-            ended.extend(digests(tx, &id).await?);
+            let mut dead = keys::revoke(tx, &id, reason, by, revocation.at).await?;
+            if dead.is_empty() {
+                // It was dead before: a cache may not have heard of it.
+                dead = digests(tx, &id).await?;
+            }
+            ended.extend(dead);
+        }
+        marked += 1;
+        // After the marks: one may have waited for somebody who took the hash over meanwhile.
+        if let (Some(hash), true) = (&paid, marked == keys.len()) {
+            let holders = holders(tx, hash).await?;
+            is_spent = !holders.is_empty();
+            let others = holders.into_iter().filter(|key| !keys.contains(key)).collect::<Vec<_>>();
+            keys.extend(others);
         }
     }
     if is_first {

@@ -139,11 +139,15 @@ pub(super) fn revoke(
         let (id, is_new) = mark(tx.conn, key, revocation)?;
         is_first |= is_new && place < own;
         if let Some(id) = id {
-            keys::revoke(tx, &id, reason, by, revocation.at)?;
-            digests.extend(keys::digests(tx.conn, &id)?);
+            let mut dead = keys::revoke(tx, &id, reason, by, revocation.at)?;
+            if dead.is_empty() {
+                // It was dead before: a cache may not have heard of it.
+                dead = keys::digests(tx.conn, &id)?;
+                dead.iter().for_each(|digest| tx.changed(*digest));
+            }
+            digests.extend(dead);
         }
     }
-    digests.iter().for_each(|digest| tx.changed(*digest));
     if is_first {
         let event = AuditEvent::of_purchase(&revocation.id, "revoked", by, revocation.at, reason);
         audit::note(tx.conn, &event)?;

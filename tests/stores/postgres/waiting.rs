@@ -229,6 +229,42 @@ async fn a_revocation_waits_for_what_its_payment_buys_under_another_id() {
     assert_eq!(key.revoked_at, Some(revocation("c").at));
 }
 
+/// A claim on its payment is over, and another instance is in the midst of taking the payment over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_ends_what_took_its_payment_over_while_it_waited() {
+    let Some(ours) = Ours::new() else { return };
+    let store = ours.open().await;
+    let mut other = ours.raw().await;
+    run(
+        &mut other,
+        "INSERT INTO payments (challenge_id, request_id, resource_id, plan_id, tx_hash, details,
+             received_at)
+             VALUES ('c', 'r', 'photo-1', 'basic', '0x1', '{}', 0);
+         INSERT INTO issuances (namespace, id, fingerprint, tx_hash, lease_token, lease_until)
+             VALUES ('request', 'r', sha256(''), '0x1', sha256('lease'), 0)",
+    )
+    .await;
+    run(
+        &mut other,
+        "BEGIN;
+         DELETE FROM issuances WHERE id = 'r';
+         INSERT INTO issuances (namespace, id, fingerprint, tx_hash, key_id, digest, issued_at)
+             VALUES ('request', 's', sha256(''), '0x1', 'k', sha256('k'), 0);
+         INSERT INTO keys (id, digest, display, kind, resource_id, plan_id, metadata, created_at)
+             VALUES ('k', sha256('k'), 'ak_k…', 'payment', 'photo-1', 'basic', '{}', 0)",
+    )
+    .await;
+    let waiting = {
+        let store = store.clone();
+        tokio::spawn(async move { patiently!(store.revoke_purchase(&revocation("c"))) })
+    };
+    ours.waits_for_a_lock().await;
+    run(&mut other, "COMMIT").await;
+    waiting.await.unwrap();
+    let key = store.find(&KeyDigest::of("k")).await.unwrap().unwrap();
+    assert_eq!(key.revoked_at, Some(revocation("c").at));
+}
+
 /// Another instance is in the midst of revoking what is being issued.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_issuance_waits_for_a_revocation_and_is_refused() {
