@@ -3,11 +3,12 @@ use std::{borrow::Cow, sync::Arc};
 use serde::Serialize;
 
 use super::rejection::{Rejection, RejectionKind};
+use crate::domain::MIN_SECRET_BYTES;
 
 /// The most faults that one refusal tells of.
 const MAX_ERRORS: usize = 100;
-/// The longest name of an unknown member that is told, in bytes. Credentials are longer.
-const MAX_NAME: usize = 32;
+/// The longest name of an unknown member that is told, in bytes. Secrets and keys are longer.
+const MAX_NAME: usize = MIN_SECRET_BYTES - 1;
 
 /// What is wrong with one member of a body: an entry of `errors` in a refusal's body.
 ///
@@ -44,7 +45,7 @@ impl FieldError {
         Self::new(path, "required", message)
     }
 
-    /// `unknown`: nobody reads such a member. The name is the caller's: one of more than 32
+    /// `unknown`: nobody reads such a member. The name is the caller's: one of more than 31
     /// characters, or of others than visible ASCII, is shown as `…`.
     pub fn unknown(name: impl Into<Cow<'static, str>>) -> Self {
         let name = name.into();
@@ -125,8 +126,8 @@ mod tests {
         for (name, told) in [
             ("nmae", "nmae"),
             ("", ""),
-            ("a".repeat(32).as_str(), "a".repeat(32).as_str()),
-            ("a".repeat(33).as_str(), "…"),
+            ("a".repeat(31).as_str(), "a".repeat(31).as_str()),
+            ("a".repeat(32).as_str(), "…"),
             ("ak_0123456789abcdef0123456789abcdef", "…"),
             ("two words", "…"),
             ("gr\u{f6}\u{df}e", "…"),
