@@ -1,6 +1,6 @@
 // Whether all is well: the strip on every page, the plots, secrets and open doors; and the audit.
 
-import { call, commands, isMaster, session } from './api.js';
+import { call, commands, isMaster, session, shell } from './api.js';
 import { $, ago, announce, button, empty, fact, fault, field, foreign, h, mono, pill, svg, table, time } from './dom.js';
 
 const EVERY = 10_000;
@@ -374,5 +374,5 @@ export function audit(params, view) {
   whole.hidden = csv.hidden = true;
   return [h('div', { class: 'title' }, h('h1', {}, 'Audit'), csv),
     h('div', { class: 'filters', role: 'group', 'aria-label': 'Filters' }, field('Since (UTC)', since), field('Contains', filter)),
-    whole, foot, commands(['GET', '/audit', { query }], `audit${query.since ? ` --since ${query.since}` : ''}`)];
+    whole, foot, commands(['GET', '/audit', { query }], `audit${query.since ? ` --since=${shell(query.since)}` : ''}`)];
 }

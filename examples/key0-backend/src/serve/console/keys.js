@@ -71,7 +71,7 @@ export function list(params, view) {
     idleDays: filters.idle,
     limit: String(filters.role || filters.ends || !['', 'all'].includes(filters.state) ? 1000 : 100),
   };
-  const cli = ['keys list', filters.kind && '--kind payment', filters.state && '--all', filters.label && `--label=${shell(filters.label)}`, filters.idle && `--idle ${filters.idle}`];
+  const cli = ['keys list', filters.kind && '--kind payment', filters.state && '--all', filters.label && `--label=${shell(filters.label)}`, filters.idle && `--idle=${shell(filters.idle)}`];
   let cursor = '';
   let looked = 0;
   const rows = new Map();
@@ -260,7 +260,7 @@ function rightsPicker(key) {
   return { parts: [field('Role', role), h('label', { class: 'check' }, own, 'Permissions of its own, in place of the role\'s'), permissions], read };
 }
 
-const flags = (permissions) => Object.entries(permissions ?? {}).flatMap(([of, actions]) => actions.map((action) => `--permission ${of}:${action}`));
+const flags = (permissions) => Object.entries(permissions ?? {}).flatMap(([of, actions]) => actions.map((action) => `--permission=${shell(`${of}:${action}`)}`));
 
 function create(then) {
   const label = h('input', { type: 'text', maxlength: 200, dir: 'auto', placeholder: 'whose it is, and what for' });

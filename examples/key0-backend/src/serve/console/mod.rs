@@ -3,12 +3,18 @@
 //! The page holds no data. A browser runs nothing for it but the modules beside it, sends nothing to
 //! anybody else, and never reads a text as markup.
 
-use axum::{Router, extract::Path, response::IntoResponse, routing::get};
+use axum::{
+    Router,
+    extract::{Path, rejection::PathRejection},
+    middleware::from_fn,
+    response::IntoResponse,
+    routing::get,
+};
 use http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY,
     X_CONTENT_TYPE_OPTIONS,
 };
-use key0_auth::{Rejection, RejectionKind};
+use key0_auth::{Rejection, RejectionKind, axum::drain_unread};
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
@@ -34,9 +40,11 @@ pub(super) fn routes() -> Router {
     Router::new()
         .route("/console", get(async || asset("text/html; charset=utf-8", PAGE)))
         .route("/console/{file}", get(file))
+        .route_layer(from_fn(drain_unread))
 }
 
-async fn file(Path(name): Path<String>) -> Result<impl IntoResponse, Rejection> {
+async fn file(name: Result<Path<String>, PathRejection>) -> Result<impl IntoResponse, Rejection> {
+    let Path(name) = name.map_err(|_| RejectionKind::NotFound)?;
     let known = FILES.iter().find(|(known, ..)| *known == name);
     let (_, kind, content) = known.ok_or(RejectionKind::NotFound)?;
     Ok(asset(kind, content))
