@@ -12,6 +12,7 @@ mod logging;
 mod output;
 mod partner;
 mod purchases;
+mod query;
 mod serve;
 mod signals;
 mod store;

@@ -13,9 +13,10 @@ use super::{
     Partner,
     http::{IdPath, Sent, answer, is_id, json, known_id},
     json::{Object, invalid},
-    query::Query,
+    query::Page,
     store::new_id,
 };
+use crate::query::Query;
 
 const MAX_NAME: usize = 256;
 
@@ -100,7 +101,7 @@ pub(super) async fn orders(
     if !is_id(account) {
         return Err(invalid("walletId must be 1 to 256 visible ASCII characters"));
     }
-    let page = query.page()?;
+    let page = Page::of(&query)?;
     let orders = partner.store.orders(account.to_owned(), page).await?;
     let (orders, next_cursor) = page.lines(&orders, |order| order.arrival);
     let page = Orders { orders, next_cursor };
@@ -120,7 +121,7 @@ pub(super) async fn tiers(
     State(partner): State<Partner>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Rejection> {
-    let page = Query::parse(query.as_deref())?.page()?;
+    let page = Page::of(&Query::parse(query.as_deref())?)?;
     let reward_tiers = partner.store.tiers(page).await?;
     let (reward_tiers, next_cursor) = page.lines(&reward_tiers, |tier| tier.arrival);
     let page = Tiers { reward_tiers, next_cursor };

@@ -1,8 +1,9 @@
 //! The newest refusals, kept in memory, and `GET /refusals`, which shows them to operators.
 
 use std::{
+    cmp::Reverse,
     collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use axum::{
@@ -12,13 +13,15 @@ use axum::{
     routing::get,
 };
 use http::header::CACHE_CONTROL;
-use key0_auth::{Rejection, RejectionKind, domain::Timestamp};
-use serde::Serialize;
+use key0_auth::{Rejection, domain::Timestamp};
+use serde::{Serialize, Serializer};
 
-use crate::partner::Query;
+use crate::query::Query;
 
-/// How many are remembered.
-const REMEMBERED: usize = 10_000;
+/// How many are remembered in which a caller is known.
+const KNOWN: usize = 8_000;
+/// How many others: anybody can make those, and must not displace the rest.
+const ANONYMOUS: usize = 2_000;
 /// The most that is kept of a text that a caller chose, in bytes.
 const MAX_TEXT: usize = 256;
 const DEFAULT_LIMIT: usize = 100;
@@ -64,17 +67,21 @@ pub(crate) struct Refusals(Arc<Mutex<Ring>>);
 
 #[derive(Debug, Default)]
 struct Ring {
-    /// Oldest first.
-    kept: VecDeque<Refusal>,
+    known: VecDeque<Kept>,
+    anonymous: VecDeque<Kept>,
     /// How many there were in all: the number of the next one.
     seen: u64,
 }
+
+/// With its number. Those of one queue stand there oldest first.
+type Kept = (u64, Arc<Refusal>);
 
 /// A page, newest first.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Page {
-    refusals: Vec<Refusal>,
+    #[serde(serialize_with = "plain")]
+    refusals: Vec<Arc<Refusal>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next_cursor: Option<String>,
 }
@@ -92,27 +99,36 @@ struct Filter {
 
 impl Refusals {
     pub(super) fn add(&self, refusal: Refusal) {
-        let mut ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if ring.kept.len() == REMEMBERED {
-            ring.kept.pop_front();
-        }
-        ring.kept.push_back(refusal);
+        let refusal = Arc::new(refusal);
+        let mut ring = self.lock();
+        let number = ring.seen;
         ring.seen += 1;
+        let (queue, most) = match refusal.caller {
+            Some(_) => (&mut ring.known, KNOWN),
+            None => (&mut ring.anonymous, ANONYMOUS),
+        };
+        queue.push_back((number, refusal));
+        let displaced = if queue.len() > most { queue.pop_front() } else { None };
+        // Requests need not wait until it is freed, nor while a page is made.
+        drop(ring);
+        drop(displaced);
     }
 
     fn page(&self, filter: &Filter) -> Page {
-        let ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let numbered = (0..ring.seen).rev().zip(ring.kept.iter().rev());
-        let mut matching = numbered
-            .filter(|(number, refusal)| *number < filter.before && filter.matches(refusal))
-            .take(filter.limit + 1)
-            .map(|(number, refusal)| (number, refusal.clone()))
-            .collect::<Vec<_>>();
-        drop(ring);
+        let mut matching: Vec<Kept> = {
+            let ring = self.lock();
+            ring.known.iter().chain(&ring.anonymous).cloned().collect()
+        };
+        matching.retain(|(number, refusal)| *number < filter.before && filter.matches(refusal));
+        matching.sort_unstable_by_key(|(number, _)| Reverse(*number));
         let more = matching.len() > filter.limit;
         matching.truncate(filter.limit);
         let next_cursor = matching.last().filter(|_| more).map(|(number, _)| number.to_string());
         Page { refusals: matching.into_iter().map(|(_, refusal)| refusal).collect(), next_cursor }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ring> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// `GET /refusals`, behind no guard yet.
@@ -124,24 +140,14 @@ impl Refusals {
 impl Filter {
     fn parse(query: Option<&str>) -> Result<Self, Rejection> {
         let query = Query::parse(query)?;
-        let text = |name: &str| query.get(name).filter(|text| !text.is_empty()).map(str::to_owned);
-        let number = |name: &str, range: std::ops::RangeInclusive<u64>| match text(name) {
-            None => Ok(None),
-            Some(text) => match text.parse().ok().filter(|number| range.contains(number)) {
-                Some(number) => Ok(Some(number)),
-                None => {
-                    let detail = format!("{name} is not a number that it can be");
-                    Err(Rejection::new(RejectionKind::InvalidBody).detail(detail))
-                }
-            },
-        };
-        let limit = number("limit", 1..=MAX_LIMIT as u64)?.map_or(DEFAULT_LIMIT, |it| it as usize);
+        let text = |name: &str| query.get(name).map(str::to_owned);
+        let limit = query.number("limit", 1..=MAX_LIMIT as u64)?;
         Ok(Self {
             code: text("code"),
             caller: text("caller"),
             request_id: text("requestId"),
-            limit,
-            before: number("cursor", 0..=u64::MAX)?.unwrap_or(u64::MAX),
+            limit: limit.map_or(DEFAULT_LIMIT, |limit| limit as usize),
+            before: query.number("cursor", 0..=u64::MAX)?.unwrap_or(u64::MAX),
         })
     }
 
@@ -156,6 +162,10 @@ impl Filter {
                 .as_ref()
                 .is_none_or(|text| refusal.caller.as_ref().is_some_and(|who| is_caller(who, text)))
     }
+}
+
+fn plain<S: Serializer>(refusals: &[Arc<Refusal>], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(refusals.iter().map(Arc::as_ref))
 }
 
 /// The beginning of a text, as much of it as is kept.
@@ -215,8 +225,8 @@ mod tests {
     #[test]
     fn the_newest_are_remembered_and_come_in_pages() {
         let refusals = Refusals::default();
-        (0..REMEMBERED + 10).for_each(|number| refusals.add(refusal(number)));
-        let all: Vec<_> = (10..REMEMBERED + 10).rev().collect();
+        (0..KNOWN + 10).for_each(|number| refusals.add(refusal(number)));
+        let all: Vec<_> = (10..KNOWN + 10).rev().collect();
         assert_eq!(ids(&refusals, "limit=1000"), all);
         assert_eq!(ids(&refusals, "limit=999"), all);
         let of = |is: fn(&usize) -> bool| all.iter().copied().filter(is).collect::<Vec<_>>();
@@ -231,8 +241,20 @@ mod tests {
     }
 
     #[test]
+    fn what_anybody_can_make_displaces_only_its_like() {
+        let refusals = Refusals::default();
+        let anonymous = |number| Refusal { caller: None, ..refusal(number) };
+        refusals.add(refusal(0));
+        (1..=2 * KNOWN).for_each(|number| refusals.add(anonymous(number)));
+        refusals.add(refusal(2 * KNOWN + 1));
+        let newest = (2 * KNOWN - ANONYMOUS + 1..=2 * KNOWN + 1).rev();
+        assert_eq!(ids(&refusals, "limit=1000"), newest.chain([0]).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn a_page_that_can_not_be_is_refused() {
-        for query in ["limit=0", "limit=1001", "limit=x", "cursor=-1", "code=a&code=b"] {
+        for query in ["limit=0", "limit=1001", "limit=+1", "limit=x", "cursor=-1", "code=a&code=b"]
+        {
             assert!(Filter::parse(Some(query)).is_err(), "{query}");
         }
     }
