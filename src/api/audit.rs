@@ -105,11 +105,12 @@ impl AuditApi {
     pub async fn list(&self, operator: &Operator, query: Option<&str>) -> Result<Reply, Rejection> {
         operator.check_may_change().map_err(|rejection| rejection.detail(MASTERS_ONLY))?;
         let query = parse(query)?;
+        // The permit is held until the answer is written down.
         let page = body::within(READ_DEADLINE, async {
-            let _permit = self.listings.acquire().await;
-            self.log.events(&query).await.map_err(outage)
+            let permit = self.listings.acquire().await;
+            Ok((permit, self.log.events(&query).await.map_err(outage)?))
         });
-        let page = page.await?;
+        let (_permit, page) = page.await?;
         let lines = page.events.iter().map(Line::new);
         let relation = if page.more { "next" } else { "monitor" };
         let link = format!("<?{}>; rel=\"{relation}\"", continued(&query, page.next));

@@ -153,11 +153,12 @@ impl PurchasesApi {
         let listing = Listing::parse(query)?;
         let (parts, now) = (&self.0, self.0.clock.now());
         let query = listing.query(now);
+        // The permit is held until the answer is written down.
         let page = body::within(LISTING_DEADLINE, async {
-            let _permit = parts.listings.acquire().await;
-            parts.purchases.purchases(&query).await.map_err(outage)
+            let permit = parts.listings.acquire().await;
+            Ok((permit, parts.purchases.purchases(&query).await.map_err(outage)?))
         });
-        let page = page.await?;
+        let (_permit, page) = page.await?;
         let cursor = page.next.as_ref().map(|cursor| listing.cursor(cursor));
         Ok(Reply::json(200, &Page::new(&page.purchases, cursor, now)))
     }
