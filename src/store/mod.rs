@@ -2,10 +2,9 @@
 //!
 //! Seven traits, held as `Arc<dyn …>`: [`KeyStore`](crate::KeyStore), [`KeyRegistry`] for whoever
 //! manages keys, [`PaymentStore`], [`PurchaseStore`] for whoever manages what was bought,
-//! [`AuditLog`],
-//! [`DenialStore`] and [`IdempotencyStore`]. [`MemoryStore`](crate::MemoryStore) and the SQLite,
-//! PostgreSQL and Redis stores implement all of them. [`Cached`](crate::Cached)
-//! wraps any `KeyStore`. The values that these traits speak of are in [`spi`], for whoever writes a
+//! [`AuditLog`] for whoever asks what was done to both, [`DenialStore`] and [`IdempotencyStore`].
+//! [`MemoryStore`](crate::MemoryStore) and the SQLite, PostgreSQL and Redis stores implement all of
+//! them. [`Cached`](crate::Cached) wraps any `KeyStore`. The values that these traits speak of are in [`spi`], for whoever writes a
 //! store.
 //!
 //! A store keeps no credential: it is handed digests, and nonces that are worthless without the

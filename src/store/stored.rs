@@ -28,7 +28,6 @@ pub(crate) fn instant(micros: i64, column: &'static str) -> Result<Timestamp, St
     if instant.as_micros() == micros { Ok(instant) } else { Err(bad(column)) }
 }
 
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) fn instant_if_any(
     micros: Option<i64>,
     column: &'static str,

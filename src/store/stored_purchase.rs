@@ -5,12 +5,12 @@ use super::TokenDigest;
 use super::{
     IssuanceKey, Purchase,
     spi::{Confirmed, Issued, PurchasedKey, Revoked},
-    stored::{bad, instant, parsed},
+    stored::{bad, instant, instant_if_any, parsed},
 };
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 use crate::domain::ChallengeId;
 use crate::{
-    domain::{Timestamp, TxHash},
+    domain::TxHash,
     error::{StoreError, StoreErrorKind},
 };
 
@@ -134,7 +134,10 @@ impl StoredPurchase {
         let tx_hash: Option<TxHash> = tx_hash.map(|text| parsed(text, "tx_hash")).transpose()?;
         let issued = issuance.as_ref().filter(|it| it.is_issued).map(|it| {
             let at = instant(it.issued_at, "issued_at")?;
-            Ok::<_, StoreError>(Issued { at, expires_at: instant_of(it.expires_at, "expires_at")? })
+            Ok::<_, StoreError>(Issued {
+                at,
+                expires_at: instant_if_any(it.expires_at, "expires_at")?,
+            })
         });
         let revoked = issuance.map(|it| revoked(it.revoked_at, it.revoked_reason)).transpose()?;
         let confirmed = payment.map(|it| {
@@ -142,7 +145,7 @@ impl StoredPurchase {
                 at: instant(it.received_at, "received_at")?,
                 waits: it.waits,
                 attempts: u32::try_from(it.attempts).map_err(|_| bad("attempts"))?,
-                handled_at: instant_of(it.handled_at, "handled_at")?,
+                handled_at: instant_if_any(it.handled_at, "handled_at")?,
                 last_error: it.last_error,
                 given_up: it.given_up,
             })
@@ -173,7 +176,7 @@ pub(crate) fn listed(
             tracing::error!(
                 namespace = key.namespace(),
                 id = key.id(),
-                cause = std::error::Error::source(&error).map(tracing::field::display),
+                error = crate::error::chain(&error),
                 "a purchase can't be read"
             );
             Ok(None)
@@ -187,19 +190,15 @@ impl StoredKey {
         Ok(PurchasedKey {
             id: parsed(&self.id, "id")?,
             display: self.display,
-            expires_at: instant_of(self.expires_at, "expires_at")?,
-            first_used_at: instant_of(self.first_used_at, "first_used_at")?,
-            last_used_at: instant_of(self.last_used_at, "last_used_at")?,
+            expires_at: instant_if_any(self.expires_at, "expires_at")?,
+            first_used_at: instant_if_any(self.first_used_at, "first_used_at")?,
+            last_used_at: instant_if_any(self.last_used_at, "last_used_at")?,
             revoked: revoked(self.revoked_at, self.revoked_reason)?,
         })
     }
 }
 
-fn instant_of(micros: Option<i64>, column: &'static str) -> Result<Option<Timestamp>, StoreError> {
-    micros.map(|micros| instant(micros, column)).transpose()
-}
-
 fn revoked(at: Option<i64>, reason: Option<String>) -> Result<Option<Revoked>, StoreError> {
-    let at = instant_of(at, "revoked_at")?;
+    let at = instant_if_any(at, "revoked_at")?;
     Ok(at.map(|at| Revoked { at, reason }))
 }

@@ -49,8 +49,7 @@ pub(super) const END: &str = concat!(
 impl AuditLog for PostgresStore {
     async fn events(&self, query: &AuditQuery) -> Result<AuditPage, StoreError> {
         self.write(async {
-            let snapshot = Some(self.shared.snapshot.clone());
-            let mut tx = self.shared.writes.lend_after(snapshot).await?;
+            let mut tx = self.snapshot().await?;
             let page = page(&mut tx, query).await?;
             tx.end().await?;
             Ok(page)

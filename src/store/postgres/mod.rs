@@ -145,6 +145,11 @@ impl PostgresStore {
         self.shared.writes.lend().await
     }
 
+    /// A transaction among the writes whose statements all see the same state.
+    async fn snapshot(&self) -> Result<Lent, Fault> {
+        self.shared.writes.lend_after(Some(Arc::clone(&self.shared.snapshot))).await
+    }
+
     /// A connection for one statement that writes, which is a transaction by itself where the
     /// connection is the store's own. It counts from the end on.
     async fn at_once(&self) -> Result<Lent, Fault> {

@@ -45,8 +45,7 @@ impl KeyRegistry for PostgresStore {
     async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
         self.write(async {
             // Both statements see the same keys: else some could stand on two pages or on none.
-            let snapshot = Some(self.shared.snapshot.clone());
-            let mut tx = self.shared.writes.lend_after(snapshot).await?;
+            let mut tx = self.snapshot().await?;
             let page = page(&mut tx, query).await?;
             tx.end().await?;
             Ok(page)
@@ -75,8 +74,7 @@ impl KeyRegistry for PostgresStore {
 
     async fn history(&self, id: &KeyId, limit: u32) -> Result<Vec<KeyEvent>, StoreError> {
         self.write(async {
-            let snapshot = Some(self.shared.snapshot.clone());
-            let mut tx = self.shared.writes.lend_after(snapshot).await?;
+            let mut tx = self.snapshot().await?;
             let rows: Vec<(String, String, i64, Option<String>)> = sqlx::query_as(
                 "SELECT action, actor, at, reason FROM key_events WHERE key_id = $1 AND kind IS NULL
                  ORDER BY event DESC LIMIT $2",

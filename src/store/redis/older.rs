@@ -99,8 +99,8 @@ fn history(prefix: &str, name: &[u8]) -> Option<String> {
 fn report(_listed: Result<(), StoreError>) {
     #[cfg(feature = "tracing")]
     if let Err(error) = _listed {
-        let cause = std::error::Error::source(&error).map(tracing::field::display);
-        tracing::warn!(%error, cause, "purchases and events of an older version are not listed yet");
+        let error = crate::error::chain(&error);
+        tracing::warn!(error, "purchases and events of an older version are not listed yet");
     }
 }
 

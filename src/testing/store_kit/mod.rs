@@ -229,7 +229,8 @@ where
     S: PurchaseStore + PaymentStore + KeyRegistry + DenialStore,
     F: AsyncFn() -> Arc<S>,
 {
-    /// Asks for the cases of [`PurchaseStore`]. It joins what the three other traits keep.
+    /// Asks for the cases of [`PurchaseStore`]. It joins what payments, keys and
+    /// denials are kept as.
     pub fn purchases(self) -> Self {
         self.add(false, purchases::CASES, Shop::of)
             .add(false, purchase_revocations::CASES, Shop::of)
@@ -243,7 +244,7 @@ where
     S: AuditLog + PurchaseStore + PaymentStore + KeyRegistry + DenialStore,
     F: AsyncFn() -> Arc<S>,
 {
-    /// Asks for the cases of [`AuditLog`]. It tells what is done by the four other traits.
+    /// Asks for the cases of [`AuditLog`]. It tells what is done to keys and purchases.
     pub fn audit(self) -> Self {
         let audited = |store: Arc<S>| Audited { shop: Shop::of(store.clone()), log: store };
         self.add(false, audit::CASES, audited)

@@ -54,11 +54,17 @@ impl Housekeeping {
 
     async fn clear_away(&self) {
         loop {
-            report("old nonces were not forgotten", self.forget_nonces().await);
-            report("old keys were not purged", self.purge_keys().await);
-            report("old events were not purged", self.purge_events().await);
-            report("old denials were not purged", self.purge_denials().await);
-            report("old answers were not purged", self.purge_answers().await);
+            report(
+                "old nonces were not forgotten",
+                in_steps(|| self.issue_token.forget_old_nonces(LIMIT)).await,
+            );
+            report("old keys were not purged", in_steps(|| self.keys.purge(LIMIT)).await);
+            report("old events were not purged", in_steps(|| self.audit.purge(LIMIT)).await);
+            report(
+                "old denials were not purged",
+                in_steps(|| self.credentials.purge_denials(LIMIT)).await,
+            );
+            report("old answers were not purged", in_steps(|| self.idempotency.purge(LIMIT)).await);
             tokio::time::sleep(ROUND).await;
         }
     }
@@ -75,56 +81,19 @@ impl Housekeeping {
             Err(_) => tracing::warn!("the store was not closed in {LAST_WRITE:?}; nothing is lost"),
         }
     }
+}
 
-    async fn forget_nonces(&self) -> Result<(), StoreError> {
-        for _ in 0..STEPS {
-            if self.issue_token.forget_old_nonces(LIMIT).await? < LIMIT {
-                break;
-            }
-            tokio::time::sleep(PAUSE).await;
+/// A round clears away at most so much, with pauses, so that others can write meanwhile.
+async fn in_steps<F: Future<Output = Result<u32, StoreError>>>(
+    step: impl Fn() -> F,
+) -> Result<(), StoreError> {
+    for _ in 0..STEPS {
+        if step().await? < LIMIT {
+            break;
         }
-        Ok(())
+        tokio::time::sleep(PAUSE).await;
     }
-
-    async fn purge_keys(&self) -> Result<(), StoreError> {
-        for _ in 0..STEPS {
-            if self.keys.purge(LIMIT).await? < LIMIT {
-                break;
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-        Ok(())
-    }
-
-    async fn purge_events(&self) -> Result<(), StoreError> {
-        for _ in 0..STEPS {
-            if self.audit.purge(LIMIT).await? < LIMIT {
-                break;
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-        Ok(())
-    }
-
-    async fn purge_denials(&self) -> Result<(), StoreError> {
-        for _ in 0..STEPS {
-            if self.credentials.purge_denials(LIMIT).await? < LIMIT {
-                break;
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-        Ok(())
-    }
-
-    async fn purge_answers(&self) -> Result<(), StoreError> {
-        for _ in 0..STEPS {
-            if self.idempotency.purge(LIMIT).await? < LIMIT {
-                break;
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 fn report(what: &str, done: Result<(), StoreError>) {

@@ -258,7 +258,7 @@ fn announce(
     lines.extend([
         "protected       /api/photos/{id}  /api/data/{id}  /api/{id}".to_owned(),
         "internal paths  /internal/issue-token  /internal/payment-received".to_owned(),
-        "operator paths  /keys  /purchases  /refusals  /metrics  /console".to_owned(),
+        "operator paths  /keys  /purchases  /audit  /refusals  /metrics  /console".to_owned(),
         "partner paths   /v1/dpp  /v1/imports  /v1/loyalty (the chain is simulated)".to_owned(),
         format!("store           {}", config.database),
     ]);
