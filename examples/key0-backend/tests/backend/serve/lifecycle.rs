@@ -42,7 +42,7 @@ fn what_is_printed_at_the_start() {
          internal on     http://{}\n\
          protected       /api/photos/{{id}}  /api/data/{{id}}  /api/{{id}}\n\
          internal paths  /internal/issue-token  /internal/payment-received\n\
-         operator paths  /keys  /purchases  /refusals  /metrics  /console\n\
+         operator paths  /keys  /purchases  /audit  /refusals  /metrics  /console\n\
          partner paths   /v1/dpp  /v1/imports  /v1/loyalty (the chain is simulated)\n\
          store           SQLite, key0-backend.db\n",
         env!("CARGO_PKG_VERSION"),
