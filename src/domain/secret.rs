@@ -6,12 +6,14 @@ use subtle::{Choice, ConditionallySelectable};
 
 use super::bytes;
 use crate::{
-    error::{ConfigError, ConfigFault},
+    error::{ConfigError, ConfigFault, MAX_TOLD_NAME},
     metrics::Counter,
 };
 
 /// The least number of bytes that a shared secret may have.
 pub const MIN_SECRET_BYTES: usize = 32;
+// What is told of a body's members is shorter than any secret.
+const _: () = assert!(MAX_TOLD_NAME < MIN_SECRET_BYTES);
 
 /// Secrets that stand in public examples: everybody knows them.
 const PUBLISHED_EXAMPLES: [&str; 6] = [

@@ -3,12 +3,11 @@ use std::{borrow::Cow, sync::Arc};
 use serde::Serialize;
 
 use super::rejection::{Rejection, RejectionKind};
-use crate::domain::MIN_SECRET_BYTES;
 
 /// The most faults that one refusal tells of.
 const MAX_ERRORS: usize = 100;
 /// The longest name of an unknown member that is told, in bytes. Secrets and keys are longer.
-const MAX_NAME: usize = MIN_SECRET_BYTES - 1;
+pub(crate) const MAX_TOLD_NAME: usize = 31;
 
 /// What is wrong with one member of a body: an entry of `errors` in a refusal's body.
 ///
@@ -50,7 +49,7 @@ impl FieldError {
     pub fn unknown(name: impl Into<Cow<'static, str>>) -> Self {
         let name = name.into();
         let can_be_told =
-            name.len() <= MAX_NAME && name.bytes().all(|byte| byte.is_ascii_graphic());
+            name.len() <= MAX_TOLD_NAME && name.bytes().all(|byte| byte.is_ascii_graphic());
         let path = if can_be_told { name } else { "…".into() };
         let message = format!("{path} is unknown").into();
         Self::new(path, "unknown", message)

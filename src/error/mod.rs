@@ -10,5 +10,6 @@ pub(crate) mod store;
 pub use chain::chain;
 pub use config::{ConfigError, ConfigFault};
 pub use field::FieldError;
+pub(crate) use field::MAX_TOLD_NAME;
 pub use random::RandomError;
 pub use store::{StoreError, StoreErrorKind};
