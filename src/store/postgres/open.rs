@@ -1,4 +1,4 @@
-use std::{error::Error as StdError, sync::Arc, time::Duration};
+use std::{error::Error as StdError, io::ErrorKind, sync::Arc, time::Duration};
 
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, Error, Executor, PgConnection, PgPool, Row,
@@ -390,9 +390,13 @@ fn millis(limit: Duration) -> u128 {
     limit.as_millis().min(i32::MAX as u128)
 }
 
-/// Whether a failure to connect can be over soon: also cannot_connect_now, too_many_connections.
+/// Whether a failure to connect can be over soon: also cannot_connect_now, too_many_connections. A
+/// certificate that nobody knows stays so.
 fn may_pass(error: &Error) -> bool {
-    matches!(error, Error::Io(_)) || is(error, "57P03") || is(error, "53300")
+    match error {
+        Error::Io(error) => error.kind() != ErrorKind::InvalidData,
+        error => is(error, "57P03") || is(error, "53300"),
+    }
 }
 
 fn is(error: &Error, code: &str) -> bool {

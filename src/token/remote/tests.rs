@@ -258,20 +258,17 @@ async fn a_name_is_asked_for_again_after_a_while() {
     assert!(outcome(&tokens, &signed("ed25519", Some("a"))).await.is_err());
 }
 
-/// What is answered to tokens under the kids `a`, `b` and `c` while the provider answers this.
-#[tokio::test]
-async fn rotation_outage_and_poison() {
-    const REFUSED: Result<(), RejectionKind> = Err(RejectionKind::InvalidToken);
-    const UNDECIDED: Result<(), RejectionKind> = Err(RejectionKind::StoreUnavailable);
-    const A: (&str, &str) = ("ed25519", "a");
-    const B: (&str, &str) = ("p256", "b");
-    const C: (&str, &str) = ("rsa2048", "c");
-    let text = |status, body: &str| Answer::Text(status, body.to_owned());
-    let elsewhere = json!({"keys": [jwk("p256", Some("b"))]}).to_string();
-    let provider = Provider::start(Answer::Set(vec![A])).await;
+const OF_A: (&str, &str) = ("ed25519", "a");
+const OF_B: (&str, &str) = ("p256", "b");
+const OF_C: (&str, &str) = ("rsa2048", "c");
+
+/// What is answered to tokens under the kids `a`, `b` and `c` while the provider answers so, one
+/// answer after the other.
+async fn told_of(answers: impl IntoIterator<Item = (Answer, [Result<(), RejectionKind>; 3])>) {
+    let provider = Provider::start(Answer::Set(vec![OF_A])).await;
     let (keys, tokens) = keys(&provider, Timing { ask_every: NEVER, ..patient() });
     assert!(keys.ready().await);
-    let signed = [A, B, C].map(|(name, kid)| signed(name, Some(kid)));
+    let signed = [OF_A, OF_B, OF_C].map(|(name, kid)| signed(name, Some(kid)));
     // Each token comes long after the one before.
     let told = async |kid: usize| {
         {
@@ -281,21 +278,7 @@ async fn rotation_outage_and_poison() {
         }
         outcome(&tokens, &signed[kid]).await
     };
-    for (answer, [a, b, c]) in [
-        (Answer::Set(vec![A]), [Ok(()), REFUSED, REFUSED]),
-        // The new key is published before it is used, the old one goes later.
-        (Answer::Set(vec![A, B]), [Ok(()), Ok(()), REFUSED]),
-        (Answer::Set(vec![B]), [REFUSED, Ok(()), REFUSED]),
-        (text("500 Internal Server Error", "{}"), [UNDECIDED, Ok(()), UNDECIDED]),
-        (text("404 Not Found", &elsewhere), [UNDECIDED, Ok(()), UNDECIDED]),
-        (text("200 OK", "<html>Down for maintenance</html>"), [UNDECIDED, Ok(()), UNDECIDED]),
-        (text("200 OK", r#"{"keys":[]}"#), [UNDECIDED, Ok(()), UNDECIDED]),
-        (text("200 OK", r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#), [UNDECIDED, Ok(()), UNDECIDED]),
-        (text("200 OK", r#"{"keys":[{"kty":"OKP""#), [UNDECIDED, Ok(()), UNDECIDED]),
-        (Answer::Hang, [UNDECIDED, Ok(()), UNDECIDED]),
-        (Answer::Drip, [UNDECIDED, Ok(()), UNDECIDED]),
-        (Answer::Endless, [UNDECIDED, Ok(()), UNDECIDED]),
-    ] {
+    for (answer, [a, b, c]) in answers {
         provider.turn(answer.clone());
         // The unknown one first: it is what makes it fetch.
         for (kid, expected) in [(2, c), (1, b), (0, a)] {
@@ -304,10 +287,39 @@ async fn rotation_outage_and_poison() {
     }
     // Some was on its way when the rest was given up.
     assert!(provider.sent.load(Ordering::SeqCst) < 32 * fetch::MAX_BYTES);
-    provider.turn(Answer::Set(vec![B, C]));
+    provider.turn(Answer::Set(vec![OF_B, OF_C]));
     until("the new key", async || told(2).await.is_ok()).await;
     assert_eq!(told(1).await, Ok(()));
     assert_eq!(told(0).await, REFUSED);
+}
+
+const REFUSED: Result<(), RejectionKind> = Err(RejectionKind::InvalidToken);
+
+#[tokio::test]
+async fn rotation_outage_and_poison() {
+    const UNDECIDED: Result<(), RejectionKind> = Err(RejectionKind::StoreUnavailable);
+    let text = |status, body: &str| Answer::Text(status, body.to_owned());
+    let elsewhere = json!({"keys": [jwk("p256", Some("b"))]}).to_string();
+    let of_b = (Answer::Set(vec![OF_B]), [REFUSED, Ok(()), REFUSED]);
+    // What `b` alone is known of stays so, and nothing more is decided.
+    let spoilt = |answer| [of_b.clone(), (answer, [UNDECIDED, Ok(()), UNDECIDED])];
+    tokio::join!(
+        told_of([
+            (Answer::Set(vec![OF_A]), [Ok(()), REFUSED, REFUSED]),
+            // The new key is published before it is used, the old one goes later.
+            (Answer::Set(vec![OF_A, OF_B]), [Ok(()), Ok(()), REFUSED]),
+            of_b.clone(),
+        ]),
+        told_of(spoilt(text("500 Internal Server Error", "{}"))),
+        told_of(spoilt(text("404 Not Found", &elsewhere))),
+        told_of(spoilt(text("200 OK", "<html>Down for maintenance</html>"))),
+        told_of(spoilt(text("200 OK", r#"{"keys":[]}"#))),
+        told_of(spoilt(text("200 OK", r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#))),
+        told_of(spoilt(text("200 OK", r#"{"keys":[{"kty":"OKP""#))),
+        told_of(spoilt(Answer::Hang)),
+        told_of(spoilt(Answer::Drip)),
+        told_of(spoilt(Answer::Endless)),
+    );
 }
 
 /// Within 30 seconds of a clock that this test holds.

@@ -2,6 +2,7 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod a_while;
 mod audit;
 #[allow(dead_code)]
 #[path = "../../src/call.rs"]

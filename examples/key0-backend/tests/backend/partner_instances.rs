@@ -15,13 +15,13 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    postgres_server::{self, Postgres},
+    postgres_server,
     process::{Answer, Request, Setup},
     redis_server::Redis,
     servers::wait_until,
 };
 
-const MINTER_KEY: &str = "hush-a-minter-key-of-these-tests-32";
+pub(crate) const MINTER_KEY: &str = "hush-a-minter-key-of-these-tests-32";
 
 /// A database of its own.
 struct Engine {
@@ -46,7 +46,7 @@ fn on_each(test: impl Fn(&Setup)) {
     }
 }
 
-fn setup(url: &str) -> Setup {
+pub(crate) fn setup(url: &str) -> Setup {
     Setup::new().set("DATABASE_URL", url).set("MINTER_API_KEYS", MINTER_KEY)
 }
 
@@ -54,7 +54,7 @@ fn post(path: &str, body: &Value) -> Request {
     Request::post(path, body).header("X-Api-Key", MINTER_KEY)
 }
 
-fn mint(amount: u64) -> Request {
+pub(crate) fn mint(amount: u64) -> Request {
     post("/v1/loyalty/account/wallet/mint", &json!({ "amount": amount }))
 }
 
@@ -63,7 +63,7 @@ fn get(path: &str, address: SocketAddr) -> Answer {
 }
 
 /// How many orders there are, and what they come to.
-fn orders(address: SocketAddr) -> (usize, u64) {
+pub(crate) fn orders(address: SocketAddr) -> (usize, u64) {
     let orders = get("/v1/loyalty/orders?walletId=wallet", address).json();
     let orders = orders["orders"].as_array().unwrap();
     (orders.len(), orders.iter().map(|order| order["amount"].as_u64().unwrap()).sum())
@@ -212,53 +212,4 @@ fn it_starts_where_nothing_can_be_written() {
         let backend = setup.clone().working_in("/proc").start();
         assert_eq!(mint(5).send(backend.public).json(), json!({ "newamount": 5 }));
     });
-}
-
-#[test]
-fn an_outage_of_postgresql_is_a_503_and_nothing_else() {
-    let Some(server) = Postgres::start() else { return };
-    outages(
-        &server.url(),
-        [(&|| server.stop(), &|| server.start_again()), (&|| server.hang(), &|| server.resume())],
-    );
-}
-
-#[test]
-fn an_outage_of_redis_is_a_503_and_nothing_else() {
-    let Some(server) = Redis::start(&[]) else { return };
-    outages(
-        &server.url(""),
-        [(&|| server.stop(), &|| server.start_again()), (&|| server.hang(), &|| server.resume())],
-    );
-}
-
-/// What ends a server's work, and what brings it back.
-type Outage<'a> = (&'a dyn Fn(), &'a dyn Fn());
-
-fn outages(url: &str, outages: [Outage<'_>; 2]) {
-    let backend = setup(url).start();
-    let refused = |request: Request| {
-        let answer = request.send_once(backend.public);
-        assert_eq!((answer.status, &*answer.member("code")), (503, "store_unavailable"));
-        assert_eq!(answer.header("retry-after"), Some("1"));
-    };
-    assert_eq!(mint(1).send(backend.public).json(), json!({ "newamount": 1 }));
-    for (number, (end, again)) in (1..).zip(outages) {
-        end();
-        for _ in 0..3 {
-            refused(mint(1));
-            refused(mint(1).header("Idempotency-Key", "k"));
-            let orders = Request::get("/v1/loyalty/orders?walletId=wallet");
-            refused(orders.header("X-Api-Key", MINTER_KEY));
-        }
-        backend.wait_for_log("the partner tables don't answer", number);
-        again();
-        assert!(wait_until(|| mint(1).send_once(backend.public).status == 200), "it is not back");
-        backend.wait_for_log("the partner tables answer again", number);
-    }
-    // What was answered with an outage may have been done; the balance and the orders agree.
-    let (count, sum) = orders(backend.public);
-    assert_eq!(mint(1).send(backend.public).json(), json!({ "newamount": sum + 1 }));
-    assert_eq!(count as u64, sum);
-    backend.kill();
 }

@@ -115,7 +115,7 @@ const KEYS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/ke
 
 /// An identity provider on loopback, which tells of itself as OpenID has it, and its address. While
 /// it is down it hangs up.
-fn identity_provider(down: Arc<AtomicBool>) -> String {
+pub(crate) fn identity_provider(down: Arc<AtomicBool>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let issuer = format!("http://{}", listener.local_addr().unwrap());
     let metadata = json!({"issuer": issuer, "jwks_uri": format!("{issuer}/keys")}).to_string();
@@ -149,7 +149,7 @@ fn identity_provider(down: Arc<AtomicBool>) -> String {
 }
 
 /// A token of that provider for this audience.
-fn token_of_provider(issuer: &str, audience: &str) -> String {
+pub(crate) fn token_of_provider(issuer: &str, audience: &str) -> String {
     use jsonwebtoken::{Algorithm, EncodingKey, crypto::aws_lc::DEFAULT_PROVIDER};
 
     let pem = std::fs::read(format!("{KEYS}/ed25519-private.pem")).unwrap();
@@ -201,7 +201,7 @@ fn a_secret_a_system_token_and_a_provider_s_token_open_on_one_backend() {
 }
 
 /// Until the provider's keys are there, a token of its own is a 503 and no refusal.
-fn wait_for_keys(send: impl Fn() -> u16) {
+pub(crate) fn wait_for_keys(send: impl Fn() -> u16) {
     let ends = Instant::now() + Duration::from_secs(60);
     loop {
         match send() {
@@ -210,43 +210,6 @@ fn wait_for_keys(send: impl Fn() -> u16) {
             other => panic!("{other}"),
         }
     }
-}
-
-/// A provider that is down when the configuration is read again takes no keys away.
-#[test]
-fn keys_of_a_provider_outlast_a_hang_up() {
-    let down = Arc::new(AtomicBool::new(false));
-    let issuer = identity_provider(Arc::clone(&down));
-    let file = |more: &str| {
-        format!(
-            "KEY0_ACCESS_TOKEN_SECRET=\"{TOKEN_SECRET}\"\nINTERNAL_AUTH_STRATEGY=oauth\n\
-             ISSUANCE_SECRET=\"hush: keys are derived from this secret\"\n\
-             INTERNAL_OAUTH_ISSUER={issuer}\nINTERNAL_OAUTH_AUDIENCE=photos\n{more}\n"
-        )
-    };
-    let setup = Setup::bare().file(".env", file(""));
-    let backend = setup.start();
-    let token = token_of_provider(&issuer, "photos");
-    let send = |token: &str| {
-        Request::post(ISSUE_TOKEN, &order(1)).bearer(token).send(backend.public).status
-    };
-    wait_for_keys(|| send(&token));
-
-    down.store(true, Ordering::SeqCst);
-    for (times, more) in [(1, "API_KEY_TTL_SECONDS=60"), (2, "API_KEY_TTL_SECONDS=90")] {
-        setup.clone().file(".env", file(more));
-        backend.signal("HUP");
-        backend.wait_for_log("counts from now on", times);
-        assert_eq!(send(&token), 200);
-    }
-    // Of another address nothing is known.
-    setup.clone().file(".env", file(&format!("INTERNAL_OAUTH_JWKS_URL={issuer}/keys")));
-    backend.signal("HUP");
-    backend.wait_for_log("counts from now on", 3);
-    assert_eq!(send(&token), 503);
-    down.store(false, Ordering::SeqCst);
-    wait_for_keys(|| send(&token));
-    backend.kill();
 }
 
 #[test]

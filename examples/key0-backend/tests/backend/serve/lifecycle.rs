@@ -12,9 +12,7 @@ use serde_json::json;
 
 use crate::serve::{
     PHOTO, PHOTO_1, access_token, issue,
-    process::{
-        Answer, Backend, INTERNAL_SECRET, Request, Setup, TOKEN_SECRET, connect, read_answer,
-    },
+    process::{Answer, INTERNAL_SECRET, Request, Setup, TOKEN_SECRET, connect, read_answer},
 };
 
 const READY: &str = r#"{"status":"ready","checks":{"store":"ok","writes":"ok","feed":"ok"}}"#;
@@ -260,34 +258,6 @@ fn a_store_that_is_held_by_another_is_an_outage_for_writes_alone() {
     assert_eq!(issue(2).send(backend.public).status, 200);
     until(|| Request::get("/ready").send(backend.public), |ready| ready.status == 200);
     backend.wait_for_log("the store works again", 1);
-}
-
-/// A collector of logs that reads nothing holds up nobody: what finds no room is dropped, and said
-/// once there is room again.
-#[test]
-fn a_log_that_nobody_empties_holds_up_no_request() {
-    let setup = Setup::new().set("DATABASE_URL", "memory://").set("LOG_FORMAT", "json");
-    let mut backend = setup.start_unread();
-    let flood = |backend: &Backend| {
-        let request = Request::get(PHOTO).header("connection", "keep-alive");
-        let batch = request.header("X-Request-Id", &"x".repeat(128)).bytes().repeat(100);
-        let mut stream = connect(backend.public).unwrap();
-        for _ in 0..100 {
-            stream.write_all(&batch).unwrap();
-            for _ in 0..100 {
-                assert_eq!(read_answer(&mut stream, false).unwrap().status, 401);
-            }
-        }
-    };
-    flood(&backend);
-    backend.read_log();
-    backend.wait_for_log("log lines were dropped", 1);
-    assert_eq!(Request::get(PHOTO).send(backend.public).status, 401);
-
-    let mut backend = setup.start_unread();
-    flood(&backend);
-    backend.terminate();
-    assert_eq!(backend.wait().code(), Some(0));
 }
 
 /// A collector of logs that dies takes nobody along.

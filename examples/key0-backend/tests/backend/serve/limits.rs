@@ -3,9 +3,8 @@
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
-    sync::atomic::{AtomicBool, Ordering},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use crate::{
@@ -107,7 +106,7 @@ async fn a_body_that_nobody_reads_costs_no_request() {
 }
 
 /// Reads until the other side closes, and says what came.
-fn until_closed(mut stream: TcpStream) -> Vec<u8> {
+pub(crate) fn until_closed(mut stream: TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     // A reset is an end, too; a time-out of this side is not.
     if let Err(error) = stream.read_to_end(&mut bytes) {
@@ -117,7 +116,7 @@ fn until_closed(mut stream: TcpStream) -> Vec<u8> {
 }
 
 /// Sends a byte now and then until nobody takes it any more, or for a minute.
-fn trickle(stream: &TcpStream, bytes: &[u8]) {
+pub(crate) fn trickle(stream: &TcpStream, bytes: &[u8]) {
     for byte in bytes.iter().cycle().take(600) {
         if (&*stream).write_all(&[*byte]).is_err() {
             return;
@@ -126,74 +125,10 @@ fn trickle(stream: &TcpStream, bytes: &[u8]) {
     }
 }
 
-fn begun(address: SocketAddr, bytes: &[u8]) -> TcpStream {
+pub(crate) fn begun(address: SocketAddr, bytes: &[u8]) -> TcpStream {
     let mut stream = connect(address).unwrap();
     stream.write_all(bytes).unwrap();
     stream
-}
-
-#[test]
-fn slow_clients_are_let_go_and_others_are_served_meanwhile() {
-    let backend = Setup::new().start();
-    let address = backend.public;
-    let half_a_body = issue(1).header("Content-Length", "1000").bytes();
-    let pipelined = Request::get(PHOTO).header("connection", "keep-alive").bytes().repeat(1_000);
-    let (good, done) = (access_token("photo-1", 0), AtomicBool::new(false));
-
-    thread::scope(|scope| {
-        // No byte at all, half a head, and nothing after a whole request.
-        let kept = Request::get("/health").header("connection", "keep-alive").bytes();
-        let idle = [b"".to_vec(), b"GET /health HTTP/1.1\r\nHost: lo".to_vec(), kept];
-        let mut waiting: Vec<_> = idle
-            .map(|bytes| scope.spawn(move || drop(until_closed(begun(address, &bytes)))))
-            .into_iter()
-            .collect();
-        // A head that comes byte by byte.
-        waiting.push(scope.spawn(move || {
-            let stream = begun(address, b"GET /health HTTP/1.1\r\nX-Slow: ");
-            let reading = stream.try_clone().unwrap();
-            thread::spawn(move || trickle(&stream, b"x"));
-            until_closed(reading);
-        }));
-        // Half a body and silence, and one that comes byte by byte: both are told.
-        for trickled in [false, true] {
-            let half_a_body = half_a_body.clone();
-            waiting.push(scope.spawn(move || {
-                let stream = begun(address, &half_a_body);
-                let reading = stream.try_clone().unwrap();
-                if trickled {
-                    thread::spawn(move || trickle(&stream, b" "));
-                }
-                let bytes = until_closed(reading);
-                let answer = read_answer(&mut &bytes[..], false).unwrap();
-                answer.assert_problem(408, "request_timeout", "The request took too long");
-                assert!(answer.header("x-request-id").is_some());
-            }));
-        }
-        // One that asks and asks, and never reads.
-        waiting.push(scope.spawn(move || {
-            let began = Instant::now();
-            let mut stream = connect(address).unwrap();
-            while stream.write_all(&pipelined).is_ok() {
-                assert!(began.elapsed() < Duration::from_secs(120));
-            }
-        }));
-        // Meanwhile others are served.
-        let others = scope.spawn(|| {
-            let mut served = 0;
-            while !done.load(Ordering::Relaxed) {
-                Request::get(PHOTO).bearer(&good).send(address).assert_ok(PHOTO_1);
-                assert_eq!(issue(served).send(address).status, 200);
-                served += 1;
-                thread::sleep(Duration::from_millis(50));
-            }
-            served
-        });
-        let ended: Vec<_> = waiting.into_iter().map(|slow| slow.join()).collect();
-        done.store(true, Ordering::Relaxed);
-        assert!(others.join().unwrap() > 0);
-        ended.into_iter().for_each(Result::unwrap);
-    });
 }
 
 /// Half a request is nobody's request.

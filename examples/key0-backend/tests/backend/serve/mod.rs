@@ -1,8 +1,8 @@
 //! The sample backend from outside: a process, and real sockets.
-mod internal;
+pub(crate) mod internal;
 mod keys;
 mod lifecycle;
-mod limits;
+pub(crate) mod limits;
 mod order;
 mod recorded;
 
@@ -16,9 +16,9 @@ use crate::process;
 use crate::process::{Request, token_secret};
 
 pub(crate) const PHOTO: &str = "/api/photos/photo-1";
-const ISSUE_TOKEN: &str = "/internal/issue-token";
+pub(crate) const ISSUE_TOKEN: &str = "/internal/issue-token";
 pub(crate) const PAYMENT_RECEIVED: &str = "/internal/payment-received";
-const PHOTO_1: &str = r#"{"id":"photo-1","tierId":"basic","planId":"basic","url":"https://cdn.example.com/photos/photo-1.jpg","title":"Photo photo-1","resolution":"4K"}"#;
+pub(crate) const PHOTO_1: &str = r#"{"id":"photo-1","tierId":"basic","planId":"basic","url":"https://cdn.example.com/photos/photo-1.jpg","title":"Photo photo-1","resolution":"4K"}"#;
 
 fn now() -> Timestamp {
     SystemClock.now()
