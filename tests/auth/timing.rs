@@ -2,7 +2,7 @@
 //! code constant time?", Reparaz, Balasch, Verbauwhede, 2017): many comparisons with candidates of
 //! two kinds, and Welch's t-test on their times. What leaks is found out by the same measurement.
 
-use std::{hint::black_box, time::Instant};
+use std::{fs, hint::black_box, path::Path, time::Instant};
 
 use key0_auth::domain::{Secret, SecretSet};
 
@@ -13,6 +13,33 @@ const COMPARISONS: usize = 10_000_000;
 const KEPT: f64 = 0.9;
 /// Beyond this there is a leak.
 const CERTAIN: f64 = 5.0;
+
+/// The short form, by reading: each function that compares what a caller sent with a secret does it
+/// by `ct_eq`, and by nothing that could end early.
+#[test]
+fn secrets_are_compared_in_constant_time_alone() {
+    for (file, begins) in [
+        ("domain/secret.rs", "fn matches_digest("),
+        ("domain/secret.rs", "pub fn matches("),
+        ("apikey/digest.rs", "fn eq("),
+        ("apikey/bootstrap.rs", "pub(crate) fn contains("),
+        ("apikey/bootstrap.rs", "pub(crate) fn find("),
+        ("token/signature.rs", "pub(super) fn verify("),
+    ] {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(file));
+        let text = text.unwrap();
+        let (_, body) = text.split_once(begins).unwrap_or_else(|| panic!("{file}: {begins}"));
+        let body = body.split("\n    }\n").next().unwrap();
+        let compares = ["ct_eq(", "matches_digest("].iter().any(|name| body.contains(name));
+        assert!(compares, "{file}: {begins}{body}");
+        // An index may be compared, a digest or a signature not.
+        let plain = body.lines().find(|line| {
+            let is_comparison = line.contains(" == ") || line.contains(".eq(");
+            is_comparison || (line.contains(" != ") && line.trim() != "found != none")
+        });
+        assert_eq!(plain, None, "{file}: {begins}");
+    }
+}
 
 #[test]
 #[ignore = "long: timing"]
