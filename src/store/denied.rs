@@ -21,9 +21,10 @@ use super::{
     caught::caught,
     denials::{Denial, DenialStore, TokenDigest},
     keys::{Change, ChangeListener},
+    purchase_revocation::{LONGEST_TOKEN_LIFE, MOST_TOKEN_LIFE},
 };
 use crate::{
-    domain::{ChallengeId, Timestamp},
+    domain::{ChallengeId, Claims, Timestamp},
     error::{StoreError, StoreErrorKind},
 };
 
@@ -45,7 +46,8 @@ const PURGE_MARGIN: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Which access tokens are denied: the denials of a [`DenialStore`], all of them in memory.
 ///
 /// A [`Validator`](crate::Validator) asks it about every token whose signature holds. While nothing
-/// is denied, that is one atomic load.
+/// is denied, that is one atomic load. It refuses tokens that live longer than
+/// [so long](Self::longest_token_life), 30 days by default.
 ///
 /// - **This process**: a denial counts from the return of [`deny`](Self::deny) on.
 /// - **Others**: it counts as soon as the store tells of it. Where it does not, the list is read at
@@ -73,7 +75,7 @@ const PURGE_MARGIN: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct DeniedTokens(Arc<Parts>);
+pub struct DeniedTokens(Arc<Parts>, Duration);
 
 struct Parts {
     store: Arc<dyn DenialStore>,
@@ -133,7 +135,29 @@ impl DeniedTokens {
         let interval = interval.clamp(SHORTEST, LONGEST);
         let readings = read_for_ever(store.clone(), Arc::downgrade(&state), interval);
         let readings = Handle::current().spawn(readings).abort_handle();
-        Self(Arc::new(Parts { store, state, readings }))
+        Self(Arc::new(Parts { store, state, readings }), LONGEST_TOKEN_LIFE)
+    }
+
+    /// Sets how long access tokens may live: 30 days by default, 366 at most. For so long those of a
+    /// revoked purchase are denied, and a [`Validator`](crate::Validator) refuses one that lives longer,
+    /// which could outlive its denial. To be set before this is handed on: clones that were made before
+    /// don't learn of it.
+    #[must_use]
+    pub fn longest_token_life(mut self, life: Duration) -> Self {
+        self.1 = life.min(MOST_TOKEN_LIFE);
+        self
+    }
+
+    /// Until when all tokens are over that are good at this instant.
+    pub(crate) fn end_of_all(&self, now: Timestamp) -> Timestamp {
+        now.plus(self.1)
+    }
+
+    /// Whether a token lives so long that it could outlive its denial: from when it was issued, or from
+    /// now where it does not say, or says later.
+    pub(crate) fn is_outlived_by(&self, claims: &Claims, now: Timestamp) -> bool {
+        let from = claims.issued_at().map_or(now, |issued_at| issued_at.min(now));
+        claims.expires_at().since(from) > self.1
     }
 
     /// Waits until the list was read once. To be called at the start, before requests are taken.
