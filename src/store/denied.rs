@@ -113,6 +113,9 @@ fn add(ends: &mut Ends, token: TokenDigest, until: Timestamp) {
 }
 
 impl DeniedTokens {
+    /// How long access tokens may live, unless [another time](Self::longest_token_life) is set.
+    pub const LONGEST_TOKEN_LIFE: Duration = LONGEST_TOKEN_LIFE;
+
     /// The denials of this store, which are read from now on.
     ///
     /// # Panics

@@ -7,7 +7,7 @@ use super::{
     payments::payment,
     purchase_revocations::{denied_until, is_never_issued, revoke},
     purchases::sell,
-    samples::{at, challenge, claim, issuance, lease, payment_key, request},
+    samples::{self, at, challenge, claim, issuance, lease, payment_key, request},
 };
 use crate::store::spi::{
     IssuanceClaim, IssuanceKey, IssuanceState, PaymentOutcome, PurchaseFilter, PurchaseQuery,
@@ -20,9 +20,10 @@ fn hash(n: usize) -> (String, String) {
 }
 
 /// What purchases there are, newest first.
-async fn listed(shop: &Shop) -> Vec<IssuanceKey> {
-    let (filter, after) = (PurchaseFilter::default(), None);
-    let query = PurchaseQuery { filter, after, limit: 100, now: at(20) };
+async fn listed(shop: &Shop, tx_hash: Option<&str>) -> Vec<IssuanceKey> {
+    let tx_hash = tx_hash.map(samples::hash);
+    let filter = PurchaseFilter { tx_hash, ..PurchaseFilter::default() };
+    let query = PurchaseQuery { filter, after: None, limit: 100, now: at(20) };
     let page = shop.purchases.purchases(&query).await.unwrap();
     page.purchases.into_iter().map(|purchase| purchase.key).collect()
 }
@@ -103,6 +104,7 @@ async fn a_paid_hash_buys_nothing_for_another_challenge(shop: Shop) {
         for _ in 0..if is_revoked { 2 } else { 0 } {
             revoke(&shop, &id).await;
         }
+        assert_eq!(listed(&shop, Some(&asked)).await, [challenge(&id)]);
         for hash in [&issued, &told, &asked] {
             for other in [challenge("d"), request("r")] {
                 assert_eq!(begun(other, hash).await, IssuanceState::Redeemed, "{id} {hash}");
@@ -120,8 +122,8 @@ async fn a_paid_hash_buys_nothing_for_another_challenge(shop: Shop) {
         shop.payments.record_payment(&payment(id, &told)).await.unwrap();
         assert_eq!(begun(other, &asked).await, expected, "{id}");
     }
-    let listed = listed(&shop).await;
-    assert_eq!(listed, [challenge("g"), challenge("e"), challenge("c1"), challenge("c0")]);
+    let all = listed(&shop, None).await;
+    assert_eq!(all, [challenge("g"), challenge("e"), challenge("c1"), challenge("c0")]);
 }
 
 async fn a_payment_that_is_refused_changes_nothing_of_a_revocation(shop: Shop) {

@@ -143,6 +143,7 @@ async fn what_was_revoked_has_no_nonce(shop: Shop) {
     }
     revoke(&shop, "c").await;
     assert_eq!(shop.payments.forget_nonces(at(1), 10).await.unwrap(), 1);
+    assert_eq!(shop.payments.forget_nonces(at(1), 10).await.unwrap(), 0);
 }
 
 async fn what_was_revoked_is_not_replaced(shop: Shop) {

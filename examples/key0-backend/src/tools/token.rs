@@ -6,7 +6,12 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::{Args, Subcommand};
-use key0_auth::{AccessTokens, RejectionKind, domain::Timestamp, validate_key0_token};
+use key0_auth::{
+    AccessTokens, Identity, Rejection, RejectionKind,
+    domain::{Clock, SystemClock, Timestamp},
+    store::DeniedTokens,
+    validate_key0_token,
+};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -91,7 +96,7 @@ fn decoded(token: &str) -> Option<[Map<String, Value>; 2]> {
 fn checks(tokens: &AccessTokens, token: &str, is_jwt: bool) -> Vec<Check> {
     const NAMES: [&str; 4] = ["form", "signature", "claims", "time"];
     let outcome = validate_key0_token(format!("Bearer {token}"), tokens);
-    let outcome = outcome.map(|claims| claims.expires_at());
+    let outcome = outcome.and_then(not_too_long).map(|claims| claims.expires_at());
     let (failed, passes, why) = match &outcome {
         Ok(until) => {
             let until = until.map(|until| format!("good until {until}"));
@@ -126,6 +131,19 @@ fn checks(tokens: &AccessTokens, token: &str, is_jwt: bool) -> Vec<Check> {
         Check { name, passed, why: if says { why.clone() } else { String::new() } }
     };
     NAMES.into_iter().enumerate().map(check).collect()
+}
+
+/// As the server has it, so that no token outlives its denial.
+fn not_too_long(token: Identity) -> Result<Identity, Rejection> {
+    let now = SystemClock.now();
+    let from = token.issued_at().map_or(now, |issued_at| issued_at.min(now));
+    match token.expires_at().map(|end| end.since(from)) {
+        Some(life) if life > DeniedTokens::LONGEST_TOKEN_LIFE => {
+            let refused = Rejection::new(RejectionKind::InvalidToken);
+            Err(refused.detail("The token lives longer than is allowed"))
+        }
+        _ => Ok(token),
+    }
 }
 
 fn told(
