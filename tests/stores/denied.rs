@@ -7,18 +7,21 @@ use key0_auth::{
     ApiKeys, Cached, MemoryStore, RejectionKind, Validator,
     api::{IssueToken, Operator, PurchasesApi},
     apikey::IssuanceSecrets,
-    domain::{ChallengeId, Clock, Secret, SecretSet, SystemClock, Timestamp},
+    domain::{Actor, ChallengeId, Clock, Secret, SecretSet, SystemClock, Timestamp},
     error::StoreError,
     store::{
-        DenialStore, DeniedTokens,
-        spi::{Change, Denial, TokenDigest},
+        DenialStore, DeniedTokens, Payment, PaymentStore, PurchaseStore,
+        spi::{Change, Denial, PurchaseRevocation, TokenDigest},
     },
-    testing::{FaultyStore, Mood, FakeClock, TestToken, TokenSigner},
+    testing::{FakeClock, FaultyStore, Mood, TestToken, TokenSigner},
 };
 
 #[cfg(all(any(feature = "postgres", feature = "redis"), unix))]
 use crate::servers::PATIENCE;
-use crate::{kit::Silent, samples::ChangeRecorder};
+use crate::{
+    kit::Silent,
+    samples::{self, ChangeRecorder},
+};
 
 /// One instance of a backend.
 struct Instance {
@@ -255,6 +258,34 @@ async fn a_token_that_could_outlive_its_denial_is_refused() {
         let until = Timestamp::from_seconds(end);
         assert!(denials.contains(&Denial { token, until }), "{denials:?}");
     }
+}
+
+/// The store does not know which time is set.
+#[tokio::test]
+async fn what_a_revoked_payment_has_bought_is_denied_as_long_as_can_be_set() {
+    let store = MemoryStore::new();
+    let (key, tx_hash) = (samples::challenge("d"), samples::hash("0x1"));
+    let claim = samples::claim(key, "0x1");
+    let issuance = samples::foreign_issuance();
+    store.issue(&claim, &issuance, None, samples::at(0)).await.unwrap();
+    let revocation = PurchaseRevocation {
+        id: ChallengeId::new("c").unwrap(),
+        reason: None,
+        by: Actor::host(),
+        at: samples::at(0),
+        tokens_until: samples::at(1),
+        unknown_a_day: 1,
+    };
+    store.revoke_purchase(&revocation).await.unwrap();
+    let order = claim.order;
+    let (request, resource, plan) = (order.request_id, order.resource_id, order.plan_id);
+    let received_at = samples::at(2);
+    let paid = Payment::new(revocation.id, request, resource, plan, tx_hash, received_at);
+    store.record_payment(&paid).await.unwrap();
+    let token = TokenDigest::of(&ChallengeId::new("d").unwrap());
+    let until = received_at.plus(Duration::from_secs(366 * 24 * 60 * 60));
+    let denials = store.denials(None, 10).await.unwrap();
+    assert!(denials.contains(&Denial { token, until }), "{denials:?}");
 }
 
 #[async_trait]

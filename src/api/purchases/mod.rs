@@ -20,8 +20,7 @@ use crate::{
     domain::{ChallengeId, Clock, RequestId, SystemClock, Timestamp},
     error::StoreErrorKind,
     store::{
-        DeniedTokens, IssuanceKey, Purchase, PurchaseRevocation, PurchaseStore,
-        RevocationOutcome,
+        DeniedTokens, IssuanceKey, Purchase, PurchaseRevocation, PurchaseStore, RevocationOutcome,
     },
 };
 

@@ -27,8 +27,16 @@ macro_rules! paid_for_another {
         concat!(
             "EXISTS (
                  SELECT FROM payments
-                 WHERE lower(tx_hash) IN (", $hash, ", ", $without_0x, ")
-                 AND CASE WHEN ", $namespace, " = 'challenge' THEN challenge_id <> ", $id, "
+                 WHERE lower(tx_hash) IN (",
+            $hash,
+            ", ",
+            $without_0x,
+            ")
+                 AND CASE WHEN ",
+            $namespace,
+            " = 'challenge' THEN challenge_id <> ",
+            $id,
+            "
                      ELSE EXISTS (SELECT FROM issuances
                                   WHERE namespace = 'challenge' AND id = payments.challenge_id
                                   AND issued_at IS NOT NULL) END)"

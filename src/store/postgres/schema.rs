@@ -101,12 +101,11 @@ pub(super) async fn update(
 
 /// Waits for whoever else makes or updates the schema.
 async fn lock(conn: &mut PgConnection, schema: &str, patience: Duration) -> Result<(), Error> {
-    let locked: bool = sqlx::query_scalar(
-        "SELECT pg_try_advisory_xact_lock(1264937264, hashtext($1))",
-    )
-    .bind(schema)
-    .fetch_one(&mut *conn)
-    .await?;
+    let locked: bool =
+        sqlx::query_scalar("SELECT pg_try_advisory_xact_lock(1264937264, hashtext($1))")
+            .bind(schema)
+            .fetch_one(&mut *conn)
+            .await?;
     if locked {
         return Ok(());
     }

@@ -97,10 +97,8 @@ async fn an_older_schema_has_time_of_its_own() {
     assert!(!opening.is_finished(), "it waits for whoever updates the schema");
     run(&mut other, "ROLLBACK").await;
     let _ = opening.await.unwrap();
-    let version: i32 = sqlx::query_scalar("SELECT version FROM key0_auth")
-        .fetch_one(&mut raw)
-        .await
-        .unwrap();
+    let version: i32 =
+        sqlx::query_scalar("SELECT version FROM key0_auth").fetch_one(&mut raw).await.unwrap();
     assert!(version > 8, "{version}");
     // That has an end as well.
     run(&mut raw, "UPDATE key0_auth SET version = 8").await;

@@ -1,6 +1,6 @@
 //! The small commands for whoever runs the backend.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use key0_auth::{domain::SystemClock, testing::TokenSigner};
 use serde_json::Value;
@@ -77,7 +77,8 @@ fn a_token_s_checks_are_told_and_the_token_is_not() {
     let other = if end.starts_with('A') { "B" } else { "A" };
     let tampered = format!("{start}{other}{}", &end[1..]);
     let mut failed = Vec::new();
-    for token in [&*good, &tampered, "a.b.c", "nonsense"] {
+    let long = signer.token().expires_in(Duration::from_secs(31 * 24 * 60 * 60)).sign();
+    for token in [&*good, &tampered, "a.b.c", "nonsense", &long] {
         for format in ["", " --json"] {
             let ended = run(&setup, &format!("token inspect {token}{format}"));
             assert!(!ended.stdout.contains(token) && ended.stderr.is_empty(), "{ended:?}");
@@ -92,7 +93,7 @@ fn a_token_s_checks_are_told_and_the_token_is_not() {
         }
     }
     let failed: Vec<_> = failed.iter().map(Option::as_deref).collect();
-    assert_eq!(failed, [None, Some("signature"), Some("form"), Some("form")]);
+    assert_eq!(failed, [None, Some("signature"), Some("form"), Some("form"), Some("claims")]);
     assert_eq!(run(&Setup::bare(), "token inspect x").code, Some(2), "no key is given");
 }
 
