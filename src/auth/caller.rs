@@ -98,6 +98,12 @@ pub(super) fn revoked_token(claims: Arc<Claims>) -> Rejection {
     refuse_held(RejectionKind::TokenRevoked, Identity::from_claims(claims))
 }
 
+/// The refusal of a token that could outlive its denial.
+pub(super) fn long_lived_token(claims: Arc<Claims>) -> Rejection {
+    refuse_held(RejectionKind::InvalidToken, Identity::from_claims(claims))
+        .detail("The token lives longer than is allowed")
+}
+
 impl fmt::Display for HeldBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the credential of {}", self.0)

@@ -1,6 +1,12 @@
 use std::{sync::Arc, time::Duration};
 
-use super::{api_keys::ApiKeys, validator::Validator};
+use super::{
+    api_keys::ApiKeys,
+    caller::{long_lived_token, revoked_token},
+    identity::Identity,
+    question::{Lookup, Question, Validation},
+    validator::Validator,
+};
 use crate::{
     AccessTokens, Rejection, RejectionKind,
     apikey::KeyDigest,
@@ -22,6 +28,22 @@ pub(crate) enum Ending {
 }
 
 impl Validator {
+    /// What a good token comes to: it may have been ended before its time, or live so long that nobody
+    /// can tell.
+    pub(super) fn unless_denied(&self, claims: Arc<Claims>, now: Timestamp) -> Validation {
+        let Some(denied) = self.denied() else {
+            return Validation::Decided(Ok(Identity::from_claims(claims)));
+        };
+        if denied.is_outlived_by(&claims, now) {
+            return Validation::refused(long_lived_token(claims));
+        }
+        match denied.includes(claims.challenge_id()) {
+            Some(false) => Validation::Decided(Ok(Identity::from_claims(claims))),
+            Some(true) => Validation::refused(revoked_token(claims)),
+            None => Validation::Pending(Lookup(Question::Denied(claims))),
+        }
+    }
+
     /// What a credential stands for that may be good somewhere, now or later on: a token that is
     /// signed and did not expire more than a day ago, anything of a key's shape. `None` for all others, and for
     /// what can't be ended here: a key of the configuration, the application's own credentials.

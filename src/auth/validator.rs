@@ -5,7 +5,6 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{
     api_keys::ApiKeys,
     builder::ValidatorBuilder,
-    caller::revoked_token,
     fallback::Fallback,
     gateway::Gateway,
     identity::Identity,
@@ -16,7 +15,7 @@ use super::{
 use crate::{
     AccessTokens, Rejection, RejectionKind,
     apikey::KeyDigest,
-    domain::{Claims, Clock, Credential, SystemClock},
+    domain::{Clock, Credential, SystemClock},
     metrics,
     store::DeniedTokens,
     token::CompactJws,
@@ -151,10 +150,11 @@ impl Validator {
                 if let Some(denied) = &self.0.denied {
                     denied.settle().await.map_err(outage)?;
                 }
+                let now = self.0.clock.now();
                 if let Some(tokens) = &self.0.tokens {
-                    tokens.check_times(&claims, self.0.clock.now())?;
+                    tokens.check_times(&claims, now)?;
                 }
-                self.decided(self.unless_denied(claims)).await
+                self.decided(self.unless_denied(claims, now)).await
             }
             #[cfg(feature = "jwks")]
             (Question::Token(credential), ..) => {
@@ -180,6 +180,10 @@ impl Validator {
 
     pub(super) fn tokens(&self) -> Option<&AccessTokens> {
         self.0.tokens.as_deref()
+    }
+
+    pub(super) fn denied(&self) -> Option<&DeniedTokens> {
+        self.0.denied.as_ref()
     }
 
     pub(crate) fn keys(&self) -> Option<&ApiKeys> {
@@ -266,8 +270,9 @@ impl Validator {
         let Some(tokens) = self.0.tokens.as_deref() else {
             return self.validate_foreign(bearer, RejectionKind::InvalidToken.into());
         };
-        match tokens.validate_parts(token, self.0.clock.now()) {
-            Ok(claims) => self.unless_denied(claims),
+        let now = self.0.clock.now();
+        match tokens.validate_parts(token, now) {
+            Ok(claims) => self.unless_denied(claims, now),
             #[cfg(feature = "jwks")]
             Err(rejection) if rejection.kind() == RejectionKind::StoreUnavailable => {
                 Validation::Pending(Lookup(Question::Token(SecretString::from(bearer.expose()))))
@@ -282,8 +287,9 @@ impl Validator {
             return Err(RejectionKind::InvalidToken.into());
         };
         tokens.settle(bearer).await;
-        let rejection = match tokens.validate(bearer, self.0.clock.now()) {
-            Ok(claims) => return self.decided(self.unless_denied(claims)).await,
+        let now = self.0.clock.now();
+        let rejection = match tokens.validate(bearer, now) {
+            Ok(claims) => return self.decided(self.unless_denied(claims, now)).await,
             // Until a set was had, the token may still be one of its signer's.
             Err(rejection)
                 if rejection.kind() == RejectionKind::StoreUnavailable
@@ -300,16 +306,6 @@ impl Validator {
         match validation {
             Validation::Decided(result) => result,
             Validation::Pending(lookup) => Box::pin(self.find(lookup)).await,
-        }
-    }
-
-    /// What a good token comes to: it may have been ended before its time.
-    fn unless_denied(&self, claims: Arc<Claims>) -> Validation {
-        let denied = self.0.denied.as_ref();
-        match denied.map_or(Some(false), |denied| denied.includes(claims.challenge_id())) {
-            Some(false) => Validation::Decided(Ok(Identity::from_claims(claims))),
-            Some(true) => Validation::refused(revoked_token(claims)),
-            None => Validation::Pending(Lookup(Question::Denied(claims))),
         }
     }
 

@@ -26,6 +26,7 @@ pub struct BackendBuilder {
     clock: Arc<dyn Clock>,
     key_life: Duration,
     cache_life: Option<Duration>,
+    longest_token_life: Option<Duration>,
 }
 
 impl BackendBuilder {
@@ -40,6 +41,7 @@ impl BackendBuilder {
             clock: Arc::new(SystemClock),
             key_life: Duration::from_secs(60 * 60),
             cache_life: None,
+            longest_token_life: None,
         }
     }
 
@@ -87,6 +89,13 @@ impl BackendBuilder {
         self
     }
 
+    /// Sets how long access tokens may live, 366 days at most, as [`DeniedTokens::longest_token_life`]
+    /// does. One that lives longer is refused. Without it, tokens may live as long as they like.
+    pub fn longest_token_life(mut self, life: Duration) -> Self {
+        self.longest_token_life = Some(life);
+        self
+    }
+
     /// Puts the parts together and starts the housekeeping. Must be called within a tokio runtime.
     ///
     /// # Errors
@@ -112,8 +121,13 @@ impl BackendBuilder {
         let internal = kept(internal.build(), &mut faults).map(Arc::new);
         let usage = KeyUsage::new(self.store.clone());
         let interval = self.cache_life.unwrap_or(Duration::MAX);
-        let denied =
-            runtime.is_ok().then(|| DeniedTokens::reading_every(self.store.clone(), interval));
+        let denied = runtime.is_ok().then(|| {
+            let denied = DeniedTokens::reading_every(self.store.clone(), interval);
+            match self.longest_token_life {
+                Some(life) => denied.longest_token_life(life),
+                None => denied,
+            }
+        });
         let parts = cached.and_then(|cached| {
             let keys = ApiKeys::cached(cached.clone()).usage(usage.clone()).bootstrap(bootstrap);
             let keys = Arc::new(keys);

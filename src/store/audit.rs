@@ -51,7 +51,7 @@ pub struct AuditQuery {
 /// the store's own matter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AuditCursor {
-    /// The transaction, where a store tells them apart; else 0.
+    /// The transaction, where a store tells them apart, or the first half of where the event stands.
     pub transaction: u64,
     /// The event.
     pub event: u64,

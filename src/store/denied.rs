@@ -21,9 +21,10 @@ use super::{
     caught::caught,
     denials::{Denial, DenialStore, TokenDigest},
     keys::{Change, ChangeListener},
+    purchase_revocation::{LONGEST_TOKEN_LIFE, MOST_TOKEN_LIFE},
 };
 use crate::{
-    domain::{ChallengeId, Timestamp},
+    domain::{ChallengeId, Claims, Timestamp},
     error::{StoreError, StoreErrorKind},
 };
 
@@ -45,7 +46,8 @@ const PURGE_MARGIN: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Which access tokens are denied: the denials of a [`DenialStore`], all of them in memory.
 ///
 /// A [`Validator`](crate::Validator) asks it about every token whose signature holds. While nothing
-/// is denied, that is one atomic load.
+/// is denied, that is one atomic load. Where [a longest life](Self::longest_token_life) is set, it
+/// refuses tokens that live longer.
 ///
 /// - **This process**: a denial counts from the return of [`deny`](Self::deny) on.
 /// - **Others**: it counts as soon as the store tells of it. Where it does not, the list is read at
@@ -73,7 +75,7 @@ const PURGE_MARGIN: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct DeniedTokens(Arc<Parts>);
+pub struct DeniedTokens(Arc<Parts>, Option<Duration>);
 
 struct Parts {
     store: Arc<dyn DenialStore>,
@@ -133,7 +135,29 @@ impl DeniedTokens {
         let interval = interval.clamp(SHORTEST, LONGEST);
         let readings = read_for_ever(store.clone(), Arc::downgrade(&state), interval);
         let readings = Handle::current().spawn(readings).abort_handle();
-        Self(Arc::new(Parts { store, state, readings }))
+        Self(Arc::new(Parts { store, state, readings }), None)
+    }
+
+    /// Sets how long access tokens may live, 366 days at most. For so long those of a revoked purchase
+    /// are denied, and a [`Validator`](crate::Validator) refuses one that lives longer, since it could
+    /// outlive its denial. Without it they are denied for 30 days, and tokens may live as long as they
+    /// like. Set it before you hand this on: clones that were made before don't learn of it.
+    #[must_use]
+    pub fn longest_token_life(mut self, life: Duration) -> Self {
+        self.1 = Some(life.min(MOST_TOKEN_LIFE));
+        self
+    }
+
+    /// Until when the tokens of a purchase are denied that is revoked now.
+    pub(crate) fn end_of_all(&self, now: Timestamp) -> Timestamp {
+        now.plus(self.1.unwrap_or(LONGEST_TOKEN_LIFE))
+    }
+
+    /// Whether a token lives so long that it could outlive its denial: from when it was issued, or from
+    /// now where it does not say, or says later.
+    pub(crate) fn is_outlived_by(&self, claims: &Claims, now: Timestamp) -> bool {
+        let from = claims.issued_at().map_or(now, |issued_at| issued_at.min(now));
+        self.1.is_some_and(|longest| claims.expires_at().since(from) > longest)
     }
 
     /// Waits until the list was read once. To be called at the start, before requests are taken.

@@ -68,7 +68,6 @@ pub use ping::SharedPing;
 #[cfg(feature = "postgres")]
 #[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
 pub use postgres::{OpenError as PostgresOpenError, PostgresOptions, PostgresUrl};
-pub(crate) use purchase_revocation::LONGEST_TOKEN_LIFE;
 pub use purchases::PurchaseStore;
 pub use registry::KeyRegistry;
 // Which of them are in use depends on the engines.

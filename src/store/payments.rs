@@ -22,6 +22,9 @@ pub trait PaymentStore: fmt::Debug + Send + Sync + 'static {
     /// another id's claim on the same hash. The same for a lease that ends later than
     /// [`LONGEST_WAIT`](super::LONGEST_WAIT) from now.
     ///
+    /// A hash that was [paid](Self::record_payment) for one challenge buys nothing for another one. Nor
+    /// does it where no challenge is named, once that of the payment was issued or revoked.
+    ///
     /// # Errors
     ///
     /// Fails when the store can't tell.
@@ -265,7 +268,7 @@ pub enum IssuanceState {
     Issued(Issuance),
     /// It was issued before with another fingerprint.
     Conflict,
-    /// The payment was spent under another id.
+    /// The payment was spent under another id, or was for another purchase.
     Redeemed,
     /// The purchase was revoked: see [`PurchaseStore`](super::PurchaseStore). Whatever else is true
     /// of it.

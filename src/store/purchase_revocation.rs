@@ -6,8 +6,10 @@ use crate::{
     domain::{Actor, ChallengeId, RequestId, Timestamp},
 };
 
-/// The longest time for which access tokens of a revoked purchase are denied.
+/// How long the access tokens of a revoked purchase are denied, unless another time is set.
 pub(crate) const LONGEST_TOKEN_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// The longest time that can be set.
+pub(crate) const MOST_TOKEN_LIFE: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// A wish to revoke a purchase.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +54,8 @@ impl PurchaseRevocation {
             reason: Some("its purchase was revoked before it was paid".to_owned()),
             by: Actor::key0(),
             at: payment.received_at,
-            tokens_until: payment.received_at.plus(LONGEST_TOKEN_LIFE),
+            // What is set, a store does not know.
+            tokens_until: payment.received_at.plus(MOST_TOKEN_LIFE),
             unknown_a_day: u32::MAX,
         }
     }

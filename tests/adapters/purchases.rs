@@ -19,7 +19,7 @@ use key0_auth::{
     apikey::IssuanceSecrets,
     backend::{Backend, BackendBuilder, Secrets},
     domain::{Actor, Clock, Secret, SecretSet, Timestamp},
-    store::{Payment, PurchaseStore, spi::PurchaseRevocation},
+    store::{DenialStore, Payment, PurchaseStore, spi::PurchaseRevocation},
     testing::{FakeClock, FaultyStore, Mood, TokenSigner},
 };
 use serde_json::{Value, json};
@@ -114,6 +114,38 @@ impl Shop {
 
     fn now(&self) -> String {
         self.clock.now().to_string()
+    }
+}
+
+/// One setting is both how long a token may live and how long it is denied.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_lives_longer_than_is_set_opens_nothing() {
+    const HOUR: Duration = Duration::from_secs(60 * 60);
+    const MONTH: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+    for is_axum in [true, false] {
+        for (set, longest) in
+            [(None, MONTH), (Some(2 * HOUR), 2 * HOUR), (Some(2 * MONTH), 2 * MONTH)]
+        {
+            let shop = Shop::with(is_axum, |builder| match set {
+                Some(life) => builder.longest_token_life(life),
+                None => builder,
+            });
+            let shop = shop.await;
+            let token = |life: Duration| {
+                let token = shop.signer.token().resource("photo-1").plan("basic");
+                token.challenge_id("c").expires_in(life).sign()
+            };
+            let second = Duration::from_secs(1);
+            assert_eq!(shop.photo(&token(longest)).await.0, 200);
+            let longer = shop.photo(&token(longest + second)).await;
+            let refused = (401, json!("invalid_token"));
+            assert_eq!(longer, if set.is_some() { refused } else { (200, Value::Null) });
+            assert_eq!(shop.post("/purchases/c/revoke", None).await.0, 200);
+            let refused = shop.photo(&token(longest)).await;
+            assert_eq!(refused, (401, json!("token_revoked")), "{longest:?}");
+            let denials = shop.store.denials(None, 10).await.unwrap();
+            assert_eq!(denials[0].until, shop.clock.now().plus(longest));
+        }
     }
 }
 

@@ -7,18 +7,21 @@ use key0_auth::{
     ApiKeys, Cached, MemoryStore, RejectionKind, Validator,
     api::{IssueToken, Operator, PurchasesApi},
     apikey::IssuanceSecrets,
-    domain::{ChallengeId, Clock, Secret, SecretSet, SystemClock, Timestamp},
+    domain::{Actor, ChallengeId, Clock, Secret, SecretSet, SystemClock, Timestamp},
     error::StoreError,
     store::{
-        DenialStore, DeniedTokens,
-        spi::{Change, Denial, TokenDigest},
+        DenialStore, DeniedTokens, Payment, PaymentStore, PurchaseStore,
+        spi::{Change, Denial, PurchaseRevocation, TokenDigest},
     },
-    testing::{FaultyStore, Mood, TokenSigner},
+    testing::{FakeClock, FaultyStore, Mood, TestToken, TokenSigner},
 };
 
 #[cfg(all(any(feature = "postgres", feature = "redis"), unix))]
 use crate::servers::PATIENCE;
-use crate::{kit::Silent, samples::ChangeRecorder};
+use crate::{
+    kit::Silent,
+    samples::{self, ChangeRecorder},
+};
 
 /// One instance of a backend.
 struct Instance {
@@ -206,6 +209,89 @@ async fn a_purchase_that_is_revoked_here_is_dead_here_at_once() {
     purchases.revoke(&Operator::host(), "c", b"").await.unwrap();
     assert_eq!(ask(key).await, Some(RejectionKind::KeyRevoked));
     assert_eq!(ask(&token).await, Some(RejectionKind::TokenRevoked));
+}
+
+/// So that none outlives the denial of its purchase, which nobody tells how long its tokens live.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_could_outlive_its_denial_is_refused() {
+    const DAY: i64 = 24 * 60 * 60;
+    let days = |days: i64| Duration::from_secs(days.unsigned_abs() * 24 * 60 * 60);
+    let (store, signer) = (Arc::new(MemoryStore::new()), TokenSigner::new());
+    let now = Timestamp::from_seconds(1_795_953_600);
+    let clock = FakeClock::at(now);
+    let usual = DeniedTokens::new(store.clone());
+    usual.first_reading(Duration::from_secs(30)).await.unwrap();
+    let (short, long) = (
+        usual.clone().longest_token_life(days(1)),
+        usual.clone().longest_token_life(Duration::MAX),
+    );
+    let century = signer.token().expires_in(days(36_500)).sign();
+    let validator = Validator::builder().access_tokens(signer.access_tokens());
+    let validator = validator.denied_tokens(usual.clone()).build().unwrap();
+    let bearer = format!("Bearer {century}");
+    validator.validate([bearer.as_bytes()], []).await.expect("no limit is set");
+    let month = usual.longest_token_life(days(30));
+    for (denied, longest) in [(month, 30), (short, 1), (long, 366)] {
+        let validator = Validator::builder().access_tokens(signer.access_tokens());
+        let validator = validator.denied_tokens(denied.clone()).clock(clock.clone());
+        let validator = validator.build().unwrap();
+        let end = now.as_seconds() + longest * DAY;
+        let token = |exp: i64| signer.token().challenge_id("c").claim("exp", exp);
+        let at = |token: TestToken, seconds: i64| token.claim("iat", now.as_seconds() + seconds);
+        for (token, is_good) in [
+            (at(token(end), 0), true),
+            (at(token(end + 1), 0), false),
+            // Also where little of it is left.
+            (at(token(now.as_seconds() + 9), 9 - longest * DAY), true),
+            (at(token(now.as_seconds() + 9), 8 - longest * DAY), false),
+            (token(end).without("iat"), true),
+            (token(end + 1).without("iat"), false),
+            (at(token(end + 1), 60), false),
+        ] {
+            let bearer = format!("Bearer {}", token.sign());
+            let refused = validator.validate([bearer.as_bytes()], []).await.err();
+            let kind = refused.as_ref().map(|refused| refused.kind());
+            assert_eq!(kind, if is_good { None } else { Some(RejectionKind::InvalidToken) });
+            let detail = refused.map(|refused| refused.to_string());
+            assert!(detail.is_none_or(|it| it.contains("lives longer")), "{longest} {token:?}");
+        }
+        let keys = ApiKeys::new(store.clone());
+        let purchases = PurchasesApi::new(store.clone(), keys, denied).clock(clock.clone());
+        let id = format!("c-{longest}");
+        purchases.revoke(&Operator::host(), &id, b"").await.unwrap();
+        let token = TokenDigest::of(&ChallengeId::new(&id).unwrap());
+        let denials = store.denials(None, 10).await.unwrap();
+        let until = Timestamp::from_seconds(end);
+        assert!(denials.contains(&Denial { token, until }), "{denials:?}");
+    }
+}
+
+/// The store does not know which time is set.
+#[tokio::test]
+async fn what_a_revoked_payment_has_bought_is_denied_as_long_as_can_be_set() {
+    let store = MemoryStore::new();
+    let (key, tx_hash) = (samples::challenge("d"), samples::hash("0x1"));
+    let claim = samples::claim(key, "0x1");
+    let issuance = samples::foreign_issuance();
+    store.issue(&claim, &issuance, None, samples::at(0)).await.unwrap();
+    let revocation = PurchaseRevocation {
+        id: ChallengeId::new("c").unwrap(),
+        reason: None,
+        by: Actor::host(),
+        at: samples::at(0),
+        tokens_until: samples::at(1),
+        unknown_a_day: 1,
+    };
+    store.revoke_purchase(&revocation).await.unwrap();
+    let order = claim.order;
+    let (request, resource, plan) = (order.request_id, order.resource_id, order.plan_id);
+    let received_at = samples::at(2);
+    let paid = Payment::new(revocation.id, request, resource, plan, tx_hash, received_at);
+    store.record_payment(&paid).await.unwrap();
+    let token = TokenDigest::of(&ChallengeId::new("d").unwrap());
+    let until = received_at.plus(Duration::from_secs(366 * 24 * 60 * 60));
+    let denials = store.denials(None, 10).await.unwrap();
+    assert!(denials.contains(&Denial { token, until }), "{denials:?}");
 }
 
 #[async_trait]

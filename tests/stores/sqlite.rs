@@ -12,6 +12,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -23,7 +24,10 @@ use key0_auth::{
     store::{
         DenialStore, DeniedTokens, Payment, PaymentStore, PurchaseStore, SqliteOpenError,
         SqliteOptions,
-        spi::{Change, Denial, IssuanceState, PaymentOutcome, TokenDigest},
+        spi::{
+            Change, Denial, IssuanceKey, IssuanceState, PaymentOutcome, PurchaseRevocation,
+            TokenDigest,
+        },
     },
 };
 use rusqlite::Connection;
@@ -616,4 +620,46 @@ fn debug_shows_the_path_alone() {
     let (_folder, path) = file();
     let store = open(&path).unwrap();
     assert_eq!(format!("{store:?}"), format!("SqliteStore {{ path: {path:?}, .. }}"));
+}
+
+/// Whoever holds an older file may be bringing it to this version, which can take a while.
+#[test]
+fn an_older_file_is_waited_for() {
+    let (_folder, path) = file();
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch(include_str!("../fixtures/sqlite-v2.sql")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let bounded = impatient().migration_timeout(Duration::from_millis(50)).open(&path);
+    assert!(matches!(bounded, Err(SqliteOpenError::Locked { .. })), "{bounded:?}");
+    let opening = thread::spawn(move || impatient().open(&path).map(drop));
+    thread::sleep(Duration::from_millis(300));
+    assert!(!opening.is_finished(), "it has not waited");
+    other.execute_batch("ROLLBACK").unwrap();
+    opening.join().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_revocation_finds_what_an_older_version_sold_without_0x() {
+    let (_folder, path) = file();
+    let store = SqliteStore::open(&path).unwrap();
+    let digits = "ab".repeat(32);
+    let insert = format!(
+        "INSERT INTO issuances (namespace, id, fingerprint, tx_hash, digest, issued_at)
+         VALUES ('request', 'r', zeroblob(32), '{digits}', zeroblob(32), 0)"
+    );
+    Connection::open(&path).unwrap().execute_batch(&insert).unwrap();
+    let mut paid = payment("c");
+    paid.tx_hash = hash(&format!("0x{digits}"));
+    store.record_payment(&paid).await.unwrap();
+    let revocation = PurchaseRevocation {
+        id: paid.challenge_id,
+        reason: None,
+        by: Actor::host(),
+        at: at(10),
+        tokens_until: at(100),
+        unknown_a_day: 1,
+    };
+    store.revoke_purchase(&revocation).await.unwrap();
+    let key = IssuanceKey::Request(RequestId::new("r").unwrap());
+    assert!(store.purchase(&key).await.unwrap().unwrap().revoked.is_some());
 }

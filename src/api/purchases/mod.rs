@@ -20,8 +20,7 @@ use crate::{
     domain::{ChallengeId, Clock, RequestId, SystemClock, Timestamp},
     error::StoreErrorKind,
     store::{
-        DeniedTokens, IssuanceKey, LONGEST_TOKEN_LIFE, Purchase, PurchaseRevocation, PurchaseStore,
-        RevocationOutcome,
+        DeniedTokens, IssuanceKey, Purchase, PurchaseRevocation, PurchaseStore, RevocationOutcome,
     },
 };
 
@@ -74,7 +73,6 @@ struct Parts {
     keys: Arc<ApiKeys>,
     denied: DeniedTokens,
     clock: Arc<dyn Clock>,
-    longest_token_life: Duration,
     listings: Arc<Semaphore>,
 }
 
@@ -91,7 +89,6 @@ impl PurchasesApi {
             keys: keys.into(),
             denied,
             clock: Arc::new(SystemClock),
-            longest_token_life: LONGEST_TOKEN_LIFE,
             listings: Arc::new(Semaphore::new(LISTINGS_AT_ONCE)),
         }))
     }
@@ -100,14 +97,6 @@ impl PurchasesApi {
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         Arc::make_mut(&mut self.0).clock = clock;
-        self
-    }
-
-    /// Sets how long the access tokens live that Key0 signs: for so long those of a revoked purchase
-    /// are denied. 30 days by default, and at most.
-    #[must_use]
-    pub fn longest_token_life(mut self, life: Duration) -> Self {
-        Arc::make_mut(&mut self.0).longest_token_life = life.min(LONGEST_TOKEN_LIFE);
         self
     }
 
@@ -194,7 +183,7 @@ impl PurchasesApi {
         let (parts, by) = (self.0.clone(), operator.actor().clone());
         body::carry_out(async move {
             let at = parts.clock.now();
-            let tokens_until = at.plus(parts.longest_token_life);
+            let tokens_until = parts.denied.end_of_all(at);
             let unknown_a_day = UNKNOWN_A_DAY;
             let revocation = PurchaseRevocation { id, reason, by, at, tokens_until, unknown_a_day };
             let key = parts.revoke(&revocation).await?;

@@ -117,6 +117,14 @@ impl PaymentStore for MemoryStore {
                     Stage::Issued(issuance) => IssuanceState::Issued(issuance.clone()),
                 });
             }
+            if let Some(paid_for) = state.payments.paid.get(&tx_hash).cloned() {
+                let paid_for = IssuanceKey::Challenge(paid_for);
+                let is_request = matches!(claim.key, IssuanceKey::Request(_));
+                let is_free = is_request && issuances.settled(&paid_for).is_none();
+                if paid_for != claim.key && !is_free {
+                    return Ok(IssuanceState::Redeemed);
+                }
+            }
             if let Some(other) = issuances.spent.get(&tx_hash) {
                 return Ok(match issuances.entries.get(other).map(|entry| &entry.stage) {
                     Some(Stage::Claimed(_)) => IssuanceState::InProgress,

@@ -29,7 +29,7 @@ pub(super) use durably;
 
 /// What is kept under the id, and the row of a new claim or issuance where nothing is in its way.
 macro_rules! claim {
-    ($namespace:literal, $columns:literal, $values:literal, $more:literal) => {
+    ($namespace:literal, $columns:literal, $values:literal, $($more:tt)+) => {
         concat!(
             "WITH kept AS (
                  SELECT fingerprint, key_id, digest, nonce, secret, issued_at, expires_at,
@@ -44,7 +44,7 @@ macro_rules! claim {
             $values,
             "
                  WHERE NOT EXISTS (SELECT FROM kept) ",
-            $more,
+            $($more)+,
             "
                  ON CONFLICT DO NOTHING RETURNING id
              )"
@@ -89,7 +89,8 @@ const BEGIN: &str = concat!(
         "namespace, id, fingerprint, tx_hash, request_id, resource_id, plan_id, lease_token,
          lease_until",
         "$1, $2, $3, $4, $6, $7, $8, $9, $10",
-        "AND NOT EXISTS (SELECT FROM issuances WHERE lower(tx_hash) IN ($4, $5))"
+        "AND NOT EXISTS (SELECT FROM issuances WHERE lower(tx_hash) IN ($4, $5)) AND NOT ",
+        issuances::paid_for_another!("$1", "$2", "$4", "$5")
     ),
     outcome!()
 );
@@ -101,7 +102,9 @@ const ISSUE: &str = concat!(
          nonce, secret, issued_at, expires_at",
         "$22, $23, $24, $25, $27, $28, $29, $30, $31, $32, $33, $34, $35",
         "AND NOT EXISTS (SELECT FROM issuances WHERE lower(tx_hash) IN ($25, $26))
-         AND NOT EXISTS (SELECT FROM keys WHERE old_digest IN ($2, $17))"
+         AND NOT EXISTS (SELECT FROM keys WHERE old_digest IN ($2, $17))
+         AND NOT ",
+        issuances::paid_for_another!("$22", "$23", "$25", "$26")
     ),
     with_key!(),
     outcome!()

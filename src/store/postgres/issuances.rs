@@ -19,6 +19,32 @@ pub(super) fn read(row: &PgRow) -> Result<Known, Fault> {
     Known::read(fingerprint, issued_at, row.try_get(7)?, |at| issuance(row, at))
 }
 
+/// Whether a payment is for another purchase: in the order of the parameters, the namespace and the id of
+/// the one that asks, and the two forms of the hash. What names no challenge may have the payment until
+/// its challenge is issued or revoked.
+macro_rules! paid_for_another {
+    ($namespace:literal, $id:literal, $hash:literal, $without_0x:literal) => {
+        concat!(
+            "EXISTS (
+                 SELECT FROM payments
+                 WHERE lower(tx_hash) IN (",
+            $hash,
+            ", ",
+            $without_0x,
+            ")
+                 AND CASE WHEN ",
+            $namespace,
+            " = 'challenge' THEN challenge_id <> ",
+            $id,
+            "
+                     ELSE EXISTS (SELECT FROM issuances
+                                  WHERE namespace = 'challenge' AND id = payments.challenge_id
+                                  AND issued_at IS NOT NULL) END)"
+        )
+    };
+}
+pub(super) use paid_for_another;
+
 /// Each statement sees what others have committed before it. So whoever loses a race to the
 /// insertion, which the unique indexes decide, sees the winner in the statement after it.
 pub(super) async fn begin(
@@ -48,13 +74,14 @@ pub(super) async fn begin(
     .bind(&without_0x)
     .execute(&mut *tx)
     .await?;
-    let claimed = sqlx::query(
+    let claimed = sqlx::query(concat!(
         "INSERT INTO issuances (namespace, id, fingerprint, tx_hash, lease_token, lease_until,
              request_id, resource_id, plan_id)
          SELECT $1, $2, $3, $4, $5, $6, $8, $9, $10
-         WHERE NOT EXISTS (SELECT 1 FROM issuances WHERE lower(tx_hash) = $7)
-         ON CONFLICT DO NOTHING",
-    )
+         WHERE NOT EXISTS (SELECT 1 FROM issuances WHERE lower(tx_hash) = $7) AND NOT ",
+        paid_for_another!("$1", "$2", "$4", "$7"),
+        " ON CONFLICT DO NOTHING"
+    ))
     .bind(namespace)
     .bind(id)
     .bind(claim.fingerprint.as_bytes())
@@ -73,15 +100,19 @@ pub(super) async fn begin(
     if let Some(known) = known(tx, &claim.key, Lock::None).await? {
         return Ok(known.state(claim));
     }
-    let spent: Option<bool> = sqlx::query_scalar(
-        "SELECT issued_at IS NOT NULL FROM issuances WHERE lower(tx_hash) IN ($1, $2)",
-    )
+    let spent: bool = sqlx::query_scalar(concat!(
+        "SELECT EXISTS (SELECT FROM issuances
+                        WHERE lower(tx_hash) IN ($3, $4) AND issued_at IS NOT NULL) OR ",
+        paid_for_another!("$1", "$2", "$3", "$4"),
+    ))
+    .bind(namespace)
+    .bind(id)
     .bind(&tx_hash)
     .bind(&without_0x)
-    .fetch_optional(tx)
+    .fetch_one(tx)
     .await?;
     // What was in the way can be given up by now: whoever tries again gets through.
-    Ok(if spent == Some(true) { IssuanceState::Redeemed } else { IssuanceState::InProgress })
+    Ok(if spent { IssuanceState::Redeemed } else { IssuanceState::InProgress })
 }
 
 /// Writes an issuance over the claim with this lease, or over the issuance where there is none.

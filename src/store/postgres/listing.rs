@@ -13,6 +13,7 @@ use crate::store::{
 /// Issuances, and what revocations have left in their place, newest first.
 pub(super) const ISSUANCES: &str = "SELECT issued_at, namespace, id FROM issuances
     WHERE issued_at IS NOT NULL AND (issued_at, namespace, id) < ($1, $2, $3)
+    AND namespace <> 'spent'
     ORDER BY issued_at DESC, namespace DESC, id DESC LIMIT $4";
 pub(super) const PAYMENTS: &str = "SELECT received_at, 'challenge', challenge_id FROM payments
     WHERE (received_at, challenge_id) < ($1, $2)
@@ -84,7 +85,8 @@ async fn found(tx: &mut PgConnection, find: &Find<'_>) -> Result<Vec<IssuanceKey
             return Ok(vec![IssuanceKey::Challenge((*id).clone()), by_request]);
         }
         Find::Hash(hash) => sqlx::query(
-            "SELECT namespace, id FROM issuances WHERE lower(tx_hash) IN ($1, $2)
+            "SELECT namespace, id FROM issuances
+             WHERE lower(tx_hash) IN ($1, $2) AND namespace <> 'spent'
              UNION SELECT 'challenge', challenge_id FROM payments WHERE lower(tx_hash) IN ($1, $2)
              LIMIT $3",
         )

@@ -16,6 +16,7 @@ mod migrations;
 mod open;
 mod options;
 mod payments;
+mod prepare;
 mod prune;
 mod purchases;
 mod refusal;

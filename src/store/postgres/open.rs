@@ -1,31 +1,27 @@
-use std::{error::Error as StdError, io::ErrorKind, sync::Arc, time::Duration};
+use std::{error::Error as StdError, sync::Arc, time::Duration};
 
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, Error, Executor, PgConnection, PgPool, Row,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use super::{
     PostgresOptions, PostgresStore, PostgresUrl, Shared,
     feed::Log,
     lane::{Lane, MAKING, SIGN_OF_LIFE, Sessions},
     prune,
-    schema::{self, Found},
     url::address,
     warm::Warm,
 };
 use crate::{
     error::ConfigFault,
     store::{
-        backoff::Backoff,
         feed::{Feed, Pace},
         listeners::Listeners,
     },
 };
 
-/// The oldest version of the server that will do.
-const OLDEST_SERVER: i32 = 130_000;
 /// How long a write waits for a row that another transaction has locked.
 const LONGEST_LOCK: Duration = Duration::from_secs(1);
 
@@ -127,7 +123,7 @@ pub(super) async fn own(
     options: &PostgresOptions,
     url: &PostgresUrl,
 ) -> Result<PostgresStore, OpenError> {
-    let opening = Opening::new(options, url.options().clone())?;
+    let mut opening = Opening::new(options, url.options().clone())?;
     opening.prepare().await?;
     // One connection is the feed's, and one that of pings.
     let reads = (options.max_connections / 4).max(1);
@@ -166,7 +162,7 @@ pub(super) async fn shared(
     pool: PgPool,
 ) -> Result<PostgresStore, OpenError> {
     let target = PgConnectOptions::clone(&pool.connect_options());
-    let opening = Opening::new(options, target)?;
+    let mut opening = Opening::new(options, target)?;
     opening.prepare().await?;
     let turns = (pool.options().get_max_connections().saturating_sub(1) / 2).max(1);
     let sessions =
@@ -213,11 +209,11 @@ async fn lives(conn: &mut PgConnection) -> Result<bool, Error> {
     answered.unwrap_or(Err(Error::PoolTimedOut)).map(|()| true)
 }
 
-struct Opening<'a> {
-    options: &'a PostgresOptions,
-    target: PgConnectOptions,
-    address: String,
-    deadline: Instant,
+pub(super) struct Opening<'a> {
+    pub(super) options: &'a PostgresOptions,
+    pub(super) target: PgConnectOptions,
+    pub(super) address: String,
+    pub(super) deadline: Instant,
 }
 
 impl<'a> Opening<'a> {
@@ -242,7 +238,7 @@ impl<'a> Opening<'a> {
     }
 
     /// Begins a transaction whose statements see our tables, and are given up in time.
-    fn transaction(&self, mode: &str, deadline: Duration) -> String {
+    pub(super) fn transaction(&self, mode: &str, deadline: Duration) -> String {
         format!(
             "BEGIN {mode}; SET LOCAL search_path = {path}; SET LOCAL statement_timeout = {millis}",
             path = self.search_path(),
@@ -259,92 +255,8 @@ impl<'a> Opening<'a> {
         )
     }
 
-    fn unusable(&self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> OpenError {
+    pub(super) fn unusable(&self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> OpenError {
         OpenError::Unusable { address: self.address.clone(), source: source.into() }
-    }
-
-    /// Waits for the server, and brings the schema to the newest version.
-    async fn prepare(&self) -> Result<(), OpenError> {
-        let deadline = self.deadline;
-        let timed_out = |_| OpenError::TimedOut { address: self.address.clone() };
-        let mut conn = self.connect(deadline).await?;
-        // Where a step fails, the connection is dropped and the server undoes the transaction.
-        while timeout_at(deadline, self.step(&mut conn)).await.map_err(timed_out)?? == Found::Behind
-        {
-        }
-        let _ = timeout_at(deadline, conn.close()).await;
-        Ok(())
-    }
-
-    /// A server that is starting up is waited for.
-    async fn connect(&self, deadline: Instant) -> Result<PgConnection, OpenError> {
-        let mut backoff = Backoff::default();
-        loop {
-            let connected = timeout_at(deadline, PgConnection::connect_with(&self.target)).await;
-            let error = match connected {
-                Ok(Ok(conn)) => return Ok(conn),
-                Ok(Err(error)) => error,
-                Err(_) => return Err(OpenError::TimedOut { address: self.address.clone() }),
-            };
-            let pause = backoff.pause();
-            if !may_pass(&error) || Instant::now() + pause >= deadline {
-                return Err(self.unusable(error));
-            }
-            sleep(pause).await;
-        }
-    }
-
-    /// Takes one step towards the newest version, in a transaction of its own.
-    async fn step(&self, conn: &mut PgConnection) -> Result<Found, OpenError> {
-        let unusable = |error: Error| self.unusable(error);
-        let address = || self.address.clone();
-        let schema = || self.options.schema.clone();
-        // While it waits for another instance, a limit on the time of a statement must not count.
-        let begin = format!(
-            "{}; SET LOCAL lock_timeout = {}",
-            self.transaction("ISOLATION LEVEL READ COMMITTED", Duration::ZERO),
-            millis(self.options.open_timeout),
-        );
-        conn.execute(sqlx::raw_sql(AssertSqlSafe(begin))).await.map_err(unusable)?;
-        let (version, encoding, read_only): (i32, String, bool) = sqlx::query_as(
-            "SELECT current_setting('server_version_num')::integer,
-                 current_setting('server_encoding'),
-                 pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean",
-        )
-        .fetch_one(&mut *conn)
-        .await
-        .map_err(unusable)?;
-        if version < OLDEST_SERVER {
-            let reason = "it is older than version 13";
-            return Err(OpenError::Unsuited { address: address(), reason });
-        }
-        if encoding != "UTF8" {
-            return Err(OpenError::Unsuited { address: address(), reason: "it is not in UTF8" });
-        }
-        if read_only {
-            return Err(OpenError::ReadOnly { address: address() });
-        }
-        match schema::update(conn, &self.options.schema, self.options.must_exist).await {
-            Ok(found @ (Found::Current | Found::Behind)) => {
-                // Whoever may not read the denied tokens, or revoke a purchase, learns it now.
-                let probe = "SELECT digest, until FROM denied_tokens LIMIT 1;
-                    SELECT day, count FROM unknown_revocations LIMIT 1; COMMIT";
-                let end = if found == Found::Current { probe } else { "COMMIT" };
-                conn.execute(sqlx::raw_sql(end)).await.map(|_| found).map_err(unusable)
-            }
-            Ok(Found::Foreign) => Err(OpenError::Foreign { address: address(), schema: schema() }),
-            Ok(Found::Absent) => Err(OpenError::Absent { address: address(), schema: schema() }),
-            Ok(Found::Older(found)) => {
-                let known = schema::VERSION;
-                Err(OpenError::Older { address: address(), schema: schema(), found, known })
-            }
-            Ok(Found::Newer(found)) => {
-                let known = schema::VERSION;
-                Err(OpenError::Newer { address: address(), schema: schema(), found, known })
-            }
-            Err(error) if is(&error, "55P03") => Err(OpenError::TimedOut { address: address() }),
-            Err(error) => Err(unusable(error)),
-        }
     }
 
     async fn start(
@@ -386,19 +298,6 @@ impl<'a> Opening<'a> {
 }
 
 /// PostgreSQL counts in milliseconds, and takes 0 for no limit.
-fn millis(limit: Duration) -> u128 {
+pub(super) fn millis(limit: Duration) -> u128 {
     limit.as_millis().min(i32::MAX as u128)
-}
-
-/// Whether a failure to connect can be over soon: also cannot_connect_now, too_many_connections. A
-/// certificate that nobody knows stays so.
-fn may_pass(error: &Error) -> bool {
-    match error {
-        Error::Io(error) => error.kind() != ErrorKind::InvalidData,
-        error => is(error, "57P03") || is(error, "53300"),
-    }
-}
-
-fn is(error: &Error, code: &str) -> bool {
-    error.as_database_error().and_then(|error| error.code()).as_deref() == Some(code)
 }

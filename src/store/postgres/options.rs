@@ -16,6 +16,7 @@ pub struct PostgresOptions {
     pub(super) must_exist: bool,
     pub(super) max_connections: u32,
     pub(super) open_timeout: Duration,
+    pub(super) migration_timeout: Duration,
     pub(super) read_timeout: Duration,
     pub(super) write_timeout: Duration,
     pub(super) poll_interval: Duration,
@@ -28,6 +29,7 @@ impl Default for PostgresOptions {
             must_exist: false,
             max_connections: 16,
             open_timeout: Duration::from_secs(5),
+            migration_timeout: Duration::from_secs(60 * 60),
             read_timeout: Duration::from_millis(500),
             write_timeout: Duration::from_secs(5),
             poll_interval: Duration::from_secs(1),
@@ -66,11 +68,19 @@ impl PostgresOptions {
         self
     }
 
-    /// How long the opening waits for the server, and for another instance that is updating the
-    /// schema: 5 s.
+    /// How long the opening waits for the server, and for another instance that is making the schema:
+    /// 5 s.
     #[must_use]
     pub fn open_timeout(mut self, timeout: Duration) -> Self {
         self.open_timeout = kept(timeout);
+        self
+    }
+
+    /// How long the opening may take besides where the schema is of an older version, by this instance or
+    /// by another one that it waits for: an hour. Indexes of large tables are made meanwhile.
+    #[must_use]
+    pub fn migration_timeout(mut self, timeout: Duration) -> Self {
+        self.migration_timeout = kept(timeout);
         self
     }
 

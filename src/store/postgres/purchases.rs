@@ -27,6 +27,8 @@ const ONE: &str = concat!(
      LEFT JOIN keys ON keys.id = issuances.key_id"
 );
 
+/// The namespace of hashes that are spent for nothing: see [`spend`].
+const SPENT: &str = "spent";
 /// How often a revocation is tried whose payment another request spends at the same time.
 const MOST_TRIES: u32 = 3;
 
@@ -179,8 +181,11 @@ async fn revoke(
         if let (Some(hash), true) = (&paid, marked == keys.len()) {
             let holders = holders(tx, hash).await?;
             is_spent = !holders.is_empty();
-            let others = holders.into_iter().filter(|key| !keys.contains(key)).collect::<Vec<_>>();
-            keys.extend(others);
+            for key in holders.into_iter().flatten() {
+                if !keys.contains(&key) {
+                    keys.push(key);
+                }
+            }
         }
     }
     if is_first {
@@ -188,7 +193,7 @@ async fn revoke(
         audit::note(tx, &event).await?;
     }
     if let Some(hash) = paid.filter(|_| !is_spent) {
-        spend(tx, &revocation.id, &hash).await?;
+        spend(tx, revocation, &hash).await?;
     }
     let denials = revocation.denials(&keys);
     for denial in &denials {
@@ -202,28 +207,53 @@ async fn revoke(
     Ok(RevocationOutcome::Revoked { key, digests: ended, denials })
 }
 
-/// What this hash has bought, or is claimed for.
-async fn holders(tx: &mut PgConnection, tx_hash: &TxHash) -> Result<Vec<IssuanceKey>, Fault> {
+/// What this hash has bought, or is claimed for; `None` where it was spent for nothing.
+async fn holders(
+    tx: &mut PgConnection,
+    tx_hash: &TxHash,
+) -> Result<Vec<Option<IssuanceKey>>, Fault> {
     let rows: Vec<(String, String)> =
         sqlx::query_as("SELECT namespace, id FROM issuances WHERE lower(tx_hash) IN ($1, $2)")
             .bind(tx_hash.normalized())
             .bind(tx_hash.without_0x())
             .fetch_all(tx)
             .await?;
-    rows.iter().map(|(namespace, id)| Ok(issuance_key(namespace, id)?)).collect()
+    let holder = |(namespace, id): &(String, String)| match &**namespace {
+        SPENT => Ok(None),
+        _ => Ok(Some(issuance_key(namespace, id)?)),
+    };
+    rows.iter().map(holder).collect()
 }
 
-/// Has what was revoked before it was issued spend the hash of its payment. Fails where that buys
-/// something at the same time.
-async fn spend(tx: &mut PgConnection, id: &ChallengeId, tx_hash: &TxHash) -> Result<(), Fault> {
-    sqlx::query(
+/// Spends the hash of a payment that has bought nothing: in the row of what was revoked before it was
+/// issued, else in one of its own, for what was issued for another hash. Fails where it buys something at
+/// the same time: the unique index on hashes waits for that.
+async fn spend(
+    tx: &mut PgConnection,
+    revocation: &PurchaseRevocation,
+    tx_hash: &TxHash,
+) -> Result<(), Fault> {
+    let tx_hash = tx_hash.normalized();
+    let spent = sqlx::query(
         "UPDATE issuances SET tx_hash = $2
          WHERE namespace = 'challenge' AND id = $1 AND tx_hash LIKE ' %'",
     )
-    .bind(id.as_str())
-    .bind(tx_hash.normalized())
-    .execute(tx)
+    .bind(revocation.id.as_str())
+    .bind(&tx_hash)
+    .execute(&mut *tx)
     .await?;
+    if spent.rows_affected() == 0 {
+        sqlx::query(
+            "INSERT INTO issuances (namespace, id, fingerprint, tx_hash, issued_at)
+             VALUES ($1, $2, $3, $2, $4)",
+        )
+        .bind(SPENT)
+        .bind(&tx_hash)
+        .bind([0_u8; 32])
+        .bind(revocation.at.as_micros())
+        .execute(tx)
+        .await?;
+    }
     Ok(())
 }
 
@@ -255,7 +285,7 @@ async fn count_unknown(
 }
 
 /// Marks an issuance as revoked, or puts the mark where there will be none, and says which key was
-/// issued, and whether it was not revoked at another time before. A claim is lost by it.
+/// issued, and whether it was not revoked before. A claim is lost by it.
 ///
 /// The row's unique id is what an issuance at the same time meets: whoever comes second waits for the
 /// first, and sees what it did.
@@ -264,29 +294,41 @@ async fn mark(
     key: &IssuanceKey,
     revocation: &PurchaseRevocation,
 ) -> Result<(Option<KeyId>, bool), Fault> {
-    let at = revocation.at.as_micros();
-    let (id, revoked_at): (Option<String>, i64) = sqlx::query_as(
+    let marked: Option<Option<String>> = sqlx::query_scalar(
         "INSERT INTO issuances AS known
              (namespace, id, fingerprint, tx_hash, issued_at, revoked_at, revoked_reason)
          VALUES ($1, $2, $3, $4, $5, $5, $6)
          ON CONFLICT (namespace, id) DO UPDATE
-         SET revoked_at = coalesce(known.revoked_at, excluded.revoked_at),
-             revoked_reason = CASE WHEN known.revoked_at IS NULL
-                 THEN excluded.revoked_reason ELSE known.revoked_reason END,
+         SET revoked_at = excluded.revoked_at, revoked_reason = excluded.revoked_reason,
              issued_at = coalesce(known.issued_at, excluded.issued_at),
              nonce = NULL, lease_token = NULL, lease_until = NULL
-         RETURNING key_id, revoked_at",
+         WHERE known.revoked_at IS NULL
+         RETURNING key_id",
     )
     .bind(key.namespace())
     .bind(key.id())
     .bind([0_u8; 32])
     .bind(no_hash(key)?)
-    .bind(at)
+    .bind(revocation.at.as_micros())
     .bind(&revocation.reason)
-    .fetch_one(tx)
+    .fetch_optional(&mut *tx)
     .await?;
+    let is_first = marked.is_some();
+    let id = match marked {
+        Some(id) => id,
+        None => {
+            sqlx::query_scalar(
+                "UPDATE issuances SET nonce = NULL WHERE namespace = $1 AND id = $2
+                 RETURNING key_id",
+            )
+            .bind(key.namespace())
+            .bind(key.id())
+            .fetch_one(tx)
+            .await?
+        }
+    };
     // What can't be an id is that of no key, and must not keep the purchase from being revoked.
-    Ok((id.and_then(|id| KeyId::new(&id).ok()), revoked_at == at))
+    Ok((id.and_then(|id| KeyId::new(&id).ok()), is_first))
 }
 
 pub(super) fn stored(row: &PgRow) -> Result<StoredPurchase, Fault> {

@@ -1,6 +1,8 @@
+use std::time::Duration;
+
 use sqlx::{AssertSqlSafe, Error, Executor, PgConnection};
 
-use super::migrations::MIGRATIONS;
+use super::{PostgresOptions, migrations::MIGRATIONS, open::millis};
 
 /// Stands in the table `key0_auth` of every schema of ours, and nowhere else.
 pub(super) const MARKER: &str = "key0-auth 4b657930-7a1e-4c5d-9f43-0d1f6e2b8c11";
@@ -8,11 +10,21 @@ pub(super) const MARKER: &str = "key0-auth 4b657930-7a1e-4c5d-9f43-0d1f6e2b8c11"
 /// The newest version.
 pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
 
+/// What is to be done with a schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Task {
+    /// To look at it, and to make one where there is none: that does not take long.
+    Look,
+    /// To bring it one step nearer to the newest version.
+    Update,
+}
+
 /// What a schema turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
     Current,
-    /// One step was taken towards the newest version. It holds once the transaction is committed.
+    /// It is ours, and not of the newest version yet. A step that was taken holds once the transaction
+    /// is committed.
     Behind,
     Newer(i32),
     /// There is none, or one of this version, and nothing may be made.
@@ -29,29 +41,33 @@ enum State {
     Foreign,
 }
 
-/// Brings a schema of ours one step nearer to the newest version, makes one where there is none, and
-/// leaves any other as it is; ours, too, where it `must_exist`. Within a transaction that has the schema alone in
-/// its search path.
+/// Brings a schema of ours one step nearer to the newest version, where that is the task, makes one where
+/// there is none, and leaves any other as it is; ours, too, where it must exist. Within a transaction that
+/// has the schema alone in its search path.
 pub(super) async fn update(
     conn: &mut PgConnection,
-    schema: &str,
-    must_exist: bool,
+    options: &PostgresOptions,
+    task: Task,
 ) -> Result<Found, Error> {
+    let schema = &*options.schema;
     // Looked at without a lock first: there is hardly ever something to do.
     let seen = state(conn, schema).await?;
     if let Some(found) = outcome(&seen) {
         return Ok(found);
     }
-    if must_exist {
+    if options.must_exist {
         return Ok(match seen {
             State::Ours(version) => Found::Older(version),
             State::Absent | State::Empty | State::Foreign => Found::Absent,
         });
     }
-    sqlx::query("SELECT pg_advisory_xact_lock(1264937264, hashtext($1))")
-        .bind(schema)
-        .execute(&mut *conn)
-        .await?;
+    match (task, &seen) {
+        (Task::Look, State::Ours(_)) => return Ok(Found::Behind),
+        (Task::Look, _) => lock(conn, schema, options.open_timeout).await?,
+        (Task::Update, _) => lock(conn, schema, options.migration_timeout).await?,
+    }
+    // A table that others hold must not stop all who come after this.
+    set_lock_timeout(conn, options.open_timeout).await?;
     let state = state(conn, schema).await?;
     if let Some(found) = outcome(&state) {
         return Ok(found);
@@ -67,6 +83,7 @@ pub(super) async fn update(
     };
     // Where instances are at work, no lock is held for longer than a step takes.
     let to = if from == 0 { VERSION } else { from + 1 };
+    told_of(schema, from, to);
     let steps = usize::try_from(from).unwrap_or(0)..usize::try_from(to).unwrap_or(0);
     for migration in &MIGRATIONS[steps] {
         conn.execute(sqlx::raw_sql(*migration)).await?;
@@ -80,6 +97,46 @@ pub(super) async fn update(
     .execute(&mut *conn)
     .await?;
     Ok(if to == VERSION { Found::Current } else { Found::Behind })
+}
+
+/// Waits for whoever else makes or updates the schema.
+async fn lock(conn: &mut PgConnection, schema: &str, patience: Duration) -> Result<(), Error> {
+    let locked: bool =
+        sqlx::query_scalar("SELECT pg_try_advisory_xact_lock(1264937264, hashtext($1))")
+            .bind(schema)
+            .fetch_one(&mut *conn)
+            .await?;
+    if locked {
+        return Ok(());
+    }
+    #[cfg(feature = "tracing")]
+    tracing::info!(schema, "another instance makes or updates the schema; waiting for it");
+    set_lock_timeout(conn, patience).await?;
+    sqlx::query("SELECT pg_advisory_xact_lock(1264937264, hashtext($1))")
+        .bind(schema)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+async fn set_lock_timeout(conn: &mut PgConnection, timeout: Duration) -> Result<(), Error> {
+    sqlx::query("SELECT set_config('lock_timeout', $1, true)")
+        .bind(millis(timeout).to_string())
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+fn told_of(_schema: &str, _from: i32, _to: i32) {
+    #[cfg(feature = "tracing")]
+    if _from > 0 {
+        tracing::info!(
+            schema = _schema,
+            from = _from,
+            to = _to,
+            "the schema is brought to a newer version; large tables take a while"
+        );
+    }
 }
 
 /// `None` where there is something to update.

@@ -14,8 +14,8 @@ use crate::{
 const MOST_LOOKED_THROUGH: usize = 10_000;
 /// How many of them by one script: Redis does nothing else meanwhile.
 const LOOKED_THROUGH_AT_ONCE: usize = 1_000;
-/// How long the text of a position is, in hexadecimal digits.
-const POSITION: usize = 16;
+/// How long each of the two parts of a position is, in hexadecimal digits.
+const PART: usize = 16;
 
 /// An event, what may be shown of its key, the key's label, and that of whoever did it.
 type Found = (String, String, String, String);
@@ -34,7 +34,7 @@ impl AuditLog for RedisStore {
                 None => LOOKED_THROUGH_AT_ONCE.min(limit - page.events.len()),
             };
             let mut call = self.call(&scripts::EVENTS);
-            call.arg(format!("[{:016x}", page.next.event.saturating_add(1)));
+            call.arg(after(page.next));
             call.arg(wanted).arg(micros_if_any(query.since));
             let (count, last, found): (i64, String, Vec<Found>) =
                 self.write_until(&call, deadline).await?;
@@ -65,14 +65,31 @@ impl AuditLog for RedisStore {
     }
 }
 
+/// Where a page begins. Events of this version have no second part.
+fn after(cursor: AuditCursor) -> String {
+    let AuditCursor { transaction: first, event: second } = cursor;
+    match second.checked_add(1) {
+        Some(next) if first >> 60 == 0 => format!("[{first:016x}{next:016x}"),
+        _ => format!("[{:016x}", first.saturating_add(1)),
+    }
+}
+
+/// The position of an event, and what follows.
+fn split(event: &str) -> (&str, &str) {
+    event.split_at(event.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(event.len()))
+}
+
 fn cursor(event: &str) -> Result<AuditCursor, StoreError> {
-    let position = event.get(..POSITION).and_then(|text| u64::from_str_radix(text, 16).ok());
-    Ok(AuditCursor { transaction: 0, event: position.ok_or_else(|| bad("event"))? })
+    let (position, _) = split(event);
+    let (first, second) = position.split_at_checked(PART).ok_or_else(|| bad("event"))?;
+    let number = |part| u64::from_str_radix(part, 16).map_err(|_| bad("event"));
+    let event = if second.is_empty() { 0 } else { number(second)? };
+    Ok(AuditCursor { transaction: number(first)?, event })
 }
 
 fn read((event, display, label, by_label): &Found) -> Result<AuditEvent, StoreError> {
     let text = |text: &String| (!text.is_empty()).then(|| text.clone());
-    let mut parts = event.get(POSITION..).unwrap_or_default().splitn(5, ' ');
+    let mut parts = split(event).1.splitn(5, ' ');
     let (Some(subject), Some(action), Some(at), Some(by)) =
         (parts.next(), parts.next(), parts.next(), parts.next())
     else {

@@ -71,7 +71,7 @@ impl PaymentStore for RedisStore {
         call.arg("received_at").arg(received_at);
         let outcome: String = self.write(&call).await?;
         let (outcome, is_revoked) = PaymentOutcome::told(&outcome).ok_or_else(|| bad("outcome"))?;
-        if is_revoked && outcome != PaymentOutcome::Conflict {
+        if is_revoked {
             // Where this fails, the payment is told again.
             self.revoke_purchase(&PurchaseRevocation::of_paid(payment)).await?;
         }

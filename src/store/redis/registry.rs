@@ -234,8 +234,12 @@ fn cursor(text: &str) -> Result<KeyCursor, StoreError> {
 
 /// A line of a history, which has the event's position before it unless an older version wrote it.
 fn event(line: &str) -> Result<KeyEvent, StoreError> {
-    let is_placed = line.starts_with(|first: char| first.is_ascii_digit());
-    let line = if is_placed { line.get(16..).unwrap_or_default() } else { line };
+    let position = match line.as_bytes().first() {
+        Some(b'0') => 32,
+        Some(b'1') => 16,
+        _ => 0,
+    };
+    let line = line.get(position..).unwrap_or_default();
     let mut parts = line.splitn(4, ' ');
     let (Some(action), Some(at), Some(by)) = (parts.next(), parts.next(), parts.next()) else {
         return Err(bad("event"));

@@ -13,6 +13,13 @@ use crate::{
     },
 };
 
+/// A payment with this hash that is for another purchase. What names no challenge may have it until
+/// that of the payment is issued or revoked.
+const PAID_FOR_ANOTHER: &str = "SELECT EXISTS (
+    SELECT 1 FROM payments WHERE tx_hash IN (?3, ?4) AND iif(?1 = 'challenge', challenge_id <> ?2,
+        EXISTS (SELECT 1 FROM issuances WHERE namespace = 'challenge'
+                AND id = payments.challenge_id AND issued_at IS NOT NULL)))";
+
 pub(super) fn begin(
     conn: &Connection,
     claim: &IssuanceClaim,
@@ -34,6 +41,10 @@ pub(super) fn begin(
     ))?;
     if let Some(known) = known(conn, &claim.key)? {
         return Ok(known.state(claim));
+    }
+    let mut paid = conn.prepare_cached(PAID_FOR_ANOTHER)?;
+    if paid.query_row((namespace, id, &tx_hash, &without_0x), |row| row.get(0))? {
+        return Ok(IssuanceState::Redeemed);
     }
     let claimed = conn
         .prepare_cached(

@@ -91,6 +91,7 @@ struct Shared {
 pub struct SqliteOptions {
     must_exist: bool,
     open_timeout: Duration,
+    migration_timeout: Duration,
     write_timeout: Duration,
     poll_interval: Duration,
 }
@@ -100,6 +101,7 @@ impl Default for SqliteOptions {
         Self {
             must_exist: false,
             open_timeout: Duration::from_secs(5),
+            migration_timeout: Duration::from_secs(60 * 60),
             write_timeout: Duration::from_secs(5),
             poll_interval: Duration::from_millis(100),
         }
@@ -124,6 +126,14 @@ impl SqliteOptions {
     #[must_use]
     pub fn open_timeout(mut self, timeout: Duration) -> Self {
         self.open_timeout = timeout;
+        self
+    }
+
+    /// How long to wait at the opening for a database of an older version that another process has
+    /// locked, which may be bringing it to this version: an hour. The own migration has no bound.
+    #[must_use]
+    pub fn migration_timeout(mut self, timeout: Duration) -> Self {
+        self.migration_timeout = timeout;
         self
     }
 
@@ -183,7 +193,12 @@ impl SqliteStore {
         let unusable = |cause| OpenError::unusable(&file, cause);
         let listeners = Arc::new(Listeners::default());
 
-        let writing = open::database(&file, options.open_timeout, options.must_exist)?;
+        let writing = open::database(
+            &file,
+            options.open_timeout,
+            options.migration_timeout,
+            options.must_exist,
+        )?;
         open::set_for_writing(&writing, options.write_timeout).map_err(|e| unusable(e.into()))?;
         let reading = || open::reader(&file, READ_TIMEOUT).map_err(|e| unusable(e.into()));
         let watching = reading()?;

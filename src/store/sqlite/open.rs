@@ -81,6 +81,7 @@ impl OpenError {
 pub(super) fn database(
     path: &Path,
     timeout: Duration,
+    for_migration: Duration,
     must_exist: bool,
 ) -> Result<Connection, OpenError> {
     if must_exist && !path.exists() {
@@ -92,12 +93,25 @@ pub(super) fn database(
     let mut wal = path.as_os_str().to_owned();
     wal.push("-wal");
     let had_wal = Path::new(&wal).exists();
-    let deadline = Instant::now() + timeout;
+    let (began, mut is_told) = (Instant::now(), false);
     let mut conn = connect(path, timeout).map_err(|e| OpenError::unusable(path, e.into()))?;
     loop {
         let refusal = match prepare(&mut conn, must_exist) {
             Ok(Found::Current) => return Ok(conn),
-            Err(e) if is_locked(&e) && Instant::now() < deadline => {
+            Err(e) if is_locked(&e) && began.elapsed() < timeout => {
+                thread::sleep(RETRY_PAUSE);
+                continue;
+            }
+            // Whoever holds it may be bringing it to this version.
+            Err(e)
+                if is_locked(&e)
+                    && began.elapsed() < for_migration
+                    && schema::is_older(&conn).unwrap_or(false) =>
+            {
+                if !is_told {
+                    tell_of_waiting(path);
+                    is_told = true;
+                }
                 thread::sleep(RETRY_PAUSE);
                 continue;
             }
@@ -121,6 +135,14 @@ pub(super) fn database(
         }
         return Err(refusal);
     }
+}
+
+fn tell_of_waiting(_path: &Path) {
+    #[cfg(feature = "tracing")]
+    tracing::info!(
+        path = %_path.display(),
+        "the database is of an older version and locked by another process; waiting for it"
+    );
 }
 
 fn prepare(conn: &mut Connection, must_exist: bool) -> rusqlite::Result<Found> {

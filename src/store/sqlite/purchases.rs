@@ -1,5 +1,5 @@
 use async_trait::async_trait;
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::{SqliteStore, audit, denials, keys, listing, row::Fault, worker::Transaction};
 use crate::{
@@ -197,30 +197,41 @@ fn count_unknown(conn: &Connection, revocation: &PurchaseRevocation) -> Result<b
 }
 
 /// Marks an issuance as revoked, or puts the mark where there will be none, and says which key was
-/// issued, and whether it was not revoked at another time before. A claim is lost by it.
+/// issued, and whether it was not revoked before. A claim is lost by it.
 fn mark(
     conn: &Connection,
     key: &IssuanceKey,
     revocation: &PurchaseRevocation,
 ) -> Result<(Option<KeyId>, bool), Fault> {
     let at = revocation.at.as_micros();
-    let (id, revoked_at): (Option<String>, i64) = conn
+    let marked: Option<Option<String>> = conn
         .prepare_cached(
             "INSERT INTO issuances
                  (namespace, id, fingerprint, tx_hash, issued_at, revoked_at, revoked_reason)
              VALUES (?1, ?2, zeroblob(32), ?3, ?4, ?4, ?5)
              ON CONFLICT (namespace, id) DO UPDATE
-             SET revoked_at = coalesce(revoked_at, excluded.revoked_at),
-                 revoked_reason = iif(revoked_at IS NULL, excluded.revoked_reason, revoked_reason),
+             SET revoked_at = excluded.revoked_at, revoked_reason = excluded.revoked_reason,
                  issued_at = coalesce(issued_at, excluded.issued_at),
                  nonce = NULL, lease_token = NULL, lease_until = NULL
-             RETURNING key_id, revoked_at",
+             WHERE revoked_at IS NULL
+             RETURNING key_id",
         )?
         .query_row((key.namespace(), key.id(), no_hash(key)?, at, &revocation.reason), |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })?;
+            row.get(0)
+        })
+        .optional()?;
+    let is_first = marked.is_some();
+    let id = match marked {
+        Some(id) => id,
+        None => conn
+            .prepare_cached(
+                "UPDATE issuances SET nonce = NULL WHERE namespace = ?1 AND id = ?2
+                 RETURNING key_id",
+            )?
+            .query_row((key.namespace(), key.id()), |row| row.get(0))?,
+    };
     // What can't be an id is that of no key, and must not keep the purchase from being revoked.
-    Ok((id.and_then(|id| KeyId::new(&id).ok()), revoked_at == at))
+    Ok((id.and_then(|id| KeyId::new(&id).ok()), is_first))
 }
 
 fn stored(row: &Row<'_>) -> Result<StoredPurchase, Fault> {

@@ -49,6 +49,14 @@ pub(super) fn update(conn: &mut Connection, must_exist: bool) -> rusqlite::Resul
         State::Ours(version) => version,
         State::Empty | State::Foreign => 0,
     };
+    #[cfg(feature = "tracing")]
+    if from > 0 {
+        tracing::info!(
+            from,
+            to = VERSION,
+            "the database is brought to a newer version; large tables take a while"
+        );
+    }
     for migration in MIGRATIONS.iter().skip(usize::try_from(from).unwrap_or(0)) {
         tx.execute_batch(migration)?;
     }
@@ -56,6 +64,11 @@ pub(super) fn update(conn: &mut Connection, must_exist: bool) -> rusqlite::Resul
     tx.pragma_update(None, "user_version", VERSION)?;
     tx.commit()?;
     Ok(Found::Current)
+}
+
+/// Whether it is ours and of an older version.
+pub(super) fn is_older(conn: &Connection) -> rusqlite::Result<bool> {
+    Ok(matches!(state(conn)?, State::Ours(version) if version < VERSION))
 }
 
 /// `None` where there is something to update.

@@ -8,7 +8,8 @@ use super::{
     Audited, Case,
     payments::payment,
     purchase_revocations::revocation,
-    samples::{at, new_digest, partner_key},
+    purchases::sell,
+    samples::{at, claim, new_digest, partner_key, request},
 };
 use crate::{
     apikey::KeyRecord,
@@ -101,7 +102,8 @@ async fn what_becomes_of_purchases_is_told_once(audited: Audited) {
     assert!(shop.purchases.give_up_handler(&id, "paid back", &by, at(2)).await.unwrap());
     assert!(!shop.purchases.retry_handler(&id, &by, at(3)).await.unwrap());
     assert!(!shop.purchases.give_up_handler(&id, "again", &by, at(3)).await.unwrap());
-    for (name, seconds) in [("c", 10), ("c", 11), ("unknown", 12), ("unknown", 13)] {
+    // Also at the same moment.
+    for (name, seconds) in [("c", 10), ("c", 10), ("c", 11), ("unknown", 12), ("unknown", 12)] {
         let again = PurchaseRevocation { at: at(seconds), ..revocation(name) };
         shop.purchases.revoke_purchase(&again).await.unwrap();
     }
@@ -119,6 +121,17 @@ async fn what_becomes_of_purchases_is_told_once(audited: Audited) {
     // A key's history has none of them, whatever its id is.
     let key = KeyId::new("c").unwrap();
     assert_eq!(shop.keys.history(&key, 100).await.unwrap(), []);
+}
+
+/// What its payment has bought under another id is revoked later than the purchase itself.
+async fn a_purchase_is_told_to_be_revoked_once(audited: Audited) {
+    let shop = &audited.shop;
+    shop.purchases.revoke_purchase(&revocation("c")).await.unwrap();
+    let record = sell(shop, &claim(request("r"), "0x1")).await;
+    shop.payments.record_payment(&payment("c", "0x1")).await.unwrap();
+    let id = record.id.as_str();
+    let expected = [("purchase", "c", "revoked"), ("key", id, "created"), ("key", id, "revoked")];
+    assert_eq!(told(&events(&audited, &all(), 3).await), expected);
 }
 
 /// Read on while they are written, at the cursors that are handed out.
@@ -191,6 +204,7 @@ async fn what_is_noted_after_a_purge_comes_after_what_was_read(audited: Audited)
 pub(super) const CASES: &[Case<Audited>] = cases!["audit":
     what_was_done_is_told_with_who_and_why,
     what_becomes_of_purchases_is_told_once,
+    a_purchase_is_told_to_be_revoked_once,
     of_racing_events_each_is_told_once,
     events_outlive_their_keys_until_they_are_purged,
     what_is_noted_after_a_purge_comes_after_what_was_read,

@@ -7,14 +7,25 @@ use super::{
     payments::payment,
     purchase_revocations::{denied_until, is_never_issued, revoke},
     purchases::sell,
-    samples::{at, challenge, claim, issuance, lease, payment_key, request},
+    samples::{self, at, challenge, claim, issuance, lease, payment_key, request},
 };
-use crate::store::spi::{IssuanceClaim, IssuanceState, PaymentOutcome};
+use crate::store::spi::{
+    IssuanceClaim, IssuanceKey, IssuanceState, PaymentOutcome, PurchaseFilter, PurchaseQuery,
+};
 
 /// A hash in the two forms that are one.
 fn hash(n: usize) -> (String, String) {
     let digits = format!("{n:04x}").repeat(16);
     (format!("0x{digits}"), digits.to_uppercase())
+}
+
+/// What purchases there are, newest first.
+async fn listed(shop: &Shop, tx_hash: Option<&str>) -> Vec<IssuanceKey> {
+    let tx_hash = tx_hash.map(samples::hash);
+    let filter = PurchaseFilter { tx_hash, ..PurchaseFilter::default() };
+    let query = PurchaseQuery { filter, after: None, limit: 100, now: at(20) };
+    let page = shop.purchases.purchases(&query).await.unwrap();
+    page.purchases.into_iter().map(|purchase| purchase.key).collect()
 }
 
 async fn what_a_revoked_payment_has_bought_under_another_id_is_dead(shop: Shop) {
@@ -78,6 +89,51 @@ async fn a_payment_that_comes_after_the_revocation_ends_what_it_has_bought(shop:
     assert_eq!(state, IssuanceState::Redeemed);
 }
 
+/// Also one that names another hash than its issuance: then both are spent.
+async fn a_paid_hash_buys_nothing_for_another_challenge(shop: Shop) {
+    let begun = async |key: IssuanceKey, hash: &str| {
+        let claim = claim(key, hash);
+        shop.payments.begin_issuance(&claim, at(20)).await.unwrap()
+    };
+    for (n, is_revoked) in [false, true].into_iter().enumerate() {
+        let (id, (issued, _), (told, asked)) = (format!("c{n}"), hash(n), hash(n + 2));
+        sell(&shop, &claim(challenge(&id), &issued)).await;
+        let outcome = shop.payments.record_payment(&payment(&id, &told)).await.unwrap();
+        assert_eq!(outcome, PaymentOutcome::Recorded);
+        // Once more: what is spent already stays so.
+        for _ in 0..if is_revoked { 2 } else { 0 } {
+            revoke(&shop, &id).await;
+        }
+        assert_eq!(listed(&shop, Some(&asked)).await, [challenge(&id)]);
+        for hash in [&issued, &told, &asked] {
+            for other in [challenge("d"), request("r")] {
+                assert_eq!(begun(other, hash).await, IssuanceState::Redeemed, "{id} {hash}");
+            }
+        }
+    }
+    // Before its own issuance, what names no challenge may be that.
+    for (id, other, expected) in [
+        ("e", challenge("f"), IssuanceState::Redeemed),
+        ("e", challenge("e"), IssuanceState::Started),
+        ("g", request("r"), IssuanceState::Started),
+        ("g", challenge("g"), IssuanceState::InProgress),
+    ] {
+        let (told, asked) = hash(id.len() + usize::from(id == "g") + 10);
+        shop.payments.record_payment(&payment(id, &told)).await.unwrap();
+        assert_eq!(begun(other, &asked).await, expected, "{id}");
+    }
+    let all = listed(&shop, None).await;
+    assert_eq!(all, [challenge("g"), challenge("e"), challenge("c1"), challenge("c0")]);
+}
+
+async fn a_payment_that_is_refused_changes_nothing_of_a_revocation(shop: Shop) {
+    shop.payments.record_payment(&payment("a", "0x1")).await.unwrap();
+    revoke(&shop, "c").await;
+    let refused = shop.payments.record_payment(&payment("c", "0x1")).await.unwrap();
+    assert_eq!(refused, PaymentOutcome::Conflict);
+    assert_eq!(denied_until(&shop, "c").await, Some(1_000));
+}
+
 /// A payment, its use under another id, and its revocation, all at the same time.
 async fn of_racing_payments_and_revocations_nothing_is_left_alive(shop: Shop) {
     let shop = Arc::new(shop);
@@ -122,5 +178,7 @@ pub(super) const CASES: &[Case<Shop>] = cases!["paid_revocations":
     what_a_revoked_payment_has_bought_under_another_id_is_dead,
     a_revoked_payment_buys_nothing_under_another_id,
     a_payment_that_comes_after_the_revocation_ends_what_it_has_bought,
+    a_paid_hash_buys_nothing_for_another_challenge,
+    a_payment_that_is_refused_changes_nothing_of_a_revocation,
     of_racing_payments_and_revocations_nothing_is_left_alive,
 ];

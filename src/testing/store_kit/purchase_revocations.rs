@@ -136,6 +136,16 @@ async fn revoked_after_its_issuance_the_key_is_dead(shop: Shop) {
     assert_eq!(denied_until(&shop, "d").await, None);
 }
 
+/// Housekeeping has nothing to do for it any more.
+async fn what_was_revoked_has_no_nonce(shop: Shop) {
+    for id in ["c", "d"] {
+        sell(&shop, &claim(challenge(id), &format!("0x{id}"))).await;
+    }
+    revoke(&shop, "c").await;
+    assert_eq!(shop.payments.forget_nonces(at(1), 10).await.unwrap(), 1);
+    assert_eq!(shop.payments.forget_nonces(at(1), 10).await.unwrap(), 0);
+}
+
 async fn what_was_revoked_is_not_replaced(shop: Shop) {
     let record = sell(&shop, &claim(challenge("c"), "0x1")).await;
     let own = foreign_issuance();
@@ -310,6 +320,7 @@ pub(super) const CASES: &[Case<Shop>] = cases!["purchase_revocations":
     revoked_with_its_payment_alone_it_is_never_issued,
     revoked_between_the_steps_of_its_issuance_it_is_not_completed,
     revoked_after_its_issuance_the_key_is_dead,
+    what_was_revoked_has_no_nonce,
     what_was_revoked_is_not_replaced,
     without_a_challenge_it_is_revoked_by_its_request,
     a_request_of_the_same_id_shields_no_challenge,

@@ -40,6 +40,18 @@ async fn replacing_swaps_digest_display_and_nonce(store: Both<dyn KeyStore>) {
     assert_eq!(store.keys.get(&record.id).await.unwrap(), Some(replaced));
 }
 
+async fn what_is_put_in_place_without_a_nonce_has_none(store: Both<dyn KeyStore>) {
+    let claim = claim(challenge("c"), "0x1");
+    let record = payment_key();
+    let old = issuance(&record);
+    begin(&store, &claim, 0).await;
+    store.payments.complete_issuance(&claim, &old, Some(&record)).await.unwrap();
+    let new = Issuance { digest: new_digest(), nonce: None, ..old.clone() };
+    let payments = &store.payments;
+    assert!(payments.replace_issuance(&claim.key, &old, &new, "ak_new…", at(5)).await.unwrap());
+    assert_eq!(payments.forget_nonces(at(1), 10).await.unwrap(), 0);
+}
+
 async fn replacing_something_else_changes_nothing(store: Both<dyn KeyStore>) {
     let held = claim(challenge("c"), "0x1");
     let pending = claim(challenge("p"), "0x2");
@@ -175,6 +187,7 @@ async fn listeners_hear_of_issuance_and_replacement_before_the_return(store: Bot
 
 pub(super) const CASES: &[Case<Both<dyn KeyStore>>] = cases!["issuances":
     replacing_swaps_digest_display_and_nonce,
+    what_is_put_in_place_without_a_nonce_has_none,
     replacing_something_else_changes_nothing,
     of_racing_replacements_one_wins,
     replacing_one_without_a_record,

@@ -8,6 +8,8 @@ use key0_auth::{
     },
 };
 
+use tokio::task::JoinHandle;
+
 use super::*;
 use crate::{postgres_server::PASSWORD, servers::free_port};
 
@@ -59,6 +61,60 @@ async fn an_opening_waits_for_another_whatever_the_limit_on_statements() {
     assert!(!opening.is_finished());
     run(&mut other, "ROLLBACK").await;
     opening.await.unwrap().unwrap();
+}
+
+const LOCK: &str = "BEGIN; SELECT pg_advisory_xact_lock(1264937264, hashtext(current_schema))";
+
+/// An opening that waits for whoever updates the schema, for longer than the server is waited for.
+async fn waits_in_vain(ours: &Ours, raw: &mut PgConnection) -> JoinHandle<bool> {
+    const SOON: Duration = Duration::from_secs(2);
+    loop {
+        let (options, url) = (ours.options().open_timeout(SOON), ours.url(""));
+        let began = Instant::now();
+        let opening = tokio::spawn(async move { options.open(&url).await.is_ok() });
+        while !opening.is_finished() && ours.waiting(raw).await == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        // On a busy machine it does not get as far in time.
+        if ours.waiting(raw).await > 0 {
+            tokio::time::sleep(SOON.saturating_sub(began.elapsed()) + SOON / 4).await;
+            return opening;
+        }
+        assert!(began.elapsed() >= SOON, "it waits for nobody");
+    }
+}
+
+/// Large tables take longer than a server that does not answer may.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_schema_has_time_of_its_own() {
+    let Some(ours) = Ours::new() else { return };
+    drop(ours.open().await);
+    let (mut raw, mut other) = (ours.raw().await, ours.raw().await);
+    let older = "DROP INDEX IF EXISTS key_events_listed, key_events_ending;
+        UPDATE key0_auth SET version = 8";
+    let mut is_open = false;
+    // Nor is it always open in time on a busy machine.
+    for _ in 0..10 {
+        run(&mut raw, older).await;
+        run(&mut other, LOCK).await;
+        let opening = waits_in_vain(&ours, &mut raw).await;
+        assert!(!opening.is_finished(), "it has no time of its own");
+        run(&mut other, "ROLLBACK").await;
+        is_open = opening.await.unwrap();
+        let version: i32 =
+            sqlx::query_scalar("SELECT version FROM key0_auth").fetch_one(&mut raw).await.unwrap();
+        assert!(version > 8, "{version}");
+        if is_open {
+            break;
+        }
+    }
+    assert!(is_open, "nothing is left of its time");
+    // That has an end as well.
+    run(&mut raw, older).await;
+    run(&mut other, LOCK).await;
+    let soon = ours.options().migration_timeout(Duration::from_millis(100));
+    let error = soon.open(&ours.url("")).await.expect_err("somebody else is at it");
+    assert!(matches!(error, PostgresOpenError::TimedOut { .. }), "{error:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,7 @@ use key0_auth::{
 };
 
 use super::*;
-use crate::samples::{challenge, claim, fingerprint, hash, issuance, lease};
+use crate::samples::{challenge, claim, fingerprint, hash, issuance, lease, request};
 
 /// Another instance is in the midst of the same issuance, or of one for the same payment.
 #[tokio::test(flavor = "multi_thread")]
@@ -265,6 +265,73 @@ async fn a_revocation_ends_what_took_its_payment_over_while_it_waited() {
     assert_eq!(key.revoked_at, Some(revocation("c").at));
 }
 
+/// Another instance spends the payment for another purchase, while the revocation wants to spend it for
+/// nothing: in its own row, or beside the hash that was issued for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_sees_who_spends_its_payment_while_it_waits() {
+    let Some(ours) = Ours::new() else { return };
+    let store = ours.open().await;
+    let issued = claim(challenge("c1"), "0x9");
+    let record = payment_key();
+    let state = store.issue(&issued, &issuance(&record), Some(&record), at(0)).await.unwrap();
+    assert_eq!(state, IssuanceState::Started);
+    for id in ["c0", "c1"] {
+        patiently!(store.record_payment(&payment(id, &format!("0x{id}"))));
+        let mut other = ours.raw().await;
+        let spend = format!(
+            "BEGIN; INSERT INTO issuances (namespace, id, fingerprint, tx_hash, digest, issued_at)
+             VALUES ('request', 'r{id}', sha256(''), '0x{id}', sha256(''), 0)"
+        );
+        run(&mut other, &spend).await;
+        let waiting = {
+            let store = store.clone();
+            tokio::spawn(async move { patiently!(store.revoke_purchase(&revocation(id))) })
+        };
+        ours.waits_for_a_lock().await;
+        run(&mut other, "COMMIT").await;
+        waiting.await.unwrap();
+        let taken = store.purchase(&request(&format!("r{id}"))).await.unwrap().unwrap();
+        assert!(taken.revoked.is_some(), "{id}: {taken:?}");
+    }
+}
+
+/// Where it is no race after all, the server is not asked for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_that_clashes_each_time_is_given_up() {
+    let Some(ours) = Ours::new() else { return };
+    let store = ours.open().await;
+    let mut raw = ours.raw().await;
+    // What a sequence has counted is not rolled back.
+    run(
+        &mut raw,
+        "CREATE SEQUENCE tries;
+         CREATE FUNCTION clash() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN PERFORM nextval('tries'); RAISE unique_violation; END $$;
+         CREATE TRIGGER clash BEFORE INSERT ON issuances
+             FOR EACH ROW EXECUTE FUNCTION clash()",
+    )
+    .await;
+    store.revoke_purchase(&revocation("c")).await.expect_err("it can't be marked");
+    let tries: i64 =
+        sqlx::query_scalar("SELECT last_value FROM tries").fetch_one(&mut raw).await.unwrap();
+    assert_eq!(tries, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_finds_what_an_older_version_sold_without_0x() {
+    let Some(ours) = Ours::new() else { return };
+    let store = ours.open().await;
+    let digits = "ab".repeat(32);
+    let insert = format!(
+        "INSERT INTO issuances (namespace, id, fingerprint, tx_hash, digest, issued_at)
+         VALUES ('request', 'r', sha256(''), '{digits}', sha256(''), 0)"
+    );
+    run(&mut ours.raw().await, &insert).await;
+    patiently!(store.record_payment(&payment("c", &format!("0x{digits}"))));
+    patiently!(store.revoke_purchase(&revocation("c")));
+    assert!(store.purchase(&request("r")).await.unwrap().unwrap().revoked.is_some());
+}
+
 /// Another instance is in the midst of revoking what is being issued.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_issuance_waits_for_a_revocation_and_is_refused() {
@@ -297,4 +364,15 @@ fn revocation(id: &str) -> PurchaseRevocation {
         tokens_until: at(100),
         unknown_a_day: 10,
     }
+}
+
+fn payment(id: &str, tx_hash: &str) -> Payment {
+    Payment::new(
+        ChallengeId::new(id).unwrap(),
+        RequestId::new("r").unwrap(),
+        ResourceId::new("photo-1").unwrap(),
+        PlanId::new("basic").unwrap(),
+        hash(tx_hash),
+        at(0),
+    )
 }

@@ -66,6 +66,45 @@ async fn events_of_an_older_version_come_first_and_go_like_others() {
     assert!(left.is_empty(), "{left:?}");
 }
 
+/// Many were made at one instant, as by an import.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_page_passes_over_older_events_of_one_microsecond() {
+    let Some(server) = Redis::start(&[]) else { return };
+    let store = open(&server.url("")).await;
+    let mut expected = Vec::new();
+    for _ in 0..9 {
+        expected.push(add(&store).await.id.as_str().to_owned());
+    }
+    drop(store);
+    let () = server.cli(&["DEL", "key0:events", "key0:events_noted"]);
+    for id in &expected {
+        let history = format!("key0:history:{id}");
+        let lines: Vec<String> = server.cli(&["LRANGE", &history, "0", "-1"]);
+        let () = server.cli(&["DEL", &history]);
+        let _: i64 = server.cli(&["RPUSH", &history, &lines[0][16..]]);
+    }
+    let version: String = server.cli(&["GET", "key0:version"]);
+    let () = server.cli(&["SET", "key0:version", &version.replace(" 6 ", " 5 ")]);
+
+    let store = open(&server.url("")).await;
+    comes_about(async || store.events(&ALL).await.is_ok()).await;
+    expected.push(add(&store).await.id.as_str().to_owned());
+    let (mut seen, mut query) = (Vec::new(), AuditQuery { limit: 2, ..ALL });
+    loop {
+        let page = store.events(&query).await.unwrap();
+        assert!(page.next >= query.after, "{page:?}");
+        seen.extend(page.events.iter().map(|event| event.subject.id().to_owned()));
+        query.after = page.next;
+        if !page.more {
+            break;
+        }
+    }
+    assert_eq!(seen.last(), expected.last());
+    seen.sort();
+    expected.sort();
+    assert_eq!(seen, expected);
+}
+
 /// Half of a log would look like all of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_event_is_told_before_all_of_an_older_version_are_listed() {

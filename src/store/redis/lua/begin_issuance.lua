@@ -30,6 +30,13 @@ if kept then
   if kept.fingerprint ~= fingerprint then return {'conflict'} end
   return {'issued', redis.call('HGETALL', own)}
 end
+-- Paid for another challenge: what names none may have it until that one is issued or revoked.
+local paid = redis.call('GET', prefix .. 'paid:' .. tx_hash)
+  or redis.call('GET', prefix .. 'paid:' .. older)
+local paid_for = paid and 'challenge:' .. paid or slot
+if paid_for ~= slot and (string.find(slot, '^challenge:') or is_settled(paid_for)) then
+  return {'redeemed'}
+end
 if other then return {other.issued and 'redeemed' or 'in progress'} end
 redis.call('HSET', own, 'fingerprint', fingerprint, 'tx_hash', tx_hash, 'lease_token', token,
   'lease_until', until_, 'request_id', request, 'resource_id', resource, 'plan_id', plan)

@@ -33,7 +33,8 @@ local function is_over(instant, now, latest)
 end
 
 -- Notes an event of a key or a purchase, which is 'k' or 'p' and its id. Says where it stands in the
--- order of all: the position begins with a 1, and with a 0 where an older version has kept the event.
+-- order of all. The position is a 1 and a number in 15 hexadecimal digits. Where an older version has
+-- kept the event, it is a 0 and the microsecond, with another 16 digits to tell apart what happened in one.
 local function note(subject, line)
   local position = string.format('1%015x', redis.call('INCR', prefix .. 'events_noted'))
   redis.call('ZADD', prefix .. 'events', 0, position .. subject .. ' ' .. line)
@@ -50,13 +51,17 @@ local function note_purchase(id, line)
   redis.call('ZADD', prefix .. 'events_ending', string.match(line, '^%S+ (%S+)'), event)
 end
 
+-- How long the position is in a line of a key's history: none stands in one of an older version that is
+-- not listed yet.
+local function position_of(line)
+  local first = string.sub(line, 1, 1)
+  return first == '1' and 16 or first == '0' and 32 or 0
+end
+
 -- The event of a key as it stands in the order of all, by what stands in the key's history.
 local function event_of(id, line)
-  if string.find(line, '^%d') then
-    return string.sub(line, 1, 16) .. 'k' .. id .. ' ' .. string.sub(line, 17)
-  end
-  local at = math.max(tonumber(string.match(line, '^%S+ (%S+)')) or 0, 0)
-  return string.format('0%015x', at) .. 'k' .. id .. ' ' .. line
+  local length = position_of(line)
+  return string.sub(line, 1, length) .. 'k' .. id .. ' ' .. string.sub(line, length + 1)
 end
 
 -- The arguments from `first` on: id, digest, kind, its predecessor's digest or '', cursor, end, event,
