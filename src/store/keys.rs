@@ -137,6 +137,7 @@ pub trait ChangeListener: fmt::Debug + Send + Sync + 'static {
     ///
     /// Both are said by one task or thread, in turns, and only by a store that has seen for itself what
     /// is new: that it has heard of nothing is no reason. What it looks at must be what
-    /// [`find`](KeyStore::find) reads, so on the same server.
+    /// [`find`](KeyStore::find) reads, so on the same server. A key that is new need not be told of:
+    /// what is unknown is remembered for the time to live alone.
     fn caught_up(&self) {}
 }

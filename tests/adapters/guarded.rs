@@ -16,6 +16,7 @@ use key0_auth::{
     Validator,
     apikey::{Grant, KeyFormat, KeyRecord},
     auth::{Caller, Problem, ProblemBody},
+    axum::with_problem_fallbacks,
     domain::{Action, Actor, KeyId, Role, Timestamp},
     testing::{TokenSigner, assert_guarded, assert_sold},
 };
@@ -120,9 +121,11 @@ async fn a_guard_around_a_handler_answers_as_the_layer_does() {
             .route("/photos/{id}", get(show).post(refuse).options(show))
             .route_layer(auth())
             .with_state("state");
+        let by_layer = with_problem_fallbacks(by_layer, validator(&store).responder());
         let guard = auth();
         let methods = get(guard.guard(show)).post(guard.guard(refuse)).options(guard.guard(show));
         let by_guard = Router::new().route("/photos/{id}", methods).with_state("state");
+        let by_guard = with_problem_fallbacks(by_guard, validator(&store).responder());
         for headers in &headers {
             for (method, path) in [
                 ("GET", "/photos/photo-1?a=b"),

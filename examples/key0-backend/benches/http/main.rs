@@ -116,6 +116,17 @@ fn of_framework(runtime: &Runtime, kind: Kind, name: &'static str) -> io::Result
     check::guards(runtime, &ours)?;
     check::guards_by_tokens(runtime, &by_hand)?;
     let way = |name, server: &Rc<Server>, requests: &Requests| Way::new(name, server, requests);
+    let guard = match kind {
+        Kind::Axum => Some(start(Guard::AroundHandler)?),
+        _ => None,
+    };
+    let by_guard = |group: Group, requests: &dyn Fn(&Server) -> Requests| match &guard {
+        Some(guard) => group.way(way("ours, by guard", guard, &requests(guard))),
+        None => group,
+    };
+    if let Some(guard) = &guard {
+        check::guards(runtime, guard)?;
+    }
     let mut by_tokens = Group::new(name, "tokens")
         .way(way("open", &open, &tokens))
         .way(way("ours", &ours, &tokens))
@@ -123,11 +134,13 @@ fn of_framework(runtime: &Runtime, kind: Kind, name: &'static str) -> io::Result
     if kind == Kind::Axum {
         by_tokens = by_tokens.way(way("empty layer", &start(Guard::EmptyLayer)?, &tokens));
     }
+    let by_keys = Group::new(name, "cached keys")
+        .way(way("open", &open, &keys))
+        .way(way("ours", &ours, &keys));
     Ok(vec![
-        by_tokens,
-        Group::new(name, "cached keys")
-            .way(way("open", &open, &keys))
-            .way(way("ours", &ours, &keys)),
+        by_guard(by_tokens, &|_| tokens.clone()),
+        // Its keys are its own.
+        by_guard(by_keys, &|server| requests::with_keys(&server.keys)),
         Group::new(name, "both mixed")
             .way(way("open", &open, &mixed))
             .way(way("ours", &ours, &mixed)),
