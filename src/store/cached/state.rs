@@ -85,10 +85,7 @@ impl Asked {
 impl State {
     pub(super) fn new(limits: &CachedBuilder) -> Self {
         let CachedBuilder { max_keys, max_bytes, max_misses, time_to_live, .. } = *limits;
-        let longest = match time_to_live.is_zero() {
-            true => Duration::ZERO,
-            false => time_to_live.max(limits.time_to_live_while_hearing),
-        };
+        let longest = time_to_live.max(limits.time_to_live_while_hearing);
         let items = usize::try_from(max_keys).unwrap_or(usize::MAX);
         let weight = Weight { least: (max_bytes / max_keys.max(1)).max(1) };
         // No more than what all keys weigh: none are remembered where none are wanted.
