@@ -69,7 +69,8 @@ pub async fn app(peer: Peer) -> Router {
 }
 
 pub fn validator(remembers: bool) -> Validator {
-    let tokens = if remembers { support::remembering(4 * TOKENS) } else { support::access_tokens(0) };
+    let tokens =
+        if remembers { support::remembering(4 * TOKENS) } else { support::access_tokens(0) };
     Validator::builder().access_tokens(tokens).build().expect("there is what it needs")
 }
 
@@ -219,7 +220,11 @@ async fn sold_by_oauth2(
 }
 
 fn sold_to(id: &str, bought: &str, plan: &str) -> Result<Response, StatusCode> {
-    if bought == id || bought == "default" { Ok(photo(id, plan)) } else { Err(StatusCode::FORBIDDEN) }
+    if bought == id || bought == "default" {
+        Ok(photo(id, plan))
+    } else {
+        Err(StatusCode::FORBIDDEN)
+    }
 }
 
 fn photo(id: &str, plan: &str) -> Response {
