@@ -25,11 +25,13 @@ impl Listeners {
     }
 
     /// What is told from now on is what a look finds that begins now.
+    #[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
     pub(crate) fn catching_up(&self) {
         self.each(|listener| listener.catching_up());
     }
 
     /// All that the last look has found is told.
+    #[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
     pub(crate) fn caught_up(&self) {
         self.each(|listener| listener.caught_up());
     }

@@ -1,5 +1,9 @@
 //! Each engine that others write to says truthfully up to when it has told of all changes.
-#![cfg(all(feature = "testing", unix))]
+#![cfg(all(
+    feature = "testing",
+    unix,
+    any(feature = "postgres", feature = "redis", feature = "sqlite")
+))]
 
 use std::{
     sync::{Arc, Mutex, Weak},
