@@ -33,9 +33,6 @@ use crate::{
     tokens::{GateCodec, ISSUER, KID, gate_codec},
 };
 
-/// It takes a request without a token for a malformed one.
-pub const STATUS_OF_JWT_AUTH_WITHOUT_TOKEN: u16 = 401;
-
 pub async fn app(peer: Peer) -> Router {
     let app = Router::new();
     match peer {
@@ -58,7 +55,8 @@ pub async fn app(peer: Peer) -> Router {
             app.route(PATH, get(sold_by_gate)).route_layer(gate.require_login())
         }
         Peer::AxumJwtAuth => {
-            app.route(PATH, get(sold_by_jwt_auth)).with_state(JwtAuthState { decoder: decoder() })
+            let app = Router::new().route(PATH, get(sold_by_jwt_auth));
+            app.with_state(JwtAuthState { decoder: decoder() })
         }
         Peer::TowerOauth2 => {
             let server = resource_server().await;

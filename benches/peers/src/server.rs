@@ -65,14 +65,6 @@ impl Peer {
         matches!(self, Self::AxumOpen | Self::ActixOpen)
     }
 
-    /// What a request without a credential gets.
-    pub fn status_without_token(self) -> u16 {
-        match self {
-            Self::AxumJwtAuth => axum_peers::STATUS_OF_JWT_AUTH_WITHOUT_TOKEN,
-            _ => 401,
-        }
-    }
-
     fn is_on_axum(self) -> bool {
         !matches!(
             self,
