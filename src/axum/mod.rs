@@ -8,6 +8,8 @@
 //! [`Rejection`](crate::Rejection) is a response, so that a handler can use `?` on
 //! [`Policy::check`](crate::Policy::check); the layer around it gives it its own form.
 //!
+//! [`AuthLayer::guard`](crate::AuthLayer::guard) is the same guard around a single handler.
+//!
 //! # The order
 //!
 //! A caller is told of an unknown path first (404), of a wrong method next (405), and only then
@@ -47,6 +49,7 @@ mod body;
 mod credential;
 mod extract;
 mod fallback;
+mod guarded;
 mod keys;
 mod proxies;
 mod purchases;
@@ -59,6 +62,7 @@ mod unread;
 pub use audit::audit_routes;
 pub use credential::credential_routes;
 pub use fallback::{with_problem_fallbacks, with_problem_method_fallback};
+pub use guarded::{Guarded, GuardedFuture};
 pub use keys::{dangerous_keys_routes, keys_routes};
 pub use proxies::{introspect_routes, verify_routes};
 pub use purchases::purchases_routes;

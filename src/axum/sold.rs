@@ -54,7 +54,7 @@ impl AuthLayer {
     where
         F: Fn(&str) -> Policy + Send + Sync + 'static,
     {
-        self.guard().require_by_path(parameter, policy);
+        self.guard_mut().require_by_path(parameter, policy);
         self
     }
 }

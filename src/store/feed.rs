@@ -74,7 +74,8 @@ pub(crate) fn kept(time: Duration) -> Duration {
 ///
 /// What is heard is told at once; a look at regular intervals finds what was not said, or was lost
 /// on the way. After a failure it opens anew until that works, and tells that anything may have
-/// changed: while nothing is heard, a cache's time to live is the bound.
+/// changed: while nothing is heard, a cache's time to live is the bound. What it hears proves nothing
+/// of what it does not hear: only a look that has come to its end says that all is told.
 #[derive(Debug)]
 pub(crate) struct Feed {
     _task: Task,
@@ -193,18 +194,22 @@ async fn follow(
         // A listener that panics has heard nothing for sure.
         lost = catch_unwind(AssertUnwindSafe(|| listeners.tell(changes))).is_err();
         metrics::feed_heard(state.engine);
+        !lost
     };
     tell(&[]);
     let mut due = Instant::now() + pace.look_every;
     loop {
         match timeout_at(due, listening.hear()).await {
-            Ok(Ok(Notification::Changes(changes))) => tell(&changes),
+            Ok(Ok(Notification::Changes(changes))) => drop(tell(&changes)),
             Ok(Ok(Notification::Look)) => due = Instant::now(),
             Ok(Err(error)) => return Err(error),
             Err(_elapsed) => {}
         }
         if due <= Instant::now() {
-            tell(&within(pace.patience, listening.look()).await?);
+            listeners.catching_up();
+            if tell(&within(pace.patience, listening.look()).await?) {
+                listeners.caught_up();
+            }
             due = Instant::now() + pace.look_every;
         }
     }

@@ -126,4 +126,18 @@ impl Change {
 pub trait ChangeListener: fmt::Debug + Send + Sync + 'static {
     /// Something changed; from the return on, no old answer may be given.
     fn changed(&self, change: Change);
+
+    /// The store begins to look for changes that it has not told of: see
+    /// [`caught_up`](Self::caught_up).
+    fn catching_up(&self) {}
+
+    /// The store has told of every change that had been made, by whichever process, when it last was
+    /// [`catching_up`](Self::catching_up). A cache may then remember more than its time to live: see
+    /// [`CachedBuilder::time_to_live_while_hearing`](crate::store::CachedBuilder::time_to_live_while_hearing).
+    ///
+    /// Both are said by one task or thread, in turns, and only by a store that has seen for itself what
+    /// is new: that it has heard of nothing is no reason. What it looks at must be what
+    /// [`find`](KeyStore::find) reads, so on the same server. A key that is new need not be told of:
+    /// what is unknown is remembered for the time to live alone.
+    fn caught_up(&self) {}
 }

@@ -21,6 +21,22 @@ impl Listeners {
         if changes.is_empty() {
             return;
         }
+        self.each(|listener| changes.iter().for_each(|change| listener.changed(*change)));
+    }
+
+    /// What is told from now on is what a look finds that begins now.
+    #[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
+    pub(crate) fn catching_up(&self) {
+        self.each(|listener| listener.catching_up());
+    }
+
+    /// All that the last look has found is told.
+    #[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
+    pub(crate) fn caught_up(&self) {
+        self.each(|listener| listener.caught_up());
+    }
+
+    fn each(&self, tell: impl Fn(&dyn ChangeListener)) {
         // Called without the lock: a listener may ask this store for something.
         let listeners: Vec<Arc<dyn ChangeListener>> = {
             let listeners = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -28,8 +44,7 @@ impl Listeners {
         };
         let mut panicked = None;
         for listener in listeners {
-            let hear = || changes.iter().for_each(|change| listener.changed(*change));
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(hear)) {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| tell(&*listener))) {
                 panicked = Some(panic);
             }
         }

@@ -34,6 +34,17 @@ impl<B> ResponseBody<B> {
     }
 }
 
+#[cfg(feature = "axum")]
+impl ResponseBody<axum::body::Body> {
+    /// The same as a body of axum's, without a box around it.
+    pub(crate) fn into_axum(self) -> axum::body::Body {
+        match self.kind {
+            Kind::Inner { body } => body,
+            Kind::Refusal { bytes } => bytes.map_or_else(axum::body::Body::empty, Into::into),
+        }
+    }
+}
+
 impl<B> Body for ResponseBody<B>
 where
     B: Body,

@@ -38,13 +38,13 @@ impl AuthLayer {
     /// that depends on the request ([`policy_fn`](Self::policy_fn)) can thus open some paths to
     /// everybody.
     pub fn optional(mut self) -> Self {
-        self.guard().make_optional();
+        self.guard_mut().make_optional();
         self
     }
 
     /// Asks the identity to satisfy this policy. Called again, all of them.
     pub fn policy(mut self, policy: Policy) -> Self {
-        self.guard().require(policy);
+        self.guard_mut().require(policy);
         self
     }
 
@@ -82,7 +82,7 @@ impl AuthLayer {
         F: Fn(&Parts) -> P + Send + Sync + 'static,
         P: Into<Option<Policy>>,
     {
-        self.guard().require_by(policy);
+        self.guard_mut().require_by(policy);
         self
     }
 
@@ -93,7 +93,7 @@ impl AuthLayer {
     /// Needed only where the inner service answers them. A CORS layer outside of this one sees
     /// them first.
     pub fn allow_preflight(mut self) -> Self {
-        self.guard().allow_preflight();
+        self.guard_mut().allow_preflight();
         self
     }
 
@@ -103,12 +103,17 @@ impl AuthLayer {
     where
         F: Fn(RejectionKind) -> Option<&'static str> + Send + Sync + 'static,
     {
-        self.guard().word_with(wording);
+        self.guard_mut().word_with(wording);
         self
     }
 
-    pub(crate) fn guard(&mut self) -> &mut Guard<Parts> {
+    pub(crate) fn guard_mut(&mut self) -> &mut Guard<Parts> {
         Arc::make_mut(&mut self.guard)
+    }
+
+    #[cfg(feature = "axum")]
+    pub(crate) fn shared_guard(&self) -> Arc<Guard<Parts>> {
+        Arc::clone(&self.guard)
     }
 }
 

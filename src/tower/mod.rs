@@ -70,7 +70,7 @@ pub(crate) mod layer;
 mod lent;
 pub(crate) mod refusal;
 mod request;
-mod service;
+pub(crate) mod service;
 
 pub use body::ResponseBody;
 pub use future::{InternalResponseFuture, ResponseFuture};

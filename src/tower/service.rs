@@ -38,21 +38,33 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
-        let guard = Arc::clone(&self.guard);
-        match guard.validate(&mut request) {
-            Outcome::Pass => {
-                let asked = Asked::let_in(&request, guard.validator());
-                let (request, body) = HandedOn::of(request);
-                ResponseFuture::inner(self.inner.call(request), guard, asked, body)
-            }
-            Outcome::Refuse(refused) => ResponseFuture::refused(refused, &guard, request),
-            Outcome::LookUp(lookup) => {
-                // The one that is ready goes along with the request.
-                let spare = self.inner.clone();
-                let ready = mem::replace(&mut self.inner, spare);
-                ResponseFuture::looking_up(lookup, ready, request, guard)
-            }
+    fn call(&mut self, request: Request<ReqB>) -> Self::Future {
+        answer(&mut self.inner, Arc::clone(&self.guard), request)
+    }
+}
+
+/// What a guard makes of a request to the service behind it, which is ready.
+pub(crate) fn answer<S, ReqB, ResB>(
+    inner: &mut S,
+    guard: Arc<Guard<Parts>>,
+    mut request: Request<ReqB>,
+) -> ResponseFuture<S, ReqB>
+where
+    S: Service<Request<ReqB>, Response = Response<ResB>> + Clone,
+    ReqB: Body + 'static,
+{
+    match guard.validate(&mut request) {
+        Outcome::Pass => {
+            let asked = Asked::let_in(&request, guard.validator());
+            let (request, body) = HandedOn::of(request);
+            ResponseFuture::inner(inner.call(request), guard, asked, body)
+        }
+        Outcome::Refuse(refused) => ResponseFuture::refused(refused, &guard, request),
+        Outcome::LookUp(lookup) => {
+            // The one that is ready goes along with the request.
+            let spare = inner.clone();
+            let ready = mem::replace(inner, spare);
+            ResponseFuture::looking_up(lookup, ready, request, guard)
         }
     }
 }

@@ -22,6 +22,7 @@ mod extras;
 #[path = "../support/flow.rs"]
 mod flow;
 mod gateway;
+mod guarded;
 #[cfg(feature = "tower")]
 #[allow(dead_code)]
 #[path = "../support/http1.rs"]

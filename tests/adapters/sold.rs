@@ -91,6 +91,9 @@ async fn a_resource_is_taken_from_the_path() {
     let photo = async |Bought(Path(id)): Bought<Path<String>>| format!("photo {id}");
     let any = AuthLayer::new(validator());
     let by_extractor: Router = Router::new().route("/photos/{id}", get(photo)).route_layer(any);
+    let sold = AuthLayer::new(validator()).sold("id");
+    let photo = async |Path(id): Path<String>| format!("photo {id}");
+    let by_guard: Router = Router::new().route("/photos/{id}", get(sold.guard(photo)));
     let by_middleware = || {
         let sold = AuthMiddleware::new(validator()).sold("id");
         let photo = async |id: web::Path<String>| format!("photo {id}");
@@ -106,6 +109,7 @@ async fn a_resource_is_taken_from_the_path() {
         let wanted = (status, text.to_owned());
         for answered in [
             by_axum(&by_layer, &path, Some(&token)).await,
+            by_axum(&by_guard, &path, Some(&token)).await,
             by_axum(&by_extractor, &path, Some(&token)).await,
             by_actix(by_middleware(), &path, Some(&token)).await,
             by_actix(by_actix_extractor(), &path, Some(&token)).await,
@@ -115,6 +119,7 @@ async fn a_resource_is_taken_from_the_path() {
     }
     for answered in [
         by_axum(&by_layer, "/photos/photo-1", None).await,
+        by_axum(&by_guard, "/photos/photo-1", None).await,
         by_axum(&by_extractor, "/photos/photo-1", None).await,
         by_actix(by_middleware(), "/photos/photo-1", None).await,
         by_actix(by_actix_extractor(), "/photos/photo-1", None).await,
@@ -133,6 +138,8 @@ async fn a_parameter_that_the_route_lacks_is_a_fault() {
     for path in ["/photos/{photo}", "/photos", "/photos/{photo}/{number}"] {
         let router: Router = Router::new().route(path, get(photo)).route_layer(sold.clone());
         let asked = path.replace(['{', '}'], "");
+        assert_eq!(by_axum(&router, &asked, Some(&all)).await, fault, "{path}");
+        let router: Router = Router::new().route(path, get(sold.guard(photo)));
         assert_eq!(by_axum(&router, &asked, Some(&all)).await, fault, "{path}");
         let sold = AuthMiddleware::new(validator()).sold("id");
         let routes = Routes::new().get(path, photo).each(|route| route.wrap(sold.clone()));

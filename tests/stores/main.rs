@@ -12,6 +12,7 @@ mod denied;
 mod engines;
 #[cfg(feature = "testing")]
 mod faulty;
+mod hearing;
 #[cfg(feature = "testing")]
 mod kit;
 mod postgres;

@@ -9,6 +9,8 @@ use crate::{
     store::keys::KeyStore,
 };
 
+/// Unless the time to live is longer.
+const WHILE_HEARING: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The limits of a [`Cached`].
@@ -17,6 +19,7 @@ pub struct CachedBuilder {
     pub(super) inner: Arc<dyn KeyStore>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) time_to_live: Duration,
+    pub(super) time_to_live_while_hearing: Duration,
     pub(super) read_deadline: Duration,
     pub(super) max_keys: u64,
     pub(super) max_bytes: u64,
@@ -30,6 +33,7 @@ impl CachedBuilder {
             inner,
             clock,
             time_to_live: Duration::from_secs(5),
+            time_to_live_while_hearing: WHILE_HEARING,
             read_deadline: Duration::from_millis(500),
             max_keys: 100_000,
             max_bytes: 96 << 20,
@@ -41,10 +45,29 @@ impl CachedBuilder {
     /// How long an answer is remembered: 5 s unless set, at most a day. Zero remembers nothing,
     /// and still makes one read of many at the same time.
     ///
-    /// This bounds how long a change stays unseen that the inner store doesn't tell of.
+    /// This bounds how long a change by another process stays unseen, in every case but one: see
+    /// [`time_to_live_while_hearing`](Self::time_to_live_while_hearing).
     #[must_use]
     pub fn time_to_live(mut self, time_to_live: Duration) -> Self {
         self.time_to_live = time_to_live;
+        self
+    }
+
+    /// How long a key that was found is remembered while the inner store tells of every change in time:
+    /// 60 s unless set, at most a day, and never less than the time to live.
+    ///
+    /// It applies while the store has begun to look for changes less than a time to live ago and has
+    /// told of all that it found: see
+    /// [`ChangeListener::caught_up`](crate::store::spi::ChangeListener::caught_up). PostgreSQL,
+    /// Redis and SQLite look each second or more often. A revocation that they tell of late or never
+    /// still counts within the time to live and the read deadline.
+    ///
+    /// This one bounds how long a change stays unseen that even a look does not find: one by
+    /// `redis-cli`, or by SQL that runs no triggers. Set it to zero where such changes must count
+    /// within the time to live.
+    #[must_use]
+    pub fn time_to_live_while_hearing(mut self, time_to_live: Duration) -> Self {
+        self.time_to_live_while_hearing = time_to_live;
         self
     }
 
@@ -96,7 +119,7 @@ impl CachedBuilder {
     /// that are none or more than a semaphore can count.
     pub fn build(self) -> Result<Cached, ConfigError> {
         let mut faults = Vec::new();
-        if self.time_to_live > DAY {
+        if self.time_to_live.max(self.time_to_live_while_hearing) > DAY {
             faults.push(ConfigFault::invalid("the cache's time to live", "it is at most a day"));
         }
         if self.read_deadline.is_zero() {

@@ -5,11 +5,11 @@ use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
     builder::CachedBuilder,
-    state::{CacheKey, Life, State},
+    state::{Asked, CacheKey, State},
 };
 use crate::{
     apikey::KeyRecord,
-    domain::{Clock, KeyId},
+    domain::KeyId,
     error::{StoreError, StoreErrorKind},
     store::keys::KeyStore,
 };
@@ -24,14 +24,12 @@ const SHARE_OF_UNKNOWN: usize = 4;
 pub(super) struct Loader {
     pub(super) inner: Arc<dyn KeyStore>,
     pub(super) state: Arc<State>,
-    clock: Arc<dyn Clock>,
     /// Makes one read of many, and keeps nothing: what was read is in the state by then.
     under_way: Cache<CacheKey, Option<Arc<KeyRecord>>>,
     /// Of what was found or changed lately, so that it never waits behind what nobody knows.
     reads_of_known: Semaphore,
     /// Of all else. Fewer, as they stand in the inner store's own queue before those.
     reads: Semaphore,
-    time_to_live: Duration,
     read_deadline: Duration,
 }
 
@@ -40,17 +38,11 @@ impl Loader {
         Self {
             state: Arc::new(State::new(&limits)),
             inner: limits.inner,
-            clock: limits.clock,
             under_way: Cache::builder().max_capacity(0).build(),
             reads_of_known: Semaphore::new(limits.max_concurrent_reads),
             reads: Semaphore::new((limits.max_concurrent_reads / SHARE_OF_UNKNOWN).max(1)),
-            time_to_live: limits.time_to_live,
             read_deadline: limits.read_deadline,
         }
-    }
-
-    pub(super) fn remembered(&self, key: &CacheKey) -> Option<Option<Arc<KeyRecord>>> {
-        self.state.remembered(key, self.clock.now())
     }
 
     pub(super) async fn get(&self, id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
@@ -72,7 +64,7 @@ impl Loader {
 
     async fn read(&self, key: CacheKey) -> Result<Option<Arc<KeyRecord>>, StoreError> {
         // The read before this one may have ended since this caller looked.
-        if let Some(answer) = self.remembered(&key) {
+        if let Some(answer) = self.state.remembered(&Asked::by(key)) {
             return Ok(answer);
         }
         let known = self.state.lately.knows(&key.digest);
@@ -83,12 +75,13 @@ impl Loader {
             let turn = timeout(self.read_deadline / 2, permits.acquire());
             let turn = turn.await.map_err(|_| timed_out())?;
             let _permit = turn.map_err(StoreError::unavailable)?;
-            let asked_at = self.clock.now();
-            Ok((self.inner.find(&key.digest).await?, Life::new(asked_at, self.time_to_live)))
+            let asked_at = self.state.clocks.now();
+            Ok((self.inner.find(&key.digest).await?, asked_at))
         };
-        let (record, life) = timeout(self.read_deadline, read).await.map_err(|_| timed_out())??;
+        let (record, asked_at) =
+            timeout(self.read_deadline, read).await.map_err(|_| timed_out())??;
         let record = record.map(Arc::new);
-        self.state.keep(key, record.as_ref(), life);
+        self.state.keep(key, record.as_ref(), asked_at);
         Ok(record)
     }
 }

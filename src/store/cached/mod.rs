@@ -6,6 +6,7 @@ mod heard;
 mod lately;
 mod load;
 mod state;
+mod told;
 
 use std::{
     fmt,
@@ -36,8 +37,12 @@ use crate::{
 ///   [`StoreErrorKind::TimedOut`](crate::error::StoreErrorKind::TimedOut), for every caller within the deadline and 50 ms.
 /// - **Revocations count at once.** A `find` that begins after [`revoke`](KeyStore::revoke)
 ///   returned, or after the inner store told of a [`Change`](super::Change), is never answered
-///   with what was read before it. A change that the inner store doesn't tell of counts within
-///   the time to live and the read deadline.
+///   with what was read before it. A change that another process makes counts within the time to
+///   live and the read deadline, whether the inner store tells of it in time, late or not at all.
+/// - **Longer while the store tells of every change.** A key that was found is remembered for a
+///   minute as long as the inner store has looked for changes less than a time to live ago, and told
+///   of all: see [`ChangeListener::caught_up`]. As soon as that is longer ago, whatever keeps it from
+///   looking, all answers that are older than the time to live are over.
 ///
 /// An expired or revoked record is remembered like any other: whoever asks checks its times, at
 /// every request. An answer is also forgotten at the instant the key expires.
@@ -80,10 +85,11 @@ impl Cached {
     ///
     /// This needs no runtime, and a key that is found asks for no memory.
     pub fn recall(&self, digest: &KeyDigest) -> Option<Option<Arc<KeyRecord>>> {
-        // The fence's epoch is read before anything else: from here on it holds for this caller.
-        let key = self.loader.state.key(digest);
-        let answer = self.loader.remembered(&key);
-        self.loader.state.count(answer.as_ref());
+        let state = &self.loader.state;
+        // Before anything else: from here on the fence holds for this caller.
+        let asked = state.ask(digest);
+        let answer = state.remembered(&asked);
+        state.count(answer.as_ref());
         answer
     }
 
@@ -97,12 +103,12 @@ impl Cached {
         digest: &KeyDigest,
     ) -> Result<Option<Arc<KeyRecord>>, StoreError> {
         // Before anything else, as above.
-        let key = self.loader.state.key(digest);
-        if let Some(answer) = self.loader.remembered(&key) {
+        let asked = self.loader.state.ask(digest);
+        if let Some(answer) = self.loader.state.remembered(&asked) {
             return Ok(answer);
         }
         // A task of its own, so that no caller who leaves takes the read away from the others.
-        match tokio::spawn(Arc::clone(&self.loader).load(key)).await {
+        match tokio::spawn(Arc::clone(&self.loader).load(asked.key)).await {
             Ok(answer) => answer,
             Err(panicked) => Err(StoreError::unavailable(panicked)),
         }

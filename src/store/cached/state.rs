@@ -1,15 +1,20 @@
 use std::{
     fmt,
-    sync::Arc,
-    time::{Duration, Instant},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use quick_cache::{Weighter, sync::Cache};
 
-use super::{builder::CachedBuilder, fence::Fence, heard::Heard, lately::Lately};
+use super::{
+    builder::CachedBuilder,
+    fence::Fence,
+    heard::Heard,
+    lately::Lately,
+    told::{Clocks, Life, Moment},
+};
 use crate::{
     apikey::{KeyDigest, KeyRecord},
-    domain::Timestamp,
     metrics::Counter,
     store::keys::{Change, ChangeListener},
 };
@@ -24,6 +29,11 @@ pub(super) struct State {
     pub(super) unknown: Cache<CacheKey, Kept<()>>,
     pub(super) lately: Lately,
     time_to_live: Duration,
+    /// Of a key that was found, while all changes are told.
+    longest: Duration,
+    pub(super) clocks: Clocks,
+    /// When the inner store last began to look for changes.
+    looking: Mutex<Option<Moment>>,
     heard: Heard,
     hits: Counter,
     unknown_hits: Counter,
@@ -37,13 +47,20 @@ pub(super) struct CacheKey {
     epoch: u64,
 }
 
+/// A question, as of the instant at which it was asked.
+#[derive(Clone, Copy)]
+pub(super) struct Asked {
+    pub(super) key: CacheKey,
+    /// Up to when all changes were told.
+    told: Option<Moment>,
+}
+
 /// An answer. The caches count no time: one that is over keeps its place until somebody asks for
 /// it, or the place is needed.
 #[derive(Clone)]
 pub(super) struct Kept<T> {
     answer: T,
     life: Life,
-    since: Instant,
 }
 
 /// What an entry counts for: its bytes, and no less than its share where all are small.
@@ -58,19 +75,17 @@ impl Weighter<CacheKey, Kept<Arc<KeyRecord>>> for Weight {
     }
 }
 
-/// While an answer may be given, by the [`Clock`](crate::domain::Clock).
-///
-/// The time to live is counted by a clock that can't be set as well: an answer must be within
-/// both.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Life {
-    from: Timestamp,
-    until: Timestamp,
+impl Asked {
+    /// By someone who does not know what was told when.
+    pub(super) fn by(key: CacheKey) -> Self {
+        Self { key, told: None }
+    }
 }
 
 impl State {
     pub(super) fn new(limits: &CachedBuilder) -> Self {
         let CachedBuilder { max_keys, max_bytes, max_misses, time_to_live, .. } = *limits;
+        let longest = time_to_live.max(limits.time_to_live_while_hearing);
         let items = usize::try_from(max_keys).unwrap_or(usize::MAX);
         let weight = Weight { least: (max_bytes / max_keys.max(1)).max(1) };
         // No more than what all keys weigh: none are remembered where none are wanted.
@@ -81,6 +96,9 @@ impl State {
             unknown: Cache::new(usize::try_from(max_misses).unwrap_or(usize::MAX)),
             lately: Lately::new(),
             time_to_live,
+            longest,
+            clocks: Clocks::new(limits.clock.clone()),
+            looking: Mutex::default(),
             heard: Heard::new(limits.clock.clone()),
             hits: Counter::default(),
             unknown_hits: Counter::default(),
@@ -93,16 +111,20 @@ impl State {
         CacheKey { digest: *digest, epoch: self.fence.epoch(digest) }
     }
 
+    /// The question, before any answer is sought: from here on the fence holds for whoever asks.
+    pub(super) fn ask(&self, digest: &KeyDigest) -> Asked {
+        let seen = self.fence.look(digest);
+        let key = CacheKey { digest: *digest, epoch: seen.epoch };
+        Asked { key, told: Moment::of_numbers(seen.told) }
+    }
+
     /// The remembered answer.
-    pub(super) fn remembered(
-        &self,
-        key: &CacheKey,
-        now: Timestamp,
-    ) -> Option<Option<Arc<KeyRecord>>> {
-        if let Some(record) = self.alive(&self.found, key, now) {
+    pub(super) fn remembered(&self, asked: &Asked) -> Option<Option<Arc<KeyRecord>>> {
+        let now = self.clocks.now();
+        if let Some(record) = self.alive(&self.found, asked, now) {
             return Some(Some(record));
         }
-        self.alive(&self.unknown, key, now).map(|()| None)
+        self.alive(&self.unknown, &Asked { told: None, ..*asked }, now).map(|()| None)
     }
 
     /// Counts what a caller was told at once.
@@ -118,31 +140,40 @@ impl State {
     fn alive<T: Clone, W: Weighter<CacheKey, Kept<T>> + Clone>(
         &self,
         cache: &Cache<CacheKey, Kept<T>, W>,
-        key: &CacheKey,
-        now: Timestamp,
+        asked: &Asked,
+        now: Moment,
     ) -> Option<T> {
-        let kept = cache.get(key)?;
-        if kept.life.includes(now) && kept.since.elapsed() < self.time_to_live {
+        let kept = cache.get(&asked.key)?;
+        // While all changes up to a moment ago are told, none of them is missing here, however old
+        // the answer is.
+        let bound = match asked.told {
+            Some(told) if told.is_within(self.time_to_live, now) => self.longest,
+            _ => self.time_to_live,
+        };
+        if kept.life.includes(now, bound) {
             return Some(kept.answer);
         }
         // Else a clock that was set back and goes on would come back to it. Where it has been
         // replaced in between, this costs a read.
-        cache.remove(key);
+        cache.remove(&asked.key);
         None
     }
 
     /// Remembers what was read, `None` for a key that is unknown.
-    pub(super) fn keep(&self, key: CacheKey, read: Option<&Arc<KeyRecord>>, life: Life) {
-        let since = Instant::now();
+    pub(super) fn keep(&self, key: CacheKey, read: Option<&Arc<KeyRecord>>, asked_at: Moment) {
+        let life = Life::new(asked_at, read.and_then(|record| record.expires_at));
         self.heard.read(&key.digest, read.map(|record| &**record));
         match read {
             Some(record) => {
                 self.lately.note(&key.digest);
-                let life = life.until_at_most(record.expires_at);
-                self.found.insert(key, Kept { answer: Arc::clone(record), life, since });
+                self.found.insert(key, Kept { answer: Arc::clone(record), life });
             }
-            None => self.unknown.insert(key, Kept { answer: (), life, since }),
+            None => self.unknown.insert(key, Kept { answer: (), life }),
         }
+    }
+
+    fn looking(&self) -> MutexGuard<'_, Option<Moment>> {
+        self.looking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn forget(&self, digest: &KeyDigest) {
@@ -168,23 +199,16 @@ impl ChangeListener for State {
             }
         }
     }
-}
 
-impl Life {
-    pub(super) fn new(from: Timestamp, time_to_live: Duration) -> Self {
-        Self { from, until: from.plus(time_to_live) }
+    fn catching_up(&self) {
+        *self.looking() = Some(self.clocks.now());
     }
 
-    /// Ends at `end` too, unless that is over already.
-    pub(super) fn until_at_most(self, end: Option<Timestamp>) -> Self {
-        let until =
-            end.filter(|end| *end > self.from).map_or(self.until, |end| end.min(self.until));
-        Self { until, ..self }
-    }
-
-    /// A clock that was set back ends a life, too.
-    pub(super) fn includes(self, now: Timestamp) -> bool {
-        self.from <= now && now < self.until
+    fn caught_up(&self) {
+        // From when it began on, changes may have been made that it has not seen.
+        if let Some(began) = self.looking().take() {
+            self.fence.told(began.numbers());
+        }
     }
 }
 

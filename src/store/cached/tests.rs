@@ -3,17 +3,20 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicI64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
 
 use async_trait::async_trait;
 
-use super::{Cached, state::Life};
+use super::{
+    Cached,
+    told::{Clocks, Life, Moment},
+};
 use crate::{
     apikey::{Grant, KeyDigest, KeyFormat, KeyRecord},
-    domain::{Actor, KeyId, PlanId, ResourceId, SystemClock, Timestamp},
+    domain::{Actor, Clock, KeyId, PlanId, ResourceId, SystemClock, Timestamp},
     error::{StoreError, StoreErrorKind},
     store::keys::{Change, ChangeListener, KeyStore},
 };
@@ -258,18 +261,45 @@ async fn extreme_limits_work() {
     }
 }
 
+#[derive(Debug)]
+struct Held(AtomicI64);
+
+impl Clock for Held {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.load(Relaxed))
+    }
+}
+
+/// Each clock ends a life by itself: one that was set, and one that stood still.
 #[test]
-fn a_life_ends_with_the_time_to_live_or_with_the_key() {
-    let at = Timestamp::from_seconds;
-    let life = Life::new(at(100), Duration::from_secs(5));
+fn a_life_ends_with_its_bound_or_with_the_key() {
+    let clock = Arc::new(Held(AtomicI64::new(100_000_000)));
+    let clocks = Clocks::new(clock.clone());
+    let (asked_at, bound) = (clocks.now(), Duration::from_secs(5));
+    let life = |expires: Option<i64>| Life::new(asked_at, expires.map(Timestamp::from_seconds));
+    let at = |micros| {
+        clock.0.store(micros, Relaxed);
+        clocks.now()
+    };
     for (expires_at, until) in
         [(None, 105), (Some(103), 103), (Some(106), 105), (Some(100), 105), (Some(99), 105)]
     {
-        let life = life.until_at_most(expires_at.map(at));
-        assert!(life.includes(at(100)) && life.includes(at(until).minus(Duration::from_micros(1))));
-        assert!(!life.includes(at(until)), "{expires_at:?}");
-        assert!(!life.includes(at(99)));
+        let (life, until) = (life(expires_at), until * 1_000_000);
+        assert!(life.includes(at(100_000_000), bound) && life.includes(at(until - 1), bound));
+        assert!(!life.includes(at(until), bound), "{expires_at:?}");
+        assert!(!life.includes(at(100_000_000 - 1), bound));
     }
+    let instant = |passed| Moment::of_numbers([100_000_000, passed]).unwrap();
+    let life = Life::new(instant(1_000), None);
+    assert!(life.includes(instant(5_000_000_999), bound));
+    assert!(!life.includes(instant(5_000_001_000), bound) && !life.includes(instant(999), bound));
+}
+
+#[test]
+fn a_moment_survives_as_numbers_and_none_is_told_at_first() {
+    let now = Clocks::new(Arc::new(Held(AtomicI64::new(-7)))).now();
+    assert_eq!(Moment::of_numbers(now.numbers()), Some(now));
+    assert_eq!(Moment::of_numbers([0, 0]), None);
 }
 
 /// Knows one key, and hangs where it is asked for another.

@@ -90,6 +90,9 @@ impl std::io::Write for Log {
 struct Ear {
     heard: Mutex<Vec<Change>>,
     panics: AtomicBool,
+    /// How many changes were heard when a look began and when one came to its end.
+    began: Mutex<Vec<usize>>,
+    ended: Mutex<Vec<usize>>,
 }
 
 impl ChangeListener for Ear {
@@ -97,9 +100,22 @@ impl ChangeListener for Ear {
         assert!(!self.panics.load(Ordering::SeqCst), "this listener is no good");
         self.heard.lock().expect("no panic").push(change);
     }
+
+    fn catching_up(&self) {
+        self.began.lock().expect("no panic").push(self.heard.lock().expect("no panic").len());
+    }
+
+    fn caught_up(&self) {
+        self.ended.lock().expect("no panic").push(self.heard.lock().expect("no panic").len());
+    }
 }
 
 impl Ear {
+    fn looks(&self) -> (Vec<usize>, Vec<usize>) {
+        let take = |counts: &Mutex<_>| std::mem::take(&mut *counts.lock().expect("no panic"));
+        (take(&self.began), take(&self.ended))
+    }
+
     fn on(listeners: &Listeners) -> Arc<Self> {
         let ear = Arc::new(Self::default());
         let listener: Weak<Self> = Arc::downgrade(&ear);
@@ -205,6 +221,45 @@ async fn a_listener_that_panics_ends_nothing_and_hears_of_it_later() {
     server.say(Some(Notification::Changes(vec![key(2)])));
     wait(1).await;
     assert_eq!((ear.take(), other.take()), (vec![key(2)], vec![key(2)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_look_that_came_to_its_end_says_that_all_is_told() {
+    let (server, _listeners, ear, _feed) = start().await;
+    wait(900).await;
+    server.say(Some(Notification::Changes(vec![key(1)])));
+    assert_eq!(ear.looks(), (vec![], vec![]), "neither the opening nor what is heard says it");
+    server.log(key(2));
+    wait(200).await;
+    assert_eq!(ear.looks(), (vec![1], vec![2]), "after what it has found was told");
+    wait(2_000).await;
+    assert_eq!(ear.looks(), (vec![2, 2], vec![2, 2]));
+    // One that hangs, and then one that is lost.
+    server.hangs.store(true, Ordering::SeqCst);
+    wait(1_400).await;
+    assert_eq!(ear.looks(), (vec![2], vec![]));
+    server.down.store(true, Ordering::SeqCst);
+    wait(10_000).await;
+    assert_eq!(ear.looks(), (vec![], vec![]));
+    server.hangs.store(false, Ordering::SeqCst);
+    server.down.store(false, Ordering::SeqCst);
+    wait(3_500).await;
+    let (began, ended) = ear.looks();
+    assert!(!ended.is_empty() && began == ended && ended[0] == 3, "{began:?}, {ended:?}");
+    assert_eq!(ear.take(), [key(1), key(2), Change::All]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_listener_has_not_heard_for_sure_is_not_told() {
+    let (server, _listeners, ear, _feed) = start().await;
+    ear.panics.store(true, Ordering::SeqCst);
+    server.log(key(1));
+    wait(1_100).await;
+    assert_eq!(ear.looks(), (vec![0], vec![]));
+    ear.panics.store(false, Ordering::SeqCst);
+    wait(1_000).await;
+    assert_eq!(ear.looks(), (vec![0], vec![1]));
+    assert_eq!(ear.take(), [Change::All]);
 }
 
 #[tokio::test(start_paused = true)]

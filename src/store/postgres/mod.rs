@@ -57,7 +57,8 @@ use crate::{error::StoreError, store::measured::measured};
 /// others as soon as the server says so, or by a look every second. After the connection for that
 /// was lost, they are told that anything may have changed. A change of this store may be told
 /// twice. Not seen is what runs no triggers: a statement with `session_replication_role` set to
-/// `replica`, or while they are disabled.
+/// `replica`, or while they are disabled: caches may hold for a minute then, see
+/// [`CachedBuilder::time_to_live_while_hearing`](crate::store::CachedBuilder::time_to_live_while_hearing).
 ///
 /// A method whose transaction was not committed returns an error; one that was is on the server's
 /// disk, also where the server's `synchronous_commit` is off. A read fails within its deadline

@@ -81,11 +81,20 @@ fn issuance(record: &KeyRecord) -> Issuance {
 }
 
 #[derive(Debug, Default)]
-struct Recorder(Mutex<Vec<Change>>);
+struct Recorder(Mutex<Vec<Change>>, Mutex<Vec<&'static str>>);
 
 impl ChangeListener for Recorder {
     fn changed(&self, change: Change) {
         self.0.lock().unwrap().push(change);
+        self.1.lock().unwrap().push("change");
+    }
+
+    fn catching_up(&self) {
+        self.1.lock().unwrap().push("begins");
+    }
+
+    fn caught_up(&self) {
+        self.1.lock().unwrap().push("ends");
     }
 }
 
@@ -100,6 +109,10 @@ impl Recorder {
 
     fn take(&self) -> Vec<Change> {
         std::mem::take(&mut self.0.lock().unwrap())
+    }
+
+    fn told(&self) -> String {
+        std::mem::take(&mut *self.1.lock().unwrap()).join(" ")
     }
 }
 
@@ -564,6 +577,27 @@ async fn after_an_error_anything_may_have_changed() {
     assert_eq!(recorder.take(), [Change::All]);
     watcher.look().unwrap();
     assert_eq!(recorder.take(), []);
+}
+
+#[tokio::test]
+async fn only_a_look_that_succeeds_says_that_all_is_told() {
+    let (folder, store, raw) = fresh();
+    let (mut watcher, recorder) = watcher(&folder);
+    let mut told = || {
+        watcher.watch();
+        recorder.told()
+    };
+    assert_eq!(told(), "begins ends");
+    store.insert(&key(), &Actor::host()).await.unwrap();
+    assert_eq!(told(), "begins change ends");
+    raw.execute_batch("ALTER TABLE key_changes RENAME TO gone").unwrap();
+    assert_eq!([told(), told()], ["begins", "begins"]);
+    raw.execute_batch("ALTER TABLE gone RENAME TO key_changes").unwrap();
+    assert_eq!([told(), told()], ["begins change ends", "begins ends"]);
+    // What is written from now on is in a file that it does not read.
+    let path = folder.path().join("store.db");
+    std::fs::rename(&path, folder.path().join("other.db")).unwrap();
+    assert_eq!([told(), told()], ["begins", "begins"]);
 }
 
 /// So many keys that expired long ago, newer than all others, written past the store.

@@ -74,7 +74,9 @@ impl Watcher {
         })
     }
 
-    fn watch(&mut self) {
+    pub(super) fn watch(&mut self) {
+        // Before the files are compared: what is written to others from then on is not seen here.
+        let _ = catch_unwind(AssertUnwindSafe(|| self.listeners.catching_up()));
         if self.files.check().is_err() {
             metrics::feed_connected("sqlite", false);
             return;
@@ -87,6 +89,8 @@ impl Watcher {
         metrics::feed_connected("sqlite", heard);
         if heard {
             metrics::feed_heard("sqlite");
+            // A listener that panics keeps its short memory.
+            let _ = catch_unwind(AssertUnwindSafe(|| self.listeners.caught_up()));
         }
     }
 

@@ -41,6 +41,16 @@ async fn axum_over_a_socket() {
     assert_none(failures(&cases(), parts.values(), &by_axum::serve(&parts).await).await);
 }
 
+/// With a guard around each handler in place of layers.
+#[tokio::test]
+async fn axum_by_handlers() {
+    let parts = Parts::new();
+    assert_none(failures(&cases(), parts.values(), &by_axum::InProcess::by_handlers(&parts)).await);
+    let parts = Parts::new();
+    let served = by_axum::serve_by_handlers(&parts).await;
+    assert_none(failures(&cases(), parts.values(), &served).await);
+}
+
 #[actix_web::test]
 async fn actix_in_process() {
     let parts = Parts::new();
@@ -64,6 +74,16 @@ async fn axum_and_actix_answer_every_case_alike() {
     let found = differences(&cases(), (values.clone(), &by_axum), (values, &by_actix)).await;
     assert_none(found);
     server.stop(true).await;
+}
+
+#[tokio::test]
+async fn layers_and_guards_around_handlers_answer_every_case_alike() {
+    let (one, two) = twins();
+    let (by_layers, by_handlers) =
+        (by_axum::serve(&one).await, by_axum::serve_by_handlers(&two).await);
+    let values = one.values();
+    let found = differences(&cases(), (values.clone(), &by_layers), (values, &by_handlers)).await;
+    assert_none(found);
 }
 
 /// A comparison that finds nothing between different servers would prove nothing.

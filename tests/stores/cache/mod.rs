@@ -4,5 +4,6 @@
 mod bad_store;
 mod crowd;
 mod fence;
+mod hearing;
 mod remembering;
 mod support;

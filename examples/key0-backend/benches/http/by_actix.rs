@@ -27,7 +27,7 @@ use crate::{
 /// it by hand.
 pub fn configure(config: &mut ServiceConfig, parts: &Parts) {
     match parts {
-        Parts::Open | Parts::EmptyLayer => {
+        Parts::Open | Parts::EmptyLayer | Parts::AroundHandler(_) => {
             config.route(PATH, get().to(async |id: Path<String>| photo(&id, PLAN)));
         }
         Parts::ByHand(verifier) => {

@@ -32,6 +32,9 @@ pub fn app(parts: Parts) -> Router {
             let check = from_fn_with_state(verifier, check);
             app.route(PATH, get(sold_by_hand)).route_layer(check)
         }
+        Parts::AroundHandler(validator) => {
+            app.route(PATH, get(AuthLayer::new(validator).guard(sold)))
+        }
         Parts::Ours { validator, store } => {
             let app = app.route(PATH, get(sold)).route_layer(AuthLayer::new(validator));
             match store {

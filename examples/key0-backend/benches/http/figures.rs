@@ -4,10 +4,10 @@ use std::{fs, io, path::Path};
 
 use serde_json::{Value, json};
 
-use crate::turns::{Group, Turn, Way};
+use crate::turns::{Measured, MeasuredWay, Turn};
 
 /// Prints a table, and writes `figures/http.json` in the target directory.
-pub fn report(groups: &[Group]) -> io::Result<()> {
+pub fn report(groups: &[Measured]) -> io::Result<()> {
     println!(
         "{:22} {:13} {:>10} {:>7} {:>7} {:>7} {:>5} {:>8} {:>10} {:>8}",
         "",
@@ -54,14 +54,19 @@ pub fn report(groups: &[Group]) -> io::Result<()> {
     Ok(())
 }
 
-fn figures(group: &Group, way: &Way) -> Value {
-    let of = |read: fn(&Turn) -> f64| median(way.turns.iter().map(read));
-    let if_any = |read: fn(&Turn) -> Option<f64>| median(way.turns.iter().filter_map(read));
+fn figures(group: &Measured, way: &MeasuredWay) -> Value {
+    let if_any = |read: fn(&Turn) -> Option<f64>| {
+        median(way.starts.iter().filter_map(|turns| median(turns.iter().filter_map(read))))
+    };
+    let of = |read: fn(&Turn) -> f64| {
+        median(way.starts.iter().filter_map(|turns| median(turns.iter().map(read))))
+    };
     let by_hand = group.ways.iter().find(|way| way.name == "by hand");
     json!({
         "group": group.name,
         "name": way.name,
-        "rounds": way.turns.len(),
+        "starts": way.starts.len(),
+        "rounds": way.starts.first().map_or(0, Vec::len),
         "requests_per_second": of(|turn| turn.requests_per_second),
         "p50_us": of(|turn| turn.p50),
         "p99_us": of(|turn| turn.p99),
@@ -73,10 +78,13 @@ fn figures(group: &Group, way: &Way) -> Value {
     })
 }
 
-/// The median of the ratios in each round.
-fn ratio(way: &Way, other: &Way) -> Option<f64> {
-    let pairs = way.turns.iter().zip(&other.turns);
-    median(pairs.map(|(one, other)| one.requests_per_second / other.requests_per_second))
+/// The median over the starts of what the ratios in the rounds after each come to.
+fn ratio(way: &MeasuredWay, other: &MeasuredWay) -> Option<f64> {
+    let of_start = |(turns, others): (&Vec<Turn>, &Vec<Turn>)| {
+        let pairs = turns.iter().zip(others);
+        median(pairs.map(|(one, other)| one.requests_per_second / other.requests_per_second))
+    };
+    median(way.starts.iter().zip(&other.starts).filter_map(of_start))
 }
 
 fn median(numbers: impl Iterator<Item = f64>) -> Option<f64> {

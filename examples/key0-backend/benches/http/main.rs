@@ -7,7 +7,8 @@
 //!
 //! The servers take turns, so that whatever else the machine does meets all of them alike. Turns are
 //! short and many, because a machine's speed drifts. Every ratio is one of two turns of the same
-//! round; what is shown is the median over the rounds.
+//! round. One start of a server differs from the next by up to 0.05, so all are started anew several
+//! times: what is shown is the median over the starts, of the medians over the rounds of each.
 #![allow(missing_docs, clippy::expect_used, unreachable_pub)]
 
 mod backend;
@@ -39,14 +40,19 @@ const WARM_UP: Duration = Duration::from_millis(100);
 /// Long enough for the sample backend to read all its keys again, which it has forgotten since its
 /// last turn.
 const WARM_UP_OF_BACKEND: Duration = Duration::from_millis(500);
-/// Longer than the cache remembers a key, so that keys are read again at the pace at which they
-/// always will be.
+/// Long enough to read all keys once.
 const WARM_UP_OF_HOT_KEYS: Duration = Duration::from_secs(6);
+/// As long as the cache remembers a key while the store tells of every change. Keys that were read
+/// together are read again together, so less would show only that, or nothing of it.
+const TURN_OF_HOT_KEYS: Duration = Duration::from_secs(60);
 
 #[derive(Parser)]
 struct Options {
-    /// How many turns everyone has.
-    #[arg(long, default_value_t = 31)]
+    /// How often every server is started.
+    #[arg(long, default_value_t = 5)]
+    starts: usize,
+    /// How many turns it has after each start.
+    #[arg(long, default_value_t = 7)]
     rounds: usize,
     /// How long a turn is.
     #[arg(long, default_value_t = 0.15)]
@@ -74,31 +80,42 @@ fn main() -> io::Result<()> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let cores = if options.cores_apart { Some(Cores::two()?) } else { None };
-    if let Some(cores) = &cores {
-        cores.start_servers()?;
-    }
-    let mut groups = Vec::new();
-    for (kind, name) in [(Kind::Axum, "axum"), (Kind::Actix, "actix"), (Kind::Backend, "backend")] {
-        if options.only.is_none_or(|only| only == kind) {
-            eprintln!("starting {name}");
-            groups.extend(match kind {
-                Kind::Axum | Kind::Actix => of_framework(&runtime, kind, name)?,
-                Kind::Backend => of_backend(&runtime)?,
-            });
-        }
-    }
-    if let Some(cores) = &cores {
-        cores.make_load()?;
+    if cores.is_some() {
         runtime.spawn(load::never_sleep());
     }
     let length = Duration::from_secs_f64(options.seconds);
-    for round in 1..=options.rounds {
-        eprintln!("round {round} of {}", options.rounds);
-        for group in groups.iter_mut().filter(|group| (round - 1).is_multiple_of(group.every)) {
-            group.take_turns(&runtime, length)?;
+    let mut measured = Vec::new();
+    for start in 1..=options.starts {
+        if let Some(cores) = &cores {
+            cores.start_servers()?;
+        }
+        let mut groups = start_servers(&runtime, options.only)?;
+        if let Some(cores) = &cores {
+            cores.make_load()?;
+        }
+        for round in 1..=options.rounds {
+            eprintln!("start {start} of {}, round {round} of {}", options.starts, options.rounds);
+            for group in groups.iter_mut().filter(|group| round == 1 || !group.once) {
+                group.take_turns(&runtime, length)?;
+            }
+        }
+        turns::add(&mut measured, groups);
+    }
+    figures::report(&measured)
+}
+
+fn start_servers(runtime: &Runtime, only: Option<Kind>) -> io::Result<Vec<Group>> {
+    let mut groups = Vec::new();
+    for (kind, name) in [(Kind::Axum, "axum"), (Kind::Actix, "actix"), (Kind::Backend, "backend")] {
+        if only.is_none_or(|only| only == kind) {
+            eprintln!("starting {name}");
+            groups.extend(match kind {
+                Kind::Axum | Kind::Actix => of_framework(runtime, kind, name)?,
+                Kind::Backend => of_backend(runtime)?,
+            });
         }
     }
-    figures::report(&groups)
+    Ok(groups)
 }
 
 fn of_framework(runtime: &Runtime, kind: Kind, name: &'static str) -> io::Result<Vec<Group>> {
@@ -116,6 +133,17 @@ fn of_framework(runtime: &Runtime, kind: Kind, name: &'static str) -> io::Result
     check::guards(runtime, &ours)?;
     check::guards_by_tokens(runtime, &by_hand)?;
     let way = |name, server: &Rc<Server>, requests: &Requests| Way::new(name, server, requests);
+    let guard = match kind {
+        Kind::Axum => Some(start(Guard::AroundHandler)?),
+        _ => None,
+    };
+    let by_guard = |group: Group, requests: &dyn Fn(&Server) -> Requests| match &guard {
+        Some(guard) => group.way(way("ours, by guard", guard, &requests(guard))),
+        None => group,
+    };
+    if let Some(guard) = &guard {
+        check::guards(runtime, guard)?;
+    }
     let mut by_tokens = Group::new(name, "tokens")
         .way(way("open", &open, &tokens))
         .way(way("ours", &ours, &tokens))
@@ -123,18 +151,22 @@ fn of_framework(runtime: &Runtime, kind: Kind, name: &'static str) -> io::Result
     if kind == Kind::Axum {
         by_tokens = by_tokens.way(way("empty layer", &start(Guard::EmptyLayer)?, &tokens));
     }
+    let by_keys = Group::new(name, "cached keys")
+        .way(way("open", &open, &keys))
+        .way(way("ours", &ours, &keys));
     Ok(vec![
-        by_tokens,
-        Group::new(name, "cached keys")
-            .way(way("open", &open, &keys))
-            .way(way("ours", &ours, &keys)),
+        by_guard(by_tokens, &|_| tokens.clone()),
+        // Its keys are its own.
+        by_guard(by_keys, &|server| requests::with_keys(&server.keys)),
         Group::new(name, "both mixed")
             .way(way("open", &open, &mixed))
             .way(way("ours", &ours, &mixed)),
-        Group::new(name, "100,000 keys")
-            .every(3)
-            .way(way("open", &open, &hot_keys))
-            .way(way("ours", &hot, &hot_keys).warm_up(WARM_UP_OF_HOT_KEYS).count_reads()),
+        Group::new(name, "100,000 keys").once().way(way("open", &open, &hot_keys)).way(
+            way("ours", &hot, &hot_keys)
+                .warm_up(WARM_UP_OF_HOT_KEYS)
+                .length(TURN_OF_HOT_KEYS)
+                .count_reads(),
+        ),
     ])
 }
 

@@ -46,6 +46,8 @@ pub enum Guard {
     /// A layer that does nothing: what the framework itself asks for any layer.
     EmptyLayer,
     Ours,
+    /// Ours around the handler alone, in place of a layer around its route: for axum.
+    AroundHandler,
     /// Ours, with as many keys as a cache holds by default, and SQLite behind it.
     HotKeys,
     /// A middleware around `jsonwebtoken::decode`.
@@ -149,6 +151,7 @@ pub enum Parts {
     EmptyLayer,
     ByHand(Arc<Verifier>),
     Ours { validator: Validator, store: Option<Arc<Counting>> },
+    AroundHandler(Validator),
 }
 
 impl Parts {
@@ -161,6 +164,10 @@ impl Parts {
             Guard::Ours => {
                 let (validator, keys) = support::validator(CACHED_KEYS).await;
                 (Self::Ours { validator, store: None }, keys)
+            }
+            Guard::AroundHandler => {
+                let (validator, keys) = support::validator(CACHED_KEYS).await;
+                (Self::AroundHandler(validator), keys)
             }
             Guard::HotKeys => {
                 let (validator, store, keys) = store::hot_keys(HOT_KEYS).await;

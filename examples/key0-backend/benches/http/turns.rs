@@ -14,8 +14,8 @@ use crate::{
 /// Servers that get the same requests. The first of them is the open one.
 pub struct Group {
     pub name: String,
-    /// It has its turn in every so many-th round.
-    pub every: usize,
+    /// It has one turn after each start, however many rounds there are.
+    pub once: bool,
     pub ways: Vec<Way>,
 }
 
@@ -25,8 +25,37 @@ pub struct Way {
     server: Rc<Server>,
     requests: Requests,
     warm_up: Duration,
+    length: Option<Duration>,
     counts_reads: bool,
-    pub turns: Vec<Turn>,
+    turns: Vec<Turn>,
+}
+
+/// What came of a group's turns, after each start.
+pub struct Measured {
+    pub name: String,
+    pub ways: Vec<MeasuredWay>,
+}
+
+pub struct MeasuredWay {
+    pub name: &'static str,
+    pub starts: Vec<Vec<Turn>>,
+}
+
+/// Adds the turns after one start, and ends its servers.
+pub fn add(measured: &mut Vec<Measured>, groups: Vec<Group>) {
+    if measured.is_empty() {
+        let way = |way: &Way| MeasuredWay { name: way.name, starts: Vec::new() };
+        let group = |group: &Group| Measured {
+            name: group.name.clone(),
+            ways: group.ways.iter().map(way).collect(),
+        };
+        measured.extend(groups.iter().map(group));
+    }
+    for (measured, group) in measured.iter_mut().zip(groups) {
+        for (measured, way) in measured.ways.iter_mut().zip(group.ways) {
+            measured.starts.push(way.turns);
+        }
+    }
 }
 
 /// What one turn came to.
@@ -45,11 +74,11 @@ pub struct Turn {
 
 impl Group {
     pub fn new(framework: &str, requests: &str) -> Self {
-        Self { name: format!("{framework}, {requests}"), every: 1, ways: Vec::new() }
+        Self { name: format!("{framework}, {requests}"), once: false, ways: Vec::new() }
     }
 
-    pub fn every(self, every: usize) -> Self {
-        Self { every, ..self }
+    pub fn once(self) -> Self {
+        Self { once: true, ..self }
     }
 
     pub fn way(mut self, way: Way) -> Self {
@@ -69,6 +98,7 @@ impl Way {
             server: server.clone(),
             requests: requests.clone(),
             warm_up: WARM_UP,
+            length: None,
             counts_reads: false,
             turns: Vec::new(),
         }
@@ -76,6 +106,11 @@ impl Way {
 
     pub fn warm_up(self, warm_up: Duration) -> Self {
         Self { warm_up, ..self }
+    }
+
+    /// Longer or shorter turns than the others have.
+    pub fn length(self, length: Duration) -> Self {
+        Self { length: Some(length), ..self }
     }
 
     pub fn count_reads(self) -> Self {
@@ -86,7 +121,7 @@ impl Way {
         let mut load = Load::open(runtime, self.server.address)?;
         load.run(&self.requests, self.warm_up)?;
         let (reads, computed) = (self.reads(runtime)?, self.server.computed());
-        let outcome = load.run(&self.requests, length)?;
+        let outcome = load.run(&self.requests, self.length.unwrap_or(length))?;
         let seconds = outcome.elapsed.as_secs_f64();
         let computed = self.server.computed().zip(computed).map(|(now, then)| now - then);
         let reads = self.reads(runtime)?.zip(reads).map(|(now, then)| now - then);

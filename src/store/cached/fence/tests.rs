@@ -23,6 +23,10 @@ impl Epoch for AtomicU64 {
     fn advance(&self) {
         self.fetch_add(1, Ordering::Release);
     }
+
+    fn set(&self, to: u64) {
+        self.store(to, Ordering::Release);
+    }
 }
 
 /// A fence that is always open.
@@ -35,6 +39,8 @@ impl Epoch for NoFence {
     }
 
     fn advance(&self) {}
+
+    fn set(&self, _: u64) {}
 }
 
 /// A fence that other threads may see move late or early.
@@ -48,6 +54,10 @@ impl Epoch for Unordered {
 
     fn advance(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn set(&self, to: u64) {
+        self.0.store(to, Ordering::Relaxed);
     }
 }
 
@@ -137,4 +147,31 @@ fn some_schedule_does_without_the_fence() {
 #[should_panic(expected = "the new epoch gave the old answer")]
 fn some_schedule_does_without_its_order() {
     no_schedule_resurrects_a_revoked_key::<Unordered>(1, None, false);
+}
+
+/// A change is told, and then that all are told up to it: whoever learns of that looks under the epoch
+/// after the change, in every order that threads can take.
+fn no_schedule_shows_what_is_told_and_an_old_epoch<E: Epoch + Send + Sync + 'static>() {
+    loom::model(|| {
+        let fence = Arc::new(Fence::<E>::with_shards(1));
+        let feed = Arc::clone(&fence);
+        let feed = thread::spawn(move || {
+            feed.advance(&DIGEST);
+            feed.told([1, 1]);
+        });
+        let seen = fence.look(&DIGEST);
+        assert!(seen.told == [0, 0] || seen.epoch == 1, "an old answer counts as fresh");
+        feed.join().unwrap();
+    });
+}
+
+#[test]
+fn whoever_learns_that_all_is_told_looks_under_the_new_epoch() {
+    no_schedule_shows_what_is_told_and_an_old_epoch::<AtomicU64>();
+}
+
+#[test]
+#[should_panic(expected = "an old answer counts as fresh")]
+fn some_schedule_shows_it_without_its_order() {
+    no_schedule_shows_what_is_told_and_an_old_epoch::<Unordered>();
 }
