@@ -24,14 +24,19 @@ use crate::{
 impl AuthLayer {
     /// The same guard around one handler, in place of a layer around routes.
     ///
-    /// It checks and answers exactly as the layer does, and costs a little less: no service of its
-    /// own stands around the handler's. Prefer the layer all the same where you can: `route_layer`
-    /// guards every route that stands above it, and a handler that nobody has wrapped is open.
-    /// [`assert_guarded`](crate::testing::assert_guarded) and
-    /// [`assert_sold`](crate::testing::assert_sold) find such a handler, and where it takes an
-    /// [`Identity`](crate::Identity), it answers 500.
+    /// It checks and answers as the layer does, and costs a little less: no service of its own stands
+    /// around the handler's. Prefer the layer all the same where you can: `route_layer` guards every
+    /// route that stands above it, and a handler that nobody has wrapped is open, one for another method
+    /// or a fallback of the same route as well. [`assert_guarded`](crate::testing::assert_guarded) and
+    /// [`assert_sold`](crate::testing::assert_sold) find it if its method and path are in their list. If
+    /// it takes an [`Identity`](crate::Identity), it answers 500; an `Option<Identity>` is `None`.
     ///
-    /// An unknown path is a 404 and a wrong method a 405 before any credential is read.
+    /// **All layers of the router are outside of it.** One that asks who the caller is, such as
+    /// [`IdempotencyLayer`](crate::IdempotencyLayer), or that keeps answers, belongs inside:
+    /// `auth.guard(handler.layer(idempotency))`.
+    ///
+    /// An unknown path is a 404 and a wrong method a 405 before any credential is read. After
+    /// [`sold`](Self::sold), a route without that parameter is a 500, and the log says why.
     ///
     /// ```
     /// use axum::{Router, extract::Path, routing::get};

@@ -44,6 +44,11 @@ pub(crate) trait Listening: Send + 'static {
 
     /// What has changed since the last look, or since the opening.
     fn look(&mut self) -> impl Future<Output = Result<Vec<Change>, StoreError>> + Send;
+
+    /// Whether the last look has seen all that a read could, so was surely on the same server.
+    fn proves(&self) -> bool {
+        false
+    }
 }
 
 /// What a server has said.
@@ -207,7 +212,8 @@ async fn follow(
         }
         if due <= Instant::now() {
             listeners.catching_up();
-            if tell(&within(pace.patience, listening.look()).await?) {
+            let told = tell(&within(pace.patience, listening.look()).await?);
+            if told && listening.proves() {
                 listeners.caught_up();
             }
             due = Instant::now() + pace.look_every;

@@ -85,6 +85,14 @@ pub trait KeyStore: fmt::Debug + Send + Sync + 'static {
         true
     }
 
+    /// Whether listeners are told, by [`ChangeListener::caught_up`], up to when all changes are told
+    /// that [`find`](Self::find) could read. A cache may then remember a key longer than its time to
+    /// live. `false` unless a store says otherwise: only one that reads keys where it looks for changes
+    /// can know. A store that wraps another one passes on `true` only if it reads from nowhere else.
+    fn proves_changes(&self) -> bool {
+        false
+    }
+
     /// Asks to be told of every change to a key that this store makes or sees, by whichever
     /// process. A store without such notifications does nothing: caches then hold for their time to live.
     fn subscribe(&self, listener: Weak<dyn ChangeListener>) {

@@ -56,15 +56,14 @@ impl CachedBuilder {
     /// How long a key that was found is remembered while the inner store tells of every change in time:
     /// 60 s unless set, at most a day, and never less than the time to live.
     ///
-    /// It applies while the store has begun to look for changes less than a time to live ago and has
-    /// told of all that it found: see
-    /// [`ChangeListener::caught_up`](crate::store::spi::ChangeListener::caught_up). PostgreSQL,
-    /// Redis and SQLite look each second or more often. A revocation that they tell of late or never
-    /// still counts within the time to live and the read deadline.
+    /// It applies while the store has begun to look for changes less than half a time to live ago, or
+    /// for some keys a whole one, and has told of all that it found. Only a store that
+    /// [`proves_changes`](KeyStore::proves_changes) is believed: SQLite, and PostgreSQL on connections of
+    /// its own. They look each second or more often. A revocation that they tell of late or never still
+    /// counts within the time to live and the read deadline.
     ///
-    /// This one bounds how long a change stays unseen that even a look does not find: one by
-    /// `redis-cli`, or by SQL that runs no triggers. Set it to zero where such changes must count
-    /// within the time to live.
+    /// This one bounds how long a change stays unseen that even a look does not find: one by SQL that
+    /// runs no triggers. Set it to zero where such changes must count within the time to live.
     #[must_use]
     pub fn time_to_live_while_hearing(mut self, time_to_live: Duration) -> Self {
         self.time_to_live_while_hearing = time_to_live;

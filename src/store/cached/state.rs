@@ -85,7 +85,10 @@ impl Asked {
 impl State {
     pub(super) fn new(limits: &CachedBuilder) -> Self {
         let CachedBuilder { max_keys, max_bytes, max_misses, time_to_live, .. } = *limits;
-        let longest = time_to_live.max(limits.time_to_live_while_hearing);
+        let longest = match limits.inner.proves_changes() {
+            true => time_to_live.max(limits.time_to_live_while_hearing),
+            false => time_to_live,
+        };
         let items = usize::try_from(max_keys).unwrap_or(usize::MAX);
         let weight = Weight { least: (max_bytes / max_keys.max(1)).max(1) };
         // No more than what all keys weigh: none are remembered where none are wanted.
@@ -147,7 +150,7 @@ impl State {
         // While all changes up to a moment ago are told, none of them is missing here, however old
         // the answer is.
         let bound = match asked.told {
-            Some(told) if told.is_within(self.time_to_live, now) => self.longest,
+            Some(told) if told.is_within(self.falls_back(&asked.key), now) => self.longest,
             _ => self.time_to_live,
         };
         if kept.life.includes(now, bound) {
@@ -157,6 +160,13 @@ impl State {
         // replaced in between, this costs a read.
         cache.remove(&asked.key);
         None
+    }
+
+    /// How old a proof may be for this key: half the time to live or more. With one age for all, every
+    /// key would be read again in the same instant after a feed has died.
+    fn falls_back(&self, key: &CacheKey) -> Duration {
+        let share = u32::from(key.digest.as_bytes()[0]) + 1;
+        self.time_to_live / 2 + self.time_to_live / 512 * share
     }
 
     /// Remembers what was read, `None` for a key that is unknown.

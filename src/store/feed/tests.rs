@@ -68,6 +68,10 @@ impl Listening for Connection {
         }
         Ok(std::mem::take(&mut *self.0.unseen.lock().expect("no panic")))
     }
+
+    fn proves(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(feature = "tracing")]

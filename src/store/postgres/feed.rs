@@ -1,11 +1,18 @@
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use sqlx::{
     ConnectOptions, Error, Executor, PgPool,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
 
-use super::{lane::MAKING, row::Fault};
+use super::{
+    lane::MAKING,
+    row::Fault,
+    same_server::{self, SameServer},
+};
 use crate::{
     error::StoreError,
     store::{
@@ -27,6 +34,7 @@ pub(super) struct Log {
     pool: PgPool,
     schema: String,
     patience: Duration,
+    same: Option<Arc<SameServer>>,
 }
 
 /// A connection that listens, and knows up to where it has seen the log.
@@ -37,6 +45,7 @@ pub(super) struct Reader {
     listener: PgListener,
     schema: String,
     pub(super) seen: Seen,
+    same: Option<Arc<SameServer>>,
 }
 
 /// The last look.
@@ -49,8 +58,14 @@ pub(super) struct Seen {
 }
 
 impl Log {
-    pub(super) fn new(pool: PgPool, schema: String, patience: Duration) -> Self {
-        Self { pool, schema, patience }
+    /// `same` is what the connections that read keys know of their server, if they tell.
+    pub(super) fn new(
+        pool: PgPool,
+        schema: String,
+        patience: Duration,
+        same: Option<Arc<SameServer>>,
+    ) -> Self {
+        Self { pool, schema, patience, same }
     }
 }
 
@@ -88,8 +103,13 @@ impl Log {
         )
         .fetch_one(&mut listener)
         .await?;
+        if let Some(same) = &self.same {
+            let server = sqlx::query_scalar(same_server::WHICH).fetch_one(&mut listener).await?;
+            same.meet(server);
+        }
         let seen = Seen { snapshot, server_at, at: Instant::now() };
-        let mut reader = Reader { listener, schema: self.schema.clone(), seen };
+        let (schema, same) = (self.schema.clone(), self.same.clone());
+        let mut reader = Reader { listener, schema, seen, same };
         // Whoever has no rights on the log learns it now.
         reader.changes().await?;
         Ok(reader)
@@ -111,6 +131,10 @@ impl Listening for Reader {
         // What was said up to here is seen by this look.
         while self.listener.next_buffered().is_some() {}
         self.changes().await.map_err(|error| Fault::from(error).0)
+    }
+
+    fn proves(&self) -> bool {
+        self.same.as_ref().is_some_and(|same| same.holds())
     }
 }
 

@@ -126,6 +126,10 @@ impl KeyStore for PostgresStore {
         self.shared.feed.hears()
     }
 
+    fn proves_changes(&self) -> bool {
+        self.shared.proves_changes
+    }
+
     fn subscribe(&self, listener: Weak<dyn ChangeListener>) {
         self.shared.listeners.add(listener);
     }

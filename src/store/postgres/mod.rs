@@ -22,6 +22,7 @@ mod purchases;
 mod refusal;
 mod registry;
 mod row;
+mod same_server;
 mod schema;
 mod url;
 mod warm;
@@ -59,6 +60,8 @@ use crate::{error::StoreError, store::measured::measured};
 /// twice. Not seen is what runs no triggers: a statement with `session_replication_role` set to
 /// `replica`, or while they are disabled: caches may hold for a minute then, see
 /// [`CachedBuilder::time_to_live_while_hearing`](crate::store::CachedBuilder::time_to_live_while_hearing).
+/// On the pool of an application, or once two connections have led to different servers, they hold for
+/// their time to live alone.
 ///
 /// A method whose transaction was not committed returns an error; one that was is on the server's
 /// disk, also where the server's `synchronous_commit` is off. A read fails within its deadline
@@ -97,6 +100,7 @@ struct Shared {
     snapshot: Arc<str>,
     listeners: Arc<Listeners>,
     feed: Feed,
+    proves_changes: bool,
     _pruning: Task,
 }
 

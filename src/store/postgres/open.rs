@@ -11,6 +11,7 @@ use super::{
     feed::Log,
     lane::{Lane, MAKING, SIGN_OF_LIFE, Sessions},
     prune,
+    same_server::{self, SameServer},
     url::address,
     warm::Warm,
 };
@@ -128,12 +129,16 @@ pub(super) async fn own(
     // One connection is the feed's, and one that of pings.
     let reads = (options.max_connections / 4).max(1);
     let writes = options.max_connections - 2 - reads;
+    let same = Arc::<SameServer>::default();
     let pool = |connections, session: String, deadline: Duration| {
         let session = Arc::<str>::from(format!("{session}; SELECT pg_is_in_recovery()"));
+        let same = Arc::clone(&same);
         PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(deadline.max(MAKING))
-            .after_connect(move |conn, _| Box::pin(begin_session(conn, Arc::clone(&session))))
+            .after_connect(move |conn, _| {
+                Box::pin(begin_session(conn, Arc::clone(&session), Arc::clone(&same)))
+            })
             .test_before_acquire(false)
             .before_acquire(|conn, _| Box::pin(lives(conn)))
             .connect_lazy_with(opening.target.clone())
@@ -153,7 +158,7 @@ pub(super) async fn own(
     let transaction = format!("BEGIN; {DURABLE}");
     let sessions = Sessions { transaction: Some(transaction.into()), warm: Some(for_writes) };
     let writes = Lane::new(writing.clone(), writes, options.write_timeout, sessions);
-    opening.start(reads, writes, pings, writing).await
+    opening.start(reads, writes, pings, writing, Some(same)).await
 }
 
 /// A store on the pool of an application.
@@ -176,7 +181,7 @@ pub(super) async fn shared(
         limits("SET LOCAL", options.write_timeout),
     );
     let writes = Lane::new(pool.clone(), turns, options.write_timeout, sessions(writing));
-    opening.start(reads, writes, pings, pool).await
+    opening.start(reads, writes, pings, pool, None).await
 }
 
 /// What is acknowledged must not go with the power.
@@ -195,11 +200,16 @@ fn limits(set: &str, deadline: Duration) -> String {
 
 /// Prepares a connection, whose last answer says whether it leads to a standby: that may be behind,
 /// and the old primary that comes back as one is behind for sure.
-async fn begin_session(conn: &mut PgConnection, session: Arc<str>) -> Result<(), Error> {
+async fn begin_session(
+    conn: &mut PgConnection,
+    session: Arc<str>,
+    same: Arc<SameServer>,
+) -> Result<(), Error> {
     let answer = conn.fetch_one(sqlx::raw_sql(AssertSqlSafe(session))).await?;
     if answer.try_get(0)? {
         return Err(Error::Protocol("the server is a standby".to_owned()));
     }
+    same.meet(sqlx::query_scalar(same_server::WHICH).fetch_one(conn).await?);
     Ok(())
 }
 
@@ -265,13 +275,15 @@ impl<'a> Opening<'a> {
         writes: Lane,
         pings: Lane,
         writing: PgPool,
+        same: Option<Arc<SameServer>>,
     ) -> Result<PostgresStore, OpenError> {
         let listeners = Arc::<Listeners>::default();
         let pace = Pace {
             look_every: self.options.poll_interval,
             patience: Duration::from_secs(1).max(self.options.read_timeout),
         };
-        let log = Log::new(writing.clone(), self.options.schema.clone(), pace.patience);
+        let proves_changes = same.is_some();
+        let log = Log::new(writing.clone(), self.options.schema.clone(), pace.patience, same);
         let feed = Feed::start("postgres", log, Arc::clone(&listeners), pace, self.deadline)
             .await
             .map_err(|error| self.unusable(error))?;
@@ -292,6 +304,7 @@ impl<'a> Opening<'a> {
             writes,
             listeners,
             feed,
+            proves_changes,
         };
         Ok(PostgresStore { shared: Arc::new(shared) })
     }

@@ -37,7 +37,7 @@ async fn store() -> Option<(PostgresStore, postgres_server::Schema)> {
 
 async fn reader(schema: &postgres_server::Schema) -> Reader {
     let pool = PgPool::connect_lazy(&schema.url).expect("a URL");
-    let log = Log::new(pool, schema.name.clone(), Duration::from_secs(5));
+    let log = Log::new(pool, schema.name.clone(), Duration::from_secs(5), None);
     log.open().await.expect("it opens")
 }
 

@@ -75,9 +75,8 @@ const PURGED_AT_ONCE: u32 = 1_000;
 /// Every change is one script, which counts it, logs it and publishes it, and the listeners of all
 /// stores on the database hear of it in milliseconds. A poll behind it looks at the counter every
 /// second, and after a lost connection anything may have changed. What is changed by hand, as with
-/// `redis-cli`, is not notified: caches may hold for a minute, see
-/// [`CachedBuilder::time_to_live_while_hearing`](crate::store::CachedBuilder::time_to_live_while_hearing).
-/// A change of this store may be told twice.
+/// `redis-cli`, is not notified: caches hold for their time to live. A change of this store may be told
+/// twice.
 ///
 /// # Rights
 ///

@@ -76,6 +76,10 @@ impl KeyStore for SqliteStore {
         self.shared.writer.close().await
     }
 
+    fn proves_changes(&self) -> bool {
+        true
+    }
+
     fn subscribe(&self, listener: Weak<dyn ChangeListener>) {
         self.shared.listeners.add(listener);
     }

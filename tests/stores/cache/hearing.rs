@@ -1,13 +1,13 @@
 //! How long an answer lives while the store tells of every change, and when it stops.
 
 use std::{
-    sync::{Arc, Weak},
+    sync::{Arc, Weak, atomic::Ordering::SeqCst},
     time::{Duration, Instant},
 };
 
 use key0_auth::{
     Cached, KeyStore,
-    apikey::KeyRecord,
+    apikey::{KeyDigest, KeyRecord},
     domain::Clock,
     store::spi::{Change, ChangeListener},
 };
@@ -25,7 +25,13 @@ struct Feed {
 impl Feed {
     /// The key is cached.
     async fn new() -> Self {
-        let (store, clock, key) = (TestStore::mute(), TestClock::new(), new_key());
+        Self::on(TestStore::mute(), u8::MAX).await
+    }
+
+    /// The digest's first byte says how old a proof may be: half the time to live, or all of it.
+    async fn on(store: Arc<TestStore>, first: u8) -> Self {
+        let (clock, mut key) = (TestClock::new(), new_key());
+        key.digest = with_first(&key.digest, first);
         store.put(&key);
         let cache = builder(&store, &clock).build().unwrap();
         cache.find(&key.digest).await.unwrap().unwrap();
@@ -57,6 +63,46 @@ impl Feed {
     fn revoked_elsewhere(&self) {
         self.store.set_revoked(&self.key.id, START).unwrap();
     }
+}
+
+fn with_first(digest: &KeyDigest, first: u8) -> KeyDigest {
+    let mut bytes = *digest.as_bytes();
+    bytes[0] = first;
+    KeyDigest::from_bytes(bytes)
+}
+
+/// Only a store that reads keys where it looks for changes may be believed.
+#[tokio::test]
+async fn a_store_that_does_not_say_that_it_proves_changes_proves_none() {
+    let store = TestStore::mute();
+    store.proves.store(false, SeqCst);
+    let feed = Feed::on(store, u8::MAX).await;
+    feed.clock.advance(4_999);
+    feed.looks();
+    assert!(feed.remembers());
+    feed.clock.advance(1);
+    feed.looks();
+    assert!(!feed.remembers());
+}
+
+/// Else all would be read again in one instant.
+#[tokio::test]
+async fn keys_fall_back_one_after_the_other() {
+    let mut lived = Vec::new();
+    for first in [0, 127, u8::MAX] {
+        let feed = Feed::on(TestStore::mute(), first).await;
+        for _ in 0..4 {
+            feed.clock.advance(2_000);
+            feed.looks();
+        }
+        let mut millis = 0;
+        while feed.remembers() {
+            feed.clock.advance(10);
+            millis += 10;
+        }
+        lived.push(millis);
+    }
+    assert_eq!(lived, [2_510, 3_750, 5_000]);
 }
 
 #[tokio::test]
@@ -201,6 +247,7 @@ async fn what_is_unknown_lives_for_the_time_to_live_alone() {
 #[tokio::test]
 async fn an_answer_lives_no_longer_than_its_key_all_the_same() {
     let (store, clock, mut key) = (TestStore::mute(), TestClock::new(), new_key());
+    key.digest = with_first(&key.digest, u8::MAX);
     key.expires_at = Some(START.plus(Duration::from_secs(20)));
     store.put(&key);
     let cache = builder(&store, &clock).build().unwrap();
@@ -217,7 +264,8 @@ async fn an_answer_lives_no_longer_than_its_key_all_the_same() {
 #[tokio::test]
 async fn both_times_to_live_can_be_set() {
     for (short, long, lives) in [(5, 0, 5), (5, 3, 5), (5, 7, 7), (90, 60, 90), (0, 60, 0)] {
-        let (store, clock, key) = (TestStore::mute(), TestClock::new(), new_key());
+        let (store, clock, mut key) = (TestStore::mute(), TestClock::new(), new_key());
+        key.digest = with_first(&key.digest, u8::MAX);
         store.put(&key);
         let cache = builder(&store, &clock)
             .time_to_live(Duration::from_secs(short))

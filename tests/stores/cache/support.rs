@@ -47,6 +47,7 @@ pub(crate) struct TestStore {
     keys: Mutex<HashMap<[u8; 32], KeyRecord>>,
     pub(crate) listeners: Mutex<Vec<Weak<dyn ChangeListener>>>,
     pub(crate) tells: AtomicBool,
+    pub(crate) proves: AtomicBool,
     reads: AtomicUsize,
     pub(crate) running: AtomicUsize,
     pub(crate) most_running: AtomicUsize,
@@ -77,6 +78,7 @@ impl TestStore {
             keys: Mutex::default(),
             listeners: Mutex::default(),
             tells: AtomicBool::new(true),
+            proves: AtomicBool::new(true),
             reads: AtomicUsize::new(0),
             running: AtomicUsize::new(0),
             most_running: AtomicUsize::new(0),
@@ -213,6 +215,10 @@ impl KeyStore for TestStore {
             Behaviour::Fail(kind) => Err(StoreError::new(kind)),
             _ => Ok(()),
         }
+    }
+
+    fn proves_changes(&self) -> bool {
+        self.proves.load(SeqCst)
     }
 
     fn subscribe(&self, listener: Weak<dyn ChangeListener>) {
