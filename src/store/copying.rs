@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use crate::error::{StoreError, StoreErrorKind};
 
-/// How many records are read and written at a time.
+/// How many records are read and written at a time, unless it is said.
 const PAGE: u32 = 500;
 
 /// A store whose records can be read page by page, and taken over by another one, of whatever engine.
@@ -220,7 +220,9 @@ pub enum CopyError {
     #[error("the target holds data already: nothing was copied")]
     Occupied,
     /// A copy of something else into the target was begun.
-    #[error("the target holds a part of a copy of {source_name}: end that one, or empty the target")]
+    #[error(
+        "the target holds a part of a copy of {source_name}: end that one, or empty the target"
+    )]
     OfAnother {
         /// What was copied then.
         source_name: String,
@@ -268,6 +270,7 @@ pub struct Copying<'a> {
     to: &'a dyn CopyStore,
     progress: CopyProgress,
     total: Option<u64>,
+    at_a_time: u32,
 }
 
 impl<'a> Copying<'a> {
@@ -300,7 +303,7 @@ impl<'a> Copying<'a> {
                 new
             }
         };
-        Ok(Self { from, to, progress, total: contents.records })
+        Ok(Self { from, to, progress, total: contents.records, at_a_time: PAGE })
     }
 
     /// The copy of that source which was begun, or nothing where one can be begun.
@@ -318,6 +321,13 @@ impl<'a> Copying<'a> {
             None if to.contents().await.map_err(CopyError::Target)?.is_empty => Ok(None),
             None => Err(CopyError::Occupied),
         }
+    }
+
+    /// How many records are in memory at a time: about 500.
+    #[must_use]
+    pub fn at_a_time(mut self, records: u32) -> Self {
+        self.at_a_time = records.max(1);
+        self
     }
 
     /// How many records are there.
@@ -340,7 +350,7 @@ impl<'a> Copying<'a> {
             return Ok(false);
         }
         let after = self.progress.after.as_deref();
-        let page = self.from.export(after, PAGE).await.map_err(CopyError::Source)?;
+        let page = self.from.export(after, self.at_a_time).await.map_err(CopyError::Source)?;
         let (had, count) = (self.progress.copied, page.records.len());
         let progress = CopyProgress {
             after: Some(page.next.unwrap_or_else(|| END.to_owned())),

@@ -126,7 +126,7 @@ impl Section {
         let columns = columns(table);
         let name = table.name;
         format!(
-            "SELECT {columns}, {key} FROM {name} WHERE {only} AND {after} ORDER BY {order} LIMIT {limit}"
+            "SELECT {columns}, {key} AS behind FROM {name} WHERE {only} AND {after} ORDER BY {order} LIMIT {limit}"
         )
     }
 }

@@ -5,7 +5,9 @@ use super::{PostgresStore, row::Fault};
 use crate::{
     error::{StoreError, StoreErrorKind},
     store::{
-        copying::{ColumnType, Contents, CopyProgress, CopyStore, Record, RecordPage, Table, Value},
+        copying::{
+            ColumnType, Contents, CopyProgress, CopyStore, Record, RecordPage, Table, Value,
+        },
         records::{
             CONTENTS, DENIALS, EVENTS, ISSUANCES, KEYS, PAYMENTS, Section, UNKNOWN_REVOCATIONS,
             columns, from_row, to_row,

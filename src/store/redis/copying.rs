@@ -11,7 +11,9 @@ use crate::{
     error::StoreError,
     store::{
         KeyCursor,
-        copying::{ColumnType, Contents, CopyProgress, CopyStore, Record, RecordPage, Table, Value},
+        copying::{
+            ColumnType, Contents, CopyProgress, CopyStore, Record, RecordPage, Table, Value,
+        },
         records::{DENIALS, EVENTS, ISSUANCES, KEYS, PAYMENTS, UNKNOWN_REVOCATIONS},
         stored::{bad, parsed},
     },
