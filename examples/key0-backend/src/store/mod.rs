@@ -53,9 +53,9 @@ enum StoreCommand {
     /// it is run again. No server starts on a target whose copy has not ended.
     ///
     /// Copied are keys with their use, issuances, payments, purchases, denied tokens, the audit log, and
-    /// what the partner API keeps. Not copied are the answers kept under an Idempotency-Key (but those
-    /// of the partner API are), issuances that were begun and not ended, and caches. Cursors of
-    /// listings and of the audit log are those of another store.
+    /// what the partner API keeps. Not copied are the answers kept word for word under an
+    /// Idempotency-Key (a retry is recognised by what is copied), issuances that were begun and not
+    /// ended, and caches. Cursors of the audit log are those of one store.
     Copy(copy::CopyOptions),
     /// Say whether the store answers, has this version's schema, and is whole.
     Check,

@@ -21,6 +21,7 @@ mod revocations;
 mod scale;
 #[path = "../../../../tests/support/servers/mod.rs"]
 mod servers;
+mod soak;
 mod storm;
 
 use std::time::Duration;
@@ -127,4 +128,11 @@ fn many_keys_cost_no_more_than_a_few() {
 fn long_scale_a_million_keys_cost_no_more_than_a_few() {
     let Some(server) = Postgres::start() else { return };
     scale::is_flat(&server, 10_000, 1_000_000);
+}
+
+#[test]
+#[ignore = "long: soak"]
+fn long_soak_on_postgres() {
+    let Some(server) = Postgres::start() else { return };
+    soak::a_day(&server);
 }
