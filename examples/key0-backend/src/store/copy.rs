@@ -71,7 +71,7 @@ fn read(option: &str, file: &PathBuf) -> Result<Database, ConfigError> {
 }
 
 fn fault(option: &str, reason: &str) -> ConfigError {
-    ConfigFault::invalid(option, reason).into()
+    ConfigFault::Invalid { name: option.to_owned(), reason: reason.to_owned() }.into()
 }
 
 /// Copies, or goes on with a copy; says how many records there are.
@@ -83,10 +83,11 @@ pub(super) async fn copy(from: &Database, to: &Database) -> Result<u64, Fault> {
     };
     let copied = {
         let mut interrupted = pin!(interrupted());
+        let name = shown(from);
         tokio::select! {
             biased;
             () = &mut interrupted => Err(Fault::Interrupted),
-            copied = copy_all(&source, &target, &shown(from)) => copied,
+            copied = copy_all(&source, &target, &name) => copied,
         }
     };
     // Best each file is whole by itself.

@@ -92,6 +92,8 @@ struct Day {
     revoked: String,
     passport: Value,
     orders: Value,
+    /// What became of an import, and where that is told.
+    import: (String, Value),
 }
 
 fn fill(backend: &Backend) -> Day {
@@ -123,6 +125,13 @@ fn fill(backend: &Backend) -> Day {
     let tier = json!({ "name": "gold", "threshold": 3 });
     let tier = Request::post("/v1/loyalty/reward-tiers", &tier).header("X-Api-Key", MINTER);
     assert!(tier.send(backend.public).status < 300);
+    let rows = json!({ "rows": [{
+        "granularity": "item", "application": "lamps", "modelNumber": "m-2", "name": "Another",
+    }] });
+    let queued = Request::post("/v1/imports", &rows).header("X-Api-Key", MINTER);
+    let import = format!("/v1/imports/{}", queued.send(backend.public).member("id"));
+    assert!(wait_until(|| partner(backend, &import)["status"] == "done"));
+    let done = partner(backend, &import);
     let settled = || {
         let orders = partner(backend, "/v1/loyalty/orders?walletId=ada");
         orders["orders"][0]["status"] == "settled"
@@ -133,6 +142,7 @@ fn fill(backend: &Backend) -> Day {
         revoked: keys[0].member("key"),
         passport: made,
         orders: partner(backend, "/v1/loyalty/orders?walletId=ada"),
+        import: (import, done),
     }
 }
 
@@ -162,6 +172,7 @@ fn holds(url: &str, day: &Day) {
     assert_eq!(partner(&backend, "/v1/loyalty/orders?walletId=ada"), day.orders, "{url}");
     let path = format!("/v1/dpp/passports/{}", day.passport["id"].as_str().unwrap());
     assert_eq!(partner(&backend, &path), day.passport, "{url}");
+    assert_eq!(partner(&backend, &day.import.0), day.import.1, "{url}");
     let tiers = partner(&backend, "/v1/loyalty/reward-tiers");
     assert!(tiers.to_string().contains("gold"), "{tiers}");
 }

@@ -7,6 +7,7 @@ mod cluster;
 mod crash;
 mod engine;
 mod figures;
+mod growth;
 mod issuance;
 mod outage;
 #[allow(dead_code, unreachable_pub)]
@@ -135,4 +136,10 @@ fn long_scale_a_million_keys_cost_no_more_than_a_few() {
 fn long_soak_on_postgres() {
     let Some(server) = Postgres::start() else { return };
     soak::a_day(&server);
+}
+
+#[test]
+#[ignore = "long: scale"]
+fn long_scale_what_a_sale_takes() {
+    growth::of_every_engine();
 }
