@@ -75,11 +75,9 @@ fn ask(backend: &Backend, request: Request) -> Answer {
     request.header("X-Api-Key", MASTER).send(backend.public)
 }
 
-fn mint(backend: &Backend) -> Answer {
-    Request::post("/v1/loyalty/account/ada/mint", &json!({ "amount": 7 }))
-        .header("X-Api-Key", MINTER)
-        .header("Idempotency-Key", "once")
-        .send(backend.public)
+fn mint() -> Request {
+    let mint = Request::post("/v1/loyalty/account/ada/mint", &json!({ "amount": 7 }));
+    mint.header("Idempotency-Key", "once")
 }
 
 fn partner(backend: &Backend, path: &str) -> Value {
@@ -94,6 +92,8 @@ struct Day {
     orders: Value,
     /// What became of an import, and where that is told.
     import: (String, Value),
+    /// Requests with an idempotency key, and what they were answered.
+    once: Vec<(Request, Value)>,
 }
 
 fn fill(backend: &Backend) -> Day {
@@ -115,7 +115,6 @@ fn fill(backend: &Backend) -> Day {
     assert!(gone.status < 300, "{gone:?}");
     let refund = Request::post("/purchases/challenge-4/revoke", &json!({ "reason": "refunded" }));
     assert_eq!(ask(backend, refund).status, 200);
-    assert_eq!(mint(backend).status, 200);
     let passport = json!({
         "granularity": "model", "application": "lamps", "network": "base",
         "modelNumber": "m-1", "name": "A lamp", "description": "It shines.\u{0}",
@@ -128,8 +127,18 @@ fn fill(backend: &Backend) -> Day {
     let rows = json!({ "rows": [{
         "granularity": "item", "application": "lamps", "modelNumber": "m-2", "name": "Another",
     }] });
-    let queued = Request::post("/v1/imports", &rows).header("X-Api-Key", MINTER);
-    let import = format!("/v1/imports/{}", queued.send(backend.public).member("id"));
+    let published = json!({ "ids": [made["id"]] });
+    let once = [
+        Request::post("/v1/imports", &rows).header("Idempotency-Key", "import"),
+        Request::post("/v1/dpp/passports/publish", &published).header("Idempotency-Key", "publish"),
+        mint(),
+    ];
+    let once = once.map(|request| request.header("X-Api-Key", MINTER));
+    let once = once.map(|request| (request.clone(), request.send(backend.public).json())).to_vec();
+    let import = format!("/v1/imports/{}", once[0].1["id"].as_str().unwrap());
+    let path = format!("/v1/dpp/passports/{}", made["id"].as_str().unwrap());
+    assert!(wait_until(|| partner(backend, &path)["status"] == "published"));
+    let made = partner(backend, &path);
     assert!(wait_until(|| partner(backend, &import)["status"] == "done"));
     let done = partner(backend, &import);
     let settled = || {
@@ -143,6 +152,7 @@ fn fill(backend: &Backend) -> Day {
         passport: made,
         orders: partner(backend, "/v1/loyalty/orders?walletId=ada"),
         import: (import, done),
+        once,
     }
 }
 
@@ -168,7 +178,10 @@ fn holds(url: &str, day: &Day) {
     let thief = Request::post("/internal/issue-token", &thief);
     let thief = thief.internal(crate::process::INTERNAL_SECRET).send(backend.public);
     assert_eq!(thief.status, 409, "{thief:?}");
-    assert_eq!(mint(&backend).json(), json!({ "newamount": 7 }));
+    assert_eq!(day.once[2].1, json!({ "newamount": 7 }));
+    for (request, told) in &day.once {
+        assert_eq!(request.send(backend.public).json(), *told, "{url}");
+    }
     assert_eq!(partner(&backend, "/v1/loyalty/orders?walletId=ada"), day.orders, "{url}");
     let path = format!("/v1/dpp/passports/{}", day.passport["id"].as_str().unwrap());
     assert_eq!(partner(&backend, &path), day.passport, "{url}");
@@ -213,7 +226,7 @@ fn start_copy(from: &str, to: &str) -> Child {
         .args(["store", "copy", "--from", from, "--to", to])
         .env_clear()
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(Stdio::inherit())
         .spawn()
         .unwrap()
 }
@@ -249,9 +262,13 @@ fn a_copy_that_was_killed_is_gone_on_with() {
         (redis.url(""), redis.url_through(redis_proxy.port(), ""), &redis_proxy),
     ];
     for (to, slowly, proxy) in targets {
-        proxy.delay(std::time::Duration::from_millis(100));
+        proxy.delay(std::time::Duration::from_millis(15));
         let mut copy = start_copy(&from, &slowly);
-        assert!(wait_until(|| is_begun(&to)), "it does not begin");
+        assert!(
+            wait_until(|| is_begun(&to)),
+            "it does not begin: {:?}",
+            run(&setup(&to), "store", &["check"])
+        );
         assert_eq!(copy.try_wait().unwrap(), None, "it is over");
         copy.kill().unwrap();
         copy.wait().unwrap();

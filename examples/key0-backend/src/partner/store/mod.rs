@@ -14,7 +14,7 @@ mod once;
 mod postgres;
 mod redis;
 mod sqlite;
-mod terms;
+pub(super) mod terms;
 
 #[cfg(test)]
 mod tests;
