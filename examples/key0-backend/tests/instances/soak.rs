@@ -1,4 +1,4 @@
-//! A shop that is open all day: sales, calls and payments, while its operator rotates the secrets, takes
+//! A shop that is open all day: sales and calls, while its operator rotates the secrets, takes
 //! keys over, makes a backup and restarts the database.
 
 use std::{
@@ -142,7 +142,7 @@ impl Soak {
         self.note("back");
     }
 
-    /// Sells, calls and is paid, over one connection.
+    /// Sells and calls, over one connection.
     fn trade(&self, backend: &Backend, client: u64) {
         let mut line = Line::open(backend.public);
         let tokens: Vec<_> = (0..8).map(|n| access_token(1_000_000 + n)).collect();
