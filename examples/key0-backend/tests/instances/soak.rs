@@ -297,6 +297,6 @@ fn plot(file: &Path, seconds: f64, lines: &[(f64, f64, f64)], done: &[(Duration,
              <text x=\"{at:.1}\" y=\"334\" text-anchor=\"middle\">{what}</text>\n"
         );
     }
-    let _ = write!(svg, "<text x=\"60\" y=\"354\">0 to {seconds:.0} s</text></svg>\n");
+    let _ = writeln!(svg, "<text x=\"60\" y=\"354\">0 to {seconds:.0} s</text></svg>");
     fs::write(file, svg).unwrap();
 }
