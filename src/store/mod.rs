@@ -16,6 +16,7 @@ mod audit;
 mod backoff;
 pub(crate) mod cached;
 mod caught;
+mod copying;
 mod denials;
 mod denied;
 #[cfg(any(feature = "postgres", feature = "redis"))]
@@ -36,6 +37,8 @@ pub(crate) mod postgres;
 mod purchase_listing;
 mod purchase_revocation;
 mod purchases;
+#[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
+mod records;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
 mod registry;
@@ -58,6 +61,7 @@ pub use self::redis::{
 };
 pub use audit::AuditLog;
 pub use cached::CachedBuilder;
+pub use copying::{CopyError, CopyStore, Copying};
 pub use denials::DenialStore;
 pub use denied::DeniedTokens;
 pub use forms::check_url;

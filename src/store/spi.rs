@@ -10,6 +10,7 @@
 //! | [`PurchaseStore`](super::PurchaseStore) | [`Purchase`], [`Issued`], [`Confirmed`], [`Revoked`], [`PurchasedKey`], [`PurchaseState`], [`PurchaseQuery`], [`PurchaseFilter`], [`PurchaseCursor`], [`PurchasePage`], [`PurchaseRevocation`], [`RevocationOutcome`] |
 //! | [`AuditLog`](super::AuditLog) | [`AuditQuery`], [`AuditCursor`], [`AuditPage`], [`AuditEvent`], [`AuditSubject`] |
 //! | [`DenialStore`](super::DenialStore) | [`Denial`], [`TokenDigest`] |
+//! | [`CopyStore`](super::CopyStore) | [`Contents`], [`CopyProgress`], [`RecordPage`], [`Record`], [`Table`], [`ColumnType`], [`Value`] |
 //! | [`IdempotencyStore`](super::IdempotencyStore) | [`Slot`], [`RequestFingerprint`], [`IdempotencyState`], [`StoredResponse`] |
 //! | [`PaymentStore`](super::PaymentStore), [`IdempotencyStore`](super::IdempotencyStore) | [`Lease`], [`LeaseToken`], [`LONGEST_WAIT`] |
 //!
@@ -17,6 +18,7 @@
 
 pub use super::{
     audit::{AuditCursor, AuditEvent, AuditPage, AuditQuery, AuditSubject},
+    copying::{ColumnType, Contents, CopyProgress, Record, RecordPage, Table, Value},
     denials::{Denial, TokenDigest},
     idempotency::{IdempotencyState, Slot, StoredResponse},
     keys::{Change, ChangeListener},

@@ -6,6 +6,8 @@
 use key0_auth::{KeyStore, apikey, domain, store};
 
 mod cache;
+#[cfg(all(feature = "postgres", feature = "redis", feature = "sqlite", unix))]
+mod copying;
 #[cfg(feature = "testing")]
 mod denied;
 #[cfg(feature = "testing")]

@@ -42,7 +42,7 @@ pub(crate) enum Command {
     Conformance(ConformanceOptions),
     /// Play the whole story over real HTTP, on throw-away secrets and a throw-away store.
     Demo(DemoOptions),
-    /// Back up and check the store.
+    /// Back up and check the store, and copy it into another one.
     Store(StoreOptions),
     /// Make secrets.
     Secrets(SecretsOptions),

@@ -4,10 +4,11 @@ use std::{path::PathBuf, sync::Arc};
 
 use key0_auth::{
     MemoryStore, RedisStore,
+    error::StoreError,
     store::{
-        AuditLog, DenialStore, IdempotencyStore, KeyRegistry, PaymentStore, PostgresOpenError,
-        PostgresOptions, PostgresUrl, PurchaseStore, RedisOpenError, RedisOptions, RedisUrl,
-        SqliteOpenError, SqliteOptions, Store,
+        AuditLog, CopyStore, DenialStore, IdempotencyStore, KeyRegistry, PaymentStore,
+        PostgresOpenError, PostgresOptions, PostgresUrl, PurchaseStore, RedisOpenError,
+        RedisOptions, RedisUrl, SqliteOpenError, SqliteOptions, Store,
     },
 };
 
@@ -34,6 +35,8 @@ pub(crate) enum Opening {
     Making,
     /// Takes it as it is, and makes nothing.
     Existing,
+    /// The same, and a copy into it may have begun that has not ended.
+    Copying,
 }
 
 /// One store under all of its traits.
@@ -45,6 +48,8 @@ pub(crate) struct Opened {
     pub(crate) audit: Arc<dyn AuditLog>,
     pub(crate) denials: Arc<dyn DenialStore>,
     pub(crate) requests: Arc<dyn IdempotencyStore>,
+    /// The same, to be copied; nothing where everything is forgotten at exit.
+    pub(crate) copied: Option<Arc<dyn CopyStore>>,
     /// Where the partner API keeps its state.
     pub(crate) beside: Place,
     /// What the operator should know of it.
@@ -60,12 +65,45 @@ pub(crate) enum DatabaseError {
     Postgres(#[from] PostgresOpenError),
     #[error(transparent)]
     Redis(#[from] RedisOpenError),
+    #[error(
+        "{database} holds a part of a copy of {source_name}: end that by store copy, or empty it"
+    )]
+    Unfinished { database: String, source_name: String },
+    #[error("{database} does not answer")]
+    Silent { database: String, source: StoreError },
+}
+
+impl DatabaseError {
+    /// Whether there is no store, and could be one.
+    pub(crate) fn is_absent(&self) -> bool {
+        matches!(
+            self,
+            Self::Sqlite(SqliteOpenError::Absent { .. })
+                | Self::Postgres(PostgresOpenError::Absent { .. })
+                | Self::Redis(RedisOpenError::Missing { .. })
+        )
+    }
 }
 
 impl Database {
     /// Opens it. A server that can't be reached is waited for, within bounds.
     pub(crate) async fn open(&self, opening: Opening) -> Result<Opened, DatabaseError> {
-        let must_exist = opening == Opening::Existing;
+        let opened = self.open_engine(opening != Opening::Making).await?;
+        let Some(store) = opened.copied.as_ref().filter(|_| opening != Opening::Copying) else {
+            return Ok(opened);
+        };
+        // It lacks keys, and payments that were spent.
+        let database = self.to_string();
+        match store.unfinished_copy().await {
+            Ok(None) => Ok(opened),
+            Ok(Some(begun)) => {
+                Err(DatabaseError::Unfinished { database, source_name: begun.source })
+            }
+            Err(source) => Err(DatabaseError::Silent { database, source }),
+        }
+    }
+
+    async fn open_engine(&self, must_exist: bool) -> Result<Opened, DatabaseError> {
         Ok(match self {
             Self::Sqlite(path) => {
                 let store = SqliteOptions::new().must_exist(must_exist).open(path)?;
@@ -84,7 +122,7 @@ impl Database {
                 let beside = Place::Redis { url: url.clone(), prefix };
                 Opened { warnings: losses(&store), ..Opened::of(store, beside) }
             }
-            Self::Memory => Opened::of(MemoryStore::new(), Place::Memory),
+            Self::Memory => Opened::uncopied(MemoryStore::new(), Place::Memory),
         })
     }
 }
@@ -101,7 +139,12 @@ impl std::fmt::Display for Database {
 }
 
 impl Opened {
-    fn of<S: Store>(store: S, beside: Place) -> Self {
+    fn of<S: Store + CopyStore + Clone>(store: S, beside: Place) -> Self {
+        let copied: Arc<dyn CopyStore> = Arc::new(store.clone());
+        Self { copied: Some(copied), ..Self::uncopied(store, beside) }
+    }
+
+    fn uncopied<S: Store>(store: S, beside: Place) -> Self {
         let store = Arc::new(store);
         Self {
             keys: store.clone(),
@@ -110,6 +153,7 @@ impl Opened {
             audit: store.clone(),
             denials: store.clone(),
             requests: store,
+            copied: None,
             beside,
             warnings: Vec::new(),
         }

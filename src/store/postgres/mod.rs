@@ -5,6 +5,7 @@
 
 mod at_once;
 mod audit;
+mod copying;
 mod denials;
 mod feed;
 mod idempotency;

@@ -3,6 +3,7 @@
 //! Reads and writes have a connection each, and so have change notifications.
 
 mod audit;
+mod copying;
 mod denials;
 mod feed;
 mod idempotency;

@@ -71,6 +71,13 @@ scripts! {
     withdraws PURGE_EVENTS = "purge_events";
     withdraws ABANDON_ISSUANCE = "abandon_issuance";
     withdraws FORGET_NONCES = "forget_nonces";
+    reads CONTENTS = "contents";
+    reads EXPORT = "export";
+    reads UNKNOWN_REVOCATIONS = "unknown_revocations";
+    reads UNFINISHED_COPY = "unfinished_copy";
+    writes BEGIN_COPY = "begin_copy";
+    writes IMPORT = "import";
+    writes END_COPY = "end_copy";
     reads UNLISTED = "unlisted";
     writes LIST_OLDER = "list_older";
     writes LIST_OLDER_EVENTS = "list_older_events";

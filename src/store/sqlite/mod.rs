@@ -3,6 +3,7 @@
 //! One thread writes, two read, and one watches for what other processes have changed.
 
 mod audit;
+mod copying;
 mod denials;
 mod files;
 mod idempotency;

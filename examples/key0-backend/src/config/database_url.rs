@@ -3,11 +3,19 @@
 use std::path::PathBuf;
 
 use key0_auth::{
-    error::ConfigFault,
+    error::{ConfigError, ConfigFault},
     store::{PostgresUrl, RedisUrl, check_url},
 };
 
+use super::{Config, variables::invalid};
 use crate::database::Database;
+
+impl Config {
+    /// What a URL names that stands in this option.
+    pub(crate) fn database_of(option: &str, url: &str) -> Result<Database, ConfigError> {
+        parse(url).map_err(|reason| invalid(option, &reason).into())
+    }
+}
 
 /// What a URL says, or why it is none. The reason shows no part that could be secret.
 pub(super) fn parse(url: &str) -> Result<Database, String> {

@@ -15,6 +15,7 @@ use super::{
     http::{IdPath, Sent, answer, json, known_id},
     json::Object,
     passports::NewPassport,
+    store::terms,
 };
 
 /// The most rows in one import.
@@ -64,7 +65,8 @@ pub(super) async fn create(
     let owner = request.extensions().get::<Identity>().map(Identity::lasting_id);
     let Sent { asked, body } = partner.read(request, MAX_IMPORT_BYTES).await?;
     let rows = partner.read_or_refuse(asked.as_ref(), rows(&body)).await?;
-    Ok(answer(202, partner.store.queue_import(asked, owner, rows, partner.now()).await?))
+    let queued = partner.store.queue_import(asked, owner, rows, partner.now()).await?;
+    Ok(answer(202, queued.whole(|id| Some(terms::queued(id)))))
 }
 
 pub(super) async fn show(

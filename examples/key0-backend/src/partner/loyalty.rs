@@ -14,7 +14,7 @@ use super::{
     http::{IdPath, Sent, answer, is_id, json, known_id},
     json::{Object, invalid},
     query::Page,
-    store::new_id,
+    store::{new_id, terms},
 };
 use crate::query::Query;
 
@@ -89,7 +89,8 @@ pub(super) async fn mint(
         object.finish(amount)
     });
     let amount = partner.read_or_refuse(asked.as_ref(), amount).await?;
-    Ok(answer(200, partner.store.mint(asked, account, amount, partner.now()).await?))
+    let minted = partner.store.mint(asked, account, amount, partner.now()).await?;
+    Ok(answer(200, minted.whole(|balance| balance.parse().ok().map(terms::minted))))
 }
 
 pub(super) async fn orders(

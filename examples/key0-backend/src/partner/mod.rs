@@ -41,7 +41,7 @@ use key0_auth::{
     store::{IdempotencyStore, spi::SteadyClock},
 };
 
-pub(crate) use self::store::{OpenError, Place};
+pub(crate) use self::store::{OpenError, PartnerCopy, Place};
 use self::{
     share::{Shares, within_share},
     store::Store,

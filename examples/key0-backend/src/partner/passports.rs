@@ -14,7 +14,7 @@ use super::{
     Partner,
     http::{IdPath, Sent, answer, is_id, json, known_id},
     json::Object,
-    store::{is_unknown, new_id},
+    store::{is_unknown, new_id, terms::Published},
 };
 
 const MAX_NAME: usize = 256;
@@ -97,8 +97,19 @@ pub(super) async fn publish(
 ) -> Result<Response, Rejection> {
     let Sent { asked, body } = partner.read(request, MAX_BODY_BYTES).await?;
     let wanted = partner.read_or_refuse(asked.as_ref(), Wanted::read(&body)).await?;
+    let by_id = matches!(wanted, Wanted::Ids(_));
     let published = partner.store.publish(asked, wanted, MOST_AT_ONCE, partner.now()).await?;
-    Ok(answer(202, published))
+    Ok(answer(
+        202,
+        published.whole(|accepted| {
+            let accepted = accepted.parse().ok()?;
+            let published = match by_id {
+                true => Published { accepted, more: false },
+                false => Published::by_filter(accepted, MOST_AT_ONCE),
+            };
+            Some(published.to_json())
+        }),
+    ))
 }
 
 pub(super) fn not_found() -> Rejection {

@@ -1,4 +1,7 @@
-//! `key0-backend store`: backups and checks of the store that `DATABASE_URL` names.
+//! `key0-backend store`: backups and checks of the store that `DATABASE_URL` names, and copies into
+//! another one.
+
+mod copy;
 
 use std::{
     fs::{self, OpenOptions},
@@ -8,7 +11,10 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use key0_auth::error::{ConfigError, StoreError};
+use key0_auth::{
+    error::{ConfigError, StoreError},
+    store::CopyError,
+};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::json;
 
@@ -17,6 +23,7 @@ use crate::{
     database::{Database, DatabaseError, Opening},
     logging::Chain,
     output,
+    partner::OpenError,
 };
 
 /// What is done with the store.
@@ -39,6 +46,17 @@ enum StoreCommand {
         /// The new file; it must not be there yet
         file: PathBuf,
     },
+    /// Copy all of a store into an empty one, of whatever engine: SQLite, PostgreSQL or Redis.
+    ///
+    /// Stop every server on the source first: what changes there after the copy began is lost, and the
+    /// copy fails at its end where that is seen. A copy that was interrupted goes on where it ended when
+    /// it is run again. No server starts on a target whose copy has not ended.
+    ///
+    /// Copied are keys with their use, issuances, payments, purchases, denied tokens, the audit log, and
+    /// what the partner API keeps. Not copied are the answers kept word for word under an
+    /// Idempotency-Key (a retry is recognised by what is copied), issuances that were begun and not
+    /// ended, and caches. Cursors of the audit log are those of one store.
+    Copy(copy::CopyOptions),
     /// Say whether the store answers, has this version's schema, and is whole.
     Check,
 }
@@ -64,6 +82,12 @@ enum Fault {
     Unreadable(#[from] rusqlite::Error),
     #[error("the database is damaged: {0}")]
     Damaged(String),
+    #[error("interrupted: run the same command again to go on")]
+    Interrupted,
+    #[error(transparent)]
+    Copy(#[from] CopyError),
+    #[error(transparent)]
+    Partners(#[from] OpenError),
     #[error("the store does not answer")]
     Silent(#[from] StoreError),
     #[error("the runtime did not start")]
@@ -78,6 +102,8 @@ impl Fault {
             | Self::Database(_)
             | Self::NotAFile(_)
             | Self::Memory(_)
+            | Self::Partners(_)
+            | Self::Copy(CopyError::Occupied | CopyError::OfAnother { .. })
             | Self::Name(_) => 2,
             _ => 1,
         }
@@ -106,6 +132,16 @@ pub(crate) fn run(options: &StoreOptions) -> ExitCode {
 
 fn carry_out(options: &StoreOptions) -> Result<String, Fault> {
     let settings = ServeOptions { env_file: options.env_file.clone(), ..ServeOptions::default() };
+    if let StoreCommand::Copy(wanted) = &options.command {
+        let (from, to) = wanted.databases(&settings)?;
+        for database in [&from, &to] {
+            if matches!(database, Database::Memory) {
+                return Err(Fault::Memory(database.to_string()));
+            }
+        }
+        let copied = runtime()?.block_on(copy::copy(&from, &to))?;
+        return Ok(format!("{to} holds all of {from}: {copied} records"));
+    }
     let (database, _) = Config::load_store(&settings)?;
     match (&options.command, &database) {
         (_, Database::Memory) => Err(Fault::Memory(database.to_string())),
@@ -115,6 +151,8 @@ fn carry_out(options: &StoreOptions) -> Result<String, Fault> {
             Ok(format!("{} holds all of {database}", file.display()))
         }
         (StoreCommand::Backup { .. }, _) => Err(Fault::NotAFile(database.to_string())),
+        // It was done above.
+        (StoreCommand::Copy(_), _) => Err(Fault::NotAFile(database.to_string())),
         (StoreCommand::Check, _) => {
             answers(&database)?;
             if let Database::Sqlite(path) = &database {
@@ -127,14 +165,18 @@ fn carry_out(options: &StoreOptions) -> Result<String, Fault> {
 
 /// Whether the store is there, has this version's schema, and answers. It is taken as it is.
 fn answers(database: &Database) -> Result<(), Fault> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(Fault::Runtime)?.block_on(async {
+    runtime()?.block_on(async {
         let opened = database.open(Opening::Existing).await?;
         let answered = opened.keys.ping().await;
         // Where a server uses the file as well, it may not be possible, and need not.
         let _ = opened.keys.close().await;
         Ok(answered?)
     })
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Fault> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(Fault::Runtime)
 }
 
 /// The path from the root on, since SQLite takes `:memory:` and `file:…` for no names of files.

@@ -14,6 +14,7 @@ mod client;
 mod configuration;
 mod conformance;
 mod console;
+mod copy;
 mod demo;
 mod deploy;
 mod documented;

@@ -18,7 +18,7 @@ use crate::process::{
     Answer, Backend, INTERNAL_SECRET, Request, Setup, connect, read_answer, token_secret,
 };
 
-const MASTER: &str = "hush-a-master-key-of-these-tests-32";
+pub(crate) const MASTER: &str = "hush-a-master-key-of-these-tests-32";
 /// How many clients ask for keys at a time.
 const CLIENTS: usize = 8;
 

@@ -7,6 +7,7 @@ mod cluster;
 mod crash;
 mod engine;
 mod figures;
+mod growth;
 mod issuance;
 mod outage;
 #[allow(dead_code, unreachable_pub)]
@@ -21,6 +22,7 @@ mod revocations;
 mod scale;
 #[path = "../../../../tests/support/servers/mod.rs"]
 mod servers;
+mod soak;
 mod storm;
 
 use std::time::Duration;
@@ -127,4 +129,17 @@ fn many_keys_cost_no_more_than_a_few() {
 fn long_scale_a_million_keys_cost_no_more_than_a_few() {
     let Some(server) = Postgres::start() else { return };
     scale::is_flat(&server, 10_000, 1_000_000);
+}
+
+#[test]
+#[ignore = "long: soak"]
+fn long_soak_on_postgres() {
+    let Some(server) = Postgres::start() else { return };
+    soak::a_day(&server);
+}
+
+#[test]
+#[ignore = "long: scale"]
+fn long_scale_what_a_sale_takes() {
+    growth::of_every_engine();
 }

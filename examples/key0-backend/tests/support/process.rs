@@ -291,6 +291,11 @@ impl Backend {
         self.end()
     }
 
+    /// Of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// SIGTERM.
     pub(crate) fn terminate(&self) {
         self.signal("TERM");

@@ -34,6 +34,11 @@ pub(crate) enum OpenError {
     Unusable { place: String, source: Box<dyn Error + Send + Sync> },
     #[error("the partner tables in {place} are of version {found}, newer than this program")]
     Newer { place: String, found: i64 },
+    #[error(
+        "the partner tables in {place} are of version {found}, older than this program, and have to be \
+         brought to its own first"
+    )]
+    Older { place: String, found: i64 },
 }
 
 impl Fault {

@@ -8,12 +8,13 @@
 //! No operation is waited for without an end: one that takes too long is an outage. A write that
 //! was given up may have happened; the retry under its key finds out.
 
+mod copying;
 mod fault;
 mod once;
 mod postgres;
 mod redis;
 mod sqlite;
-mod terms;
+pub(super) mod terms;
 
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ use serde_json::value::RawValue;
 pub(super) use self::sqlite::Sqlite;
 pub(super) use self::terms::is_unknown;
 pub(crate) use self::{
+    copying::PartnerCopy,
     fault::{Fault, OpenError},
     once::{Answer, Asked},
 };

@@ -31,6 +31,17 @@ impl Answer {
     pub(super) fn first(body: String) -> Self {
         Self { body, replayed: false }
     }
+
+    /// With its whole body. Redis keeps only what that is made from, and an answer may have been copied
+    /// from there.
+    pub(crate) fn whole(mut self, body: impl FnOnce(&str) -> Option<String>) -> Self {
+        if !self.body.starts_with('{')
+            && let Some(whole) = body(&self.body)
+        {
+            self.body = whole;
+        }
+        self
+    }
 }
 
 impl Asked {

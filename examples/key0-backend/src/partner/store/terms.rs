@@ -18,19 +18,19 @@ pub(super) const MAX_WAITING_BYTES: i64 = 16 * 1024 * 1024;
 
 /// What a request to publish came to.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Published {
-    pub(super) accepted: u64,
+pub(in crate::partner) struct Published {
+    pub(in crate::partner) accepted: u64,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub(super) more: bool,
+    pub(in crate::partner) more: bool,
 }
 
 impl Published {
     /// Up to `limit` were handed over by a filter.
-    pub(super) fn by_filter(accepted: u64, limit: u32) -> Self {
+    pub(in crate::partner) fn by_filter(accepted: u64, limit: u32) -> Self {
         Self { accepted, more: accepted >= u64::from(limit) }
     }
 
-    pub(super) fn to_json(&self) -> String {
+    pub(in crate::partner) fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 }
@@ -52,11 +52,11 @@ pub(super) fn too_many_imports() -> Rejection {
     Rejection::new(RejectionKind::TooManyRequests).detail("Too many imports of this caller wait")
 }
 
-pub(super) fn queued(id: &str) -> String {
+pub(in crate::partner) fn queued(id: &str) -> String {
     serde_json::json!({ "id": id, "status": "queued" }).to_string()
 }
 
-pub(super) fn minted(balance: i64) -> String {
+pub(in crate::partner) fn minted(balance: i64) -> String {
     serde_json::json!({ "newamount": balance }).to_string()
 }
 

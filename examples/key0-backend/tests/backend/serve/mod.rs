@@ -29,6 +29,19 @@ pub(crate) fn access_token(resource: &str, pad: usize) -> String {
     access_token_by(&TokenIssuer::hs256(&token_secret()), resource, pad)
 }
 
+/// A good token of this purchase.
+pub(crate) fn access_token_of(challenge: &str) -> String {
+    let claims = Claims::new(
+        "request-1".parse().unwrap(),
+        challenge.parse().unwrap(),
+        "photo-1".parse().unwrap(),
+        "basic".parse().unwrap(),
+        "0xabc".parse().unwrap(),
+        now().plus(std::time::Duration::from_secs(3_600)),
+    );
+    TokenIssuer::hs256(&token_secret()).access_token(&claims).unwrap()
+}
+
 pub(crate) fn access_token_by(issuer: &TokenIssuer, resource: &str, pad: usize) -> String {
     // On a whole second: the digits of a fraction would make some tokens longer than others.
     let expires_at = Timestamp::from_seconds(now().as_seconds() + 3_600);

@@ -3,6 +3,7 @@
 //! A few connections of its own, some for reads and some for writes. What several workers would do
 //! at once, the first does: the others pass over its rows.
 
+mod copying;
 mod imports;
 mod lane;
 mod loyalty;
@@ -51,6 +52,29 @@ impl Postgres {
             }
         }
         Ok(Self { reads: lane(READS, READ_DEADLINE), writes: lane(WRITES, WRITE_DEADLINE) })
+    }
+
+    /// Opens the tables as they are; nothing where there are none.
+    pub(super) async fn open_existing(
+        url: &PostgresUrl,
+        schema: &str,
+    ) -> Result<Option<Self>, OpenError> {
+        let lane = |turns, deadline| Lane::new(url.clone(), schema, turns, deadline);
+        let place = url.to_string();
+        match schema::found(&lane(1, OPEN_TIMEOUT), schema).await {
+            Ok((0, _)) => Ok(None),
+            Ok((found, known)) if found > known => {
+                Err(OpenError::Newer { place, found: found.into() })
+            }
+            Ok((found, known)) if found < known => {
+                Err(OpenError::Older { place, found: found.into() })
+            }
+            Ok(_) => Ok(Some(Self {
+                reads: lane(READS, READ_DEADLINE),
+                writes: lane(WRITES, WRITE_DEADLINE),
+            })),
+            Err(fault) => Err(OpenError::Unusable { place, source: fault.into() }),
+        }
     }
 
     /// With time for a server that is busy with other tests.

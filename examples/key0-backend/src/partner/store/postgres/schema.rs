@@ -52,6 +52,17 @@ pub(super) async fn update(lane: &Lane, schema: &str) -> Result<Found, Fault> {
     .await
 }
 
+/// The version of the tables, 0 where there are none, and that of this program.
+pub(super) async fn found(lane: &Lane, schema: &str) -> Result<(i32, i32), Fault> {
+    lane.run(async {
+        let mut tx = lane.begin().await?;
+        let found = version(&mut tx, schema).await?;
+        tx.commit().await?;
+        Ok((found, VERSION))
+    })
+    .await
+}
+
 /// 0 where there are no tables.
 async fn version(conn: &mut PgConnection, schema: &str) -> Result<i32, Fault> {
     let tables: i64 = sqlx::query_scalar(

@@ -41,6 +41,20 @@ impl Link {
         Err(fault)
     }
 
+    /// Runs a command that is no script.
+    pub(super) async fn query<T: FromRedisValue>(
+        &self,
+        command: &redis::Cmd,
+        deadline: Duration,
+    ) -> Result<T, Fault> {
+        let answer = async { command.query_async(&mut self.connection().await?).await };
+        match timeout(deadline, answer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(discreet(error).into()),
+            Err(_) => Err(Fault::TooSlow(deadline)),
+        }
+    }
+
     async fn connection(&self) -> RedisResult<MultiplexedConnection> {
         let mut connection = self.connection.lock().await;
         if let Some(open) = &*connection {

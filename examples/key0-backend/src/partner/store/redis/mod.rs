@@ -3,6 +3,7 @@
 //! One connection of its own. Every operation is one script, but for imports, whose script keeps what
 //! became of each passport until that is told.
 
+mod copying;
 mod imports;
 mod link;
 mod loyalty;
@@ -41,6 +42,37 @@ pub(super) struct Redis {
 impl Redis {
     /// Opens the state beside that of a store which has been opened.
     pub(super) async fn open(url: &RedisUrl, prefix: &str) -> Result<Self, OpenError> {
+        let redis = Self::connect(url, prefix).await?;
+        match redis.version(url, &scripts::OPEN).await? {
+            VERSION => Ok(redis),
+            found => Err(OpenError::Newer { place: url.to_string(), found }),
+        }
+    }
+
+    /// Opens the state as it is; nothing where there is none.
+    pub(super) async fn open_existing(
+        url: &RedisUrl,
+        prefix: &str,
+    ) -> Result<Option<Self>, OpenError> {
+        let redis = Self::connect(url, prefix).await?;
+        match redis.version(url, &scripts::FOUND).await? {
+            0 => Ok(None),
+            VERSION => Ok(Some(redis)),
+            found => Err(OpenError::Newer { place: url.to_string(), found }),
+        }
+    }
+
+    /// The version of what is there, as this script tells it.
+    async fn version(&self, url: &RedisUrl, script: &'static Script) -> Result<i64, OpenError> {
+        let mut call = self.call(script);
+        let found = self.link.invoke(call.arg(VERSION), OPEN_TIMEOUT).await;
+        found.map_err(|fault: Fault| OpenError::Unusable {
+            place: url.to_string(),
+            source: fault.into(),
+        })
+    }
+
+    async fn connect(url: &RedisUrl, prefix: &str) -> Result<Self, OpenError> {
         let unusable =
             |fault: Fault| OpenError::Unusable { place: url.to_string(), source: fault.into() };
         let link = Link::new(url.connection_info().clone()).map_err(unusable)?;
@@ -48,19 +80,13 @@ impl Redis {
         let get = Script::new("return redis.call('GET', KEYS[1]) or ''");
         let version: String =
             link.invoke(&get.key(&version_key), OPEN_TIMEOUT).await.map_err(unusable)?;
-        let redis = Self {
+        Ok(Self {
             link: Arc::new(link),
             version_key: version_key.into(),
             version: version.into(),
             read_deadline: READ_DEADLINE,
             write_deadline: WRITE_DEADLINE,
-        };
-        let mut call = redis.call(&scripts::OPEN);
-        let found = redis.link.invoke(call.arg(VERSION), OPEN_TIMEOUT).await.map_err(unusable)?;
-        match found {
-            VERSION => Ok(redis),
-            found => Err(OpenError::Newer { place: url.to_string(), found }),
-        }
+        })
     }
 
     /// With time for a server that is busy with other tests.

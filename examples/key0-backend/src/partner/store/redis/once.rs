@@ -55,6 +55,10 @@ impl Effect {
         refusal: impl FnOnce(&str, &str) -> Option<Rejection>,
     ) -> Result<Answer, Fault> {
         match self {
+            // A whole body was copied from another engine.
+            Self::Done(text, replayed) if text.starts_with('{') => {
+                Ok(Answer { body: text, replayed })
+            }
             Self::Done(text, replayed) => Ok(Answer { body: body(text)?, replayed }),
             Self::Refused(why, detail) => {
                 Err(refusal(&why, &detail).map_or(Fault::Unreadable("refusal"), Fault::from))

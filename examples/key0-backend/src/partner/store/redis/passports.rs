@@ -34,8 +34,7 @@ impl Passports for Redis {
         let (Some(content), Some(certification), Some(created_at), Some(updated_at)) = found else {
             return Err(not_found().into());
         };
-        let unreadable = |_| Fault::Unreadable("content");
-        let new = NewPassport::read(content.as_bytes()).map_err(unreadable)?;
+        let new = read_content(&content)?;
         let mut passport = Passport::draft(new, Timestamp::from_micros(created_at));
         passport.id = id;
         passport.updated_at = Timestamp::from_micros(updated_at);
@@ -100,7 +99,12 @@ fn add_filter(call: &mut ScriptInvocation<'_>, filter: &Filter) {
     };
 }
 
+/// What a passport was made from.
+pub(super) fn read_content(content: &str) -> Result<NewPassport, Fault> {
+    NewPassport::read(content.as_bytes()).map_err(|_| Fault::Unreadable("content"))
+}
+
 /// What one passport alone has. The length tells where the application ends.
-fn name(application: &str, model_number: &str) -> String {
+pub(super) fn name(application: &str, model_number: &str) -> String {
     format!("{}:{application}:{model_number}", application.len())
 }

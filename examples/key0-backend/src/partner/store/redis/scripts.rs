@@ -41,6 +41,14 @@ macro_rules! scripts {
 
 scripts! {
     writes OPEN = "open";
+    reads FOUND = "found";
+    reads CONTENTS = "contents";
+    reads EXPORT = "export";
+    reads ORDERS = "orders";
+    reads UNFINISHED_COPY = "unfinished_copy";
+    writes BEGIN_COPY = "begin_copy";
+    passports IMPORT_RECORDS = "import_records";
+    writes END_COPY = "end_copy";
     reads DUE = "due";
     reads LIST = "list";
     reads CHECK_KEY = "check_key";

@@ -3,6 +3,7 @@
 //! One connection writes and two read. A write that has begun goes on to its end, also when its
 //! client has hung up.
 
+mod copying;
 mod due;
 mod imports;
 mod lane;
@@ -46,6 +47,17 @@ impl Sqlite {
             writer: lane(vec![writing], WRITE_DEADLINE),
             readers: lane(vec![reading()?, reading()?], READ_DEADLINE),
         })
+    }
+
+    /// Opens the tables as they are; nothing where there are none.
+    pub(crate) fn open_existing(
+        path: &Path,
+        store: Option<&SqliteStore>,
+    ) -> Result<Option<Self>, OpenError> {
+        match open::exists(path, READ_LOCK)? {
+            true => Self::open(path, store).map(Some),
+            false => Ok(None),
+        }
     }
 
     pub(crate) fn in_memory() -> Result<Self, OpenError> {

@@ -49,6 +49,17 @@ pub(super) fn reader(path: &Path, lock: Duration) -> Result<Connection, OpenErro
     open().map_err(|e: rusqlite::Error| unusable(path, e))
 }
 
+/// Whether the tables are there as this version has them. Nothing is changed.
+pub(super) fn exists(path: &Path, lock: Duration) -> Result<bool, OpenError> {
+    let place = path.display().to_string();
+    match schema::found(&reader(path, lock)?).map_err(|e| unusable(path, e))? {
+        None => Ok(false),
+        Some((found, known)) if found > known => Err(OpenError::Newer { place, found }),
+        Some((found, known)) if found < known => Err(OpenError::Older { place, found }),
+        Some(_) => Ok(true),
+    }
+}
+
 pub(super) fn in_memory() -> Result<Connection, OpenError> {
     let open = || {
         let mut conn = Connection::open_in_memory()?;

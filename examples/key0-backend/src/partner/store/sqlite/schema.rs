@@ -51,6 +51,11 @@ pub(super) fn update(conn: &mut Connection) -> rusqlite::Result<Found> {
     Ok(Found::Current)
 }
 
+/// The version of the tables, and that of this program; nothing where there are none.
+pub(super) fn found(conn: &Connection) -> rusqlite::Result<Option<(i64, i64)>> {
+    Ok(version(conn)?.map(|found| (found, VERSION)))
+}
+
 /// Nothing where there are no tables.
 fn version(conn: &Connection) -> rusqlite::Result<Option<i64>> {
     let sql = "SELECT count(*) FROM sqlite_schema WHERE name = 'partner_version'";

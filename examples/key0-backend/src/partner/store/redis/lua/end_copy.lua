@@ -1,0 +1,2 @@
+redis.call('DEL', prefix .. 'unfinished_copy')
+return 1

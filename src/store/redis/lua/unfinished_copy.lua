@@ -1,0 +1,1 @@
+return redis.call('HMGET', prefix .. 'unfinished_copy', 'source', 'state', 'position', 'copied')
