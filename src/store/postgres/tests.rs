@@ -6,7 +6,7 @@ mod postgres_server;
 #[path = "../../../tests/support/servers/mod.rs"]
 mod servers;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use sqlx::{Connection, PgConnection, PgPool};
 
@@ -15,6 +15,7 @@ use super::{
     feed::{LONGEST_BLINK, Log, Reader},
     listing, prune,
     registry::{END, PAGE},
+    same_server::{self, SameServer},
 };
 use crate::{
     KeyStore,
@@ -36,9 +37,30 @@ async fn store() -> Option<(PostgresStore, postgres_server::Schema)> {
 }
 
 async fn reader(schema: &postgres_server::Schema) -> Reader {
+    reader_beside(schema, None).await
+}
+
+async fn reader_beside(schema: &postgres_server::Schema, same: Option<Arc<SameServer>>) -> Reader {
     let pool = PgPool::connect_lazy(&schema.url).expect("a URL");
-    let log = Log::new(pool, schema.name.clone(), Duration::from_secs(5), None);
+    let log = Log::new(pool, schema.name.clone(), Duration::from_secs(5), same);
     log.open().await.expect("it opens")
+}
+
+/// Connections of the store, and one that leads elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_proves_nothing_of_another_server() {
+    let Some((store, schema)) = store().await else { return };
+    assert!(!reader(&schema).await.proves(), "nobody tells of the connections that read");
+    let same = Arc::<SameServer>::default();
+    let reader = reader_beside(&schema, Some(Arc::clone(&same))).await;
+    assert!(reader.proves());
+    // A connection of the store's own leads to the server that the reader has met.
+    let pool = PgPool::connect_lazy(&schema.url).expect("a URL");
+    let which = sqlx::query_scalar(same_server::WHICH).fetch_one(&pool).await;
+    same.meet(which.expect("it answers"));
+    assert!(reader.proves() && store.proves_changes());
+    same.meet("another".to_owned());
+    assert!(!reader.proves());
 }
 
 async fn insert(store: &PostgresStore) -> KeyDigest {
