@@ -108,6 +108,23 @@ pub fn check_content_encoding<'a>(
         .detail("The request body must not have a Content-Encoding"))
 }
 
+/// Checks that a body comes in no coding but chunks, by the values of `Transfer-Encoding`: servers undo
+/// no other (RFC 9112, section 6.1).
+#[cfg(any(feature = "axum", feature = "actix", all(feature = "tower", feature = "idempotency")))]
+pub(crate) fn check_transfer_encoding<'a>(
+    values: impl IntoIterator<Item = &'a [u8]>,
+) -> Result<(), Rejection> {
+    let mut codings = values.into_iter().flat_map(|value| value.split(|byte| *byte == b','));
+    if codings.all(|coding| {
+        let coding = coding.trim_ascii();
+        coding.is_empty() || coding.eq_ignore_ascii_case(b"chunked")
+    }) {
+        return Ok(());
+    }
+    Err(Rejection::new(RejectionKind::UnsupportedMediaType)
+        .detail("The request body must have no Transfer-Encoding but chunked"))
+}
+
 /// The largest metadata that is kept, in bytes of JSON: 4 KiB.
 const MAX_METADATA_BYTES: usize = 4 * 1024;
 /// The name of a member that is kept nowhere, in small letters.
@@ -347,4 +364,23 @@ fn is_clean(value: &mut Value, found: &mut bool) -> bool {
 
 pub(super) fn invalid(detail: impl Into<Cow<'static, str>>) -> Rejection {
     Rejection::new(RejectionKind::InvalidBody).detail(detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(feature = "axum")]
+    #[test]
+    fn a_body_comes_in_chunks_or_whole() {
+        for good in [&[][..], &["chunked"], &[" Chunked ,"]] {
+            let values = good.iter().map(|value| value.as_bytes());
+            assert!(check_transfer_encoding(values).is_ok(), "{good:?}");
+        }
+        for bad in [&["gzip, chunked"][..], &["gzip", "chunked"], &["identity"], &["x"]] {
+            let values = bad.iter().map(|value| value.as_bytes());
+            let refused = check_transfer_encoding(values).map_err(|refused| refused.kind());
+            assert_eq!(refused, Err(RejectionKind::UnsupportedMediaType), "{bad:?}");
+        }
+    }
 }
