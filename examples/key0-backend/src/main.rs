@@ -35,8 +35,7 @@ fn main() -> ExitCode {
                 for warning in &config.warnings {
                     eprintln!("warning: {warning}");
                 }
-                let _ = output::print("the configuration is fine\n");
-                ExitCode::SUCCESS
+                told("the configuration is fine\n")
             }
             Err(error) => refuse(&error),
         },
@@ -83,12 +82,23 @@ fn not_started(error: &serve::StartError) -> ExitCode {
     ExitCode::from(error.exit_code())
 }
 
+/// Prints what a command has made: it has failed where nobody can have got it.
+fn told(text: &str) -> ExitCode {
+    match output::print(text) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            fail(&[format!("the result can't be printed: {error}")], false);
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// Says what went wrong: each text on a line of standard error, or all of them as JSON on standard
 /// output.
 fn fail(texts: &[String], json: bool) {
     if json {
         let told = serde_json::json!({ "error": texts.join("; "), "errors": texts });
-        let _ = writeln!(std::io::stdout(), "{told}");
+        let _ = writeln!(std::io::stdout(), "{}", output::harmless_json(&told.to_string()));
         return;
     }
     for text in texts {
