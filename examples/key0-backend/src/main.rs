@@ -3,6 +3,7 @@
 mod audit;
 mod call;
 mod cli;
+mod confidential;
 mod config;
 mod conformance;
 mod database;

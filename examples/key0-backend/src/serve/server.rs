@@ -200,7 +200,8 @@ async fn accept(
             }
         };
         connections.start(peer.ip(), |activity, place| {
-            let connection = connection(stream, activity, routes.from(peer.ip()));
+            let routes = routes.from(peer.ip(), activity.clone());
+            let connection = connection(stream, activity, routes);
             let connection = graceful.watch(connection);
             let task = tokio::spawn(async move {
                 // A client that breaks off, or sends what is not HTTP, is its own business.
