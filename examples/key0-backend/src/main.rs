@@ -61,11 +61,15 @@ fn start(mut options: config::ServeOptions) -> ExitCode {
         Ok(sockets) => sockets,
         Err(error) => return not_started(&error),
     };
+    let running = match serve::Running::start() {
+        Ok(running) => running,
+        Err(error) => return not_started(&error),
+    };
     let config = match config::Config::load(&options) {
         Ok(config) => config,
         Err(error) => return refuse(&error),
     };
-    match serve::serve(config, options, sockets) {
+    match running.serve(config, options, sockets) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => not_started(&error),
     }

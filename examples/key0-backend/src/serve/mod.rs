@@ -27,4 +27,4 @@ mod sold;
 mod timer;
 mod told;
 
-pub(crate) use self::{error::StartError, server::serve, sockets::GivenSockets};
+pub(crate) use self::{error::StartError, server::Running, sockets::GivenSockets};
