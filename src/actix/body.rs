@@ -7,7 +7,7 @@ use actix_web::{
     FromRequest, HttpMessage, HttpRequest, HttpResponse,
     body::{BodyStream, to_bytes_limited},
     dev::Payload,
-    http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
+    http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING},
     web::Bytes,
 };
 
@@ -16,7 +16,7 @@ use crate::{
     Rejection, RejectionKind,
     api::{
         Introspect, MAX_BODY_BYTES, Reply, broken_off, check_content_encoding, check_length,
-        check_media_type, empty_or_checked,
+        check_media_type, check_transfer_encoding, empty_or_checked,
     },
     auth::{Gateway, InternalCaller},
     guard::GatewayHeaders,
@@ -113,8 +113,10 @@ fn announced(
     request: &HttpRequest,
     media_type: Result<(), Rejection>,
 ) -> (Result<(), Rejection>, Result<(), Rejection>) {
-    let encoding = request.headers().get_all(CONTENT_ENCODING).map(|value| value.as_bytes());
-    let media_type = media_type.and_then(|()| check_content_encoding(encoding));
+    let values = |name| request.headers().get_all(name).map(|value| value.as_bytes());
+    let media_type = media_type
+        .and_then(|()| check_content_encoding(values(CONTENT_ENCODING)))
+        .and_then(|()| check_transfer_encoding(values(TRANSFER_ENCODING)));
     (media_type, check_length(header(request, &CONTENT_LENGTH)))
 }
 

@@ -108,8 +108,27 @@ pub fn check_content_encoding<'a>(
         .detail("The request body must not have a Content-Encoding"))
 }
 
+/// Checks that a body comes in no coding but chunks, by the values of `Transfer-Encoding`: servers undo
+/// no other (RFC 9112, section 6.1).
+#[cfg(any(feature = "axum", feature = "actix", all(feature = "tower", feature = "idempotency")))]
+pub(crate) fn check_transfer_encoding<'a>(
+    values: impl IntoIterator<Item = &'a [u8]>,
+) -> Result<(), Rejection> {
+    let mut codings = values.into_iter().flat_map(|value| value.split(|byte| *byte == b','));
+    if codings.all(|coding| {
+        let coding = coding.trim_ascii();
+        coding.is_empty() || coding.eq_ignore_ascii_case(b"chunked")
+    }) {
+        return Ok(());
+    }
+    Err(Rejection::new(RejectionKind::UnsupportedMediaType)
+        .detail("The request body must have no Transfer-Encoding but chunked"))
+}
+
 /// The largest metadata that is kept, in bytes of JSON: 4 KiB.
 const MAX_METADATA_BYTES: usize = 4 * 1024;
+/// The name of a member that is kept nowhere, in small letters.
+const ACCESS_TOKEN: &[u8] = b"accesstoken";
 /// The deepest metadata that is kept, in levels.
 const MAX_METADATA_DEPTH: usize = 16;
 
@@ -229,7 +248,11 @@ impl Members {
     ) -> Result<Option<T>, Rejection> {
         let legal = |value: Value| value.as_str().and_then(|text| read(text).ok());
         // One that is null counts as absent.
-        match self.take(name).map(legal) {
+        let value = self.take(name);
+        if value.as_ref().and_then(Value::as_str).is_some_and(credential::is_no_id) {
+            return Err(invalid(format!("{name} must not be a credential")));
+        }
+        match value.map(legal) {
             None => Ok(None),
             Some(Some(id)) => Ok(Some(id)),
             Some(None) => Err(invalid(format!("{name} must be 1 to 256 visible ASCII characters"))),
@@ -298,24 +321,41 @@ impl FieldErrors {
 }
 
 /// Removes, at any depth, what is called an access token, and texts that look like a credential.
-fn remove_credentials(members: &mut Map<String, Value>) {
-    let is_token = |name: &str| {
-        let letters = name.bytes().filter(u8::is_ascii_alphanumeric);
-        letters.map(|letter| letter.to_ascii_lowercase()).eq(*b"accesstoken")
-    };
-    members.retain(|name, value| !is_token(name) && !credential::shows_in(name) && is_clean(value));
+/// Whether there was one.
+pub(super) fn remove_credentials(members: &mut Map<String, Value>) -> bool {
+    let mut found = false;
+    members.retain(|name, value| {
+        let is_one = is_token(name, value) || credential::shows_in(name);
+        !is_one && is_clean(value, &mut found) || {
+            found = true;
+            false
+        }
+    });
+    found
+}
+
+/// Whether a member is called an access token, as `accessToken` or `X-Access-Token`. What is only told
+/// of one is none, as the number in `accessTokenExpiresIn`.
+fn is_token(name: &str, value: &Value) -> bool {
+    let letters = name.bytes().filter(u8::is_ascii_alphanumeric);
+    let letters: Vec<_> = letters.map(|letter| letter.to_ascii_lowercase()).collect();
+    let can_be_one = !matches!(value, Value::Number(_) | Value::Bool(_) | Value::Null);
+    letters == ACCESS_TOKEN
+        || can_be_one && letters.windows(ACCESS_TOKEN.len()).any(|part| part == ACCESS_TOKEN)
 }
 
 /// Whether a value is no credential, once those within it were removed.
-fn is_clean(value: &mut Value) -> bool {
+fn is_clean(value: &mut Value, found: &mut bool) -> bool {
     match value {
         Value::String(text) => !credential::shows_in(text),
         Value::Array(values) => {
-            values.retain_mut(is_clean);
+            let before = values.len();
+            values.retain_mut(|value| is_clean(value, found));
+            *found |= values.len() < before;
             true
         }
         Value::Object(members) => {
-            remove_credentials(members);
+            *found |= remove_credentials(members);
             true
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => true,
@@ -324,4 +364,23 @@ fn is_clean(value: &mut Value) -> bool {
 
 pub(super) fn invalid(detail: impl Into<Cow<'static, str>>) -> Rejection {
     Rejection::new(RejectionKind::InvalidBody).detail(detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(feature = "axum")]
+    #[test]
+    fn a_body_comes_in_chunks_or_whole() {
+        for good in [&[][..], &["chunked"], &[" Chunked ,"]] {
+            let values = good.iter().map(|value| value.as_bytes());
+            assert!(check_transfer_encoding(values).is_ok(), "{good:?}");
+        }
+        for bad in [&["gzip, chunked"][..], &["gzip", "chunked"], &["identity"], &["x"]] {
+            let values = bad.iter().map(|value| value.as_bytes());
+            let refused = check_transfer_encoding(values).map_err(|refused| refused.kind());
+            assert_eq!(refused, Err(RejectionKind::UnsupportedMediaType), "{bad:?}");
+        }
+    }
 }

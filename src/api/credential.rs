@@ -1,31 +1,108 @@
 //! What looks like a credential, whoever issued it.
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::{
+    Engine,
+    alphabet::URL_SAFE,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
 
 use crate::apikey;
 
 /// The base64url text of the shortest signature that is in use, in characters.
 const SHORTEST_SIGNATURE: usize = 43;
+/// The shortest text in base64 that can hold a key.
+const SHORTEST_ENCODED: usize = 47;
+/// How many encodings are undone, one in another, as a URL within a URL has them.
+const MAX_ENCODINGS: usize = 3;
+/// What the header of a token begins with in base64: a brace and a quote.
+const OBJECT: &str = "eyJ";
 
-/// Whether a text is an access token or an API key of the known shapes, or holds one, as `Bearer …`
-/// or a URL does.
+/// Of either alphabet, once the letters of one are those of the other; nobody counts the bits at the
+/// end.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &URL_SAFE,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// Whether a text is an access token or an API key of the known shapes, or holds one, as `Bearer …`,
+/// `Basic …` or a URL does.
 pub(super) fn shows_in(text: &str) -> bool {
-    let is_base64 = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-    let words = text.split(|c: char| !is_base64(c) && c != '.');
-    words.into_iter().any(is_token) || text.split(|c| !is_base64(c)).any(apikey::looks_issued)
+    is_in(text, &|word| is_jwt(word) || is_signed(word), MAX_ENCODINGS)
 }
 
-/// Three parts or more of base64url, of which the first is a JSON object or the last can be a
-/// signature. The name of a host has three parts as well.
-fn is_token(word: &str) -> bool {
+/// The same for a text that is an id, most likely: three words of which the last is a hash are one.
+pub(super) fn is_no_id(text: &str) -> bool {
+    is_in(text, &is_jwt, MAX_ENCODINGS)
+}
+
+fn is_in(text: &str, is_token: &dyn Fn(&str) -> bool, encodings: usize) -> bool {
+    let mut words = text.split(|c: char| !is_base64(c) && c != '.');
+    if words.any(is_token) || apikey::holds_issued(text) {
+        return true;
+    }
+    let Some(fewer) = encodings.checked_sub(1) else { return false };
+    let within =
+        |inner: &[u8]| str::from_utf8(inner).is_ok_and(|inner| is_in(inner, is_token, fewer));
+    if text.contains('%') && within(&without_escapes(text)) {
+        return true;
+    }
+    let mut encoded = text.split(|c: char| !is_base64(c) && !matches!(c, '+' | '/'));
+    encoded.any(|word| {
+        word.len() >= SHORTEST_ENCODED
+            && BASE64
+                .decode(word.replace('+', "-").replace('/', "_"))
+                .is_ok_and(|inner| within(&inner))
+    })
+}
+
+fn is_base64(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '_')
+}
+
+/// Three parts or more of base64url, of which the first ends in a JSON object.
+fn is_jwt(word: &str) -> bool {
     let Some((header, rest)) = word.split_once('.') else { return false };
-    let Some((_, signature)) = rest.rsplit_once('.') else { return false };
-    let is_object = |part| URL_SAFE_NO_PAD.decode(part).is_ok_and(|json| json.starts_with(b"{"));
-    is_object(header) || signature.len() >= SHORTEST_SIGNATURE
+    let is_object = |at: usize| {
+        header
+            .get(at..)
+            .is_some_and(|part| BASE64.decode(part).is_ok_and(|json| json.starts_with(b"{")))
+    };
+    let mut starts = header.match_indices(OBJECT).map(|(at, _)| at);
+    rest.contains('.') && (is_object(0) || starts.any(is_object))
+}
+
+/// The same, of which the last can be a signature. The name of a host has three parts as well.
+fn is_signed(word: &str) -> bool {
+    let rest = word.split_once('.').and_then(|(_, rest)| rest.rsplit_once('.'));
+    rest.is_some_and(|(_, signature)| signature.len() >= SHORTEST_SIGNATURE)
+}
+
+/// Undoes the escapes of a URL, as far as they are some.
+fn without_escapes(text: &str) -> Vec<u8> {
+    let digit = |byte: &u8| char::from(*byte).to_digit(16);
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, behind @ ..] = rest {
+        let escaped = match (first, behind) {
+            (b'%', [high, low, after @ ..]) => digit(high).zip(digit(low)).zip(Some(after)),
+            _ => None,
+        };
+        let (byte, after) = match escaped {
+            Some(((high, low), after)) => (u8::try_from(high * 16 + low).unwrap_or(*first), after),
+            None => (*first, behind),
+        };
+        bytes.push(byte);
+        rest = after;
+    }
+    bytes
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::engine::general_purpose::STANDARD;
+
     use super::*;
     use crate::apikey::KeyFormat;
 
@@ -34,15 +111,29 @@ mod tests {
         let token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJyIn0.c2lnbmF0dXJl";
         let opaque = format!("aGVhZGVy.cGF5bG9hZA.{}", "s".repeat(43));
         let key = KeyFormat::new("my_shop").expect("legal").generate().expect("random bytes");
+        let ours = KeyFormat::default().generate().expect("random bytes");
         let older = "ak_0123456789abcdef0123456789abcdef";
-        for credential in [token, &opaque, key.expose(), older] {
+        for credential in [token, &opaque, key.expose(), ours.expose(), older] {
+            let escaped = |text: &str, from, to| text.replace(from, to);
             for text in [
                 credential.to_owned(),
                 format!("Bearer {credential}"),
                 format!("https://api.example.com/photos?key={credential}&size=4"),
+                format!("https://s/x?next=https%3A%2F%2Fb%2Fapi%3Ftoken%3D{credential}"),
+                format!("next=https%253A%252F%252Fb%252F%253Ftoken%253D{credential}%2526"),
+                escaped(&escaped(credential, ".", "%2E"), "_", "%5f"),
+                format!("token_{credential}"),
+                format!("{credential}-1"),
+                format!("{credential}x"),
+                format!("x{credential}"),
+                format!("{{\"a\":\"{credential}\"}}"),
+                STANDARD.encode(credential),
+                format!("Basic {}", STANDARD.encode(format!("u:{credential}"))),
+                format!("u%3A{}", BASE64.encode(format!("a=?~{credential}"))),
             ] {
                 assert!(shows_in(&text), "{text}");
             }
+            assert_eq!(is_no_id(credential), credential != opaque, "{credential}");
         }
     }
 
@@ -53,16 +144,25 @@ mod tests {
             "",
             "...",
             "1.2.3",
+            "100%",
+            "%e9%zz%",
             "api.example.com",
             "https://backend.example.com/api/photo-1",
+            "https://backend.example.com/api/photo%201?next=https%3A%2F%2Fshop.example.com%2F",
             "eip155:84532",
             "ak_",
             "the key is ak_short",
+            "my_long_words_that_stand_with_underscores_and_nothing_else_between_them_",
             "0198c0de-0000-7000-8000-000000000001",
             &hash,
+            &STANDARD.encode(&hash),
+            &"c2lnbmF0dXJl".repeat(100),
             &format!("https://sepolia.basescan.org/tx/{hash}"),
         ] {
-            assert!(!shows_in(text), "{text}");
+            assert!(!shows_in(text) && !is_no_id(text), "{text}");
         }
+        // A hash is signature enough where it is not the end of an id.
+        let id = format!("shop.photo.{hash}");
+        assert!(shows_in(&id) && !is_no_id(&id));
     }
 }

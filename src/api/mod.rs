@@ -58,13 +58,13 @@ mod query;
 mod verify;
 
 pub use audit::AuditApi;
+pub use body::{MAX_BODY_BYTES, Reply, check_content_encoding, check_media_type};
 #[cfg(any(
     feature = "axum",
     feature = "actix",
     all(feature = "tower", feature = "idempotency")
 ))]
-pub(crate) use body::broken_off;
-pub use body::{MAX_BODY_BYTES, Reply, check_content_encoding, check_media_type};
+pub(crate) use body::{broken_off, check_transfer_encoding};
 #[cfg(any(feature = "axum", feature = "actix"))]
 pub(crate) use body::{check_length, empty_or_checked};
 pub use holder::CredentialApi;

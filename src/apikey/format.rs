@@ -6,6 +6,8 @@ use super::digest::KeyDigest;
 use crate::error::{ConfigFault, RandomError};
 
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+/// The longest prefix, in characters.
+const MAX_PREFIX: usize = 16;
 /// 30 base62 characters carry 178 bits.
 const RANDOM_CHARS: usize = 30;
 /// CRC-32 in base62.
@@ -58,7 +60,7 @@ impl KeyFormat {
     ///
     /// [`ConfigFault::Invalid`] for any other prefix.
     pub fn new(prefix: &str) -> Result<Self, ConfigFault> {
-        let legal = (1..=16).contains(&prefix.len())
+        let legal = (1..=MAX_PREFIX).contains(&prefix.len())
             && prefix.starts_with(|first: char| first.is_ascii_lowercase())
             && !prefix.ends_with('_')
             && prefix.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
@@ -182,13 +184,36 @@ fn mask(key: &str) -> String {
 }
 
 /// Whether a text has the shape of an issued key, whatever its prefix.
-pub(crate) fn looks_issued(text: &str) -> bool {
+fn looks_issued(text: &str) -> bool {
     let covered = text.len().checked_sub(CHECKSUM_CHARS).and_then(|at| text.split_at_checked(at));
     let has_checksum = covered.is_some_and(|(covered, claimed)| {
         let random = covered.rsplit_once('_').map_or(0, |(_, random)| random.len());
         random == RANDOM_CHARS && checksum(covered) == claimed.as_bytes()
     });
     has_checksum || is_legacy(text)
+}
+
+/// Whether a text holds an issued key, whatever its prefix, and whatever stands before or behind it.
+pub(crate) fn holds_issued(text: &str) -> bool {
+    text.match_indices('_').any(|(line, _)| {
+        let behind = &text.as_bytes()[line + 1..];
+        let run = behind.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+        let legacy = (line + 1)
+            .checked_sub(LEGACY_PREFIX.len())
+            .zip(text.get(..line + 1 + LEGACY_HEX_CHARS));
+        if legacy.is_some_and(|(start, head)| head.get(start..).is_some_and(is_legacy)) {
+            return true;
+        }
+        if run < RANDOM_CHARS + CHECKSUM_CHARS {
+            return false;
+        }
+        let end = line + 1 + RANDOM_CHARS + CHECKSUM_CHARS;
+        let starts = line.saturating_sub(MAX_PREFIX)..line;
+        let mut keys = starts.filter_map(|start| text.get(start..end));
+        keys.any(|key| {
+            key.starts_with(|first: char| first.is_ascii_lowercase()) && looks_issued(key)
+        })
+    })
 }
 
 fn is_legacy(credential: &str) -> bool {

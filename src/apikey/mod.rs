@@ -12,7 +12,7 @@ pub(crate) use bootstrap::BootstrapHolder;
 pub use bootstrap::BootstrapKeys;
 pub use digest::KeyDigest;
 pub use event::{InvalidKeyAction, KeyAction, KeyEvent};
-pub(crate) use format::looks_issued;
+pub(crate) use format::holds_issued;
 pub use format::{KeyFormat, PlainKey};
 pub use issuer::{IssuanceSecrets, Nonce, SecretFingerprint};
 pub use metadata::{InvalidMetadata, Metadata};

@@ -1,7 +1,7 @@
 use axum::{body::Body, extract::Request, response::Response};
 use http::{
     Extensions, HeaderMap, HeaderValue,
-    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
+    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING},
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
@@ -9,7 +9,7 @@ use crate::{
     Rejection, RejectionKind,
     api::{
         Introspect, MAX_BODY_BYTES, Reply, broken_off, check_content_encoding, check_length,
-        check_media_type, empty_or_checked,
+        check_media_type, check_transfer_encoding, empty_or_checked,
     },
     auth::{Gateway, InternalCaller},
     guard::GatewayHeaders,
@@ -43,8 +43,9 @@ fn media_type(headers: &HeaderMap) -> Option<&[u8]> {
 }
 
 fn check_encoding(headers: &HeaderMap) -> Result<(), Rejection> {
-    let values = headers.get_all(CONTENT_ENCODING).into_iter();
-    check_content_encoding(values.map(HeaderValue::as_bytes))
+    let values = |name| headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
+    check_content_encoding(values(CONTENT_ENCODING))?;
+    check_transfer_encoding(values(TRANSFER_ENCODING))
 }
 
 async fn collect(request: Request) -> Result<Vec<u8>, Rejection> {

@@ -1,7 +1,8 @@
 use std::error::Error;
 
 /// An error and its causes on one line, for a log. A cause whose text is there already is left out,
-/// as some errors tell their own cause.
+/// as some errors tell their own cause; and of a cause that tells it again, as some do behind a code,
+/// the rest is told.
 ///
 /// ```
 /// use key0_auth::error::{StoreError, chain};
@@ -16,8 +17,9 @@ pub fn chain(error: &dyn Error) -> String {
     while let Some(cause) = next {
         let text = cause.to_string();
         if !told.contains(&text) {
+            let new = text.split_once(": ").filter(|(_, again)| told.contains(again));
             told += ": ";
-            told += &text;
+            told += new.map_or(&*text, |(new, _)| new);
         }
         next = cause.source();
     }
@@ -41,6 +43,9 @@ mod tests {
             (&["outer: inner", "inner", "innermost"], "outer: inner: innermost"),
             (&["outer (inner) of it", "inner"], "outer (inner) of it"),
             (&["same", "same", "same"], "same"),
+            // A cause that tells what it is the cause of.
+            (&["malformed", "Error code 11: malformed"], "malformed: Error code 11"),
+            (&["outer", "no file: a", "code 14: no file"], "outer: no file: a: code 14"),
             (&["outer", "inner: innermost", "innermost"], "outer: inner: innermost"),
         ] {
             let layered = texts.iter().rev().fold(None, |cause, text| {

@@ -21,6 +21,9 @@ pub struct VerifyingKey {
     uses: Counter,
 }
 
+/// The identifier of an RSA key that is for PSS alone (RFC 4055, section 3.1).
+const RSA_PSS: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0a];
+
 impl VerifyingKey {
     pub(super) fn new(algorithm: Algorithm, verifier: Verifier) -> Self {
         Self { algorithm, verifier, kid: None, setting: "a JWK".into(), uses: Counter::default() }
@@ -98,6 +101,9 @@ impl VerifyingKey {
         ];
         // The algorithm's identifier stands within the first bytes of every SPKI structure.
         let head = &der[..der.len().min(32)];
+        if head.windows(RSA_PSS.len()).any(|window| window == RSA_PSS) {
+            return Err("it is an RSA-PSS key, whose signatures are PS256 and not RS256");
+        }
         let algorithm = kind
             .into_iter()
             .find(|(_, oid)| head.windows(oid.len()).any(|window| window == *oid))

@@ -7,6 +7,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 const BEGIN: &str = "-----BEGIN ";
 const DASHES: &str = "-----";
 const PUBLIC_KEY: &str = "PUBLIC KEY";
+const RSA_PUBLIC_KEY: &str = "RSA PUBLIC KEY";
 
 /// Why a text was not taken. Holds nothing of the text.
 pub(super) type Reason = Cow<'static, str>;
@@ -20,7 +21,7 @@ pub(super) fn public_keys(text: &str) -> Result<Vec<Vec<u8>>, Reason> {
     let text = unquoted(text.trim_start_matches('\u{feff}').trim());
     let (blocks, is_text_outside) = split(text)?;
     for (n, block) in blocks.iter().enumerate() {
-        if let Some((what, cure)) = not_a_public_key(block.label) {
+        if let Some((what, cure)) = block.mislabelled().or_else(|| not_a_public_key(block.label)) {
             return Err(match blocks.len() {
                 1 => format!("it is {what}; {cure}").into(),
                 many => format!("block {} of {many} is {what}; {cure}", n + 1).into(),
@@ -56,7 +57,47 @@ struct Block<'a> {
     body: &'a str,
 }
 
+/// An RSA key's structure begins with its modulus, and an SPKI structure with its algorithm.
+#[derive(Debug, PartialEq, Eq)]
+enum Structure {
+    Pkcs1,
+    Spki,
+}
+
+impl Structure {
+    fn of(der: &[u8]) -> Option<Self> {
+        const SEQUENCE: u8 = 0x30;
+        const INTEGER: u8 = 0x02;
+        let contents = |der: &[u8]| {
+            let (tag, length) = (*der.first()?, *der.get(1)?);
+            let long = usize::from(length & 0x7f) * usize::from(length >> 7);
+            (tag == SEQUENCE).then(|| der.get(2 + long).copied()).flatten()
+        };
+        match contents(der)? {
+            INTEGER => Some(Self::Pkcs1),
+            SEQUENCE => Some(Self::Spki),
+            _ => None,
+        }
+    }
+}
+
 impl Block<'_> {
+    /// What it is, where its label says that it is something else.
+    fn mislabelled(&self) -> Option<(&'static str, &'static str)> {
+        match (self.label, Structure::of(&self.decode().ok()?)?) {
+            (PUBLIC_KEY, Structure::Pkcs1) => Some((
+                "an RSA public key in PKCS #1 under the label of another form",
+                "its label is RSA PUBLIC KEY, and then openssl rsa -RSAPublicKey_in -pubout \
+                 converts it",
+            )),
+            (RSA_PUBLIC_KEY, Structure::Spki) => Some((
+                "a public key under the label of PKCS #1",
+                "-----BEGIN PUBLIC KEY----- is its label",
+            )),
+            _ => None,
+        }
+    }
+
     fn decode(&self) -> Result<Vec<u8>, Reason> {
         let compact: String = self.body.split_ascii_whitespace().collect();
         STANDARD.decode(compact).map_err(|_| "its base64 is broken".into())
@@ -93,7 +134,7 @@ fn not_a_public_key(label: &str) -> Option<(&'static str, &'static str)> {
         private if private.ends_with("PRIVATE KEY") => {
             ("a private key", "only its public key belongs here")
         }
-        "RSA PUBLIC KEY" => {
+        RSA_PUBLIC_KEY => {
             ("an RSA public key in PKCS #1", "openssl rsa -RSAPublicKey_in -pubout converts it")
         }
         request if request.ends_with("CERTIFICATE REQUEST") => {

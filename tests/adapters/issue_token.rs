@@ -17,6 +17,7 @@ use crate::flow::{
     RuntimeClock, START, Secrets, SpyKeys, SpyPayments, TestClock, bearer, secret, whole_chain,
 };
 use async_trait::async_trait;
+use base64::{Engine, engine::general_purpose::STANDARD};
 use key0_auth::{
     ApiKeys, Cached, Identity, KeyStore, MemoryStore, Policy, Rejection,
     RejectionKind::{self, *},
@@ -522,6 +523,19 @@ async fn further_members_are_kept_up_to_4_kib(store: Store) {
     ];
     let left = json!({"grant": [{"kind": 1}], "deep": {"a": {"b": {"by": {}}}}});
     assert_eq!(kept(7, &nested).await, left);
+    // Under names like that one, in a URL within a URL, with something glued to it, in base64.
+    let basic = STANDARD.encode(format!("u:{}", key.expose()));
+    let disguised = [
+        set("xAccessToken", "a-live-credential"),
+        set("headers", json!({"X-Access-Token": "a-live-credential", "accept": "*/*"})),
+        set("accessTokens", json!(["a-live-credential"])),
+        set("accessTokenExpiresIn", 3600),
+        set("url", format!("https://s/?next=https%3A%2F%2Fb%2F%3Ft%3D{}", key.expose())),
+        set("glued", json!([format!("token_{}", key.expose()), format!("{}-1", key.expose())])),
+        set("auth", format!("Basic {basic}")),
+    ];
+    let left = json!({"headers": {"accept": "*/*"}, "accessTokenExpiresIn": 3600, "glued": []});
+    assert_eq!(kept(8, &disguised).await, left);
     // {"note":"…"} is eleven bytes around the text.
     let fits = "x".repeat(4 * 1024 - 11);
     assert_eq!(kept(4, &[set("note", &*fits)]).await, json!({"note": fits}));
@@ -1147,6 +1161,15 @@ async fn a_bad_body_is_told_what_is_wrong() {
             json!("a".repeat(257)),
         ] {
             rows.push((body_with(&[set(name, wrong)]), id(name)));
+        }
+        // As a key of an agent that was taken for its request's id.
+        for credential in [
+            "ak_0123456789abcdef0123456789abcdef",
+            "id=ak%5F0123456789abcdef0123456789abcdef",
+            "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJyIn0.c2lnbmF0dXJl",
+        ] {
+            let message = format!("{name} must not be a credential");
+            rows.push((body_with(&[set(name, credential)]), message));
         }
     }
     rows.push((body_with(&[set("tierId", "gold")]), "planId and tierId must be equal".into()));

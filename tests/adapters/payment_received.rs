@@ -359,6 +359,10 @@ async fn a_report_has_its_fields() {
             let message = format!("{name} must be 1 to 256 visible ASCII characters");
             assert_eq!(refusal.message(), message);
         }
+        let key = set(name, "ak_0123456789abcdef0123456789abcdef");
+        let refusal =
+            assert_refused(endpoint.handle(&report_with(&[key])).await, InvalidBody, name);
+        assert_eq!(refusal.message(), format!("{name} must not be a credential"));
     }
     for (body, message) in [
         (&b"{"[..], "Invalid JSON body"),

@@ -1183,11 +1183,22 @@ fn public_keys_come_in_every_spelling_of_a_setting() {
 fn it_is_said_what_is_there_in_place_of_public_keys() {
     let public = key_file("p256-public");
     let beside = |name: &str| format!("{public}{}", key_file(name));
+    // The identifier of the algorithm ends in 1, and for PSS alone in 10.
+    let pss = key_file("rsa2048-public").replace("BgkqhkiG9w0BAQEF", "BgkqhkiG9w0BAQoF");
     let ssh = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGZvciB0ZXN0cyBhbG9uZQ ops@host";
     for (text, reason) in [
         (key_file("rsa2048-certificate"), "it is a certificate; "),
         (key_file("rsa2048-certificate").replace('\n', "\\n"), "it is a certificate; "),
         (key_file("rsa2048-pkcs1-public"), "it is an RSA public key in PKCS #1; "),
+        (
+            key_file("rsa2048-pkcs1-public").replace("RSA PUBLIC", "PUBLIC"),
+            "it is an RSA public key in PKCS #1 under the label of another form; ",
+        ),
+        (
+            key_file("rsa2048-public").replace("PUBLIC KEY", "RSA PUBLIC KEY"),
+            "it is a public key under the label of PKCS #1; -----BEGIN PUBLIC KEY----- is",
+        ),
+        (pss, "it is an RSA-PSS key, whose signatures are PS256 and not RS256"),
         (key_file("rsa2048-pkcs1-private"), "it is a private key; "),
         (key_file("rsa2048-private"), "it is a private key; "),
         (key_file("rsa2048-private")[..300].to_owned(), "it is a private key; "),

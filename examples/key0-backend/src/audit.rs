@@ -13,7 +13,10 @@ use key0_auth::{
 };
 use serde_json::Value;
 
-use crate::keys::{self, KeysError, List, Table, duration, member, query_value};
+use crate::{
+    keys::{self, KeysError, List, Table, duration, member, query_value},
+    output::harmless_json,
+};
 
 /// How many events are read at a time.
 const PAGE: u32 = 1_000;
@@ -66,7 +69,10 @@ async fn show(api: &AuditApi, options: &AuditOptions) -> Result<(), KeysError> {
     loop {
         let page = api.list(&Operator::host(), Some(&query)).await?;
         match &mut table {
-            None => io::stdout().lock().write_all(&page.body)?,
+            None => {
+                let lines = String::from_utf8_lossy(&page.body);
+                io::stdout().lock().write_all(harmless_json(&lines).as_bytes())?;
+            }
             Some(table) => table.page(&events(&page)?)?,
         }
         match next(&page) {

@@ -3,6 +3,7 @@
 mod audit;
 mod call;
 mod cli;
+mod confidential;
 mod config;
 mod conformance;
 mod database;
@@ -35,8 +36,7 @@ fn main() -> ExitCode {
                 for warning in &config.warnings {
                     eprintln!("warning: {warning}");
                 }
-                let _ = output::print("the configuration is fine\n");
-                ExitCode::SUCCESS
+                told("the configuration is fine\n")
             }
             Err(error) => refuse(&error),
         },
@@ -61,11 +61,15 @@ fn start(mut options: config::ServeOptions) -> ExitCode {
         Ok(sockets) => sockets,
         Err(error) => return not_started(&error),
     };
+    let running = match serve::Running::start() {
+        Ok(running) => running,
+        Err(error) => return not_started(&error),
+    };
     let config = match config::Config::load(&options) {
         Ok(config) => config,
         Err(error) => return refuse(&error),
     };
-    match serve::serve(config, options, sockets) {
+    match running.serve(config, options, sockets) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => not_started(&error),
     }
@@ -83,12 +87,23 @@ fn not_started(error: &serve::StartError) -> ExitCode {
     ExitCode::from(error.exit_code())
 }
 
+/// Prints what a command has made: it has failed where nobody can have got it.
+fn told(text: &str) -> ExitCode {
+    match output::print(text) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            fail(&[format!("the result can't be printed: {error}")], false);
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// Says what went wrong: each text on a line of standard error, or all of them as JSON on standard
 /// output.
 fn fail(texts: &[String], json: bool) {
     if json {
         let told = serde_json::json!({ "error": texts.join("; "), "errors": texts });
-        let _ = writeln!(std::io::stdout(), "{told}");
+        let _ = writeln!(std::io::stdout(), "{}", output::harmless_json(&told.to_string()));
         return;
     }
     for text in texts {

@@ -2,13 +2,15 @@ use actix_web::{
     HttpMessage,
     body::{BodyStream, to_bytes_limited},
     dev::{Payload, ServiceRequest},
-    http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue},
+    http::header::{
+        CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, TRANSFER_ENCODING,
+    },
     web::Bytes,
 };
 
 use crate::{
     Identity, Rejection, RejectionKind,
-    api::{broken_off, check_content_encoding, check_media_type},
+    api::{broken_off, check_content_encoding, check_media_type, check_transfer_encoding},
     auth::InternalCaller,
     guard::RefusalForm,
     idempotency::{Begun, Caller, Idempotency, IdempotencyKey},
@@ -30,8 +32,9 @@ pub(super) async fn begin(
     let length = header(CONTENT_LENGTH).map(<[u8]>::to_vec);
     if idempotency.takes_json_alone() {
         check_media_type(media_type.as_deref())?;
-        let encoding = request.headers().get_all(CONTENT_ENCODING);
-        check_content_encoding(encoding.map(HeaderValue::as_bytes))?;
+        let values = |name| request.headers().get_all(name).map(HeaderValue::as_bytes);
+        check_content_encoding(values(CONTENT_ENCODING))?;
+        check_transfer_encoding(values(TRANSFER_ENCODING))?;
     }
     let body = collect(request.take_payload(), length, idempotency.body_limit()).await?;
 

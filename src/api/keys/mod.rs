@@ -200,7 +200,8 @@ impl KeysApi {
         read.into_iter().map(outcome).collect()
     }
 
-    /// The digest of the key that [`import`](Self::import) would take over. Nothing is written.
+    /// The digest of the key that [`import`](Self::import) would take over, and its `warning`. Nothing
+    /// is written.
     ///
     /// # Errors
     ///
@@ -209,13 +210,13 @@ impl KeysApi {
         &self,
         operator: &Operator,
         body: &[u8],
-    ) -> Result<KeyDigest, Rejection> {
-        let (record, _) = self.0.imported(operator, body)?;
+    ) -> Result<(KeyDigest, Option<&'static str>), Rejection> {
+        let (record, by_digest) = self.0.imported(operator, body)?;
         let digest = record.digest;
         let found = async { self.0.registry.find(&digest).await.map_err(outage) };
         match body::within(READ_DEADLINE, found).await? {
             Some(_) => Err(known()),
-            None => Ok(digest),
+            None => Ok((digest, view::warning(by_digest, self.0.keys.key_format()))),
         }
     }
 

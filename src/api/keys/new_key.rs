@@ -3,7 +3,10 @@ use serde_json::{Map, Value};
 use super::operator::Operator;
 use crate::{
     Rejection,
-    api::body::{FieldErrors, Members, can_be_kept},
+    api::{
+        body::{FieldErrors, Members, can_be_kept, remove_credentials},
+        credential,
+    },
     apikey::{Grant, KeyDigest, KeyFormat, KeyRecord},
     domain::{KeyId, Permissions, Role, Timestamp, disturbs},
     error::FieldError,
@@ -107,6 +110,9 @@ pub(in crate::api) fn check_text(name: &'static str, text: &str) -> Result<(), F
     if text.chars().any(disturbs) {
         return Err(FieldError::invalid(name, format!("{name} must not hold control characters")));
     }
+    if credential::shows_in(text) {
+        return Err(FieldError::invalid(name, format!("{name} must not hold a credential")));
+    }
     Ok(())
 }
 
@@ -150,7 +156,10 @@ pub(super) fn expiry(value: &Value, now: Timestamp) -> Result<Timestamp, FieldEr
 pub(super) fn metadata(value: Value) -> Result<Map<String, Value>, FieldError> {
     let fits = can_be_kept(&value);
     match value {
-        Value::Object(metadata) if fits => Ok(metadata),
+        Value::Object(mut metadata) if fits => match remove_credentials(&mut metadata) {
+            false => Ok(metadata),
+            true => Err(FieldError::invalid("metadata", "metadata must not hold a credential")),
+        },
         Value::Object(_) => {
             Err(FieldError::invalid("metadata", "metadata must have at most 4 KiB and 16 levels"))
         }

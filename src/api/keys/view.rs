@@ -183,11 +183,15 @@ impl<'a> Shown<'a> {
 
     /// A key that was issued elsewhere. Of a digest nobody can tell the shape.
     pub(super) fn imported(record: &'a KeyRecord, by_digest: bool, format: &KeyFormat) -> Self {
-        let warning = "only a key of a shape of ours opens anything here: keys of foreign shape are \
-                       not allowed";
-        let warning = (by_digest && !format.allows_foreign()).then_some(warning);
-        Self { warning, ..Self::new(record, None) }
+        Self { warning: warning(by_digest, format), ..Self::new(record, None) }
     }
+}
+
+/// What the operator should know of a key that is taken over.
+pub(super) fn warning(by_digest: bool, format: &KeyFormat) -> Option<&'static str> {
+    let foreign = "only a key of a shape of ours opens anything here: keys of foreign shape are \
+                   not allowed";
+    (by_digest && !format.allows_foreign()).then_some(foreign)
 }
 
 fn granted(record: &KeyRecord) -> (Option<Role>, Option<&Permissions>) {

@@ -6,7 +6,7 @@ use http_body::Body;
 
 use crate::{
     Identity, Rejection, RejectionKind,
-    api::{broken_off, check_content_encoding, check_media_type},
+    api::{broken_off, check_content_encoding, check_media_type, check_transfer_encoding},
     auth::InternalCaller,
     guard::RefusalForm,
     idempotency::{Begun, Caller, Idempotency, IdempotencyKey},
@@ -26,10 +26,11 @@ pub(super) async fn begin<B: Body>(
     body: B,
 ) -> Result<(Begun, Bytes), Rejection> {
     let media_type = parts.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-    let encoding = parts.headers.get_all(header::CONTENT_ENCODING).into_iter();
+    let values = |name| parts.headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
     if idempotency.takes_json_alone()
         && let Err(rejection) = check_media_type(media_type)
-            .and_then(|()| check_content_encoding(encoding.map(HeaderValue::as_bytes)))
+            .and_then(|()| check_content_encoding(values(header::CONTENT_ENCODING)))
+            .and_then(|()| check_transfer_encoding(values(header::TRANSFER_ENCODING)))
     {
         // The layer around closes the connection where this is too much to read.
         Rest::of_parts(parts.version, &parts.headers, body).closes().await;

@@ -104,6 +104,8 @@ async fn terms_at_their_limits() {
     let resource = "a resource in permissions is 1 to 64 of a-z, A-Z, 0-9, '.', '_', '-' and '/', \
                     and all of them are at most 4 KiB";
     let fits = "metadata must have at most 4 KiB and 16 levels";
+    let in_label = "label must not hold a credential";
+    let in_metadata = "metadata must not hold a credential";
     let future = "expiresAt must be in the future";
     let instant = "expiresAt must be an ISO 8601 instant such as 2026-01-31T12:00:00.000Z";
     let many: serde_json::Map<_, _> =
@@ -116,6 +118,13 @@ async fn terms_at_their_limits() {
         ("label", json!("\u{7f}"), control),
         ("label", json!("\u{85}"), control),
         ("label", json!("a\u{202e}b"), control),
+        ("label", json!("it was ak_0123456789abcdef0123456789abcdef"), in_label),
+        ("metadata", json!({"a": [{"accessToken": "a-live-one"}]}), in_metadata),
+        (
+            "metadata",
+            json!({"url": "https://b/?t%3Dak_0123456789abcdef0123456789abcdef"}),
+            in_metadata,
+        ),
         ("label", json!(7), "label must be a string"),
         ("permissions", json!(["dpp:read"]), permissions),
         ("permissions", json!({"dpp": "read"}), permissions),

@@ -39,7 +39,7 @@ pub(crate) use self::{
     settings::Setting,
     variables::Variables,
 };
-use crate::database::Database;
+use crate::{confidential::Confidential, database::Database};
 
 /// A configuration that was found right.
 #[derive(Debug)]
@@ -60,6 +60,8 @@ pub(crate) struct Config {
     pub(crate) issue_token_auth: IssueTokenAuth,
     pub(crate) issuance: IssuanceSecrets,
     pub(crate) bootstrap: BootstrapKeys,
+    /// What no log may show.
+    pub(crate) confidential: Confidential,
     /// Which shapes of keys are taken.
     pub(crate) key_format: KeyFormat,
     /// Whether `/keys` asks for a master key, and `/v1` for any.
@@ -190,6 +192,7 @@ impl Config {
         let database = database(variables, faults);
         let log = log(variables, faults);
         let serving = Serving::read(variables, faults);
+        let key_format = key_format(variables, faults);
         // From here on nothing is checked any more: whatever is missing has its fault.
         Some(Self {
             public: public?,
@@ -202,8 +205,9 @@ impl Config {
             seller,
             issue_token_auth,
             issuance: issuance?,
+            confidential: Confidential::new(secrets.all(), key_format.allows_foreign()),
             bootstrap: secrets.bootstrap,
-            key_format: key_format(variables, faults),
+            key_format,
             key_checks,
             database: database?,
             key_ttl: Duration::from_secs(key_ttl),

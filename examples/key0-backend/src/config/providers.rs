@@ -49,7 +49,7 @@ pub(super) fn access_token_keys(
     faults: &mut Vec<ConfigFault>,
 ) -> Option<RemoteKeys> {
     const NAME: &str = "KEY0_JWKS_URL";
-    let url = variables.secret_text(NAME, faults)?;
+    let url = variables.exact_text(NAME, faults)?;
     let keys = RemoteKeys::new(NAME, url.trim()).map_err(|fault| faults.push(fault)).ok()?;
     Some(providers.add(keys))
 }

@@ -54,28 +54,22 @@ impl Secrets {
                 faults.push(invalid(key.name(), why));
             }
         }
-        let all = tokens
-            .iter()
-            .chain([&internal, &gateway, &verify].into_iter().flatten().flat_map(SecretSet::iter))
-            .chain(issuance.iter().flat_map(SecretSet::iter))
-            .chain(&bootstrap_secrets);
-        if let Err(error) = check_secrets_differ(all) {
+        let secrets =
+            Self { tokens, internal, gateway, verify, issuance, bootstrap, bootstrap_secrets };
+        if let Err(error) = check_secrets_differ(secrets.all()) {
             faults.extend(error.into_faults());
         }
-        Self { tokens, internal, gateway, verify, issuance, bootstrap, bootstrap_secrets }
+        secrets
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Secret> {
+        let sets = [&self.internal, &self.gateway, &self.verify, &self.issuance];
+        let sets = sets.into_iter().flatten().flat_map(SecretSet::iter);
+        self.tokens.iter().chain(sets).chain(&self.bootstrap_secrets)
     }
 
     pub(super) fn warnings(&self) -> Vec<String> {
-        self.tokens
-            .iter()
-            .chain(
-                [&self.internal, &self.gateway, &self.verify]
-                    .into_iter()
-                    .flatten()
-                    .flat_map(SecretSet::iter),
-            )
-            .chain(self.issuance.iter().flat_map(SecretSet::iter))
-            .chain(&self.bootstrap_secrets)
+        self.all()
             .filter(|secret| secret.is_published_example())
             .map(|secret| {
                 format!("{} is printed in public examples: everybody knows it", secret.name())

@@ -9,7 +9,7 @@ use key0_auth::{
 use super::{
     GivenAddresses, ServeOptions,
     env_file::{self, BadLine, Entry},
-    names::Meaning,
+    names::{Meaning, VARIABLES},
 };
 
 /// The variables by name: flags win over the environment, the environment over the file. One that
@@ -70,7 +70,19 @@ impl Variables {
             }
         }
         variables.values.retain(|_, value| !value.text.trim().is_empty());
+        variables.check_what_is_plain(faults);
         variables
+    }
+
+    /// What is no secret is exactly what its author meant, as secrets are.
+    fn check_what_is_plain(&self, faults: &mut Vec<ConfigFault>) {
+        let plain = VARIABLES.iter().filter(|variable| !variable.is_secret);
+        for name in plain.map(|variable| variable.name) {
+            if self.check_escapes(name, faults).is_some() {
+                let flaw = self.get(name).and_then(flaw_at_ends);
+                faults.extend(flaw.map(|flaw| invalid(name, flaw)));
+            }
+        }
     }
 
     fn put(&mut self, name: &str, text: String, source: Source, faults: &mut Vec<ConfigFault>) {

@@ -3,6 +3,7 @@ use std::{fmt, io};
 use serde_json::{Value, json};
 
 use super::table::{Expected, Step};
+use crate::output;
 
 /// What came of a run.
 #[derive(Debug)]
@@ -53,8 +54,10 @@ impl Report {
     }
 
     pub(super) fn print(&self, json: bool) -> io::Result<()> {
-        let text = if json { format!("{}\n", self.json()) } else { self.to_string() };
-        crate::output::print(&text)
+        match json {
+            true => output::print(&output::harmless_json(&format!("{}\n", self.json()))),
+            false => output::print(&self.to_string()),
+        }
     }
 
     fn json(&self) -> Value {

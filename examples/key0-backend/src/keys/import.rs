@@ -60,7 +60,9 @@ pub(super) enum Outcome {
         /// What the operator should know of it.
         warning: Option<String>,
     },
-    WouldBeAccepted,
+    WouldBeAccepted {
+        warning: Option<&'static str>,
+    },
     Skipped,
     Refused(String),
 }
@@ -74,7 +76,7 @@ struct Batch {
 
 enum Taken {
     Added(Reply),
-    Checked(KeyDigest),
+    Checked(KeyDigest, Option<&'static str>),
 }
 
 /// Takes over the key of every line, whatever becomes of the others. Lines that are empty or begin
@@ -138,7 +140,8 @@ impl Batch {
             }
             let mut checked = Vec::with_capacity(bodies.len());
             for body in &bodies {
-                checked.push(api.check_import(&operator, body).await.map(Taken::Checked));
+                let found = api.check_import(&operator, body).await;
+                checked.push(found.map(|(digest, warning)| Taken::Checked(digest, warning)));
             }
             checked
         });
@@ -165,11 +168,13 @@ impl Batch {
                         let warning = warning.map(str::to_owned);
                         Outcome::Accepted { id: member(&key, "id"), warning }
                     }
-                    Some(Ok(Taken::Checked(digest))) if seen.insert(*digest.as_bytes()) => {
-                        Outcome::WouldBeAccepted
+                    Some(Ok(Taken::Checked(digest, warning)))
+                        if seen.insert(*digest.as_bytes()) =>
+                    {
+                        Outcome::WouldBeAccepted { warning }
                     }
-                    Some(Ok(Taken::Checked(_))) if options.skip_known => Outcome::Skipped,
-                    Some(Ok(Taken::Checked(_))) => {
+                    Some(Ok(Taken::Checked(..))) if options.skip_known => Outcome::Skipped,
+                    Some(Ok(Taken::Checked(..))) => {
                         Outcome::Refused("an earlier line has the same key".to_owned())
                     }
                     Some(Err(refusal)) => {

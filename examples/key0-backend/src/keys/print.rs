@@ -4,11 +4,12 @@ use key0_auth::domain::{Clock, SystemClock, disturbs};
 use serde_json::{Value, json};
 
 use super::import::{Line, Outcome};
+use crate::output::harmless_json;
 
 /// A key that was just made, or got another secret.
 pub(super) fn made(key: &Value, json: bool) -> io::Result<()> {
     if json {
-        return line(&key.to_string());
+        return line(&harmless_json(&key.to_string()));
     }
     let mut text = String::new();
     for (name, member) in [
@@ -67,7 +68,9 @@ impl List {
         let any = std::mem::replace(&mut self.any, true);
         if self.json {
             for (n, one) in listed.iter().enumerate() {
-                write!(self.out, "{}{one}", if any || n > 0 { "," } else { "" })?;
+                let one = one.to_string();
+                let separator = if any || n > 0 { "," } else { "" };
+                write!(self.out, "{separator}{}", harmless_json(&one))?;
             }
             return self.out.flush();
         }
@@ -107,7 +110,7 @@ fn row(key: &Value) -> Vec<String> {
 /// A key and its history, or a purchase.
 pub(crate) fn one(key: &Value, json: bool) -> io::Result<()> {
     if json {
-        return line(&key.to_string());
+        return line(&harmless_json(&key.to_string()));
     }
     let mut text = String::new();
     for (name, value) in
@@ -126,7 +129,7 @@ pub(crate) fn one(key: &Value, json: bool) -> io::Result<()> {
 }
 
 pub(super) fn done(value: &Value, text: &str, json: bool) -> io::Result<()> {
-    if json { line(&value.to_string()) } else { line(text) }
+    if json { line(&harmless_json(&value.to_string())) } else { line(text) }
 }
 
 /// What becomes of an import, printed line by line.
@@ -164,9 +167,13 @@ impl Imported {
                 json!({ "line": number, "id": id, "warning": warning }),
                 format!("accepted as {id}; {warning}"),
             ),
-            Outcome::WouldBeAccepted => {
+            Outcome::WouldBeAccepted { warning: None } => {
                 (json!({ "line": number, "wouldBeAccepted": true }), "would be accepted".into())
             }
+            Outcome::WouldBeAccepted { warning: Some(warning) } => (
+                json!({ "line": number, "wouldBeAccepted": true, "warning": warning }),
+                format!("would be accepted; {warning}"),
+            ),
             Outcome::Skipped => {
                 (json!({ "line": number, "skipped": true }), "skipped: it is known".to_owned())
             }
@@ -177,12 +184,12 @@ impl Imported {
         *match outcome {
             Outcome::Skipped => &mut self.skipped,
             Outcome::Refused(_) => &mut self.refused,
-            Outcome::Accepted { .. } | Outcome::WouldBeAccepted => &mut self.accepted,
+            Outcome::Accepted { .. } | Outcome::WouldBeAccepted { .. } => &mut self.accepted,
         } += 1;
         if self.json {
-            write!(self.out, "{separator}{value}")
+            write!(self.out, "{separator}{}", harmless_json(&value.to_string()))
         } else {
-            writeln!(self.out, "line {number}: {text}")
+            writeln!(self.out, "line {number}: {}", harmless(&text))
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use key0_auth::{Rejection, RejectionKind, error::FieldError};
+use key0_auth::{Rejection, RejectionKind, domain::disturbs, error::FieldError};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -73,7 +73,8 @@ impl Object {
         self.close(read).map_err(refused)
     }
 
-    /// A text that must be there, of 1 to `limit` characters and none of them a control character.
+    /// A text that must be there, of 1 to `limit` characters. None of them steers a terminal or can't be
+    /// seen.
     pub(super) fn text(&mut self, name: &'static str, limit: usize) -> Option<String> {
         self.required(name);
         self.optional_text(name, limit)
@@ -81,9 +82,8 @@ impl Object {
 
     /// The same for one that may be left out.
     pub(super) fn optional_text(&mut self, name: &'static str, limit: usize) -> Option<String> {
-        let fits = |text: &str| {
-            (1..=limit).contains(&text.chars().count()) && !text.chars().any(char::is_control)
-        };
+        let fits =
+            |text: &str| (1..=limit).contains(&text.chars().count()) && !text.chars().any(disturbs);
         self.fitting(name, fits, || format!("{name} must be a text of 1 to {limit} characters"))
     }
 

@@ -97,13 +97,13 @@ pub(super) async fn orders(
     State(partner): State<Partner>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Rejection> {
-    let query = Query::parse(query.as_deref())?;
-    let account = query.get("walletId").ok_or_else(|| invalid("walletId is required"))?;
-    if !is_id(account) {
+    let query = Query::new(query.as_deref());
+    let account = query.get("walletId")?.ok_or_else(|| invalid("walletId is required"))?;
+    if !is_id(&account) {
         return Err(invalid("walletId must be 1 to 256 visible ASCII characters"));
     }
     let page = Page::of(&query)?;
-    let orders = partner.store.orders(account.to_owned(), page).await?;
+    let orders = partner.store.orders(account, page).await?;
     let (orders, next_cursor) = page.lines(&orders, |order| order.arrival);
     let page = Orders { orders, next_cursor };
     Ok(json(200, serde_json::to_string(&page).unwrap_or_default()))
@@ -122,7 +122,7 @@ pub(super) async fn tiers(
     State(partner): State<Partner>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Rejection> {
-    let page = Page::of(&Query::parse(query.as_deref())?)?;
+    let page = Page::of(&Query::new(query.as_deref()))?;
     let reward_tiers = partner.store.tiers(page).await?;
     let (reward_tiers, next_cursor) = page.lines(&reward_tiers, |tier| tier.arrival);
     let page = Tiers { reward_tiers, next_cursor };

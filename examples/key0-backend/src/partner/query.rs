@@ -21,13 +21,13 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    pub(super) fn of(query: &Query) -> Result<Self, Rejection> {
+    pub(super) fn of(query: &Query<'_>) -> Result<Self, Rejection> {
         let limit = query.number("limit", 1..=MAX_PAGE.into())?;
         let limit = limit.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(MAX_PAGE);
-        let before = match query.get("cursor") {
+        let before = match query.get("cursor")? {
             None => i64::MAX,
             Some(text) => {
-                number(text).ok_or_else(|| invalid("cursor is not one of this listing"))?
+                number(&text).ok_or_else(|| invalid("cursor is not one of this listing"))?
             }
         };
         Ok(Self { limit, before })
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn a_page_is_what_is_asked_for_or_the_whole() {
-        let page = |query| Page::of(&Query::parse(Some(query)).unwrap());
+        let page = |query| Page::of(&Query::new(Some(query)));
         assert_eq!(page("walletId=a&limit=7&cursor=9").unwrap(), Page { limit: 7, before: 9 });
         let whole = Page { limit: MAX_PAGE, before: i64::MAX };
         assert_eq!(page("").unwrap(), whole);

@@ -14,14 +14,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use key0_auth::{
     Rejection, Retry,
     auth::Caller,
-    domain::{Clock, MIN_SECRET_BYTES, SystemClock},
+    domain::{Clock, SystemClock},
 };
 use tower::{Layer, Service};
-use uuid::Uuid;
 
 use super::{
     metrics,
     refusals::{Refusal, Refusals, Who, kept},
+    told,
 };
 use crate::{
     config::{AccessLog, Proxies},
@@ -42,14 +42,18 @@ pub(crate) struct Record {
     client: Option<IpAddr>,
     trace_id: Option<String>,
     route: Route,
+    /// How long the shortest credential is.
+    shortest: usize,
 }
 
 impl Record {
-    /// Notes what is known of a request before it is answered. `peer` is who sent it.
+    /// Notes what is known of a request before it is answered. `peer` is who sent it, `shortest` how
+    /// long the shortest credential is.
     pub(crate) fn begin<B>(
         request: &mut Request<B>,
         peer: Option<IpAddr>,
         proxies: &Proxies,
+        shortest: usize,
     ) -> Self {
         let route = Route::default();
         request.extensions_mut().insert(route.clone());
@@ -64,7 +68,13 @@ impl Record {
             client: peer.map(|peer| proxies.client(peer, forwarded.into_iter())),
             trace_id: trace_id(headers),
             route,
+            shortest,
         }
+    }
+
+    /// Whether the path leads nowhere. To be asked once the request is answered.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.route.0.get().is_none()
     }
 
     /// Counts the request, remembers it where it was refused, and writes the line, where there is to
@@ -92,7 +102,7 @@ impl Record {
             return;
         }
         let method = self.method;
-        let path = told(self.uri.path(), route.is_some());
+        let path = told::path(self.uri.path(), route, self.shortest);
         let path = clean(&path);
         let path = path.as_ref();
         let retry = rejection.map(|rejection| retry(rejection.retry()));
@@ -111,7 +121,11 @@ impl Record {
         let request_id = request_id.to_str().unwrap_or_default();
         let client_ip = self.client.map(tracing::field::display);
         let trace_id = self.trace_id.as_deref();
-        let detail = rejection.map(|rejection| clean(rejection.message()).into_owned());
+        let untold = response.extensions().get::<Untold>();
+        let detail = rejection.map(|rejection| match untold {
+            Some(Untold(without)) => (*without).to_owned(),
+            None => clean(rejection.message()).into_owned(),
+        });
         if let (Some(code), Some(retry)) = (code, retry) {
             let who = caller_kind.zip(caller_id).map(|(kind, id)| Who {
                 kind,
@@ -173,6 +187,11 @@ impl Record {
         }
     }
 }
+
+/// In a response: the caller alone is told the whole detail, as it holds what the caller chose. The
+/// log has this in place of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Untold(pub(super) &'static str);
 
 /// The template of the route that a request came to; nothing where it came to none.
 #[derive(Debug, Clone, Default)]
@@ -255,26 +274,6 @@ fn trace_id(headers: &HeaderMap) -> Option<String> {
     (lengths && hex(version) && hex(id) && hex(parent) && !zero).then(|| id.to_owned())
 }
 
-/// The path for the log. Whoever takes a credential for an id must not find it there: every
-/// credential is longer than what is shown of a part, and of a path that leads nowhere, which may
-/// be one with slashes in it, the first part alone is shown. Only ids that are made here are told
-/// whatever their length.
-pub(super) fn told(path: &str, leads_somewhere: bool) -> String {
-    let told = |part: &str| part.len() < MIN_SECRET_BYTES || is_own_id(part);
-    let mut parts = path.split('/').map(|part| if told(part) { part } else { "…" });
-    if leads_somewhere {
-        return parts.collect::<Vec<_>>().join("/");
-    }
-    let first = [parts.next(), parts.next()].into_iter().flatten().collect::<Vec<_>>().join("/");
-    if parts.next().is_some() { first + "/…" } else { first }
-}
-
-/// A UUID of version 7 with its hyphens.
-fn is_own_id(part: &str) -> bool {
-    let is_hyphenated = part.len() == uuid::fmt::Hyphenated::LENGTH;
-    is_hyphenated && Uuid::try_parse(part).is_ok_and(|id| id.get_version_num() == 7)
-}
-
 /// The beginning of a text. Its characters are visible ASCII, spaces, or our own ellipsis; others are
 /// escaped.
 fn clean(text: &str) -> Cow<'_, str> {
@@ -297,22 +296,6 @@ fn clean(text: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_ids_of_our_own_are_told_whatever_their_length() {
-        let own = "01a22919-069a-7507-bc5c-d4c013fee99f";
-        assert_eq!(told(&format!("/keys/{own}"), true), format!("/keys/{own}"));
-        for key in [
-            "01a22919069a7507bc5cd4c013fee99f",
-            "550e8400-e29b-41d4-a716-446655440000",
-            "{01a22919-069a-7507-bc5c-d4c013fee99f}",
-            "0123456789abcdef0123456789abcdef",
-        ] {
-            assert_eq!(told(&format!("/keys/{key}"), true), "/keys/…");
-            assert_eq!(told(&format!("/{key}/x"), false), "/…/…");
-        }
-        assert_eq!(told("/a/b/c", false), "/a/…");
-    }
 
     #[test]
     fn what_could_change_the_log_is_escaped() {

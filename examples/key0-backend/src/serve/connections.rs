@@ -1,8 +1,8 @@
 //! Which connections are open, and which go where there are too many.
 //!
-//! A connection that waits for the head of a request costs its client nothing, so nobody is kept
-//! out by such ones: where all places are taken, those that have waited longest are closed, first
-//! of the address that holds the most.
+//! A connection that waits for the head of a request, or for the rest of its body, costs its client
+//! next to nothing, so nobody is kept out by such ones: where all places are taken, those that have
+//! waited longest are closed, first of the address that holds the most.
 
 use std::{
     cmp::Reverse,
@@ -71,6 +71,8 @@ struct State {
     /// Since when a head is waited for, in milliseconds from the beginning, plus one; nothing while
     /// none is.
     waits_since: AtomicU64,
+    /// The same of a body. What comes of it in between does not count: it may come byte by byte.
+    body_since: AtomicU64,
     /// Whether an answer is not yet taken by the client.
     unsent: AtomicBool,
 }
@@ -139,21 +141,25 @@ impl Connections {
 
     /// Closes those that wait for the head of a request, or for the rest of one.
     pub(crate) fn close_waiting(&self) {
-        self.close_those_that_waited(Duration::ZERO);
+        self.close_those_that_waited(Activity::waiting_for_head, Duration::ZERO);
     }
 
     /// While three quarters of all places are taken, closes those that have waited too long for that.
     pub(crate) fn close_idle(&self) {
         if self.are_many() {
-            let closed = self.close_those_that_waited(SHORT_HEAD_TIMEOUT);
+            let closed = self.close_those_that_waited(Activity::waiting_since, SHORT_HEAD_TIMEOUT);
             metrics::connections_closed(self.0.listener, "idle", closed);
         }
     }
 
-    fn close_those_that_waited(&self, so_long: Duration) -> usize {
+    fn close_those_that_waited(
+        &self,
+        since: impl Fn(&Activity) -> Option<Instant>,
+        so_long: Duration,
+    ) -> usize {
         let mut table = self.table();
         let waited = table.entries.iter().filter(|(_, entry)| {
-            entry.activity.waiting_since().is_some_and(|since| since.elapsed() >= so_long)
+            since(&entry.activity).is_some_and(|since| since.elapsed() >= so_long)
         });
         let waited: Vec<_> = waited.map(|(number, _)| *number).collect();
         for number in &waited {
@@ -173,7 +179,7 @@ impl Connections {
 }
 
 impl Table {
-    /// Closes up to so many that wait for a head, and says how many that were.
+    /// Closes up to so many that wait for a request, and says how many that were.
     fn sweep(&mut self, wanted: usize, proxies: &Proxies) -> usize {
         let held = |address: &IpAddr| match proxies.contain(*address) {
             true => 1,
@@ -231,16 +237,28 @@ impl Drop for Place {
 
 impl Activity {
     pub(crate) fn new() -> Self {
-        let (waits_since, unsent) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self(Arc::new(State { began: Instant::now(), waits_since, unsent }))
+        let [waits_since, body_since] = [const { AtomicU64::new(0) }; 2];
+        let unsent = AtomicBool::new(false);
+        Self(Arc::new(State { began: Instant::now(), waits_since, body_since, unsent }))
     }
 
     /// It waits for the head of a request from now on.
     pub(crate) fn waits(&self) {
-        let millis = self.0.began.elapsed().as_millis();
-        self.0
-            .waits_since
-            .store(u64::try_from(millis).unwrap_or(u64::MAX - 1) + 1, Ordering::Relaxed);
+        self.0.waits_since.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// It waits for the rest of a body from now on, unless it does so already.
+    pub(crate) fn waits_for_body(&self) {
+        if self.0.body_since.load(Ordering::Relaxed) == 0 {
+            self.0.body_since.store(self.now(), Ordering::Relaxed);
+        }
+    }
+
+    /// It does not wait for a body any more.
+    pub(crate) fn needs_no_body(&self) {
+        if self.0.body_since.load(Ordering::Relaxed) != 0 {
+            self.0.body_since.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Nothing is left but that the client closes its side.
@@ -261,10 +279,24 @@ impl Activity {
     }
 
     /// Since when it waits for a head, where it does nothing else.
+    fn waiting_for_head(&self) -> Option<Instant> {
+        self.since(&self.0.waits_since)
+    }
+
+    /// Since when it waits for a head or for a body, where it does nothing else.
     fn waiting_since(&self) -> Option<Instant> {
-        let waits = self.0.waits_since.load(Ordering::Relaxed).checked_sub(1)?;
+        self.waiting_for_head().or_else(|| self.since(&self.0.body_since))
+    }
+
+    fn since(&self, millis: &AtomicU64) -> Option<Instant> {
+        let millis = millis.load(Ordering::Relaxed).checked_sub(1)?;
         let sent = !self.0.unsent.load(Ordering::Relaxed);
-        sent.then(|| self.0.began + Duration::from_millis(waits))
+        sent.then(|| self.0.began + Duration::from_millis(millis))
+    }
+
+    /// In milliseconds from the beginning, plus one.
+    fn now(&self) -> u64 {
+        u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
     }
 }
 
@@ -383,6 +415,28 @@ mod tests {
         assert!(open(&connections, OTHER).is_none());
         answered[0].waits();
         assert!(open(&connections, OTHER).is_some());
+    }
+
+    /// A body that comes byte by byte is waited for all the while.
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_a_body_makes_room_too() {
+        let connections = of_sixteen();
+        let trickling: Vec<_> = (0..16).map(|_| open(&connections, LOCAL).unwrap()).collect();
+        assert!(open(&connections, OTHER).is_none());
+        trickling.iter().for_each(Activity::waits_for_body);
+        tokio::time::advance(2 * SECOND).await;
+        trickling.iter().for_each(Activity::waits_for_body);
+        connections.close_idle();
+        assert_eq!(held(&connections, LOCAL), 16);
+        assert!(open(&connections, OTHER).is_some());
+        assert_eq!(held(&connections, LOCAL), 15);
+        trickling[8..].iter().for_each(Activity::needs_no_body);
+        // What a stop closes soon are heads alone.
+        connections.close_waiting();
+        assert_eq!(held(&connections, LOCAL), 15);
+        tokio::time::advance(SECOND).await;
+        connections.close_idle();
+        assert_eq!(held(&connections, LOCAL), 8);
     }
 
     #[tokio::test(start_paused = true)]

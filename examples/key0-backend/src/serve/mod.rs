@@ -1,10 +1,12 @@
 //! `key0-backend serve`: the routes, what stands around them, and the work beside them.
 
 mod access_log;
+mod awaited;
 mod connections;
 mod console;
 mod error;
 mod files;
+mod host;
 mod housekeeping;
 mod metrics;
 mod notify;
@@ -23,5 +25,6 @@ mod socket;
 mod sockets;
 mod sold;
 mod timer;
+mod told;
 
-pub(crate) use self::{error::StartError, server::serve, sockets::GivenSockets};
+pub(crate) use self::{error::StartError, server::Running, sockets::GivenSockets};

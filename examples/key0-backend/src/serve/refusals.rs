@@ -139,13 +139,12 @@ impl Refusals {
 
 impl Filter {
     fn parse(query: Option<&str>) -> Result<Self, Rejection> {
-        let query = Query::parse(query)?;
-        let text = |name: &str| query.get(name).map(str::to_owned);
+        let query = Query::new(query);
         let limit = query.number("limit", 1..=MAX_LIMIT as u64)?;
         Ok(Self {
-            code: text("code"),
-            caller: text("caller"),
-            request_id: text("requestId"),
+            code: query.get("code")?,
+            caller: query.get("caller")?,
+            request_id: query.get("requestId")?,
             limit: limit.map_or(DEFAULT_LIMIT, |limit| limit as usize),
             before: query.number("cursor", 0..=u64::MAX)?.unwrap_or(u64::MAX),
         })

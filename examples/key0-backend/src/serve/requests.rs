@@ -19,23 +19,22 @@ use axum::{
     response::{IntoResponse, Response},
     routing::future::RouteFuture,
 };
-use http::{
-    HeaderName, HeaderValue, Request, Uri, Version,
-    header::{CONNECTION, HOST},
-};
+use http::{HeaderName, HeaderValue, Request, StatusCode, Uri, header::CONNECTION};
 use key0_auth::{Rejection, RejectionKind, auth::Gateway};
 use pin_project_lite::pin_project;
 use tokio::{sync::watch, time::Sleep};
 use tower::Service;
 
 use super::{
-    access_log::{NoteRoute, Record, told},
-    connections::Connections,
+    access_log::{NoteRoute, Record, Untold},
+    awaited::Awaited,
+    connections::{Activity, Connections},
+    host,
     ready::Ready,
     refusals::Refusals,
     request_id::RequestIds,
 };
-use crate::config::Serving;
+use crate::{confidential::Confidential, config::Serving};
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// How long a request may take as a whole.
@@ -47,12 +46,14 @@ const MAX_MEANT: usize = 256;
 #[derive(Debug, Clone)]
 pub(crate) struct RequestService {
     routes: Router,
-    /// The newest routes. They may take the place of those above between two requests.
-    latest: watch::Receiver<Router>,
-    newer: Arc<watch::Sender<Router>>,
+    confidential: Confidential,
+    /// The newest of both. They may take the place of those above between two requests.
+    latest: watch::Receiver<(Router, Confidential)>,
+    newer: Arc<watch::Sender<(Router, Confidential)>>,
     ids: RequestIds,
     listener: Option<Arc<Listener>>,
     peer: Option<IpAddr>,
+    activity: Option<Activity>,
 }
 
 /// What the requests of one listener have in common.
@@ -66,17 +67,26 @@ pub(crate) struct Listener {
 }
 
 impl RequestService {
-    pub(crate) fn new(routes: Router) -> Self {
+    pub(crate) fn new(routes: Router, confidential: Confidential) -> Self {
         // With its state, the router makes its services now and not for every request.
         let routes = routes.layer(NoteRoute).with_state(());
-        let (newer, latest) = watch::channel(routes.clone());
+        let (newer, latest) = watch::channel((routes.clone(), confidential.clone()));
         let (newer, ids) = (Arc::new(newer), RequestIds::default());
-        Self { routes, latest, newer, ids, listener: None, peer: None }
+        Self {
+            routes,
+            confidential,
+            latest,
+            newer,
+            ids,
+            listener: None,
+            peer: None,
+            activity: None,
+        }
     }
 
     /// Answers requests from now on, over connections that are open too, as another service does.
     pub(crate) fn replace(&self, by: &Self) {
-        drop(self.newer.send_replace(by.routes.clone()));
+        drop(self.newer.send_replace((by.routes.clone(), by.confidential.clone())));
     }
 
     /// The same for the requests of a listener.
@@ -84,9 +94,9 @@ impl RequestService {
         Self { listener: Some(listener), ..self }
     }
 
-    /// The same for the requests of one peer.
-    pub(crate) fn from(&self, peer: IpAddr) -> Self {
-        Self { peer: Some(peer), ..self.clone() }
+    /// The same for the requests of one peer's connection.
+    pub(crate) fn from(&self, peer: IpAddr, activity: Activity) -> Self {
+        Self { peer: Some(peer), activity: Some(activity), ..self.clone() }
     }
 }
 
@@ -100,68 +110,44 @@ where
     type Future = Answer;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Service::<Request<B>>::poll_ready(&mut self.routes, cx)
+        Service::<Request<Awaited<B>>>::poll_ready(&mut self.routes, cx)
     }
 
     fn call(&mut self, mut request: Request<B>) -> Answer {
         if self.latest.has_changed().unwrap_or(false) {
-            self.routes = self.latest.borrow_and_update().clone();
+            (self.routes, self.confidential) = self.latest.borrow_and_update().clone();
         }
-        let id = request.headers().get(REQUEST_ID).filter(|sent| is_sane(sent)).cloned();
+        let is_taken = |sent: &&HeaderValue| is_sane(sent, &self.confidential);
+        let id = request.headers().get(REQUEST_ID).filter(is_taken).cloned();
         let id = id.unwrap_or_else(|| self.ids.next());
         let listener = self.listener.clone();
-        let record = listener
-            .as_ref()
-            .map(|listener| Record::begin(&mut request, self.peer, &listener.serving.proxies));
+        let shortest = self.confidential.shortest();
+        let record = listener.as_ref().map(|listener| {
+            Record::begin(&mut request, self.peer, &listener.serving.proxies, shortest)
+        });
         let proxied = request.headers().contains_key(Gateway::TOKEN_HEADER);
         let has_body = !request.body().is_end_stream();
         let asked = Asked { uri: request.uri().clone(), proxied, has_body };
         let seen = Some(Seen { id, record, listener });
-        match unfit(&request) {
-            None => {
-                let inner = Some(self.routes.call(request));
-                Answer { inner, refused: None, limit: None, asked, seen }
-            }
-            Some(rejection) => {
-                let refused = Some(asked.refuse(rejection));
-                Answer { inner: None, refused, limit: None, asked, seen }
-            }
-        }
+        let refused = match host::check(&request) {
+            Err(rejection) => Some(asked.refuse(rejection)),
+            Ok(()) => request.uri().path().contains("//").then(|| asked.tell_what_is_meant()),
+        };
+        let activity = if has_body { self.activity.clone() } else { None };
+        let awaited = |body| Awaited::new(body, activity);
+        let inner = refused.is_none().then(|| self.routes.call(request.map(awaited)));
+        Answer { inner, refused, limit: None, asked, seen }
     }
 }
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
-/// Why a request can't be for any route.
-fn unfit<B>(request: &Request<B>) -> Option<Rejection> {
-    // RFC 9112, section 3.2.
-    let one_host = request.headers().get_all(HOST).iter().count() == 1;
-    if request.version() == Version::HTTP_11 && !one_host {
-        let rejection = Rejection::new(RejectionKind::InvalidBody);
-        return Some(rejection.detail("A request needs exactly one Host header"));
-    }
-    let path = request.uri().path();
-    if !path.contains("//") {
-        return None;
-    }
-    let rejection = Rejection::new(RejectionKind::NotFound);
-    if path.len() > MAX_MEANT {
-        return Some(rejection);
-    }
-    let parts: Vec<_> = path.split('/').filter(|part| !part.is_empty()).collect();
-    // The detail stands in the log as well, where no part may be a credential.
-    let meant = told(&format!("/{}", parts.join("/")), true);
-    Some(rejection.detail(format!("A part of this path is empty; {meant} may be meant")))
-}
-
-/// The caller's own id is taken where it is harmless: the log and the answer show it, so what looks
-/// like a credential is none.
-fn is_sane(id: &HeaderValue) -> bool {
-    let bytes = id.as_bytes();
-    (1..=128).contains(&bytes.len())
-        && bytes.iter().all(u8::is_ascii_graphic)
-        && !bytes.starts_with(b"ak_")
-        && !bytes.starts_with(b"eyJ")
+/// The caller's own id is taken where it is harmless: the log and the answer show it, so what can be
+/// a credential is none.
+fn is_sane(id: &HeaderValue, confidential: &Confidential) -> bool {
+    let is_text = |id: &&str| id.bytes().all(|byte| byte.is_ascii_graphic());
+    let id = id.to_str().ok().filter(is_text);
+    id.is_some_and(|id| (1..=128).contains(&id.len()) && !confidential.may_stand_in(id))
 }
 
 pin_project! {
@@ -200,6 +186,14 @@ impl Future for Answer {
             Err(_) => this.asked.refuse(RejectionKind::Internal.into()),
         };
         match this.seen.take() {
+            Some(seen) if seen.leads_nowhere(&response) && this.asked.has_slash_at_its_end() => {
+                let mut told = this.asked.tell_what_is_meant();
+                told.headers_mut().remove(CONNECTION);
+                if let Some(connection) = response.headers().get(CONNECTION) {
+                    told.headers_mut().insert(CONNECTION, connection.clone());
+                }
+                Poll::Ready(Ok(seen.finish(told)))
+            }
             Some(seen) => Poll::Ready(Ok(seen.finish(response))),
             None => panic!("a response future was polled after it was done"),
         }
@@ -225,6 +219,29 @@ impl Asked {
         }
         response
     }
+
+    fn has_slash_at_its_end(&self) -> bool {
+        let path = self.uri.path();
+        path.len() > 1 && path.ends_with('/')
+    }
+
+    /// The refusal of a path with an empty part.
+    fn tell_what_is_meant(&self) -> Response {
+        const EMPTY_PART: &str = "A part of this path is empty";
+        let rejection = Rejection::new(RejectionKind::NotFound);
+        let path = self.uri.path();
+        let rejection = if path.len() > MAX_MEANT {
+            rejection.detail(EMPTY_PART)
+        } else {
+            let parts: Vec<_> = path.split('/').filter(|part| !part.is_empty()).collect();
+            let meant = parts.join("/");
+            rejection.detail(format!("{EMPTY_PART}; /{meant} may be meant"))
+        };
+        let mut response = self.refuse(rejection);
+        // A part may be of a credential.
+        response.extensions_mut().insert(Untold(EMPTY_PART));
+        response
+    }
 }
 
 /// What is kept of a request for its answer.
@@ -235,6 +252,12 @@ struct Seen {
 }
 
 impl Seen {
+    /// Whether there is no route to answer it.
+    fn leads_nowhere(&self, response: &Response) -> bool {
+        response.status() == StatusCode::NOT_FOUND
+            && self.record.as_ref().is_some_and(Record::is_lost)
+    }
+
     fn finish(self, mut response: Response) -> Response {
         if let Some(listener) = self.listener {
             let kind = response.extensions().get::<Rejection>().map(Rejection::kind);
@@ -259,6 +282,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use axum::{body::Body, routing::any};
+    use http::header::HOST;
     use tower::ServiceExt;
 
     use super::*;
@@ -270,7 +294,7 @@ mod tests {
         let routes = Router::new()
             .route("/hangs", any(std::future::pending::<()>))
             .route("/panics", any(panics));
-        let service = RequestService::new(routes);
+        let service = RequestService::new(routes, Confidential::default());
         for (path, status) in [("/hangs", 408), ("/panics", 500), ("//", 404)] {
             for (body, closes) in [("", false), ("a body", true)] {
                 let request = Request::builder().uri(path).header(HOST, "a");

@@ -30,6 +30,7 @@ use super::{
     sold,
 };
 use crate::{
+    confidential::Confidential,
     config::{Config, IssueTokenAuth},
     database::{Opened, Opening},
     partner::Partner,
@@ -66,6 +67,7 @@ struct Guards {
     internal_auth: Arc<InternalAuth>,
     issue_token_auth: IssueTokenAuth,
     verify: Option<Verify>,
+    confidential: Confidential,
 }
 
 impl Guards {
@@ -102,6 +104,7 @@ impl Guards {
                 store.keys.clone(),
                 denied.clone(),
             ),
+            confidential: config.confidential.clone(),
             verify: config.verify.clone().map(|rules| Verify::new(validator.clone(), rules)),
             validator,
             keys_api: KeysApi::new(store.keys.clone(), keys.clone()),
@@ -327,10 +330,8 @@ impl App {
     /// what is around all routes.
     fn finish(&self, routes: Router, audience: Audience) -> RequestService {
         let routes = routes.merge(self.health()).merge(self.documented(audience));
-        RequestService::new(key0_axum::with_problem_fallbacks(
-            routes,
-            self.guards.validator.responder(),
-        ))
+        let routes = key0_axum::with_problem_fallbacks(routes, self.guards.validator.responder());
+        RequestService::new(routes, self.guards.confidential.clone())
     }
 }
 

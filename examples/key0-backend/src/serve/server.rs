@@ -1,11 +1,12 @@
 //! Listening, limits on connections, draining.
 
-use std::{io, io::Write, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, io::Write, net::SocketAddr, sync::Arc, thread, time::Duration};
 
 use hyper::server::conn::http1;
 use hyper_util::{rt::TokioIo, server::graceful::GracefulShutdown, service::TowerToHyperService};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
+    runtime::Runtime,
     sync::watch,
     task::JoinSet,
     time::MissedTickBehavior,
@@ -20,7 +21,7 @@ use super::{
     reload::Reload,
     requests::{Listener, RequestService},
     routes::App,
-    signals,
+    signals::{self, HangUps},
     socket::Socket,
     sockets::GivenSockets,
     timer::ConnectionTimer,
@@ -41,24 +42,40 @@ const DRAIN_HEADS: Duration = Duration::from_secs(2);
 /// How long to wait when the system gives no more connections, as when it is out of files.
 const BREATH: Duration = Duration::from_millis(100);
 
-/// Serves until the signal to stop, then drains.
-pub(crate) fn serve(
-    config: Config,
-    options: ServeOptions,
-    sockets: GivenSockets,
-) -> Result<(), StartError> {
-    let _logging = logging::start(&config.log).map_err(StartError::Log)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(StartError::Runtime)?;
-    runtime.block_on(run(config, options, sockets))
+/// What the server runs on. It comes before the configuration is read: from then on the signal to read
+/// it again ends nothing.
+pub(crate) struct Running {
+    runtime: Runtime,
+    hang_ups: HangUps,
+}
+
+impl Running {
+    pub(crate) fn start() -> Result<Self, StartError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(StartError::Runtime)?;
+        let hang_ups = runtime.block_on(async { HangUps::listen() });
+        Ok(Self { runtime, hang_ups: hang_ups.map_err(StartError::Signal)? })
+    }
+
+    /// Serves until the signal to stop, then drains.
+    pub(crate) fn serve(
+        self,
+        config: Config,
+        options: ServeOptions,
+        sockets: GivenSockets,
+    ) -> Result<(), StartError> {
+        let _logging = logging::start(&config.log).map_err(StartError::Log)?;
+        self.runtime.block_on(run(config, options, sockets, self.hang_ups))
+    }
 }
 
 async fn run(
     config: Config,
     options: ServeOptions,
     sockets: GivenSockets,
+    hang_ups: HangUps,
 ) -> Result<(), StartError> {
     let capacity = Capacity::raise();
     let counted = metrics::start()?;
@@ -74,7 +91,8 @@ async fn run(
     let (serving, ready) = (&config.serving, app.ready());
     let services = (routes.clone(), internal_routes.clone());
     let reload = Reload::new(options, config.clone(), app.clone(), services.0, services.1);
-    let stop = signals::listen(ready.clone(), serving.shutdown_delay, move || reload.now())
+    let delay = serving.shutdown_delay;
+    let stop = signals::listen(ready.clone(), delay, hang_ups, move || reload.now())
         .map_err(StartError::Signal)?;
     let public = public.listen()?;
     let internal = internal.map(Bound::listen).transpose()?;
@@ -200,7 +218,8 @@ async fn accept(
             }
         };
         connections.start(peer.ip(), |activity, place| {
-            let connection = connection(stream, activity, routes.from(peer.ip()));
+            let routes = routes.from(peer.ip(), activity.clone());
+            let connection = connection(stream, activity, routes);
             let connection = graceful.watch(connection);
             let task = tokio::spawn(async move {
                 // A client that breaks off, or sends what is not HTTP, is its own business.
@@ -264,9 +283,11 @@ fn announce(
     ]);
     let warnings = || config.warnings.iter().chain(of_store);
     lines.extend(warnings().map(|warning| format!("WARNING         {warning}")));
-    // In one piece, for whoever waits for it; and the server runs on where nobody reads it.
+    // In one piece, for whoever waits for it; and from a thread of its own, since the server does not
+    // wait for a reader.
     let text = lines.join("\n") + "\n";
-    let _ = io::stdout().write_all(text.as_bytes());
+    let tell = move || drop(io::stdout().write_all(text.as_bytes()));
+    let _ = thread::Builder::new().name("announce".to_owned()).spawn(tell);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         public = address(public),

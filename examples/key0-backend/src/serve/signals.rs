@@ -15,11 +15,12 @@ const INTERRUPTED: i32 = 130;
 pub(crate) fn listen(
     ready: Ready,
     delay: Duration,
+    hang_ups: HangUps,
     reload: impl Fn() + Send + 'static,
 ) -> io::Result<watch::Receiver<bool>> {
     let (sender, receiver) = watch::channel(false);
     let mut ends = Ends::listen()?;
-    hang_ups(reload)?;
+    hang_ups.each(reload);
     tokio::spawn(async move {
         ends.next().await;
         tracing::info!(
@@ -65,16 +66,26 @@ impl Ends {
     }
 }
 
+/// Each SIGHUP. From the moment on that there is one of these, none ends the process: one that comes
+/// while the server starts is as good as one that comes then.
 #[cfg(unix)]
-fn hang_ups(reload: impl Fn() + Send + 'static) -> io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut hang_up = signal(SignalKind::hangup())?;
-    tokio::spawn(async move {
-        while hang_up.recv().await.is_some() {
-            reload();
-        }
-    });
-    Ok(())
+pub(crate) struct HangUps(tokio::signal::unix::Signal);
+
+#[cfg(unix)]
+impl HangUps {
+    /// Must be called within a runtime.
+    pub(crate) fn listen() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        signal(SignalKind::hangup()).map(Self)
+    }
+
+    fn each(mut self, reload: impl Fn() + Send + 'static) {
+        tokio::spawn(async move {
+            while self.0.recv().await.is_some() {
+                reload();
+            }
+        });
+    }
 }
 
 #[cfg(not(unix))]
@@ -92,6 +103,13 @@ impl Ends {
 }
 
 #[cfg(not(unix))]
-fn hang_ups(_reload: impl Fn() + Send + 'static) -> io::Result<()> {
-    Ok(())
+pub(crate) struct HangUps;
+
+#[cfg(not(unix))]
+impl HangUps {
+    pub(crate) fn listen() -> io::Result<Self> {
+        Ok(Self)
+    }
+
+    fn each(self, _reload: impl Fn() + Send + 'static) {}
 }

@@ -11,18 +11,20 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    time::{Sleep, sleep},
+    time::{Instant, Sleep, sleep},
 };
 
 use super::connections::Activity;
 
 /// How long a client may leave its answer unread.
 const STALL: Duration = Duration::from_secs(15);
-/// How long the rest of a refused request is taken in and thrown away. Closing at once would
-/// reset the connection, and the client could lose the refusal.
-const LINGER: Duration = Duration::from_secs(2);
+/// How long the rest of a refused request is taken in and thrown away, as long as a whole request may
+/// take. Closing at once would reset the connection, and the client could lose the refusal.
+const LINGER: Duration = Duration::from_secs(30);
+/// The same of a client that sends nothing in the meantime.
+const QUIET: Duration = Duration::from_secs(5);
 /// The most that is thrown away, in bytes.
-const MAX_DISCARDED: usize = 1024 * 1024;
+const MAX_DISCARDED: usize = 64 * 1024 * 1024;
 
 pub(crate) struct Socket {
     stream: TcpStream,
@@ -32,7 +34,8 @@ pub(crate) struct Socket {
 }
 
 struct Closing {
-    linger: Pin<Box<Sleep>>,
+    end: Instant,
+    quiet: Pin<Box<Sleep>>,
     discarded: usize,
 }
 
@@ -103,12 +106,13 @@ impl AsyncWrite for Socket {
             ready!(Pin::new(&mut *stream).poll_shutdown(cx))?;
         }
         let closing = closing.get_or_insert_with(|| {
-            let linger = Box::pin(sleep(LINGER));
             activity.is_over();
-            Closing { linger, discarded: 0 }
+            let end = Instant::now() + LINGER;
+            Closing { end, quiet: Box::pin(sleep(QUIET)), discarded: 0 }
         });
-        while closing.discarded < MAX_DISCARDED {
-            let mut bytes = [0; 8 * 1024];
+        let before = closing.discarded;
+        while closing.discarded < MAX_DISCARDED && Instant::now() < closing.end {
+            let mut bytes = [0; 16 * 1024];
             let mut buffer = ReadBuf::new(&mut bytes);
             match Pin::new(&mut *stream).poll_read(cx, &mut buffer) {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
@@ -116,7 +120,13 @@ impl AsyncWrite for Socket {
                 }
                 // The client has closed its side, too.
                 Poll::Ready(_) => return Poll::Ready(Ok(())),
-                Poll::Pending => return closing.linger.as_mut().poll(cx).map(Ok),
+                Poll::Pending => {
+                    if closing.discarded > before {
+                        let until = closing.end.min(Instant::now() + QUIET);
+                        closing.quiet.as_mut().reset(until);
+                    }
+                    return closing.quiet.as_mut().poll(cx).map(Ok);
+                }
             }
         }
         Poll::Ready(Ok(()))

@@ -1,4 +1,4 @@
-use std::{io::Write, net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use clap::Args;
 use key0_auth::{
@@ -68,8 +68,8 @@ pub(crate) fn run(options: &DoctorOptions) -> ExitCode {
     if code == ExitCode::SUCCESS && !is_fine {
         code = ExitCode::FAILURE;
     }
-    let _ = std::io::stdout().write_all(told(&settings, &findings, options.json).as_bytes());
-    code
+    let printed = crate::told(&told(&settings, &findings, options.json));
+    if code == ExitCode::SUCCESS { printed } else { code }
 }
 
 fn store(database: &Database) -> Finding {

@@ -1,4 +1,4 @@
-use std::{io::Write, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::Args;
 use clap_complete::Shell;
@@ -43,8 +43,6 @@ pub(crate) fn man() -> ExitCode {
     }
 }
 
-/// Whoever reads it may have read enough.
 fn print(text: &[u8]) -> ExitCode {
-    let _ = std::io::stdout().write_all(text);
-    ExitCode::SUCCESS
+    crate::told(&String::from_utf8_lossy(text))
 }

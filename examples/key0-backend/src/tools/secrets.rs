@@ -1,4 +1,4 @@
-use std::{io::Write, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value};
@@ -69,8 +69,7 @@ pub(crate) fn run(options: &SecretsOptions) -> ExitCode {
         });
         lines.collect()
     };
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    ExitCode::SUCCESS
+    crate::told(&text)
 }
 
 fn random() -> Result<String, getrandom::Error> {

@@ -1,5 +1,5 @@
 use std::{
-    io::{self, Read, Write},
+    io::{self, Read},
     path::PathBuf,
     process::ExitCode,
 };
@@ -75,8 +75,8 @@ pub(crate) fn run(options: &TokenOptions) -> ExitCode {
     let parts = decoded(text);
     let checks = checks(&tokens, text, parts.is_some());
     let is_good = checks.iter().all(|check| check.passed == Some(true));
-    let _ = io::stdout().write_all(told(parts, &checks, is_good, *json).as_bytes());
-    if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let printed = crate::told(&told(parts, &checks, is_good, *json));
+    if is_good { printed } else { ExitCode::FAILURE }
 }
 
 /// The header and the claims, whether or not anything about them is right.

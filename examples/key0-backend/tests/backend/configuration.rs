@@ -397,9 +397,48 @@ fn secrets_that_are_not_what_was_meant() {
     assert_refused(&Setup::new().set("DATABASE_URL", "\"sqlite://x.db\""), &[&url]);
 }
 
+/// What is no secret is taken just as exactly: an issuer in quotes would refuse every token.
+#[test]
+fn settings_that_are_not_what_was_meant() {
+    let quote = "it begins or ends with a quote, which would be a part of it";
+    let invisible = "it begins or ends with an invisible character";
+    for name in [
+        "KEY0_ACCESS_TOKEN_ISSUER",
+        "KEY0_ACCESS_TOKEN_AUDIENCE",
+        "INTERNAL_AUTH_AUDIENCE",
+        "INTERNAL_OAUTH_ISSUER",
+        "KEY0_URL",
+    ] {
+        let faults = |value: &str| {
+            let refused = Setup::new().set(name, value).run("check-config");
+            assert_eq!(refused.code, Some(2), "{name} {value}");
+            refused.stderr
+        };
+        for (value, why) in [
+            ("\"https://a.example\"", quote),
+            ("'https://a.example'", quote),
+            ("https://a.example\u{200b}", invisible),
+            ("\u{feff}https://a.example", invisible),
+        ] {
+            let told = faults(value);
+            assert!(told.contains(&format!("{name} is not valid: {why}\n")), "{value}: {told}");
+        }
+        let file = Setup::new().file(".env", format!("\n{name}=\"https://a\\tb\"\n"));
+        let refused = file.run("check-config");
+        let backslash = format!(".env line 2: {name} is not valid: it holds a backslash in double");
+        assert!(refused.stderr.contains(&backslash), "{refused:?}");
+    }
+    let issuer = Setup::new().set("KEY0_ACCESS_TOKEN_ISSUER", "  https://a.example \"b\" c ");
+    assert_accepted(&issuer);
+}
+
 #[test]
 fn names_that_are_misspelt() {
     for (name, meant) in [
+        ("TRUSTED_PROXY", "TRUSTED_PROXIES"),
+        ("CACHE_TTL", "CACHE_TTL_SECONDS"),
+        ("MASTER_KEYS", "MASTER_API_KEYS"),
+        ("KEY0_ACCESS_TOKEN_AUD", "KEY0_ACCESS_TOKEN_AUDIENCE"),
         ("DATABSE_URL", "DATABASE_URL"),
         ("MASTER_API_KEY", "MASTER_API_KEYS"),
         ("INTERNAL_AUTH_SECERT_FILE", "INTERNAL_AUTH_SECRET_FILE"),

@@ -8,7 +8,7 @@ use std::{
     collections::BTreeMap,
     ffi::OsString,
     fs,
-    io::Read,
+    io::{Read, Write},
     net::SocketAddr,
     path::PathBuf,
     process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio},
@@ -137,6 +137,10 @@ impl Setup {
     }
 
     fn spawn(&self, subcommand: Option<&str>) -> Child {
+        self.spawn_onto(subcommand, Stdio::piped())
+    }
+
+    fn spawn_onto(&self, subcommand: Option<&str>, stdout: Stdio) -> Child {
         let mut command = match self.files {
             None => Command::new(&self.program),
             Some((soft, hard)) => {
@@ -153,10 +157,29 @@ impl Setup {
             .envs(&self.variables)
             .current_dir(self.working_in.as_deref().unwrap_or(self.folder.path()))
             .stdin(fs::File::open(self.path(INPUT)).map_or_else(|_| Stdio::null(), Stdio::from))
-            .stdout(Stdio::piped())
+            .stdout(stdout)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap()
+    }
+
+    /// Starts `serve` with a standard output that takes no byte and that nobody reads, and waits until
+    /// it has logged that it listens.
+    #[cfg(unix)]
+    pub(crate) fn start_unheard(&self) -> (Backend, std::io::PipeReader) {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        rustix::fs::fcntl_setfl(&writer, rustix::fs::OFlags::NONBLOCK).unwrap();
+        let chunk = [b'.'; 4 * 1024];
+        while writer.write(&chunk).is_ok() || writer.write(&chunk[..1]).is_ok() {}
+        rustix::fs::fcntl_setfl(&writer, rustix::fs::OFlags::empty()).unwrap();
+        let setup = self.clone().set("LOG_FORMAT", "json");
+        let child = setup.spawn_onto(Some("serve"), writer.into());
+        let mut backend = Backend::watch(child, &self.folder, false);
+        backend.wait_for_log("\"started\"", 1);
+        let log = backend.stderr();
+        let (_, address) = log.split_once("\"public\":\"http://").unwrap();
+        backend.public = address.split_once('"').unwrap().0.parse().unwrap();
+        (backend, reader)
     }
 
     /// Starts `serve` and waits until it listens.
@@ -168,6 +191,13 @@ impl Setup {
     /// Starts `serve` with a log that nobody reads before [`Backend::read_log`].
     pub(crate) fn start_unread(&self) -> Backend {
         self.wait_for(Backend::watch(self.spawn(Some("serve")), &self.folder, true), "\nstore ")
+    }
+
+    /// Starts `serve`, does something, and then waits until it listens.
+    pub(crate) fn start_meanwhile(&self, act: impl FnOnce(&Backend)) -> Backend {
+        let backend = Backend::watch(self.spawn(Some("serve")), &self.folder, false);
+        act(&backend);
+        self.wait_for(backend, "\nstore ")
     }
 
     /// Starts an example and waits until it has said this.
@@ -248,12 +278,15 @@ pub(crate) struct Backend {
 
 impl Backend {
     fn watch(mut child: Child, folder: &Arc<TempDir>, unread: bool) -> Self {
-        let stdout: ChildStdout = child.stdout.take().unwrap();
+        let stdout: Option<ChildStdout> = child.stdout.take();
         let stderr: ChildStderr = child.stderr.take().unwrap();
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         Self {
             child,
-            stdout: Collected::from(stdout, false),
+            stdout: match stdout {
+                Some(stdout) => Collected::from(stdout, false),
+                None => Collected::from(std::io::empty(), false),
+            },
             stderr: Collected::from(stderr, unread),
             _folder: Arc::clone(folder),
             public: nowhere,

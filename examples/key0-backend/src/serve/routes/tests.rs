@@ -26,6 +26,7 @@ fn config() -> Config {
     let internal = SecretSet::new(secret("internal"));
     let tokens = AccessTokens::hs256(secret("access tokens").expose_bytes()).unwrap();
     Config {
+        confidential: Confidential::default(),
         gateway: None,
         verify: None,
         public: ([127, 0, 0, 1], 0).into(),

@@ -291,24 +291,27 @@ fn keys_of_foreign_shape_open_where_that_is_allowed() {
     for allowed in [false, true] {
         let setup = setup().set("FOREIGN_API_KEYS", allowed.to_string());
         drop(setup.start());
-        let import = |line: &str| {
+        let import = |line: &str, dry_run: bool| {
             let file = setup.path("keys.txt");
             fs::write(&file, format!("{line}\n")).unwrap();
             let file = file.to_str().unwrap();
             let url = format!("sqlite://{}", setup.database().display());
             let here = Setup::bare().set("DATABASE_URL", url);
             let here = here.set("FOREIGN_API_KEYS", allowed.to_string());
-            let arguments = ["import", file, "--role", "read", "--json"];
+            let tried: &[&str] = if dry_run { &["--dry-run"] } else { &[] };
+            let arguments = [&["import", file, "--role", "read", "--json"], tried].concat();
             arguments.iter().fold(here, |setup, argument| setup.argument(argument)).run("keys")
         };
         if !allowed {
-            let plain = import(FOREIGN);
+            let plain = import(FOREIGN, false);
             assert_eq!(plain.code, Some(1), "{plain:?}");
         }
-        let by_digest = import(&digest);
-        assert_eq!(by_digest.code, Some(0), "{by_digest:?}");
-        let warns = by_digest.stdout.contains("keys of foreign shape");
-        assert_eq!(warns, !allowed, "{by_digest:?}");
+        for dry_run in [true, false] {
+            let by_digest = import(&digest, dry_run);
+            assert_eq!(by_digest.code, Some(0), "{by_digest:?}");
+            let warns = by_digest.stdout.contains("keys of foreign shape");
+            assert_eq!(warns, !allowed, "{by_digest:?}");
+        }
         let backend = setup.start();
         let listed = Request::get("/v1/loyalty/reward-tiers").header("X-Api-Key", FOREIGN);
         let status = listed.send(backend.public).status;
@@ -467,7 +470,10 @@ fn what_is_kept_with_a_key_does_not_steer_the_operator_s_terminal() {
         let answer = request.internal(crate::serve::process::INTERNAL_SECRET).send(backend.public);
         assert_eq!(answer.status, 200, "{answer:?}");
     }
-    let listed = json_of(&keys(&setup, &["list", "--kind", "payment", "--json"]));
+    let listed = keys(&setup, &["list", "--kind", "payment", "--json"]);
+    let steers = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
+    assert!(!listed.stdout.contains(steers), "{listed:?}");
+    let listed = json_of(&listed);
     let ids: Vec<_> =
         listed["keys"].as_array().unwrap().iter().map(|key| text(key, "id")).collect();
     assert_eq!(ids.len(), 2);
@@ -475,8 +481,9 @@ fn what_is_kept_with_a_key_does_not_steer_the_operator_s_terminal() {
         let shown = keys(&setup, &["show", &id]);
         assert_eq!(shown.code, Some(0), "{shown:?}");
         assert!(shown.stdout.lines().count() > 5, "{shown:?}");
-        let steers = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
-        assert!(!shown.stdout.chars().any(steers), "{shown:?}");
+        assert!(!shown.stdout.contains(steers), "{shown:?}");
+        let shown = keys(&setup, &["show", &id, "--json"]);
+        assert!(!shown.stdout.contains(steers) && json_of(&shown)["id"] == id, "{shown:?}");
     }
 }
 

@@ -290,3 +290,46 @@ fn a_log_that_nobody_reads_breaks_no_request() {
     child.wait().unwrap();
     assert_eq!(answer.unwrap().status, 200);
 }
+
+/// Whoever started it may not read what it says.
+#[cfg(unix)]
+#[test]
+fn a_standard_output_that_nobody_reads_stops_nothing() {
+    let (mut backend, reader) = Setup::new().start_unheard();
+    assert_eq!(Request::get("/health").send(backend.public).status, 200);
+    backend.terminate();
+    assert_eq!(backend.wait().code(), Some(0));
+    drop(reader);
+}
+
+/// Nor does a SIGHUP end it that comes before the configuration is read: it is read again, then.
+#[cfg(unix)]
+#[test]
+fn a_hang_up_while_it_starts_ends_nothing() {
+    let setup = Setup::new().unset("INTERNAL_AUTH_SECRET").file("secret", INTERNAL_SECRET);
+    let pipe = setup.path("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let setup = setup.set("INTERNAL_AUTH_SECRET_FILE", "pipe");
+    let backend = setup.start_meanwhile(|backend| {
+        // Both wait until the other is there.
+        let mut writer = OpenOptions::new().write(true).open(&pipe).unwrap();
+        backend.signal("HUP");
+        fs::rename(setup.path("secret"), &pipe).unwrap();
+        writer.write_all(INTERNAL_SECRET.as_bytes()).unwrap();
+    });
+    assert_eq!(issue(1).send(backend.public).status, 200);
+    backend.wait_for_log("the configuration was read again", 1);
+}
+
+/// What nobody can have got is no success.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_can_not_be_printed_is_an_error() {
+    for command in ["secrets generate", "man", "completions bash", "check-config"] {
+        let script = format!("\"$0\" {command} >/dev/full");
+        let ended = Setup::new().run_by_shell(&script);
+        assert_eq!(ended.code, Some(1), "{command}: {ended:?}");
+        assert!(ended.stderr.contains("can't be printed"), "{command}: {ended:?}");
+        assert_eq!(Setup::new().run_by_shell(&format!("\"$0\" {command} | true")).code, Some(0));
+    }
+}

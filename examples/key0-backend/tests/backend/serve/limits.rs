@@ -4,7 +4,7 @@ use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -79,6 +79,17 @@ fn what_is_no_http_hurts_nobody() {
     let refused = read_answer(&mut stream, false).unwrap();
     let detail = "The request body could not be read to its end";
     refused.assert_problem(400, "invalid_request", detail);
+    // Chunks in which there is something else than JSON.
+    let packed = format!(
+        "POST {ISSUE_TOKEN} HTTP/1.1\r\nHost: a\r\nX-Internal-Auth: {INTERNAL_SECRET}\r\n\
+         Content-Type: application/json\r\nTransfer-Encoding: gzip, chunked\r\n\r\n\
+         2\r\n{{}}\r\n0\r\n\r\n"
+    );
+    let mut stream = connect(backend.public).unwrap();
+    stream.write_all(packed.as_bytes()).unwrap();
+    let detail = "The request body must have no Transfer-Encoding but chunked";
+    let refused = read_answer(&mut stream, false).unwrap();
+    refused.assert_problem(415, "unsupported_media_type", detail);
     assert_eq!(issue(1).send(backend.public).status, 200);
 }
 
@@ -216,4 +227,30 @@ fn idle_connections_keep_nobody_out() {
     backend.wait_for_log("idle connections were closed for others", 2);
     // Not for each of them.
     assert!(backend.kill().stderr.matches("idle connections were closed").count() < 50);
+}
+
+/// Nor do requests whose bodies come byte by byte, or not at all: they make room as idle ones do.
+#[test]
+fn bodies_that_trickle_keep_nobody_out() {
+    let backend = Setup::new().set("INTERNAL_PORT", "0").files_at_most(64, 256).start();
+    let head = "POST /credential/revoke HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\
+                Content-Type: application/x-www-form-urlencoded\r\n\r\ntoken=";
+    let trickling: Vec<_> = (0..300)
+        .map(|_| {
+            let mut stream = connect(backend.public).unwrap();
+            // It may be over already.
+            let _ = stream.write_all(head.as_bytes());
+            stream
+        })
+        .collect();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    for _ in 0..20 {
+        while Request::get("/health").try_send(backend.public).map_or(0, |it| it.status) != 200 {
+            assert!(Instant::now() < deadline, "nobody else is served");
+            trickling.iter().for_each(|mut stream| drop(stream.write_all(b"x")));
+        }
+    }
+    // Without that they would have been served after half a minute, when the bodies are given up.
+    backend.wait_for_log("idle connections were closed for others", 1);
+    assert!(!backend.kill().stderr.contains("status=408"));
 }

@@ -5,6 +5,7 @@ mod lifecycle;
 pub(crate) mod limits;
 mod order;
 mod recorded;
+mod untold;
 
 use key0_auth::{
     domain::{Claims, Clock, SystemClock, Timestamp},

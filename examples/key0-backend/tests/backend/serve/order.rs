@@ -26,13 +26,16 @@ fn the_first_fault_in_order_is_told() {
 
     let nothing_here = "Nothing is found at this path";
     let too_large = "The request body is too large";
-    for path in ["/nowhere", "/internal", "/internal/issue-token/", "/internal/ISSUE-TOKEN", "/api"]
-    {
-        send(Request::new("PUT", path).body(oversized())).assert_problem(
-            404,
-            "not_found",
-            nothing_here,
-        );
+    let meant = "A part of this path is empty; /internal/issue-token may be meant";
+    for (path, detail) in [
+        ("/nowhere", nothing_here),
+        ("/internal", nothing_here),
+        ("/internal/issue-token/", meant),
+        ("/internal/ISSUE-TOKEN", nothing_here),
+        ("/api", nothing_here),
+    ] {
+        let refused = send(Request::new("PUT", path).body(oversized()));
+        refused.assert_problem(404, "not_found", detail);
     }
     let method = send(Request::new("PUT", ISSUE_TOKEN).body(oversized()));
     method.assert_problem(405, "method_not_allowed", "This method is not allowed here");
@@ -205,7 +208,7 @@ fn every_answer_has_a_request_id() {
 fn a_refused_upload_still_gets_its_answer() {
     let backend = Setup::new().start();
     let mut body = order(1);
-    body["pad"] = "x".repeat(900_000).into();
+    body["pad"] = "x".repeat(8_000_000).into();
     for (status, request) in [
         (401, Request::post(ISSUE_TOKEN, &body)),
         (413, Request::post(ISSUE_TOKEN, &body).internal(INTERNAL_SECRET)),
@@ -340,15 +343,28 @@ fn a_request_names_one_host() {
         assert_eq!((refused.status, &*refused.member("code")), (400, "invalid_request"));
         assert_eq!(refused.member("detail"), detail);
     }
-    let mut stream = connect(backend.public).unwrap();
-    stream.write_all(b"GET /health HTTP/1.1\r\nHost:\r\n\r\n").unwrap();
-    assert_eq!(read_answer(&mut stream, false).unwrap().status, 200);
+    let answered = |host: &str| {
+        let mut stream = connect(backend.public).unwrap();
+        write!(stream, "GET /health HTTP/1.1\r\nHost:{host}\r\n\r\n").unwrap();
+        read_answer(&mut stream, false).unwrap()
+    };
+    for host in ["a b", "a, b", "a/../b@c"] {
+        answered(host).assert_problem(400, "invalid_request", "The Host header names no host");
+    }
+    for host in ["", "a.example:80", "[::1]:80"] {
+        assert_eq!(answered(host).status, 200);
+    }
 }
 
 #[test]
 fn a_path_with_an_empty_part_is_told_which_one_may_be_meant() {
     let backend = Setup::new().start();
-    for (path, meant) in [("//health", "/health"), ("/api//photos///photo-1", PHOTO)] {
+    for (path, meant) in [
+        ("//health", "/health"),
+        ("/api//photos///photo-1", PHOTO),
+        ("/api/photos/photo-1/", PHOTO),
+        ("/health/", "/health"),
+    ] {
         let refused = Request::get(path).bearer(&access_token("photo-1", 0)).send(backend.public);
         assert_eq!((refused.status, &*refused.member("code")), (404, "not_found"));
         let detail = format!("A part of this path is empty; {meant} may be meant");
