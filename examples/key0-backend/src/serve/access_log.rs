@@ -136,7 +136,9 @@ impl Record {
         if !is_logged {
             return;
         }
-        let error = rejection.and_then(Error::source).map(|cause| Chain(cause).to_string());
+        // The cause would name the caller once more.
+        let error = rejection.filter(|rejection| Caller::of_refused(rejection).is_none());
+        let error = error.and_then(Error::source).map(|cause| Chain(cause).to_string());
         let error = error.as_deref().map(clean);
         let (detail, error) = (detail.as_deref(), error.as_deref());
         macro_rules! line {
