@@ -73,6 +73,7 @@ scripts! {
     withdraws FORGET_NONCES = "forget_nonces";
     reads UNLISTED = "unlisted";
     writes LIST_OLDER = "list_older";
+    writes NOTE_REJECTION = "note_rejection";
     writes LIST_OLDER_EVENTS = "list_older_events";
     writes LISTED = "listed";
     writes RETRY_HANDLER = "retry_handler";
