@@ -62,7 +62,8 @@ impl Story {
         let listed: Value = serde_json::from_str(&listed).unwrap_or_default();
         let key = text(&listed, "/purchases/0/key/id");
         self.command(server, &["keys", "resume", key]).await?;
-        self.step_soon(server, call, 200).await?;
+        self.until_resumed(server, &call).await?;
+        self.step(server, call, Expect::Status(200)).await?;
         Ok(())
     }
 
@@ -124,21 +125,14 @@ impl Story {
         Ok(printed)
     }
 
-    /// The same as [`step`](Self::step) for what another process has changed: the server hears of it
-    /// within moments.
-    async fn step_soon(
-        &mut self,
-        server: &Server,
-        call: Call,
-        status: u16,
-    ) -> Result<(), DemoError> {
+    /// Waits until the server has heard that another process has resumed the key: moments.
+    async fn until_resumed(&self, server: &Server, call: &Call) -> Result<(), DemoError> {
         let began = Instant::now();
-        while call.send(server.authority(), PATIENCE).await?.status.as_u16() != status
+        while call.send(server.authority(), PATIENCE).await?.member("code") == "key_suspended"
             && began.elapsed() < PATIENCE
         {
             tokio::time::sleep(PAUSE).await;
         }
-        self.step(server, call, Expect::Status(status)).await?;
         Ok(())
     }
 }
