@@ -103,7 +103,7 @@ fn read((event, display, label, by_label): &Found) -> Result<AuditEvent, StoreEr
     };
     let subject = match subject.split_at_checked(1) {
         Some(("k", id)) => AuditSubject::stored(None, id)?,
-        Some(("a", id)) => AuditSubject::stored(Some("administration"), id)?,
+        Some(("r", id)) => AuditSubject::stored(Some("administration"), id)?,
         Some(("p", id)) => AuditSubject::stored(Some("purchase"), id)?,
         _ => return Err(bad("event")),
     };

@@ -32,9 +32,10 @@ local function is_over(instant, now, latest)
   return instant <= tonumber(now) or instant > tonumber(latest)
 end
 
--- Notes an event of a key, a purchase or a route, which is 'k', 'p' or 'a' and its id. Says where it
--- stands in the order of all. The position is a 1 and a number in 15 hexadecimal digits. Where an older version has
--- kept the event, it is a 0 and the microsecond, with another 16 digits to tell apart what happened in one.
+-- Notes an event of a key, a purchase or a route, which is 'k', 'p' or 'r' and its id: no hexadecimal
+-- digit. Says where it stands in the order of all. The position is a 1 and a number in 15 hexadecimal
+-- digits. Where an older version has kept the event, it is a 0 and the microsecond, with another 16 digits
+-- to tell apart what happened in one.
 local function note(subject, line)
   local position = string.format('1%015x', redis.call('INCR', prefix .. 'events_noted'))
   redis.call('ZADD', prefix .. 'events', 0, position .. subject .. ' ' .. line)

@@ -1,2 +1,2 @@
 -- route, event
-note_ending('a' .. ARGV[2], ARGV[3])
+note_ending('r' .. ARGV[2], ARGV[3])
