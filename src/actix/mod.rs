@@ -90,7 +90,7 @@ mod service;
 mod sold;
 mod transform;
 
-pub use audit::audit_routes;
+pub use audit::{audit_rejections, audit_routes};
 pub use credential::credential_routes;
 #[cfg(feature = "idempotency")]
 #[cfg_attr(docsrs, doc(cfg(feature = "idempotency")))]

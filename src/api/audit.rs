@@ -1,4 +1,7 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Serialize;
@@ -9,6 +12,7 @@ use super::{
     body::{self, Reply, invalid, outage},
     keys::{self, KeysApi},
     query::Query,
+    rejected::Budget,
 };
 use crate::{
     Policy, Rejection, RejectionKind,
@@ -43,7 +47,13 @@ const MASTERS_ONLY: &str = "Only a master API key can read the audit log";
 /// another page, and with `rel="monitor"` (RFC 5989) at the end, for what happens later. Whoever follows
 /// it meets every event once.
 ///
-/// Events are kept for a year after their key is purged, those of purchases for 13 months.
+/// Events are kept for a year after their key is purged, all others for 13 months.
+///
+/// What is `rejected` at an endpoint for operators is told, too: of one caller or address three a minute
+/// and 60 an hour in all, the rest as one number an hour. Its `kind` is `administration`, its `id` the
+/// route. `actor` is the key that was sent, else `anonymous`; `reason` is the refusal, the method, and
+/// whence it came where that is known. The adapters' `audit_rejections` do it for the routes they are
+/// given, [`note_counted`](Self::note_counted) notes the number.
 ///
 /// The adapters mount it behind [`policy`](Self::policy) and [`wording`](Self::wording).
 ///
@@ -61,16 +71,18 @@ const MASTERS_ONLY: &str = "Only a master API key can read the audit log";
 /// ```
 #[derive(Debug, Clone)]
 pub struct AuditApi {
-    log: Arc<dyn AuditLog>,
-    steady: SteadyClock,
+    pub(super) log: Arc<dyn AuditLog>,
+    pub(super) steady: SteadyClock,
     listings: Arc<Semaphore>,
+    pub(super) rejected: Arc<Mutex<Budget>>,
 }
 
 impl AuditApi {
     /// For what this store has noted.
     pub fn new(log: Arc<dyn AuditLog>) -> Self {
         let steady = SteadyClock::new(Arc::new(SystemClock));
-        Self { log, steady, listings: Arc::new(Semaphore::new(LISTINGS_AT_ONCE)) }
+        let listings = Arc::new(Semaphore::new(LISTINGS_AT_ONCE));
+        Self { log, steady, listings, rejected: Arc::default() }
     }
 
     /// Sets where the time comes from; the system's clock by default.
@@ -117,7 +129,7 @@ impl AuditApi {
         Ok(Reply::json_lines(lines).header("link", link))
     }
 
-    /// Removes events that have outlived their keys by a year, up to `limit` or those of so many keys,
+    /// Removes events that have outlived their keys by a year, and others that are as old, up to `limit` or those of so many keys,
     /// and says how many. To be called every now and then. None while the clock is in doubt: it was set
     /// by more than two minutes within the last hour.
     ///

@@ -55,6 +55,7 @@ mod keys;
 mod payment_received;
 mod purchases;
 mod query;
+mod rejected;
 mod verify;
 
 pub use audit::AuditApi;
@@ -74,4 +75,7 @@ pub use issue_token::IssueToken;
 pub use keys::{KeysApi, Operator};
 pub use payment_received::{HandlerError, PaymentHandler, PaymentReceived};
 pub use purchases::PurchasesApi;
+pub use rejected::ClientAddress;
+#[cfg(any(feature = "axum", feature = "actix"))]
+pub(crate) use rejected::{Asked, method_name};
 pub use verify::{CallerField, Verify, VerifyRequest, VerifyRules, VerifyRulesBuilder};

@@ -7,13 +7,14 @@ use super::{
 use crate::{
     Rejection, RejectionKind,
     domain::{Claims, PlanId, ResourceId},
+    token::ExpiredToken,
 };
 
 /// Who called, for an application's own logs and metrics. No proof of anything, and no secret.
 ///
 /// The layers and middlewares put it into the extensions of every response to a caller whom they
 /// know, refused ones among them: also the holder of a key that is revoked, expired, suspended or
-/// rotated, and of a token that is revoked.
+/// rotated, and of a token that is expired or revoked.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -77,10 +78,29 @@ impl Caller {
         }
     }
 
-    /// Whose credential was refused, where all of it but its state was right.
-    #[cfg(any(feature = "tower", feature = "actix"))]
-    pub(crate) fn of_refused(rejection: &Rejection) -> Option<Self> {
-        rejection.source()?.downcast_ref().map(|HeldBy(caller)| caller.clone())
+    /// Whose credential was refused, where all of it but its state was right. The cause of such a
+    /// refusal tells nothing else.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use key0_auth::{Validator, auth::Caller, testing::TokenSigner};
+    ///
+    /// let signer = TokenSigner::new();
+    /// let validator = Validator::builder().access_tokens(signer.access_tokens()).build()?;
+    /// let bearer = signer.token().expired().bearer();
+    /// let refused = validator.validate([bearer.as_bytes()], []).await.expect_err("expired");
+    /// let caller = Caller::of_refused(&refused).expect("the signature is good");
+    /// assert_eq!(caller.to_string(), "access_token test-request");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn of_refused(rejection: &Rejection) -> Option<Self> {
+        let cause = rejection.source()?;
+        if let Some(ExpiredToken(claims)) = cause.downcast_ref() {
+            return Some(Identity::from_claims(Arc::clone(claims)).into());
+        }
+        cause.downcast_ref().map(|HeldBy(caller)| caller.clone())
     }
 }
 

@@ -59,7 +59,7 @@ mod routes;
 mod sold;
 mod unread;
 
-pub use audit::audit_routes;
+pub use audit::{audit_rejections, audit_routes};
 pub use credential::credential_routes;
 pub use fallback::{with_problem_fallbacks, with_problem_method_fallback};
 pub use guarded::{Guarded, GuardedFuture};

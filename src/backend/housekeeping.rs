@@ -42,6 +42,7 @@ impl Housekeeping {
             report("old nonces were not forgotten", nonces);
             report("old keys were not purged", in_steps(|| self.keys.purge(LIMIT)).await);
             report("old events were not purged", in_steps(|| self.audit.purge(LIMIT)).await);
+            report("rejected requests were not noted", self.audit.note_counted().await);
             let denials = in_steps(|| self.credentials.purge_denials(LIMIT)).await;
             report("old denials were not purged", denials);
             #[cfg(feature = "idempotency")]

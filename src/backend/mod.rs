@@ -186,8 +186,8 @@ impl Backend {
         S: Clone + Send + Sync + 'static,
     {
         use crate::axum::{
-            audit_routes, credential_routes, internal_routes, keys_routes, purchases_routes,
-            with_problem_fallbacks,
+            audit_rejections, audit_routes, credential_routes, internal_routes, keys_routes,
+            purchases_routes, with_problem_fallbacks,
         };
         let Parts { internal_auth, issue_token, payment_received, .. } = &*self.0;
         let internal =
@@ -196,7 +196,9 @@ impl Backend {
         let credential = credential_routes(self.0.credential_api.clone());
         let purchases = purchases_routes(self.0.validator.clone(), self.0.purchases_api.clone());
         let audit = audit_routes(self.0.validator.clone(), self.0.audit_api.clone());
-        let all = own.merge(internal).merge(keys).merge(purchases).merge(audit).merge(credential);
+        let operators =
+            audit_rejections(keys.merge(purchases).merge(audit), self.0.audit_api.clone());
+        let all = own.merge(internal).merge(operators).merge(credential);
         with_problem_fallbacks(all, self.responder())
     }
 
@@ -219,7 +221,8 @@ impl Backend {
         own: crate::actix::Routes,
     ) -> impl FnOnce(&mut actix_web::web::ServiceConfig) + use<> {
         use crate::actix::{
-            audit_routes, credential_routes, internal_routes, keys_routes, purchases_routes,
+            audit_rejections, audit_routes, credential_routes, internal_routes, keys_routes,
+            purchases_routes,
         };
         let Parts { internal_auth, issue_token, payment_received, .. } = &*self.0;
         let internal =
@@ -228,7 +231,9 @@ impl Backend {
         let credential = credential_routes(self.0.credential_api.clone());
         let purchases = purchases_routes(self.0.validator.clone(), self.0.purchases_api.clone());
         let audit = audit_routes(self.0.validator.clone(), self.0.audit_api.clone());
-        let all = own.merge(internal).merge(keys).merge(purchases).merge(audit).merge(credential);
+        let operators =
+            audit_rejections(keys.merge(purchases).merge(audit), self.0.audit_api.clone());
+        let all = own.merge(internal).merge(operators).merge(credential);
         all.with_problem_fallbacks(self.responder())
     }
 

@@ -143,6 +143,11 @@ id! {
 }
 
 id! {
+    /// The template of a route, as `/keys/{id}`.
+    RouteName
+}
+
+id! {
     /// Who changed a key: the id of the master key that asked for it, or one of the names below.
     Actor
 }
@@ -156,6 +161,11 @@ impl Actor {
     /// Whoever works on the host itself.
     pub fn host() -> Self {
         Self(ShortText::new("host"))
+    }
+
+    /// Somebody who is not known, or no key's holder.
+    pub fn anonymous() -> Self {
+        Self(ShortText::new("anonymous"))
     }
 
     /// Anybody, where the checks of management keys are off.

@@ -15,7 +15,9 @@ pub(crate) mod time;
 pub use claims::{Claims, ExtraClaims, ExtraClaimsError};
 pub(crate) use credential::CredentialFault;
 pub use credential::{Credential, MAX_CREDENTIAL_BYTES};
-pub use ids::{Actor, ChallengeId, InvalidId, KeyId, PlanId, RequestId, ResourceId, TxHash};
+pub use ids::{
+    Actor, ChallengeId, InvalidId, KeyId, PlanId, RequestId, ResourceId, RouteName, TxHash,
+};
 pub use path::{PathParameters, PathTemplate, RouteTemplate};
 pub(crate) use path::{decode as percent_decode, segments as path_segments};
 pub use permission::{Action, InvalidPermissions, Permissions, Role};

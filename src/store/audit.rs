@@ -4,11 +4,11 @@ use async_trait::async_trait;
 
 use crate::{
     apikey::KeyEvent,
-    domain::{Actor, ChallengeId, KeyId, Timestamp},
+    domain::{Actor, ChallengeId, KeyId, RouteName, Timestamp},
     error::StoreError,
 };
 
-/// What was done to keys and purchases, by whom and why, in one order for all.
+/// What was done to keys and purchases, by whom and why, in one order for all; and what was refused.
 ///
 /// Every event is kept in the transaction of what it tells. It is the same store as the
 /// [`KeyRegistry`](super::KeyRegistry) and the [`PurchaseStore`](super::PurchaseStore).
@@ -26,9 +26,17 @@ pub trait AuditLog: fmt::Debug + Send + Sync + 'static {
     /// Fails when the store can't tell.
     async fn events(&self, query: &AuditQuery) -> Result<AuditPage, StoreError>;
 
+    /// Notes that a request of administration was rejected, as
+    /// [`AuditEvent::of_rejection`] tells it.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store can't.
+    async fn note_rejection(&self, rejection: &AuditEvent) -> Result<(), StoreError>;
+
     /// Removes up to `limit` events, or all events of up to so many keys, and says how many: those of
     /// keys that were [purged](super::KeyRegistry::purge_keys) with an earlier `before` than this one,
-    /// and those of purchases that happened before it.
+    /// and the others that happened before it.
     ///
     /// # Errors
     ///
@@ -73,8 +81,8 @@ pub struct AuditPage {
 pub struct AuditEvent {
     /// When.
     pub at: Timestamp,
-    /// What: the name of a [`KeyAction`](crate::apikey::KeyAction), or of a purchase `revoked`,
-    /// `retried` and `settled`. A text, so that events of newer versions can be shown.
+    /// What: the name of a [`KeyAction`](crate::apikey::KeyAction), of a purchase `revoked`,
+    /// `retried` and `settled`, or `rejected`. A text, so that events of newer versions can be shown.
     pub action: String,
     /// To what.
     pub subject: AuditSubject,
@@ -98,22 +106,31 @@ pub enum AuditSubject {
     Key(KeyId),
     /// The purchase of this challenge; without one, of this request.
     Purchase(ChallengeId),
+    /// What this route administers.
+    Administration(RouteName),
 }
 
 impl AuditSubject {
-    /// `key` or `purchase`.
+    /// `key`, `purchase` or `administration`.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Key(_) => "key",
             Self::Purchase(_) => "purchase",
+            Self::Administration(_) => "administration",
         }
     }
 
-    /// The id of the key or purchase.
+    /// Whether its events are kept until it is purged, and longer; others go by themselves.
+    pub(crate) const fn is_key(&self) -> bool {
+        matches!(self, Self::Key(_))
+    }
+
+    /// The id of the key or purchase, or the route.
     pub fn id(&self) -> &str {
         match self {
             Self::Key(id) => id.as_str(),
             Self::Purchase(id) => id.as_str(),
+            Self::Administration(route) => route.as_str(),
         }
     }
 
@@ -124,6 +141,7 @@ impl AuditSubject {
         match kind {
             None => Ok(Self::Key(parsed(id, "key_id")?)),
             Some("purchase") => Ok(Self::Purchase(parsed(id, "key_id")?)),
+            Some("administration") => Ok(Self::Administration(parsed(id, "key_id")?)),
             Some(_) => Err(bad("kind")),
         }
     }
@@ -147,6 +165,12 @@ impl AuditEvent {
     ) -> Self {
         let subject = AuditSubject::Purchase(id.clone());
         Self { reason: reason.map(str::to_owned), ..Self::new(at, action, subject, by) }
+    }
+
+    /// An event of a request of administration that was rejected.
+    pub fn of_rejection(route: &RouteName, by: &Actor, at: Timestamp, reason: &str) -> Self {
+        let subject = AuditSubject::Administration(route.clone());
+        Self { reason: Some(reason.to_owned()), ..Self::new(at, "rejected", subject, by) }
     }
 
     fn new(at: Timestamp, action: &str, subject: AuditSubject, by: &Actor) -> Self {

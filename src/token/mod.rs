@@ -61,5 +61,5 @@ pub use oauth::{OAuthTokens, OAuthTokensBuilder};
 #[cfg_attr(docsrs, doc(cfg(feature = "jwks")))]
 pub use remote::RemoteKeys;
 pub use rules::SYSTEM_TOKEN_SUBJECT;
-pub(crate) use rules::SystemRules;
+pub(crate) use rules::{ExpiredToken, SystemRules};
 pub use validator::{AccessTokensBuilder, MAX_LEEWAY};

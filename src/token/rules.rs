@@ -1,6 +1,6 @@
 //! What a token whose signature held must say, checked against a given `now`.
 
-use std::{borrow::Cow, mem, sync::Arc, time::Duration};
+use std::{borrow::Cow, error::Error, fmt, mem, sync::Arc, time::Duration};
 
 use super::raw::{Claim, Name, RawClaims};
 use crate::{
@@ -107,16 +107,31 @@ impl Rules {
 
     fn validate_common(
         &self,
-        mut raw: RawClaims<'_>,
+        raw: RawClaims<'_>,
         check_times: impl FnOnce(Timestamp, Option<Timestamp>) -> Result<(), Rejection>,
     ) -> Result<Arc<Claims>, Rejection> {
-        let iat = time(&raw, Name::Iat)?;
-        let nbf = time(&raw, Name::Nbf)?;
-        let exp = time(&raw, Name::Exp)?.ok_or_else(|| missing(Name::Exp))?;
+        let times = Times {
+            iat: time(&raw, Name::Iat)?,
+            nbf: time(&raw, Name::Nbf)?,
+            exp: time(&raw, Name::Exp)?.ok_or_else(|| missing(Name::Exp))?,
+        };
+        text(&raw, Name::Iss)?;
+        texts(&raw, Name::Aud)?;
+
+        match check_times(times.exp, times.nbf) {
+            Ok(()) => self.read(raw, times),
+            Err(refusal) if refusal.kind() == RejectionKind::TokenExpired => {
+                // Whoever is refused for more than that is not named.
+                Err(self.read(raw, times).map_or(refusal, expired))
+            }
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// The claims, where they keep the rules that time does not change.
+    fn read(&self, mut raw: RawClaims<'_>, times: Times) -> Result<Arc<Claims>, Rejection> {
         let issuer = text(&raw, Name::Iss)?;
         let audience = texts(&raw, Name::Aud)?;
-
-        check_times(exp, nbf)?;
         if raw.is_constrained {
             return Err(invalid("A sender-constrained token is not accepted as a bearer token"));
         }
@@ -144,15 +159,43 @@ impl Rules {
             resource_id: resource_id.into(),
             plan_id: plan_id.into(),
             tx_hash: tx_hash.into(),
-            expires_at: exp,
-            issued_at: iat,
-            not_before: nbf,
+            expires_at: times.exp,
+            issued_at: times.iat,
+            not_before: times.nbf,
             issuer: issuer.map(Into::into),
             audience: audience.to_vec(),
             extra: mem::take(&mut raw.extra),
         }))
     }
 }
+
+/// The claims of a token that are times.
+struct Times {
+    iat: Option<Timestamp>,
+    nbf: Option<Timestamp>,
+    exp: Timestamp,
+}
+
+/// The cause of [`TokenExpired`](RejectionKind::TokenExpired): nothing but the time is against the token.
+#[derive(Debug)]
+pub(crate) struct ExpiredToken(pub(crate) Arc<Claims>);
+
+/// The refusal of a token whose time is over; of an agent's, with its claims.
+pub(super) fn expired(claims: Arc<Claims>) -> Rejection {
+    let refusal = Rejection::new(RejectionKind::TokenExpired);
+    match system_markers(&claims) {
+        0 => refusal.cause(ExpiredToken(claims)),
+        _ => refusal,
+    }
+}
+
+impl fmt::Display for ExpiredToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the token of {} expired at {}", self.0.request_id(), self.0.expires_at())
+    }
+}
+
+impl Error for ExpiredToken {}
 
 /// How many of the three marks of a system token are there.
 pub(super) fn system_markers(claims: &Claims) -> usize {

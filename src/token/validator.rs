@@ -9,7 +9,7 @@ use super::{
     parsed,
     raw::{Header, RawClaims},
     remembered::{MAX_TOKENS, Remembered},
-    rules::{Rules, SystemRules},
+    rules::{self, Rules, SystemRules},
 };
 use crate::{
     Rejection, RejectionKind,
@@ -113,8 +113,16 @@ impl AccessTokens {
     }
 
     /// What a token can keep at one time and break at another.
-    pub(crate) fn check_times(&self, claims: &Claims, now: Timestamp) -> Result<(), Rejection> {
-        self.rules.check_times(claims.expires_at(), claims.not_before(), now)
+    pub(crate) fn check_times(
+        &self,
+        claims: &Arc<Claims>,
+        now: Timestamp,
+    ) -> Result<(), Rejection> {
+        let checked = self.rules.check_times(claims.expires_at(), claims.not_before(), now);
+        checked.map_err(|refusal| match refusal.kind() {
+            RejectionKind::TokenExpired => rules::expired(Arc::clone(claims)),
+            _ => refusal,
+        })
     }
 
     /// Validates one of Key0's own tokens at the time `now`.

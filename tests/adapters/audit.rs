@@ -1,7 +1,10 @@
 //! `/audit` on both frameworks: what was done, by whom and why.
 #![cfg(all(feature = "axum", feature = "actix", feature = "backend", feature = "testing"))]
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use key0_auth::{
     MemoryStore,
@@ -176,4 +179,109 @@ async fn events_outlive_their_keys_by_a_year() {
     audited.clock.advance(Duration::from_secs(1));
     assert_eq!(purge().await, (0, 2));
     assert_eq!(audited.lines("").await.len(), 0);
+}
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// The events of rejected administration, as soon as there are so many.
+async fn rejected(audited: &Audited, count: usize) -> Vec<Value> {
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        let mut lines = audited.lines("limit=1000").await;
+        lines.retain(|event| event["kind"] == "administration");
+        if lines.len() >= count || Instant::now() > end {
+            assert_eq!(lines.len(), count, "{lines:?}");
+            assert!(lines.iter().all(|event| event["action"] == "rejected"));
+            return lines;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn who_is_refused_is_told_and_no_secret_is() {
+    for audited in Audited::on_each().await {
+        let secret = "ak_a-key-of-somebody-1234567890";
+        let key = |key| [("x-api-key", key)];
+        let body = Some(json!({"role": "read"}));
+        let path = format!("/keys/{secret}");
+        let mut seen = Vec::new();
+        for (method, path, headers, body, status) in [
+            ("POST", "/keys", &key(SUPPORT)[..], body, 403),
+            ("GET", "/purchases", &key(READER), None, 403),
+            ("POST", "/purchases/c-1/revoke", &key(SUPPORT), Some(json!({})), 403),
+            ("DELETE", &path, &key(secret), None, 401),
+            ("GET", "/audit?since=x", &[], None, 401),
+        ] {
+            assert_eq!(audited.send((method, path, headers, body)).await.0, status, "{path}");
+            seen = rejected(&audited, seen.len() + 1).await;
+        }
+        let told: Vec<_> = seen
+            .iter()
+            .map(|it| ["id", "actor", "reason"].map(|name| it[name].as_str().unwrap()))
+            .collect();
+        assert!(!format!("{seen:?}").contains(secret), "{seen:?}");
+        let names: Vec<_> = told.iter().map(|[route, by, _]| (*route, *by)).collect();
+        let (support, reader) = (names[0].1, names[1].1);
+        let expected = [
+            ("/keys", support),
+            ("/purchases", reader),
+            ("/purchases/{id}/revoke", support),
+            ("/keys/{id}", "anonymous"),
+            ("/audit", "anonymous"),
+        ];
+        assert_eq!(names, expected);
+        assert!(support.starts_with("bootstrap-support-"), "{support}");
+        assert!(reader.starts_with("bootstrap-read-"), "{reader}");
+        let reasons: Vec<_> = told.iter().map(|[.., reason]| *reason).collect();
+        let denied = "403 insufficient_permissions";
+        assert_eq!(reasons[..2], [format!("{denied}, POST"), format!("{denied}, GET")]);
+        let expected = ["401 invalid_api_key, DELETE", "401 missing_credential, GET"];
+        assert_eq!(reasons[3..], expected);
+        // Other refusals, and those of what is sold, are none of it.
+        let wrong = json!({"role": "none"});
+        audited.send(("POST", "/keys", &key(MASTER), Some(wrong))).await;
+        assert_eq!(audited.get(READER, "/photos/photo-1").await.0, 403);
+        audited.create("acme").await;
+        rejected(&audited, 5).await;
+    }
+}
+
+/// Neither fills it, nor hides what is done with a key that is known.
+#[tokio::test]
+async fn a_flood_of_refusals_is_counted() {
+    for audited in Audited::on_each().await {
+        let flood = async |count: usize| {
+            for _ in 0..count {
+                assert_eq!(audited.get("ak_unknown", "/keys").await.0, 401);
+            }
+        };
+        flood(10).await;
+        rejected(&audited, 3).await;
+        for minute in 1..=30 {
+            audited.clock.advance(Duration::from_secs(60));
+            flood(4).await;
+            rejected(&audited, 3 + (3 * minute).min(57)).await;
+        }
+        assert_eq!(audited.get(READER, "/keys").await.0, 403);
+        let told = rejected(&audited, 61).await;
+        assert!(told[60]["actor"].as_str().unwrap().starts_with("bootstrap-read-"));
+
+        let api = audited.backend.audit_api();
+        api.note_counted().await.unwrap();
+        rejected(&audited, 61).await;
+        audited.clock.advance(HOUR);
+        // An outage refuses nobody, and forgets none.
+        audited.store.set_for("note_rejection", Mood::Fails);
+        assert!(api.note_counted().await.is_err());
+        audited.store.set_for("note_rejection", Mood::Works);
+        api.note_counted().await.unwrap();
+        api.note_counted().await.unwrap();
+        let told = rejected(&audited, 62).await;
+        assert_eq!((&told[61]["id"], &told[61]["actor"]), (&json!("*"), &json!("anonymous")));
+        assert_eq!(told[61]["reason"], "70 more were rejected");
+        // Another hour.
+        flood(4).await;
+        rejected(&audited, 65).await;
+    }
 }

@@ -16,8 +16,8 @@ use actix_web::{
 use axum::{Router, body::Body, routing::get};
 use http::Request;
 use key0_auth::{
-    ApiKeys, AuthLayer, Identity, InternalAuth, InternalAuthLayer, KeyStore, MemoryStore,
-    Rejection, RejectionKind, Validator,
+    AccessTokens, ApiKeys, AuthLayer, Identity, InternalAuth, InternalAuthLayer, KeyStore,
+    MemoryStore, Rejection, RejectionKind, Validator,
     actix::{AuthMiddleware, Routes},
     api::{HandlerError, PaymentHandler, PaymentReceived},
     apikey::{Grant, KeyFormat, KeyRecord},
@@ -25,7 +25,9 @@ use key0_auth::{
     domain::{Actor, Clock, KeyId, Role, Secret, SecretSet, SystemClock, Timestamp},
     store::{Payment, spi::SteadyClock},
     testing::{FakeClock, FaultyStore, Mood, TokenSigner},
+    token::VerifyingKey,
 };
+use serde_json::json;
 use tower::ServiceExt;
 use tracing::Level;
 
@@ -192,6 +194,40 @@ async fn the_holder_of_an_expired_key_is_told() {
     for _ in 0..2 {
         assert_eq!(by_axum(&validator, "/photos/photo-1", &bearer).await, told);
         assert_eq!(by_actix(&validator, "/photos/photo-1", &bearer).await, told);
+    }
+}
+
+/// So is whose token it was: by its signature. Where more than its time is against it, nobody is named.
+#[actix_web::test]
+async fn the_holder_of_an_expired_token_is_told() {
+    let secret = Secret::new("secret", "a secret that signs the tokens of this test").unwrap();
+    let tokens = || AccessTokens::builder().key(VerifyingKey::hs256(&secret));
+    for tokens in [tokens(), tokens().remember_verified(10)] {
+        let clock = FakeClock::new();
+        let signer = TokenSigner::with(secret.clone()).clock(clock.clone());
+        let tokens = tokens.build().unwrap();
+        let validator =
+            Validator::builder().access_tokens(tokens).clock(clock.clone()).build().unwrap();
+        let refused =
+            |who: Option<&str>| (401, who.map(str::to_owned), Some(RejectionKind::TokenExpired));
+        let holder = refused(Some("access_token test-request"));
+        let expired = signer.token().resource("photo-1").expired();
+        for (token, told) in [
+            (expired.clone(), holder.clone()),
+            (expired.clone().claim("aud", "somebody-else"), refused(None)),
+            (expired.clone().claim("cnf", json!({"jkt": "x"})), refused(None)),
+            (expired.claim("planId", "system"), refused(None)),
+        ] {
+            let bearer = token.bearer();
+            assert_eq!(by_axum(&validator, "/photos/photo-1", &bearer).await, told);
+            assert_eq!(by_actix(&validator, "/photos/photo-1", &bearer).await, told);
+        }
+        // One that was good before.
+        let bearer = signer.token().resource("photo-1").bearer();
+        assert_eq!(by_axum(&validator, "/photos/photo-1", &bearer).await.0, 200);
+        clock.advance(Duration::from_secs(2 * 60 * 60));
+        assert_eq!(by_axum(&validator, "/photos/photo-1", &bearer).await, holder);
+        assert_eq!(by_actix(&validator, "/photos/photo-1", &bearer).await, holder);
     }
 }
 

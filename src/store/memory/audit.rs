@@ -25,7 +25,7 @@ impl Events {
     /// Notes an event, and says where it stands.
     pub(super) fn note(&mut self, event: AuditEvent) -> u64 {
         self.count += 1;
-        if let AuditSubject::Purchase(_) = event.subject {
+        if !event.subject.is_key() {
             self.ending.insert((event.at, self.count));
         }
         self.kept.insert(self.count, event);
@@ -81,6 +81,13 @@ impl AuditLog for MemoryStore {
         self.with(|state| {
             let record = |id: &str| state.keys.get(&KeyId::new(id).ok()?).cloned();
             Ok(state.keys.events.page(query, record))
+        })
+    }
+
+    async fn note_rejection(&self, rejection: &AuditEvent) -> Result<(), StoreError> {
+        self.with(|state| {
+            state.keys.events.note(rejection.clone());
+            Ok(())
         })
     }
 

@@ -57,6 +57,15 @@ impl AuditLog for PostgresStore {
         .await
     }
 
+    async fn note_rejection(&self, rejection: &AuditEvent) -> Result<(), StoreError> {
+        self.write(async {
+            let mut tx = self.begin().await?;
+            note(&mut tx, rejection).await?;
+            tx.end().await
+        })
+        .await
+    }
+
     async fn purge_events(&self, before: Timestamp, limit: u32) -> Result<u32, StoreError> {
         self.write(async {
             let mut tx = self.begin().await?;
@@ -86,18 +95,18 @@ impl AuditLog for PostgresStore {
 
 /// Adds an event to the log.
 pub(super) async fn note(tx: &mut PgConnection, event: &AuditEvent) -> Result<(), Fault> {
-    let is_purchase = matches!(event.subject, AuditSubject::Purchase(_));
+    let ends_by_itself = !event.subject.is_key();
     sqlx::query(
         "INSERT INTO key_events (kind, key_id, action, actor, at, reason, over_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7)",
     )
-    .bind(is_purchase.then_some(event.subject.kind()))
+    .bind(ends_by_itself.then_some(event.subject.kind()))
     .bind(event.subject.id())
     .bind(&event.action)
     .bind(event.by.as_str())
     .bind(event.at.as_micros())
     .bind(&event.reason)
-    .bind(is_purchase.then_some(event.at.as_micros()))
+    .bind(ends_by_itself.then_some(event.at.as_micros()))
     .execute(tx)
     .await?;
     Ok(())

@@ -58,6 +58,12 @@ impl AuditLog for RedisStore {
         Ok(page)
     }
 
+    async fn note_rejection(&self, rejection: &AuditEvent) -> Result<(), StoreError> {
+        let mut call = self.call(&scripts::NOTE_REJECTION);
+        call.arg(rejection.subject.id()).arg(event_text(rejection));
+        self.write(&call).await
+    }
+
     async fn purge_events(&self, before: Timestamp, limit: u32) -> Result<u32, StoreError> {
         let mut call = self.call(&scripts::PURGE_EVENTS);
         call.arg(before.as_micros()).arg(limit);
@@ -97,6 +103,7 @@ fn read((event, display, label, by_label): &Found) -> Result<AuditEvent, StoreEr
     };
     let subject = match subject.split_at_checked(1) {
         Some(("k", id)) => AuditSubject::stored(None, id)?,
+        Some(("r", id)) => AuditSubject::stored(Some("administration"), id)?,
         Some(("p", id)) => AuditSubject::stored(Some("purchase"), id)?,
         _ => return Err(bad("event")),
     };

@@ -80,6 +80,7 @@ scripts! {
     writes END_COPY = "end_copy";
     reads UNLISTED = "unlisted";
     writes LIST_OLDER = "list_older";
+    writes NOTE_REJECTION = "note_rejection";
     writes LIST_OLDER_EVENTS = "list_older_events";
     writes LISTED = "listed";
     writes RETRY_HANDLER = "retry_handler";

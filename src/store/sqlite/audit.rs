@@ -25,6 +25,11 @@ impl AuditLog for SqliteStore {
         self.read(move |conn| page(conn, &query)).await
     }
 
+    async fn note_rejection(&self, rejection: &AuditEvent) -> Result<(), StoreError> {
+        let rejection = rejection.clone();
+        self.write(move |tx| note(tx.conn, &rejection)).await
+    }
+
     async fn purge_events(&self, before: Timestamp, limit: u32) -> Result<u32, StoreError> {
         self.write(move |tx| {
             // The last one stays: its id would be given again, and readers are past it.
@@ -44,19 +49,19 @@ impl AuditLog for SqliteStore {
 
 /// Adds an event to the log.
 pub(super) fn note(conn: &Connection, event: &AuditEvent) -> Result<(), Fault> {
-    let is_purchase = matches!(event.subject, AuditSubject::Purchase(_));
+    let ends_by_itself = !event.subject.is_key();
     conn.prepare_cached(
         "INSERT INTO key_events (kind, key_id, action, actor, at, reason, over_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?
     .execute((
-        is_purchase.then_some(event.subject.kind()),
+        ends_by_itself.then_some(event.subject.kind()),
         event.subject.id(),
         &event.action,
         event.by.as_str(),
         event.at.as_micros(),
         &event.reason,
-        is_purchase.then_some(event.at.as_micros()),
+        ends_by_itself.then_some(event.at.as_micros()),
     ))?;
     Ok(())
 }

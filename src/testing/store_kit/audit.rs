@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     apikey::KeyRecord,
-    domain::{Actor, ChallengeId, KeyId},
+    domain::{Actor, ChallengeId, KeyId, RouteName},
     store::spi::{
         AuditCursor, AuditEvent, AuditPage, AuditQuery, KeyEdit, PurchaseRevocation, Rotation,
     },
@@ -190,6 +190,27 @@ async fn events_outlive_their_keys_until_they_are_purged(audited: Audited) {
     assert_eq!(left[0].subject.id(), other.id.as_str());
 }
 
+async fn what_was_rejected_is_told_until_it_is_purged(audited: Audited) {
+    let master = added(&audited, "Ada", &Actor::host()).await;
+    let route = RouteName::new("/keys/{id}/rotate").unwrap();
+    let reason = "403 insufficient_permissions, POST";
+    for (by, seconds) in [(Actor::from(&master.id), 1), (Actor::anonymous(), 2)] {
+        let rejection = AuditEvent::of_rejection(&route, &by, at(seconds), reason);
+        audited.log.note_rejection(&rejection).await.unwrap();
+    }
+    let events = events(&audited, &all(), 3).await;
+    let rejected = ("administration", "/keys/{id}/rotate", "rejected");
+    assert_eq!(told(&events)[1..], [rejected, rejected]);
+    assert_eq!(events[1].by_label.as_deref(), Some("Ada"));
+    assert_eq!((events[1].at, events[1].reason.as_deref()), (at(1), Some(reason)));
+    assert_eq!((events[2].by.as_str(), &events[2].display), ("anonymous", &None));
+    added(&audited, "last", &Actor::host()).await;
+    while audited.log.purge_events(at(2), 1).await.unwrap() > 0 {}
+    assert_eq!(told(&self::events(&audited, &all(), 3).await)[1], rejected);
+    while audited.log.purge_events(at(3), 1).await.unwrap() > 0 {}
+    self::events(&audited, &all(), 2).await;
+}
+
 /// Also where the last event of all was purged, whoever has read it.
 async fn what_is_noted_after_a_purge_comes_after_what_was_read(audited: Audited) {
     audited.shop.purchases.revoke_purchase(&revocation("c")).await.unwrap();
@@ -207,5 +228,6 @@ pub(super) const CASES: &[Case<Audited>] = cases!["audit":
     a_purchase_is_told_to_be_revoked_once,
     of_racing_events_each_is_told_once,
     events_outlive_their_keys_until_they_are_purged,
+    what_was_rejected_is_told_until_it_is_purged,
     what_is_noted_after_a_purge_comes_after_what_was_read,
 ];

@@ -1,6 +1,7 @@
 //! The whole story over real HTTP, on throw-away secrets and a throw-away store.
 
 mod key0;
+mod operator;
 mod server;
 mod story;
 

@@ -20,6 +20,7 @@ pub(super) struct Server {
     authority: String,
     pub(super) token_secret: Secret,
     pub(super) internal_secret: String,
+    pub(super) master_key: String,
 }
 
 impl Server {
@@ -28,10 +29,12 @@ impl Server {
         let folder = std::env::temp_dir().join(format!("key0-backend-demo-{}", random_text(8)?));
         create_private(&folder)?;
         let (token_secret, internal_secret) = (random_text(32)?, random_text(32)?);
+        let master_key = random_text(32)?;
         let database = folder.join("demo.db");
         let variables = vec![
             ("KEY0_ACCESS_TOKEN_SECRET", token_secret.clone()),
             ("INTERNAL_AUTH_SECRET", internal_secret.clone()),
+            ("MASTER_API_KEYS", format!("demo={master_key}")),
             ("DATABASE_URL", format!("sqlite://{}", database.display())),
             ("RUST_LOG", "warn".to_owned()),
         ];
@@ -43,7 +46,7 @@ impl Server {
             }
         };
         let token_secret = Secret::new("the demo's access token secret", token_secret)?;
-        Ok(Self { child, folder, variables, authority, token_secret, internal_secret })
+        Ok(Self { child, folder, variables, authority, token_secret, internal_secret, master_key })
     }
 
     /// Where it listens, as `127.0.0.1:40123`.
@@ -57,6 +60,13 @@ impl Server {
         let (child, authority) = spawn(&self.folder, &self.variables, &self.authority).await?;
         (self.child, self.authority) = (child, authority);
         Ok(())
+    }
+
+    /// Runs a command on the same store: whether it succeeded, and what it printed.
+    pub(super) async fn run(&self, arguments: &[&str]) -> Result<(bool, String), DemoError> {
+        let output = command(&self.folder, &self.variables)?.args(arguments).output().await?;
+        let printed = [output.stdout, output.stderr].concat();
+        Ok((output.status.success(), String::from_utf8_lossy(&printed).into_owned()))
     }
 
     /// Completes when the process has ended by itself.
@@ -78,14 +88,9 @@ async fn spawn(
     address: &str,
 ) -> Result<(Child, String), DemoError> {
     let (host, port) = address.rsplit_once(':').unwrap_or((address, "0"));
-    let mut child = Command::new(std::env::current_exe()?)
+    let mut child = command(folder, variables)?
         .args(["serve", "--host", host, "--port", port])
-        .env_clear()
-        .envs(variables.iter().map(|(name, value)| (name, value)))
-        .current_dir(folder)
-        .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .kill_on_drop(true)
         .spawn()?;
     let stdout = child.stdout.take().ok_or("the server has no standard output")?;
     let mut lines = BufReader::new(stdout).lines();
@@ -100,6 +105,18 @@ async fn spawn(
     let authority = tokio::time::timeout(START, listening).await??;
     tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
     Ok((child, authority))
+}
+
+/// This program, in the folder of the demo.
+fn command(folder: &PathBuf, variables: &[(&'static str, String)]) -> io::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command
+        .env_clear()
+        .envs(variables.iter().map(|(name, value)| (name, value)))
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    Ok(command)
 }
 
 fn create_private(folder: &PathBuf) -> io::Result<()> {

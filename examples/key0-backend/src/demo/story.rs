@@ -8,23 +8,23 @@ use key0_auth::{
 };
 use serde_json::{Value, json};
 
-use super::{DemoError, key0::Key0, server::Server};
+use super::{DemoError, key0::Key0, operator::KEY_HEADER, server::Server};
 use crate::{
     call::{Answer, Call},
     output::say,
 };
 
-const PHOTO: &str = "/api/photos/photo-1";
+pub(super) const PHOTO: &str = "/api/photos/photo-1";
 const OTHER_PHOTO: &str = "/api/photos/photo-2";
-const ISSUE_TOKEN: &str = "/internal/issue-token";
+pub(super) const ISSUE_TOKEN: &str = "/internal/issue-token";
 const PAYMENT_RECEIVED: &str = "/internal/payment-received";
-const INTERNAL_HEADER: &str = "X-Internal-Auth";
-const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const INTERNAL_HEADER: &str = "X-Internal-Auth";
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What should come back.
-enum Expect {
+pub(super) enum Expect {
     /// This status.
     Status(u16),
     /// A refusal with this status and code.
@@ -34,30 +34,37 @@ enum Expect {
 /// The story, and how many of its steps went otherwise than told.
 pub(super) struct Story {
     key0: Key0,
-    ids: Ids,
+    pub(super) ids: Ids,
     chapter: usize,
     differing: usize,
-    token: String,
-    key: String,
+    pub(super) token: String,
+    pub(super) key: String,
+    /// The keys that came back.
+    issued: Vec<String>,
 }
 
-struct Ids {
+pub(super) struct Ids {
     request: RequestId,
-    challenge: ChallengeId,
-    tx_hash: TxHash,
+    pub(super) challenge: ChallengeId,
+    pub(super) tx_hash: TxHash,
+}
+
+impl Ids {
+    pub(super) fn random() -> Result<Self, DemoError> {
+        let random = || uuid::Uuid::now_v7();
+        Ok(Self {
+            request: random().to_string().parse()?,
+            challenge: random().to_string().parse()?,
+            tx_hash: format!("0x{}{}", random().simple(), random().simple()).parse()?,
+        })
+    }
 }
 
 impl Story {
     pub(super) fn new(server: &Server) -> Result<Self, DemoError> {
-        let random = || uuid::Uuid::now_v7();
-        let ids = Ids {
-            request: random().to_string().parse()?,
-            challenge: random().to_string().parse()?,
-            tx_hash: format!("0x{}{}", random().simple(), random().simple()).parse()?,
-        };
-        let key0 = Key0::calling(server, PATIENCE)?;
-        let (token, key) = Default::default();
-        Ok(Self { key0, ids, chapter: 0, differing: 0, token, key })
+        let (key0, ids) = (Key0::calling(server, PATIENCE)?, Ids::random()?);
+        let (token, key, issued) = Default::default();
+        Ok(Self { key0, ids, chapter: 0, differing: 0, token, key, issued })
     }
 
     /// How many steps differ from what they should be.
@@ -73,6 +80,10 @@ impl Story {
         self.payment(server).await?;
         self.refusals(server).await?;
         self.crash(server).await?;
+        self.held(server).await?;
+        self.partner(server).await?;
+        self.customer(server).await?;
+        self.refund(server).await?;
         say!("");
         match self.differing {
             0 => say!("The end: every step went as it should."),
@@ -83,8 +94,7 @@ impl Story {
 
     async fn native(&mut self, server: &Server) -> Result<(), DemoError> {
         self.begin("An agent has paid, and Key0 has signed an access token for it.");
-        let issuer = TokenIssuer::hs256(&server.token_secret);
-        self.token = issuer.access_token(&self.claims(SystemClock.now().plus(HOUR))?)?;
+        self.token = self.sign(server, SystemClock.now().plus(HOUR))?;
         self.step(server, Call::get(PHOTO).bearer(&self.token), Expect::Status(200)).await?;
         Ok(())
     }
@@ -92,6 +102,7 @@ impl Story {
     async fn remote(&mut self, server: &Server) -> Result<(), DemoError> {
         self.begin("In remote mode Key0 asks the backend for a credential, proving who it is.");
         let first = self.key0_asks(server, ISSUE_TOKEN, &self.order()).await?;
+        self.key = first.member("token");
 
         self.begin("Key0 was too impatient and asks again: the same credential, byte for byte.");
         let again = self.key0_asks(server, ISSUE_TOKEN, &self.order()).await?;
@@ -119,9 +130,7 @@ impl Story {
         self.step(server, call, Expect::Refusal(403, "insufficient_permissions")).await?;
 
         self.begin("An expired token, a tampered one, an unknown key, and nothing at all.");
-        let issuer = TokenIssuer::hs256(&server.token_secret);
-        let past = SystemClock.now().minus(Duration::from_secs(1));
-        let expired = issuer.access_token(&self.claims(past)?)?;
+        let expired = self.sign(server, SystemClock.now().minus(Duration::from_secs(1)))?;
         let call = Call::get(PHOTO).bearer(&expired);
         self.step(server, call, Expect::Refusal(401, "token_expired")).await?;
         let call = Call::get(PHOTO).bearer(&tampered(&self.token));
@@ -173,18 +182,20 @@ impl Story {
             self.order()
         );
         say!("");
+        say!("curl -i {base}/audit \\\n  -H '{KEY_HEADER}: {}'", server.master_key);
+        say!("");
         say!("curl -i {base}/health");
         Ok(())
     }
 
-    fn begin(&mut self, title: &str) {
+    pub(super) fn begin(&mut self, title: &str) {
         self.chapter += 1;
         say!("");
         say!("{}. {title}", self.chapter);
     }
 
     /// Sends a request, tells both sides of it, and checks the answer.
-    async fn step(
+    pub(super) async fn step(
         &mut self,
         server: &Server,
         call: Call,
@@ -197,7 +208,7 @@ impl Story {
     }
 
     /// The same for a request of Key0's, which is let in.
-    async fn key0_asks(
+    pub(super) async fn key0_asks(
         &mut self,
         server: &Server,
         path: &str,
@@ -221,9 +232,8 @@ impl Story {
     }
 
     fn check(&mut self, answer: &Answer, expect: Expect) {
-        if !answer.member("token").is_empty() && self.key.is_empty() {
-            self.key = answer.member("token");
-        }
+        let issued = ["token", "key"].map(|name| answer.member(name));
+        self.issued.extend(issued.into_iter().filter(|key| !key.is_empty()));
         say!("  < {}", answer.status);
         say!("  < {}", self.told(&answer.text));
         let (status, code) = match expect {
@@ -238,12 +248,8 @@ impl Story {
     }
 
     /// A body with the issued key shortened, as one would show it to others.
-    fn told(&self, body: &str) -> String {
-        if self.key.is_empty() {
-            body.to_owned()
-        } else {
-            body.replace(&self.key, &masked(&self.key))
-        }
+    pub(super) fn told(&self, body: &str) -> String {
+        self.issued.iter().fold(body.to_owned(), |told, key| told.replace(key, &masked(key)))
     }
 
     fn compare(&mut self, first: &Answer, again: &Answer) {
@@ -254,12 +260,12 @@ impl Story {
         }
     }
 
-    fn differ(&mut self, what: &str) {
+    pub(super) fn differ(&mut self, what: &str) {
         self.differing += 1;
         say!("  ! {what}");
     }
 
-    fn order(&self) -> Value {
+    pub(super) fn order(&self) -> Value {
         json!({
             "requestId": self.ids.request,
             "challengeId": self.ids.challenge,
@@ -269,17 +275,19 @@ impl Story {
         })
     }
 
-    fn claims(&self, expires_at: Timestamp) -> Result<Claims, DemoError> {
+    /// Key0's access token for the purchase.
+    pub(super) fn sign(&self, server: &Server, until: Timestamp) -> Result<String, DemoError> {
         let Ids { request, challenge, tx_hash } = &self.ids;
-        Ok(Claims::new(
+        let claims = Claims::new(
             request.clone(),
             challenge.clone(),
             ResourceId::new("photo-1")?,
             PlanId::new("basic")?,
             tx_hash.clone(),
-            expires_at,
+            until,
         )
-        .issued(SystemClock.now()))
+        .issued(SystemClock.now());
+        Ok(TokenIssuer::hs256(&server.token_secret).access_token(&claims)?)
     }
 }
 
@@ -295,7 +303,7 @@ fn tampered(token: &str) -> String {
 /// A header's value without most of a credential, as one would show it to others.
 fn shortened(name: &str, value: &str) -> String {
     match name {
-        "Authorization" | INTERNAL_HEADER => {
+        "Authorization" | INTERNAL_HEADER | KEY_HEADER => {
             let (scheme, credential) = match value.split_once(' ') {
                 Some((scheme, credential)) => (format!("{scheme} "), credential),
                 None => (String::new(), value),

@@ -13,6 +13,7 @@ use axum::{extract::MatchedPath, response::Response};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use key0_auth::{
     Rejection, Retry,
+    api::ClientAddress,
     auth::Caller,
     domain::{Clock, SystemClock},
 };
@@ -56,17 +57,21 @@ impl Record {
         shortest: usize,
     ) -> Self {
         let route = Route::default();
-        request.extensions_mut().insert(route.clone());
-        let headers = request.headers();
-        let forwarded = headers.get_all(FORWARDED_FOR);
+        let forwarded = request.headers().get_all(FORWARDED_FOR);
         let forwarded: Vec<_> =
             forwarded.iter().map(|value| value.to_str().unwrap_or_default()).collect();
+        let client = peer.map(|peer| proxies.client(peer, forwarded.into_iter()));
+        let trace_id = trace_id(request.headers());
+        request.extensions_mut().insert(route.clone());
+        if let Some(client) = client {
+            request.extensions_mut().insert(ClientAddress(client));
+        }
         Self {
             started: Instant::now(),
             method: registered(request.method()),
             uri: request.uri().clone(),
-            client: peer.map(|peer| proxies.client(peer, forwarded.into_iter())),
-            trace_id: trace_id(headers),
+            client,
+            trace_id,
             route,
             shortest,
         }
@@ -150,7 +155,9 @@ impl Record {
         if !is_logged {
             return;
         }
-        let error = rejection.and_then(Error::source).map(|cause| Chain(cause).to_string());
+        // The cause would name the caller once more.
+        let error = rejection.filter(|rejection| Caller::of_refused(rejection).is_none());
+        let error = error.and_then(Error::source).map(|cause| Chain(cause).to_string());
         let error = error.as_deref().map(clean);
         let (detail, error) = (detail.as_deref(), error.as_deref());
         macro_rules! line {

@@ -59,6 +59,7 @@ impl Housekeeping {
                 in_steps(|| self.issue_token.forget_old_nonces(LIMIT)).await,
             );
             report("old keys were not purged", in_steps(|| self.keys.purge(LIMIT)).await);
+            report("rejected requests were not noted", self.audit.note_counted().await);
             report("old events were not purged", in_steps(|| self.audit.purge(LIMIT)).await);
             report(
                 "old denials were not purged",

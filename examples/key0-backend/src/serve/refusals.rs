@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::VecDeque,
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -20,6 +20,8 @@ use crate::query::Query;
 
 /// How many are remembered in which a caller is known.
 const KNOWN: usize = 8_000;
+/// How many of them are of one caller, who must not displace those of all others.
+const OF_ONE_CALLER: usize = KNOWN / 4;
 /// How many others: anybody can make those, and must not displace the rest.
 const ANONYMOUS: usize = 2_000;
 /// The most that is kept of a text that a caller chose, in bytes.
@@ -67,7 +69,7 @@ pub(crate) struct Refusals(Arc<Mutex<Ring>>);
 
 #[derive(Debug, Default)]
 struct Ring {
-    known: VecDeque<Kept>,
+    known: Known,
     anonymous: VecDeque<Kept>,
     /// How many there were in all: the number of the next one.
     seen: u64,
@@ -75,6 +77,17 @@ struct Ring {
 
 /// With its number. Those of one queue stand there oldest first.
 type Kept = (u64, Arc<Refusal>);
+
+/// Those in which a caller is known, by their numbers.
+#[derive(Debug, Default)]
+struct Known {
+    refusals: BTreeMap<u64, Arc<Refusal>>,
+    /// The numbers of each caller's, oldest first. None is empty.
+    of_caller: HashMap<Caller, VecDeque<u64>>,
+}
+
+/// The kind and the id of whoever was refused.
+type Caller = (&'static str, String);
 
 /// A page, newest first.
 #[derive(Debug, Serialize)]
@@ -103,12 +116,15 @@ impl Refusals {
         let mut ring = self.lock();
         let number = ring.seen;
         ring.seen += 1;
-        let (queue, most) = match refusal.caller {
-            Some(_) => (&mut ring.known, KNOWN),
-            None => (&mut ring.anonymous, ANONYMOUS),
+        let displaced = match refusal.caller.as_ref().map(Who::key) {
+            Some(caller) => ring.known.add(number, caller, refusal),
+            None => {
+                let queue = &mut ring.anonymous;
+                queue.push_back((number, refusal));
+                let oldest = if queue.len() > ANONYMOUS { queue.pop_front() } else { None };
+                oldest.map(|(_, refusal)| refusal)
+            }
         };
-        queue.push_back((number, refusal));
-        let displaced = if queue.len() > most { queue.pop_front() } else { None };
         // Requests need not wait until it is freed, nor while a page is made.
         drop(ring);
         drop(displaced);
@@ -117,7 +133,8 @@ impl Refusals {
     fn page(&self, filter: &Filter) -> Page {
         let mut matching: Vec<Kept> = {
             let ring = self.lock();
-            ring.known.iter().chain(&ring.anonymous).cloned().collect()
+            let known = ring.known.refusals.iter().map(|(number, it)| (*number, Arc::clone(it)));
+            known.chain(ring.anonymous.iter().cloned()).collect()
         };
         matching.retain(|(number, refusal)| *number < filter.before && filter.matches(refusal));
         matching.sort_unstable_by_key(|(number, _)| Reverse(*number));
@@ -134,6 +151,37 @@ impl Refusals {
     /// `GET /refusals`, behind no guard yet.
     pub(crate) fn routes(&self) -> Router {
         Router::new().route("/refusals", get(show)).with_state(self.clone())
+    }
+}
+
+impl Known {
+    /// Adds one, and takes out the one that it displaces.
+    fn add(&mut self, number: u64, caller: Caller, refusal: Arc<Refusal>) -> Option<Arc<Refusal>> {
+        self.refusals.insert(number, refusal);
+        let own = self.of_caller.entry(caller).or_default();
+        own.push_back(number);
+        if own.len() > OF_ONE_CALLER {
+            return self.refusals.remove(&own.pop_front()?);
+        }
+        if self.refusals.len() <= KNOWN {
+            return None;
+        }
+        let (_, displaced) = self.refusals.pop_first()?;
+        // Its number is the first of its caller's, too.
+        let caller = displaced.caller.as_ref()?.key();
+        if let Some(own) = self.of_caller.get_mut(&caller) {
+            own.pop_front();
+            if own.is_empty() {
+                self.of_caller.remove(&caller);
+            }
+        }
+        Some(displaced)
+    }
+}
+
+impl Who {
+    fn key(&self) -> Caller {
+        (self.kind, self.id.clone())
     }
 }
 
@@ -187,7 +235,7 @@ mod tests {
     fn refusal(number: usize) -> Refusal {
         let caller = Who {
             kind: "payment_key",
-            id: format!("id-{}", number % 2),
+            id: format!("id-{}", number % 10),
             display: Some(format!("ak_{}…", number % 2)),
         };
         Refusal {
@@ -232,7 +280,7 @@ mod tests {
         assert_eq!(ids(&refusals, "code=key_revoked"), of(|it| it % 3 == 0));
         assert_eq!(
             ids(&refusals, "caller=id-1&code=key_expired"),
-            of(|it| it % 6 == 1 || it % 6 == 5)
+            of(|it| it % 10 == 1 && it % 3 != 0)
         );
         assert_eq!(ids(&refusals, "caller=ak_0%E2%80%A6&limit=1000"), of(|it| it % 2 == 0));
         assert_eq!(ids(&refusals, "requestId=77"), [77]);
@@ -248,6 +296,25 @@ mod tests {
         refusals.add(refusal(2 * KNOWN + 1));
         let newest = (2 * KNOWN - ANONYMOUS + 1..=2 * KNOWN + 1).rev();
         assert_eq!(ids(&refusals, "limit=1000"), newest.chain([0]).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn one_caller_displaces_a_part_alone() {
+        let of = |id: &str, number| {
+            let mut refusal = refusal(number);
+            refusal.caller.as_mut().expect("known").id = id.to_owned();
+            refusal
+        };
+        let refusals = Refusals::default();
+        refusals.add(of("quiet", 0));
+        (1..=2 * KNOWN).for_each(|number| refusals.add(of("loud", number)));
+        let newest = (2 * KNOWN - OF_ONE_CALLER + 1..=2 * KNOWN).rev();
+        assert_eq!(ids(&refusals, "limit=1000"), newest.chain([0]).collect::<Vec<_>>());
+        // Nothing is kept of callers whose refusals are gone.
+        (0..3 * KNOWN).for_each(|number| refusals.add(of(&number.to_string(), number)));
+        let ring = refusals.lock();
+        assert_eq!((ring.known.refusals.len(), ring.known.of_caller.len()), (KNOWN, KNOWN));
+        assert!(ring.known.of_caller.values().all(|own| own.len() == 1));
     }
 
     #[test]

@@ -177,6 +177,8 @@ impl App {
     /// The same store and work, behind the secrets and keys of another configuration.
     pub(crate) fn with(&self, config: &Config) -> Self {
         let guards = Guards::new(config, &self.store, &self.keys, &self.denied, &self.usage);
+        // It counts what it does not tell.
+        let guards = Guards { audit_api: self.guards.audit_api.clone(), ..guards };
         Self { guards, ..self.clone() }
     }
 
@@ -198,7 +200,7 @@ impl App {
     /// All routes, for one listener.
     pub(crate) fn everything(&self) -> RequestService {
         let guard = AuthLayer::new(self.guards.validator.clone()).policy(KeysApi::policy());
-        let metrics = self.metrics().route_layer(guard);
+        let metrics = self.audited(self.metrics().route_layer(guard));
         let routes = self.open_routes().merge(self.closed_routes()).merge(metrics);
         self.finish(routes, Audience::Everybody)
     }
@@ -253,13 +255,18 @@ impl App {
         let (validator, purchases) = (&self.guards.validator, &self.guards.purchases_api);
         let purchases = key0_axum::purchases_routes(validator.clone(), purchases.clone());
         let audit = key0_axum::audit_routes(validator.clone(), self.guards.audit_api.clone());
-        let routes = self.internal_routes().merge(self.keys_routes()).merge(purchases);
-        let routes = routes.merge(audit).merge(introspect);
-        let routes = routes.merge(refusals).merge(console::routes());
+        let operators = self.keys_routes().merge(purchases).merge(audit).merge(refusals);
+        let routes = self.internal_routes().merge(self.audited(operators));
+        let routes = routes.merge(introspect).merge(console::routes());
         match &self.guards.verify {
             Some(verify) => routes.merge(key0_axum::verify_routes(verify.clone())),
             None => routes,
         }
+    }
+
+    /// Routes for operators, with the log of whom they refuse.
+    fn audited(&self, operators: Router) -> Router {
+        key0_axum::audit_rejections(operators, self.guards.audit_api.clone())
     }
 
     fn health(&self) -> Router {

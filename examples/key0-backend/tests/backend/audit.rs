@@ -1,10 +1,14 @@
 //! `key0-backend audit`, beside a server that runs.
 
-use std::{io::Read, process::Stdio};
+use std::{
+    io::Read,
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 
-use crate::process::{Ended, Setup};
+use crate::process::{Ended, Request, Setup};
 
 fn run(setup: &Setup, command: &str, arguments: &[&str]) -> Ended {
     let setup = arguments.iter().fold(setup.clone(), |setup, argument| setup.argument(argument));
@@ -68,5 +72,29 @@ fn a_reader_that_goes_away_is_no_error() {
         let ended = child.wait_with_output().unwrap();
         let told = String::from_utf8_lossy(&ended.stderr).into_owned();
         assert_eq!((ended.status.code(), &*told), (Some(0), ""), "{arguments}");
+    }
+}
+
+/// Wherever it comes from, and that is told as the access log tells it.
+#[test]
+fn rejected_administration_is_told() {
+    let setup = Setup::new().set("TRUSTED_PROXIES", "127.0.0.0/8");
+    let backend = setup.start();
+    let paths = ["/audit", "/keys", "/metrics", "/purchases", "/refusals"];
+    for (n, path) in paths.iter().enumerate() {
+        let request = Request::get(path).header("X-Forwarded-For", &format!("198.51.100.{n}"));
+        assert_eq!(request.send(backend.public).status, 401, "{path}");
+    }
+    let end = Instant::now() + Duration::from_secs(60);
+    let mut events = told(&run(&setup, "audit", &["--json"]));
+    while events.len() < paths.len() && Instant::now() < end {
+        events = told(&run(&setup, "audit", &["--json"]));
+    }
+    events.sort_by_key(|event| event["id"].to_string());
+    assert_eq!(events.iter().map(|event| &event["id"]).collect::<Vec<_>>(), paths);
+    for (n, event) in events.iter().enumerate() {
+        assert_eq!([&event["action"], &event["actor"]], ["rejected", "anonymous"]);
+        let reason = format!("401 missing_credential, GET, from 198.51.100.{n}");
+        assert_eq!(event["reason"], reason);
     }
 }

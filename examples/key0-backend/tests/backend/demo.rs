@@ -31,10 +31,28 @@ fn the_story_goes_as_it_should() {
     assert_eq!(status.code(), Some(0), "{}\n{}", text(&stdout), text(&stderr));
     let stdout = text(&stdout);
     assert!(stdout.contains("The end: every step went as it should."), "{stdout}");
-    // What it tells of: buying, retrying, refusing, crashing.
-    for told in ["< 200 OK", "< 401 Unauthorized", "< 403 Forbidden", "SIGKILL"] {
+    // What it tells of: buying, retrying, refusing, crashing; then partners, customers, a refund.
+    for told in [
+        "< 200 OK",
+        "< 401 Unauthorized",
+        "< 403 Forbidden",
+        "SIGKILL",
+        "> GET /credential",
+        "/rotate",
+        "\"key_suspended\"",
+        "$ key0-backend purchases list --json --tx 0x",
+        "$ key0-backend keys resume 0",
+        "\"key_revoked\"",
+        "\"token_revoked\"",
+        "< 409 Conflict",
+    ] {
         assert!(stdout.contains(told), "{told} is not told:\n{stdout}");
     }
+    // No key is told whole, nor what opens the rest.
+    let is_key = |word: &&str| word.starts_with("ak_") && word.len() > 20 || word.len() == 64;
+    let whole = stdout.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let whole: Vec<_> = whole.filter(is_key).collect();
+    assert!(whole.is_empty(), "{whole:?}");
     assert_eq!(left_behind(&folder), 0);
 }
 

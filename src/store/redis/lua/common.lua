@@ -32,9 +32,10 @@ local function is_over(instant, now, latest)
   return instant <= tonumber(now) or instant > tonumber(latest)
 end
 
--- Notes an event of a key or a purchase, which is 'k' or 'p' and its id. Says where it stands in the
--- order of all. The position is a 1 and a number in 15 hexadecimal digits. Where an older version has
--- kept the event, it is a 0 and the microsecond, with another 16 digits to tell apart what happened in one.
+-- Notes an event of a key, a purchase or a route, which is 'k', 'p' or 'r' and its id: no hexadecimal
+-- digit. Says where it stands in the order of all. The position is a 1 and a number in 15 hexadecimal
+-- digits. Where an older version has kept the event, it is a 0 and the microsecond, with another 16 digits
+-- to tell apart what happened in one.
 local function note(subject, line)
   local position = string.format('1%015x', redis.call('INCR', prefix .. 'events_noted'))
   redis.call('ZADD', prefix .. 'events', 0, position .. subject .. ' ' .. line)
@@ -45,10 +46,14 @@ local function note_key(id, line)
   redis.call('RPUSH', prefix .. 'history:' .. id, note('k' .. id, line) .. line)
 end
 
-local function note_purchase(id, line)
-  local subject = 'p' .. id
+-- One that goes by itself.
+local function note_ending(subject, line)
   local event = note(subject, line) .. subject .. ' ' .. line
   redis.call('ZADD', prefix .. 'events_ending', string.match(line, '^%S+ (%S+)'), event)
+end
+
+local function note_purchase(id, line)
+  note_ending('p' .. id, line)
 end
 
 -- How long the position is in a line of a key's history: none stands in one of an older version that is

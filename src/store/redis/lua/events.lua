@@ -4,7 +4,7 @@ if redis.call('EXISTS', prefix .. 'unlisted') == 1 then return {-1, '', {}} end
 local events = redis.call('ZRANGE', name, ARGV[2], '+', 'BYLEX', 'LIMIT', 0, ARGV[3])
 local since, found = tonumber(ARGV[4]), {}
 for _, event in ipairs(events) do
-  local kind, id, at, by = string.match(event, '^%x+([kp])(%S+) %S+ (%S+) (%S+)')
+  local kind, id, at, by = string.match(event, '^%x+([kpr])(%S+) %S+ (%S+) (%S+)')
   if kind and (not since or tonumber(at) >= since) then
     local shown = {false, false}
     if kind == 'k' then

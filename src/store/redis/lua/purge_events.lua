@@ -2,7 +2,7 @@
 local over = redis.call('ZRANGE', prefix .. 'events_ending', '-inf', '(' .. ARGV[2], 'BYSCORE',
   'LIMIT', 0, ARGV[3])
 for _, subject in ipairs(over) do
-  -- A key, or an event of a purchase.
+  -- A key, or an event of something else.
   local id = string.match(subject, '^k(.*)$')
   if id then
     local history = prefix .. 'history:' .. id

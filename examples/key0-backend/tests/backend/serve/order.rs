@@ -2,11 +2,12 @@
 
 use std::io::Write;
 
+use key0_auth::testing::TokenSigner;
 use serde_json::{Value, json};
 
 use crate::serve::{
     ISSUE_TOKEN, PHOTO, PHOTO_1, access_token, issue, order,
-    process::{INTERNAL_SECRET, Request, Setup, connect, read_answer},
+    process::{INTERNAL_SECRET, Request, Setup, connect, read_answer, token_secret},
 };
 
 /// Over 64 KiB of what is no JSON.
@@ -273,6 +274,10 @@ fn what_the_log_says_of_a_request() {
         .header("X-Forwarded-For", "6.6.6.6, 198.51.100.7")
         .header("traceparent", trace)
         .send(backend.public);
+    Request::get(PHOTO)
+        .bearer(&TokenSigner::with(token_secret()).token().request_id("late-1").expired().sign())
+        .header("X-Request-Id", "mine-2")
+        .send(backend.public);
     // A method may be as long as a head, and hold a key; so may a path.
     let key = "hush_1234567890abcdef1234567890abcdef";
     for method in [key, &"M".repeat(60_000)] {
@@ -310,6 +315,9 @@ fn what_the_log_says_of_a_request() {
     for (name, value) in expected.as_object().unwrap() {
         assert_eq!(refused[name], *value, "{name} in {refused}");
     }
+    let expired = lines.iter().find(|line| line["request_id"] == "mine-2").unwrap();
+    assert_eq!([&expired["code"], &expired["caller_id"]], ["token_expired", "late-1"]);
+    assert!(expired.get("error").is_none(), "the caller is told twice: {expired}");
     assert!(refused["micros"].is_u64() && refused["retry"].is_string(), "{refused}");
     let odd: Vec<_> = lines.iter().filter(|line| line["request_id"] == "odd").collect();
     assert_eq!(odd.iter().filter(|line| line["method"] == "other").count(), 2, "{logged}");

@@ -1,0 +1,2 @@
+-- route, event
+note_ending('r' .. ARGV[2], ARGV[3])
