@@ -118,8 +118,8 @@ impl AuditApi {
     }
 
     /// Removes events that have outlived their keys by a year, up to `limit` or those of so many keys,
-    /// and says how many. To be called every now and then. None while the clock is in doubt: it was set
-    /// by more than two minutes within the last hour.
+    /// and says how many. To be called every now and then. None while the clock is in doubt: it was
+    /// first seen, or set by more than two minutes, within the last hour.
     ///
     /// # Errors
     ///

@@ -222,8 +222,9 @@ impl Made {
     }
 }
 
-/// For how long a credential is not replaced whose secret this process does not have: another
-/// process may have it, while a new secret is being rolled out, and retries come within seconds.
+/// For how long a credential is not replaced that this process can't make again: another process may
+/// have its secret, or its form of keys, while a new one is being rolled out, and retries come within
+/// seconds.
 const YOUNG: Duration = Duration::from_secs(10 * 60);
 
 pub(super) fn is_young(issuance: &Issuance, now: Timestamp) -> bool {
@@ -235,13 +236,13 @@ pub(super) fn elsewhere() -> Rejection {
     #[cfg(feature = "tracing")]
     tracing::error!(
         "a credential that was just sold can't be given again: this process lacks the issuance \
-         secret that it was derived from"
+         secret that it was derived from, or makes keys of another form"
     );
     Rejection::new(RejectionKind::IssuanceInProgress).cause(LacksSecret)
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("the issuance secret of this credential is not among those of this process")]
+#[error("this process lacks the issuance secret of this credential, or makes keys of another form")]
 struct LacksSecret;
 
 /// The hook brought another credential than the first time.

@@ -40,8 +40,10 @@ const CLAIM: Duration = Duration::from_millis(1_500);
 /// The work goes on when the client hangs up: its retry then finds the credential.
 ///
 /// A retry gets another credential, and the old one dies, only where none of the secrets is the one
-/// that the first was derived from, and only from ten minutes after the purchase on. Until then it
-/// is a 503 `issuance_in_progress`: see [`IssuanceSecrets`] for how a secret is changed.
+/// that the first was derived from, or the [`KeyFormat`](crate::apikey::KeyFormat) is another one. And
+/// only from ten minutes after the purchase on, and from an hour after this was made on, when the clock
+/// is believed. Until then it is a 503 `issuance_in_progress`: see [`IssuanceSecrets`] for how a secret
+/// is changed.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -134,8 +136,8 @@ impl IssueToken {
     }
 
     /// Removes nonces that no retry needs any more, up to `limit`, and says how many. To be called
-    /// every now and then. None while the clock is in doubt: it was set by more than two minutes
-    /// within the last hour.
+    /// every now and then. None while the clock is in doubt: it was first seen, or set by more than
+    /// two minutes, within the last hour.
     ///
     /// # Errors
     ///
@@ -273,12 +275,18 @@ impl Parts {
                 metrics::issuance("replayed");
                 Ok(Progress::Done(reply(key.expose(), issuance.expires_at)))
             }
-            None if is_young(issuance, now) => Err(elsewhere()),
+            _ if self.may_be_young(issuance) => Err(elsewhere()),
             _ => self.replace(&request.key(), issuance, id).await,
         }
     }
 
-    /// The secret that the credential came from is gone: a new one takes its place.
+    /// Whether another process may be about to give the credential again, also where the clock is
+    /// ahead.
+    fn may_be_young(&self, issuance: &Issuance) -> bool {
+        !self.steady.was_believed() || is_young(issuance, self.steady.now())
+    }
+
+    /// What the credential came from is gone, its secret or the form of keys: a new one takes its place.
     async fn replace(
         &self,
         key: &IssuanceKey,
@@ -325,7 +333,7 @@ impl Parts {
                 Ok(Progress::Done(reply(credential, old.expires_at)))
             }
             Some(_) => Err(Rejection::new(RejectionKind::Internal).cause(Unsteady)),
-            None if is_young(old, self.steady.now()) => Err(elsewhere()),
+            None if self.may_be_young(old) => Err(elsewhere()),
             // The secret is gone: what the hook says now is what counts from now on.
             None => {
                 let new = Issuance { issued_at: old.issued_at, ..self.issuance_of(&own)? };
