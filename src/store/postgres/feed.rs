@@ -5,7 +5,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
 
-use super::{lane::MAKING, row::Fault};
+use super::{lane::MAKING, refusal::Refusal, row::Fault};
 use crate::{
     error::StoreError,
     store::{
@@ -27,6 +27,7 @@ pub(super) struct Log {
     pool: PgPool,
     schema: String,
     patience: Duration,
+    refusal: Refusal,
 }
 
 /// A connection that listens, and knows up to where it has seen the log.
@@ -50,7 +51,7 @@ pub(super) struct Seen {
 
 impl Log {
     pub(super) fn new(pool: PgPool, schema: String, patience: Duration) -> Self {
-        Self { pool, schema, patience }
+        Self { pool, schema, patience, refusal: Refusal::default() }
     }
 }
 
@@ -58,7 +59,11 @@ impl Source for Log {
     type Listening = Reader;
 
     async fn open(&self) -> Result<Reader, StoreError> {
-        self.listen().await.map_err(|error| Fault::from(error).0)
+        tokio::select! {
+            biased;
+            listening = self.listen() => listening.map_err(|error| Fault::from(error).0),
+            refused = self.refusal.comes(&self.pool, false) => Err(refused),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, Weak};
 
+use rusqlite::config::DbConfig;
 use tempfile::TempDir;
 
 use super::*;
@@ -729,6 +730,120 @@ async fn files_that_are_gone_or_are_others_are_an_outage() {
             assert_eq!(std::fs::read(&path).unwrap(), copy, "{ending:?} was written over");
         }
     }
+}
+
+/// Writes over a file without giving it another name, as `cp` and `truncate` do, at a time that differs.
+async fn overwrite(path: &std::path::Path, contents: &[u8]) {
+    let written = || std::fs::metadata(path).unwrap().modified().unwrap();
+    let before = written();
+    eventually(async || {
+        std::fs::write(path, contents).unwrap();
+        written() != before
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn files_that_others_have_written_to_are_an_outage() {
+    for case in ["an older copy", "the same again", "emptied", "the log emptied", "another log"] {
+        let (folder, store, raw) = fresh();
+        let (file, log) = (folder.path().join("store.db"), folder.path().join("store.db-wal"));
+        let record = key();
+        store.insert(&record, &Actor::host()).await.unwrap();
+        raw.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(())).unwrap();
+        store.check_files().unwrap();
+        let copy = std::fs::read(&file).unwrap();
+        store.insert(&key(), &Actor::host()).await.unwrap();
+        let logged = std::fs::read(&log).unwrap();
+        if case == "an older copy" {
+            raw.query_row("PRAGMA wal_checkpoint(PASSIVE)", (), |_| Ok(())).unwrap();
+            store.insert(&key(), &Actor::host()).await.unwrap();
+        }
+        match case {
+            "emptied" => overwrite(&file, b"").await,
+            "the log emptied" => overwrite(&log, b"").await,
+            "another log" => {
+                let mut other = logged.clone();
+                other[16..24].copy_from_slice(b"anothers");
+                overwrite(&log, &other).await;
+            }
+            _ => overwrite(&file, &copy).await,
+        }
+        is_lost(&store).await;
+        // What stands there is not mixed with what is in the log.
+        let left = std::fs::read(&file).unwrap();
+        raw.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
+        drop(raw);
+        drop(store);
+        assert_eq!(std::fs::read(&file).unwrap(), left, "{case}");
+    }
+}
+
+/// Checkpoints of this store and of others, a log that begins anew, and `VACUUM`.
+#[tokio::test]
+async fn what_sqlite_itself_writes_is_no_outage() {
+    let (folder, store, raw) = fresh();
+    let checkpoint = |kind: &str| {
+        let sql = format!("PRAGMA wal_checkpoint({kind})");
+        raw.query_row(&sql, (), |_| Ok(())).unwrap();
+    };
+    let other = SqliteStore::open(folder.path().join("store.db")).unwrap();
+    for round in 0..40 {
+        let kind = ["PASSIVE", "FULL", "RESTART", "TRUNCATE"][round % 4];
+        store.insert(&key(), &Actor::host()).await.unwrap();
+        other.insert(&key(), &Actor::host()).await.unwrap();
+        checkpoint(kind);
+        store.check_files().unwrap();
+        other.check_files().unwrap();
+        if round == 10 {
+            raw.execute_batch("VACUUM").unwrap();
+        }
+    }
+    store.ping().await.unwrap();
+    other.ping().await.unwrap();
+}
+
+/// As where a file system forgets the end of a time later.
+#[test]
+fn a_time_that_is_rounded_is_the_same() {
+    use super::files::is_same_time;
+
+    let last = 1_795_305_965_123_456_789;
+    for rounded in [last, last - 89, last - 789, last - 123_456_789] {
+        assert!(is_same_time(last, rounded), "{rounded}");
+    }
+    for other in [last + 1, last - 1, last - 123_456_788, last + 1_000_000_000, last + 876_543_211]
+    {
+        assert!(!is_same_time(last, other), "{other}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_sqlite_finds_malformed_is_lost() {
+    use rusqlite::ffi::{Error, SQLITE_CORRUPT, SQLITE_FULL, SQLITE_NOTADB};
+
+    fn fails(code: i32) -> Result<(), Fault> {
+        Err(rusqlite::Error::SqliteFailure(Error::new(code), None).into())
+    }
+    for code in [SQLITE_CORRUPT, SQLITE_NOTADB] {
+        let (_folder, store, _raw) = fresh();
+        // A row that can't be understood, or a full disk, is none.
+        let unread = store.read(|_| Err::<(), _>(StoreError::corrupt("a row").into())).await;
+        assert_eq!(unread.unwrap_err().kind(), StoreErrorKind::Corrupt);
+        assert!(store.write(move |_| fails(SQLITE_FULL)).await.is_err());
+        store.insert(&key(), &Actor::host()).await.unwrap();
+        let found = store.read(move |_| fails(code)).await.unwrap_err();
+        assert_eq!(found.kind(), StoreErrorKind::Corrupt);
+        is_lost(&store).await;
+    }
+    // In a write as well, and where the commit fails.
+    let (_folder, store, _raw) = fresh();
+    assert!(store.write(move |_| fails(SQLITE_CORRUPT)).await.is_err());
+    is_lost(&store).await;
+    let (_folder, store, _raw) = fresh();
+    let failed = rusqlite::Error::SqliteFailure(Error::new(SQLITE_CORRUPT), None);
+    store.shared.files.note(&StoreError::corrupt(Arc::new(failed)));
+    is_lost(&store).await;
 }
 
 #[tokio::test]
