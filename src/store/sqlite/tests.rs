@@ -1008,6 +1008,83 @@ async fn a_key_that_can_not_be_read_hides_no_other_and_can_be_revoked() {
     assert!(!String::from_utf8(page.body).unwrap().contains("unreadable"));
 }
 
+/// All pages of a listing, and how often each line of them is unreadable.
+async fn listed_as(store: &SqliteStore, limit: u32) -> (Vec<(String, bool)>, Vec<(String, bool)>) {
+    let audit = crate::api::AuditApi::new(Arc::new(store.clone()));
+    let operator = crate::api::Operator::host();
+    let (mut events, mut query) = (Vec::new(), format!("limit={limit}"));
+    loop {
+        let page = audit.list(&operator, Some(&query)).await.unwrap();
+        for line in String::from_utf8(page.body).unwrap().lines() {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            events.push((line["id"].as_str().unwrap().to_owned(), line["unreadable"] == true));
+        }
+        let (_, link) = page.headers.iter().find(|(name, _)| *name == "link").unwrap();
+        let next = link.strip_prefix("<?").unwrap().strip_suffix(">; rel=\"next\"");
+        let Some(next) = next else { break };
+        query = next.to_owned();
+    }
+    let keys = crate::ApiKeys::new(Arc::new(store.clone()));
+    let denied = crate::store::DeniedTokens::new(Arc::new(store.clone()));
+    let api = crate::api::PurchasesApi::new(Arc::new(store.clone()), keys, denied.clone());
+    let (mut purchases, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let query = format!("limit={limit}{cursor}");
+        let page = api.list(&operator, Some(&query)).await.unwrap();
+        let page: serde_json::Value = serde_json::from_slice(&page.body).unwrap();
+        for purchase in page["purchases"].as_array().unwrap() {
+            let id = purchase["challengeId"].as_str().unwrap().to_owned();
+            purchases.push((id, purchase["unreadable"] == true));
+        }
+        let Some(next) = page["nextCursor"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    denied.close();
+    (events, purchases)
+}
+
+#[tokio::test]
+async fn events_and_purchases_that_can_not_be_read_are_listed_as_such() {
+    let (_folder, store, raw) = fresh();
+    let mut ids = Vec::new();
+    for n in 0..6 {
+        let record = key();
+        store.insert(&record, &Actor::host()).await.unwrap();
+        ids.push(record.id.to_string());
+        let paid = Payment { received_at: at(n), ..payment(&format!("c{n}")) };
+        store.record_payment(&paid).await.unwrap();
+    }
+    for (event, bad) in [
+        (1, "kind = 'thing'"),
+        (3, "actor = 'a b'"),
+        (4, "at = 9223372036854775807"),
+        (6, "key_id = 'a b'"),
+    ] {
+        raw.execute(&format!("UPDATE key_events SET {bad} WHERE event = ?1"), [event]).unwrap();
+    }
+    for (id, bad) in [
+        ("c0", "received_at = -9223372036854775808"),
+        ("c1", "request_id = 'a b'"),
+        ("c3", "details = '{', plan_id = ''"),
+        ("c4", "challenge_id = 'c 4'"),
+        ("c5", "received_at = 9223372036854775807"),
+    ] {
+        raw.execute(&format!("UPDATE payments SET {bad} WHERE challenge_id = ?1"), [id]).unwrap();
+    }
+    for limit in 1..=7 {
+        let (events, mut purchases) = listed_as(&store, limit).await;
+        let readable = [1, 4].map(|n: usize| (ids[n].clone(), false));
+        let unreadable = [1, 3, 4, 6].map(|n| (format!("0-{n}"), true));
+        let [one, four] = readable;
+        let [first, third, fourth, sixth] = unreadable;
+        assert_eq!(events, [first, one, third, fourth, four, sixth], "{limit}");
+        purchases.sort();
+        let expected =
+            [("c 4", true), ("c0", true), ("c1", true), ("c2", false), ("c3", true), ("c5", true)];
+        assert_eq!(purchases, expected.map(|(id, bad)| (id.to_owned(), bad)), "{limit}");
+    }
+}
+
 fn order() -> Order {
     Order {
         request_id: "r".parse().expect("legal"),
