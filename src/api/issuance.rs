@@ -9,9 +9,9 @@ use super::body::{self, Members, Reply};
 use crate::{
     Rejection, RejectionKind,
     apikey::KeyRecord,
-    domain::{ChallengeId, Permissions, PlanId, RequestId, ResourceId, Timestamp, TxHash},
+    domain::{ChallengeId, Clock, Permissions, PlanId, RequestId, ResourceId, Timestamp, TxHash},
     error::StoreError,
-    store::{Issuance, IssuanceKey, RequestFingerprint},
+    store::{Issuance, IssuanceKey, RequestFingerprint, steady::SteadyClock},
 };
 
 /// How long the application's hook may take; Key0 itself gives up after ten seconds.
@@ -227,8 +227,9 @@ impl Made {
 /// seconds.
 const YOUNG: Duration = Duration::from_secs(10 * 60);
 
-pub(super) fn is_young(issuance: &Issuance, now: Timestamp) -> bool {
-    now.since(issuance.issued_at) < YOUNG
+/// Whether another process may be about to give the credential again, also where the clock is ahead.
+pub(super) fn may_be_young(issuance: &Issuance, clock: &SteadyClock) -> bool {
+    !clock.was_believed() || clock.now().since(issuance.issued_at) < YOUNG
 }
 
 /// The refusal where only another process can give the credential again.

@@ -6,7 +6,7 @@ use super::{
     body::{self, Reply, outage},
     issuance::{
         Decision, HOOK_DEADLINE, IssuanceHook, IssuanceRequest, Made, OwnCredential, Terms,
-        Unsteady, decide, elsewhere, is_young, reply,
+        Unsteady, decide, elsewhere, may_be_young, reply,
     },
 };
 use crate::{
@@ -39,11 +39,9 @@ const CLAIM: Duration = Duration::from_millis(1_500);
 ///
 /// The work goes on when the client hangs up: its retry then finds the credential.
 ///
-/// A retry gets another credential, and the old one dies, only where none of the secrets is the one
-/// that the first was derived from, or the [`KeyFormat`](crate::apikey::KeyFormat) is another one. And
-/// only from ten minutes after the purchase on, and from an hour after this was made on, when the clock
-/// is believed. Until then it is a 503 `issuance_in_progress`: see [`IssuanceSecrets`] for how a secret
-/// is changed.
+/// A retry gets another credential, and the old one dies, only where the first can't be derived again: by
+/// another secret, or another key format. Until ten minutes after the purchase, and an hour after this was
+/// made, it is a 503 `issuance_in_progress`: see [`IssuanceSecrets`] for how a secret is changed.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -275,15 +273,9 @@ impl Parts {
                 metrics::issuance("replayed");
                 Ok(Progress::Done(reply(key.expose(), issuance.expires_at)))
             }
-            _ if self.may_be_young(issuance) => Err(elsewhere()),
+            _ if may_be_young(issuance, &self.steady) => Err(elsewhere()),
             _ => self.replace(&request.key(), issuance, id).await,
         }
-    }
-
-    /// Whether another process may be about to give the credential again, also where the clock is
-    /// ahead.
-    fn may_be_young(&self, issuance: &Issuance) -> bool {
-        !self.steady.was_believed() || is_young(issuance, self.steady.now())
     }
 
     /// What the credential came from is gone, its secret or the form of keys: a new one takes its place.
@@ -333,7 +325,7 @@ impl Parts {
                 Ok(Progress::Done(reply(credential, old.expires_at)))
             }
             Some(_) => Err(Rejection::new(RejectionKind::Internal).cause(Unsteady)),
-            None if self.may_be_young(old) => Err(elsewhere()),
+            None if may_be_young(old, &self.steady) => Err(elsewhere()),
             // The secret is gone: what the hook says now is what counts from now on.
             None => {
                 let new = Issuance { issued_at: old.issued_at, ..self.issuance_of(&own)? };

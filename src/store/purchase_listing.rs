@@ -224,7 +224,9 @@ const LAST_ID: &str = "\x7f";
 /// and an id among payments, which all stand under challenges.
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) fn starts(after: Option<&PurchaseCursor>) -> (i64, &str, &str, &str) {
-    let Some(PurchaseCursor { seen_at, key }) = after else { return (i64::MAX, "", "", "") };
+    let Some(PurchaseCursor { seen_at, key }) = after else {
+        return (i64::MAX, LAST_ID, LAST_ID, LAST_ID);
+    };
     let of_payments = match key {
         IssuanceKey::Challenge(id) => id.as_str(),
         IssuanceKey::Request(_) => LAST_ID,

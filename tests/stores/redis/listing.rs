@@ -107,7 +107,7 @@ async fn events_and_purchases_that_can_not_be_read_are_listed_as_such() {
     for n in 0..4 {
         add(&store).await;
         let paid = Payment::new(
-            ChallengeId::new(format!("c{n}")).unwrap(),
+            ChallengeId::new(&format!("c{n}")).unwrap(),
             RequestId::new("r").unwrap(),
             ResourceId::new("photo-1").unwrap(),
             PlanId::new("basic").unwrap(),
