@@ -1,10 +1,20 @@
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    task::{Context, Poll, Waker},
+};
 
 use actix_web::{
     HttpMessage, HttpRequest,
-    dev::ServiceRequest,
-    http::header::{AUTHORIZATION, HeaderName},
+    dev::{Payload, ServiceRequest},
+    error::PayloadError,
+    http::{
+        Version,
+        header::{AUTHORIZATION, HeaderName},
+    },
+    web::Bytes,
 };
+use futures_core::Stream;
 
 use crate::{
     Rejection, RejectionKind,
@@ -18,6 +28,26 @@ static API_KEY: HeaderName = HeaderName::from_static(X_API_KEY);
 #[derive(Debug, thiserror::Error)]
 #[error("a middleware outside holds an HttpRequest, so its headers can't be changed")]
 struct Held;
+
+/// A body of which the first part was read.
+struct Peeked {
+    first: Option<Result<Bytes, PayloadError>>,
+    payload: Payload,
+}
+
+impl Stream for Peeked {
+    type Item = Result<Bytes, PayloadError>;
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, PayloadError>>> {
+        match self.first.take() {
+            Some(first) => Poll::Ready(Some(first)),
+            None => Pin::new(&mut self.payload).poll_next(context),
+        }
+    }
+}
 
 impl IncomingRequest for ServiceRequest {
     type Head = HttpRequest;
@@ -62,6 +92,26 @@ impl IncomingRequest for ServiceRequest {
 
     fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.headers().get_all(name).map(|value| value.as_bytes())
+    }
+
+    fn has_untold_body(&mut self) -> bool {
+        if self.request().version() < Version::HTTP_2 {
+            return false;
+        }
+        let mut payload = self.take_payload();
+        // Whoever reads it later is woken.
+        match Pin::new(&mut payload).poll_next(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(None) => false,
+            Poll::Ready(first) => {
+                let payload: Pin<Box<dyn Stream<Item = _>>> = Box::pin(Peeked { first, payload });
+                self.set_payload(Payload::Stream { payload });
+                true
+            }
+            Poll::Pending => {
+                self.set_payload(payload);
+                true
+            }
+        }
     }
 
     fn treat_headers(

@@ -18,7 +18,10 @@ use crate::{
     Policy, Rejection, RejectionKind,
     domain::{Clock, SystemClock, Timestamp},
     error::StoreError,
-    store::{AuditCursor, AuditEvent, AuditLog, AuditQuery, steady::SteadyClock},
+    store::{
+        AuditCursor, AuditEvent, AuditLog, AuditPage, AuditQuery, spi::UnreadableEvent,
+        steady::SteadyClock,
+    },
 };
 
 /// How long a read may take: as long as one of a credential.
@@ -108,6 +111,8 @@ impl AuditApi {
     /// `GET /audit`: a page of events, the oldest first. `query` is the query of the URL, as it was
     /// sent: `since`, an instant in ISO 8601, `limit` and `cursor`.
     ///
+    /// An event that this version can't read is listed by where it stands, as `"unreadable": true`.
+    ///
     /// Before the end a page can be short, even empty: the store bounds how many events before `since`
     /// it passes by for one page.
     ///
@@ -123,15 +128,15 @@ impl AuditApi {
             Ok((permit, self.log.events(&query).await.map_err(outage)?))
         });
         let (_permit, page) = page.await?;
-        let lines = page.events.iter().map(Line::new);
+        let lines = lines(&page).into_iter();
         let relation = if page.more { "next" } else { "monitor" };
         let link = format!("<?{}>; rel=\"{relation}\"", continued(&query, page.next));
         Ok(Reply::json_lines(lines).header("link", link))
     }
 
-    /// Removes events that have outlived their keys by a year, and others that are as old, up to `limit` or those of so many keys,
-    /// and says how many. To be called every now and then. None while the clock is in doubt: it was set
-    /// by more than two minutes within the last hour.
+    /// Removes events that have outlived their keys by a year, and others that are as old, up to `limit` or
+    /// those of so many keys, and says how many. To be called every now and then. None while the clock is in
+    /// doubt: it was first seen, or set by more than two minutes, within the last hour.
     ///
     /// # Errors
     ///
@@ -142,6 +147,31 @@ impl AuditApi {
         let before = now.minus(keys::RETENTION).minus(RETENTION);
         self.log.purge_events(before, limit).await
     }
+}
+
+/// What a page holds, in the order of the log.
+fn lines(page: &AuditPage) -> Vec<Shown<'_>> {
+    let mut lines: Vec<_> =
+        page.events.iter().map(|event| Shown::Event(Line::new(event))).collect();
+    for UnreadableEvent { cursor: AuditCursor { transaction, event }, place } in
+        page.unreadable.iter().rev()
+    {
+        let id = format!("{transaction}-{event}");
+        lines.insert((*place).min(lines.len()), Shown::Unreadable { id, unreadable: true });
+    }
+    lines
+}
+
+/// A line of the answer.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Shown<'a> {
+    Event(Line<'a>),
+    /// By where it stands in the store: nothing else of it is known for sure.
+    Unreadable {
+        id: String,
+        unreadable: bool,
+    },
 }
 
 /// An event as it is shown.

@@ -142,8 +142,8 @@ impl CredentialApi {
     }
 
     /// Removes denials of tokens that expired more than 30 days ago, up to `limit`, and says how many.
-    /// To be called every now and then. None while the clock is in doubt: it was set by more than two
-    /// minutes within the last hour.
+    /// To be called every now and then. None while the clock is in doubt: it was first seen, or set by
+    /// more than two minutes, within the last hour.
     ///
     /// # Errors
     ///

@@ -9,9 +9,9 @@ use super::body::{self, Members, Reply};
 use crate::{
     Rejection, RejectionKind,
     apikey::KeyRecord,
-    domain::{ChallengeId, Permissions, PlanId, RequestId, ResourceId, Timestamp, TxHash},
+    domain::{ChallengeId, Clock, Permissions, PlanId, RequestId, ResourceId, Timestamp, TxHash},
     error::StoreError,
-    store::{Issuance, IssuanceKey, RequestFingerprint},
+    store::{Issuance, IssuanceKey, RequestFingerprint, steady::SteadyClock},
 };
 
 /// How long the application's hook may take; Key0 itself gives up after ten seconds.
@@ -222,12 +222,14 @@ impl Made {
     }
 }
 
-/// For how long a credential is not replaced whose secret this process does not have: another
-/// process may have it, while a new secret is being rolled out, and retries come within seconds.
+/// For how long a credential is not replaced that this process can't make again: another process may
+/// have its secret, or its form of keys, while a new one is being rolled out, and retries come within
+/// seconds.
 const YOUNG: Duration = Duration::from_secs(10 * 60);
 
-pub(super) fn is_young(issuance: &Issuance, now: Timestamp) -> bool {
-    now.since(issuance.issued_at) < YOUNG
+/// Whether another process may be about to give the credential again, also where the clock is ahead.
+pub(super) fn may_be_young(issuance: &Issuance, clock: &SteadyClock) -> bool {
+    !clock.was_believed() || clock.now().since(issuance.issued_at) < YOUNG
 }
 
 /// The refusal where only another process can give the credential again.
@@ -235,13 +237,13 @@ pub(super) fn elsewhere() -> Rejection {
     #[cfg(feature = "tracing")]
     tracing::error!(
         "a credential that was just sold can't be given again: this process lacks the issuance \
-         secret that it was derived from"
+         secret that it was derived from, or makes keys of another form"
     );
     Rejection::new(RejectionKind::IssuanceInProgress).cause(LacksSecret)
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("the issuance secret of this credential is not among those of this process")]
+#[error("this process lacks the issuance secret of this credential, or makes keys of another form")]
 struct LacksSecret;
 
 /// The hook brought another credential than the first time.

@@ -6,7 +6,7 @@ use super::{
     body::{self, Reply, outage},
     issuance::{
         Decision, HOOK_DEADLINE, IssuanceHook, IssuanceRequest, Made, OwnCredential, Terms,
-        Unsteady, decide, elsewhere, is_young, reply,
+        Unsteady, decide, elsewhere, may_be_young, reply,
     },
 };
 use crate::{
@@ -39,9 +39,9 @@ const CLAIM: Duration = Duration::from_millis(1_500);
 ///
 /// The work goes on when the client hangs up: its retry then finds the credential.
 ///
-/// A retry gets another credential, and the old one dies, only where none of the secrets is the one
-/// that the first was derived from, and only from ten minutes after the purchase on. Until then it
-/// is a 503 `issuance_in_progress`: see [`IssuanceSecrets`] for how a secret is changed.
+/// A retry gets another credential, and the old one dies, only where the first can't be derived again: by
+/// another secret, or another key format. Until ten minutes after the purchase, and an hour after this was
+/// made, it is a 503 `issuance_in_progress`: see [`IssuanceSecrets`] for how a secret is changed.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -134,8 +134,8 @@ impl IssueToken {
     }
 
     /// Removes nonces that no retry needs any more, up to `limit`, and says how many. To be called
-    /// every now and then. None while the clock is in doubt: it was set by more than two minutes
-    /// within the last hour.
+    /// every now and then. None while the clock is in doubt: it was first seen, or set by more than
+    /// two minutes, within the last hour.
     ///
     /// # Errors
     ///
@@ -273,12 +273,12 @@ impl Parts {
                 metrics::issuance("replayed");
                 Ok(Progress::Done(reply(key.expose(), issuance.expires_at)))
             }
-            None if is_young(issuance, now) => Err(elsewhere()),
+            _ if may_be_young(issuance, &self.steady) => Err(elsewhere()),
             _ => self.replace(&request.key(), issuance, id).await,
         }
     }
 
-    /// The secret that the credential came from is gone: a new one takes its place.
+    /// What the credential came from is gone, its secret or the form of keys: a new one takes its place.
     async fn replace(
         &self,
         key: &IssuanceKey,
@@ -325,7 +325,7 @@ impl Parts {
                 Ok(Progress::Done(reply(credential, old.expires_at)))
             }
             Some(_) => Err(Rejection::new(RejectionKind::Internal).cause(Unsteady)),
-            None if is_young(old, self.steady.now()) => Err(elsewhere()),
+            None if may_be_young(old, &self.steady) => Err(elsewhere()),
             // The secret is gone: what the hook says now is what counts from now on.
             None => {
                 let new = Issuance { issued_at: old.issued_at, ..self.issuance_of(&own)? };

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     Rejection, RejectionKind,
     domain::{ChallengeId, Clock, RequestId, ResourceId, TxHash},
-    error::{StoreError, chain},
+    error::{StoreError, StoreErrorKind, chain},
     metrics,
     store::{Lease, LeasedPayment, Payment, PaymentOutcome, PaymentStore},
 };
@@ -32,6 +32,8 @@ const AT_ONCE: usize = 24;
 const REPEATS_AT_ONCE: usize = 12;
 /// How much of a handler's error is logged.
 const MAX_ERROR_CHARS: usize = 1_000;
+/// How many payments that can't be read are passed over without a pause.
+const UNREADABLE: u32 = 1_000;
 /// How often the worker looks for payments that another instance left behind.
 const LOOK: Duration = Duration::from_secs(1);
 /// The first pause after a failure, doubled with each further one.
@@ -198,6 +200,7 @@ impl Worker {
         let worker = Arc::new(self);
         // Dropped with this task, and ended with it.
         let mut runs = JoinSet::new();
+        let mut unreadable = 0;
         loop {
             while runs.try_join_next().is_some() {}
             // A store that fails is asked again after a pause, like one that has nothing to do.
@@ -207,11 +210,20 @@ impl Worker {
                     runs.spawn(Arc::clone(&worker).deal_with(leased, lease));
                 }
                 Ok(None) => worker.rest(&mut runs).await,
+                // It is put off until its lease runs out, so the next one is another.
+                Err(error)
+                    if error.kind() == StoreErrorKind::Corrupt && unreadable < UNREADABLE =>
+                {
+                    worker.passes_over(&error);
+                    unreadable += 1;
+                    continue;
+                }
                 Err(error) => {
                     worker.waits(&error);
                     worker.rest(&mut runs).await;
                 }
             }
+            unreadable = 0;
         }
     }
 
@@ -226,6 +238,11 @@ impl Worker {
             Poll::Pending
         });
         let _ = tokio::time::timeout(LOOK, either).await;
+    }
+
+    fn passes_over(&self, _error: &StoreError) {
+        #[cfg(feature = "tracing")]
+        tracing::error!(error = chain(_error), "a payment can't be read; it is put off");
     }
 
     fn waits(&self, _error: &StoreError) {

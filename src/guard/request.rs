@@ -127,6 +127,9 @@ pub(crate) trait IncomingRequest {
     /// The values of a header, in order. The name is in lower case.
     fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]>;
 
+    /// Whether a body follows that no header tells of, as from HTTP/2 on. Hands on all of it.
+    fn has_untold_body(&mut self) -> bool;
+
     /// Treats every header as its name, in lower case, asks for. Says what was removed.
     ///
     /// # Errors

@@ -249,15 +249,16 @@ fn keep_gateway_headers(
 }
 
 /// A CORS preflight as browsers send it (Fetch standard, section 4.8): it has no body.
-fn is_preflight(request: &impl IncomingRequest) -> bool {
+fn is_preflight(request: &mut impl IncomingRequest) -> bool {
     let has =
         |name| request.values(name).next().is_some_and(|value| !value.trim_ascii().is_empty());
-    let has_body = request.values("content-length").any(|length| length.trim_ascii() != b"0")
+    let tells_of_body = request.values("content-length").any(|length| length.trim_ascii() != b"0")
         || request.values("transfer-encoding").next().is_some();
     request.method() == "OPTIONS"
         && has("origin")
         && has("access-control-request-method")
-        && !has_body
+        && !tells_of_body
+        && !request.has_untold_body()
 }
 
 // By hand, since neither asks anything of `H`.

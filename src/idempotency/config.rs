@@ -160,7 +160,7 @@ impl Idempotency {
     ///
     /// A hundred go by themselves with every fiftieth answer that is kept. To be called where fewer
     /// come, and where they must be gone at a certain time. None go while the clock is in doubt: it
-    /// was set by more than two minutes within the last hour.
+    /// was first seen, or set by more than two minutes, within the last hour.
     ///
     /// # Errors
     ///

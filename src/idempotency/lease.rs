@@ -141,7 +141,12 @@ impl HeldSlot {
     }
 
     async fn ask(&self, lease: &Lease, now: Timestamp) -> Result<IdempotencyState, StoreError> {
-        self.settings.store.begin_request(&self.slot, &self.fingerprint, lease, now).await
+        let Settings { store, steady, .. } = &*self.settings;
+        if steady.was_believed() {
+            store.begin_request(&self.slot, &self.fingerprint, lease, now).await
+        } else {
+            store.begin_unless_answered(&self.slot, &self.fingerprint, lease, now).await
+        }
     }
 }
 

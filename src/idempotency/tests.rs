@@ -250,6 +250,24 @@ async fn a_fallback_s_subject_is_a_caller_that_every_store_can_keep() {
 }
 
 #[tokio::test]
+async fn a_process_that_starts_while_its_clock_is_ahead_doubles_no_effect() {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let (clock, store) = (FakeClock::new(), Arc::new(MemoryStore::new()));
+    let before = Idempotency::new(store.clone()).clock(clock.clone());
+    let run = start(&before).await;
+    assert!(run.complete(answer(), &Responder::default()).await);
+    clock.jump_to(clock.now().plus(40 * DAY));
+    let after = Idempotency::new(store).clock(clock.clone());
+    for passed in [Duration::ZERO, Duration::from_secs(59 * 60)] {
+        clock.advance(passed);
+        assert_eq!(after.purge(100).await.unwrap(), 0);
+        assert!(matches!(begin(&after).await, Ok(Begun::Replay(_))), "{passed:?}");
+    }
+    clock.advance(Duration::from_secs(60));
+    drop(start(&after).await);
+}
+
+#[tokio::test]
 async fn a_clock_that_jumps_ahead_doubles_no_effect() {
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
     let (idempotency, clock) = idempotency();

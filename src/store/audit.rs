@@ -2,6 +2,8 @@ use std::fmt;
 
 use async_trait::async_trait;
 
+#[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
+use crate::error::StoreErrorKind;
 use crate::{
     apikey::KeyEvent,
     domain::{Actor, ChallengeId, KeyId, RouteName, Timestamp},
@@ -70,10 +72,22 @@ pub struct AuditCursor {
 pub struct AuditPage {
     /// The events, the oldest first.
     pub events: Vec<AuditEvent>,
+    /// Those that this version can't read. They count for the page's length, and stand in none of
+    /// [`events`](Self::events).
+    pub unreadable: Vec<UnreadableEvent>,
     /// Where the next page begins. On the last one, where that begins which happens later.
     pub next: AuditCursor,
     /// Whether there may be another page by now.
     pub more: bool,
+}
+
+/// An event that this version can't read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnreadableEvent {
+    /// Where it stands.
+    pub cursor: AuditCursor,
+    /// How many of the page's [`events`](AuditPage::events) come before it.
+    pub place: usize,
 }
 
 /// Something that was done. Holds no secret.
@@ -177,6 +191,43 @@ impl AuditEvent {
         let (action, by) = (action.to_owned(), by.clone());
         let (display, label, by_label, reason) = (None, None, None, None);
         Self { at, action, subject, display, label, by, by_label, reason }
+    }
+}
+
+impl AuditPage {
+    /// A page of which nothing was found yet.
+    pub(crate) fn begun(query: &AuditQuery) -> Self {
+        let (events, unreadable) = (Vec::new(), Vec::new());
+        Self { events, unreadable, next: query.after, more: false }
+    }
+
+    /// Adds what was found. What can't be read must hide no other.
+    #[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
+    pub(crate) fn take(
+        &mut self,
+        read: Result<AuditEvent, StoreError>,
+        cursor: AuditCursor,
+    ) -> Result<(), StoreError> {
+        match read {
+            Ok(event) => self.events.push(event),
+            Err(error) if error.kind() == StoreErrorKind::Corrupt => {
+                #[cfg(feature = "tracing")]
+                tracing::error!(
+                    error = crate::error::chain(&error),
+                    ?cursor,
+                    "an event can't be read"
+                );
+                self.unreadable.push(UnreadableEvent { cursor, place: self.events.len() });
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// How many events it has.
+    #[cfg(any(feature = "redis", feature = "sqlite"))]
+    pub(crate) fn len(&self) -> usize {
+        self.events.len() + self.unreadable.len()
     }
 }
 

@@ -105,13 +105,14 @@ impl State {
 pub(crate) struct Task(AbortHandle);
 
 impl Feed {
-    /// Listens from the return on. Until the deadline it is tried again.
+    /// Listens from the return on. Until the deadline it is tried again, where it `waits`.
     pub(crate) async fn start<S: Source>(
         engine: &'static str,
         source: S,
         listeners: Arc<Listeners>,
         pace: Pace,
         deadline: Instant,
+        waits: bool,
     ) -> Result<Self, StoreError> {
         let mut backoff = Backoff::default();
         loop {
@@ -127,7 +128,7 @@ impl Feed {
                 Err(error) => error,
             };
             let pause = backoff.pause();
-            if Instant::now() + pause >= deadline {
+            if !waits || Instant::now() + pause >= deadline {
                 return Err(error);
             }
             sleep(pause).await;

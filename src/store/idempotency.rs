@@ -31,6 +31,21 @@ pub trait IdempotencyStore: fmt::Debug + Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<IdempotencyState, StoreError>;
 
+    /// As [`begin_request`](Self::begin_request), but an answer that is there counts however long its
+    /// time is over. For callers that can't tell whether `now` is ahead: see
+    /// [`SteadyClock`](super::spi::SteadyClock).
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store can't tell.
+    async fn begin_unless_answered(
+        &self,
+        slot: &Slot,
+        fingerprint: &RequestFingerprint,
+        lease: &Lease,
+        now: Timestamp,
+    ) -> Result<IdempotencyState, StoreError>;
+
     /// Keeps the answer until `expires_at`. `false` where the lease is lost, and where this lease has
     /// kept an answer before. One that ran out is not lost while nobody took the slot and nothing
     /// purged it.
@@ -61,6 +76,9 @@ pub trait IdempotencyStore: fmt::Debug + Send + Sync + 'static {
     /// Fails when the store can't; some may be removed then.
     async fn purge_requests(&self, now: Timestamp, limit: u32) -> Result<u32, StoreError>;
 }
+
+/// An instant at which no answer is past its time.
+pub(super) const NEVER: Timestamp = Timestamp::from_micros(i64::MIN);
 
 /// Where one answer is kept: a caller and the key that the caller chose.
 #[derive(Clone, PartialEq, Eq, Hash)]

@@ -229,8 +229,22 @@ pub struct PurchaseCursor {
 pub struct PurchasePage {
     /// The purchases, newest first.
     pub purchases: Vec<Purchase>,
+    /// Those that this version can't read, where nothing was asked of them but what they are found by.
+    /// They stand in none of [`purchases`](Self::purchases).
+    pub unreadable: Vec<UnreadablePurchase>,
     /// Where the next page begins; `None` on the last one.
     pub next: Option<PurchaseCursor>,
+}
+
+/// A purchase that this version can't read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadablePurchase {
+    /// Its challenge, or without one its request, as it is stored.
+    pub id: String,
+    /// When it was first seen, as far as that is known.
+    pub seen_at: Timestamp,
+    /// How many of the page's [`purchases`](PurchasePage::purchases) come before it.
+    pub place: usize,
 }
 
 /// How long after its issuance a purchase may still be confirmed without anything being amiss.

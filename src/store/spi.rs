@@ -17,7 +17,7 @@
 //! Whoever purges what is past its time goes by a [`SteadyClock`].
 
 pub use super::{
-    audit::{AuditCursor, AuditEvent, AuditPage, AuditQuery, AuditSubject},
+    audit::{AuditCursor, AuditEvent, AuditPage, AuditQuery, AuditSubject, UnreadableEvent},
     copying::{ColumnType, Contents, CopyProgress, Record, RecordPage, Table, Value},
     denials::{Denial, TokenDigest},
     idempotency::{IdempotencyState, Slot, StoredResponse},
@@ -30,7 +30,7 @@ pub use super::{
     purchase_revocation::{PurchaseRevocation, RevocationOutcome},
     purchases::{
         Confirmed, Issued, Purchase, PurchaseCursor, PurchaseFilter, PurchasePage, PurchaseQuery,
-        PurchaseState, PurchasedKey, Revoked,
+        PurchaseState, PurchasedKey, Revoked, UnreadablePurchase,
     },
     registry::{KeyCursor, KeyEdit, KeyFilter, KeyPage, KeyQuery, Rotation},
     steady::SteadyClock,

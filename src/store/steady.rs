@@ -1,6 +1,6 @@
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -8,7 +8,7 @@ use crate::domain::{Clock, Timestamp};
 
 /// By how much a clock may differ from what has passed since it was last believed.
 const TOLERANCE: Duration = Duration::from_secs(2 * 60);
-/// For how long a clock that was set must go on steadily until it is believed again.
+/// For how long a clock must go on steadily until it is believed: at the start, and after it was set.
 const PROBATION: Duration = Duration::from_secs(60 * 60);
 
 /// A [`Clock`] that does not follow another one at once where that is set ahead.
@@ -17,6 +17,9 @@ const PROBATION: Duration = Duration::from_secs(60 * 60);
 /// progress is compared with that of one that nobody can set: see [`Clock::monotonic`]. Where the
 /// two part by more than two minutes, the clock is in doubt until they have agreed for an hour, and
 /// [`now`](Clock::now) is the earlier of what it shows and of what should have come.
+///
+/// A new one is in doubt too, since a process can start while the clock is wrong. Until it was
+/// [believed once](Self::was_believed), nothing tells whether [`now`](Clock::now) is ahead.
 ///
 /// Clones are the same.
 ///
@@ -30,6 +33,8 @@ const PROBATION: Duration = Duration::from_secs(60 * 60);
 /// wall.jump_to(began.plus(day));
 /// assert_eq!(clock.believed(), None, "so nothing is purged");
 /// assert_eq!(clock.now(), began);
+/// wall.advance(Duration::from_secs(60 * 60));
+/// assert_eq!(clock.believed(), Some(wall.now()));
 /// ```
 #[derive(Clone)]
 pub struct SteadyClock {
@@ -38,20 +43,22 @@ pub struct SteadyClock {
 }
 
 /// An instant on both clocks.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 struct Mark {
     wall: Timestamp,
     monotonic: Duration,
 }
 
 struct State {
+    /// When it was believed last; until it was believed once, when it was first seen.
     believed: Mark,
-    /// Where the clock was first seen after it had been set.
+    /// Where the clock was first seen, at all or after it had been set.
     doubted: Option<Mark>,
+    was_believed: bool,
 }
 
 impl SteadyClock {
-    /// Believes the clock as it is now.
+    /// Believes the clock when it has gone on steadily for an hour from now.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         let steady = Self { clock, state: Arc::default() };
         steady.look();
@@ -65,14 +72,24 @@ impl SteadyClock {
         expected.is_none().then_some(wall)
     }
 
+    /// Whether the clock has ever been believed. Until then [`now`](Clock::now) can be far ahead, so
+    /// nothing may be taken for over by it that must not happen twice.
+    pub fn was_believed(&self) -> bool {
+        self.believed().is_some() || self.state().as_ref().is_some_and(|state| state.was_believed)
+    }
+
+    fn state(&self) -> MutexGuard<'_, Option<State>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What the clock shows and, where that is in doubt, what it should show.
     fn look(&self) -> (Timestamp, Option<Timestamp>) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
         let wall = self.clock.now();
         let Some(monotonic) = self.clock.monotonic() else { return (wall, None) };
         let now = Mark { wall, monotonic };
-        let State { believed, doubted } =
-            state.get_or_insert(State { believed: now, doubted: None });
+        let State { believed, doubted, was_believed } =
+            state.get_or_insert(State { believed: now, doubted: Some(now), was_believed: false });
         match *doubted {
             None if believed.agrees_with(now) => {
                 *believed = now;
@@ -81,8 +98,10 @@ impl SteadyClock {
             Some(since) if !since.agrees_with(now) => doubt(believed, doubted, now),
             Some(since) if now.monotonic.saturating_sub(since.monotonic) >= PROBATION => {
                 #[cfg(feature = "tracing")]
-                tracing::warn!("the clock has gone steadily for an hour and is believed again");
-                (*believed, *doubted) = (now, None);
+                if since != *believed {
+                    tracing::warn!("the clock has gone steadily for an hour and is believed again");
+                }
+                (*believed, *doubted, *was_believed) = (now, None, true);
                 return (wall, None);
             }
             Some(_) => {}
@@ -169,10 +188,31 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_is_believed_an_hour_after_the_start() {
+        let held = Arc::new(Held::default());
+        let clock = SteadyClock::new(held.clone());
+        for passes in [0, 30, 29] {
+            held.pass(passes);
+            assert_eq!((clock.believed(), clock.was_believed()), (None, false));
+        }
+        // Once it is set, the hour begins anew.
+        held.set(-3);
+        assert_eq!((clock.believed(), clock.now()), (None, at(56)));
+        held.pass(59);
+        assert_eq!((clock.believed(), clock.was_believed()), (None, false));
+        held.pass(1);
+        assert_eq!((clock.was_believed(), clock.believed()), (true, Some(at(116))));
+        held.set(100);
+        assert_eq!((clock.believed(), clock.was_believed()), (None, true));
+        assert_eq!(clock.now(), at(116));
+    }
+
+    #[test]
     fn a_clock_that_was_set_is_believed_after_a_steady_hour() {
         let held = Arc::new(Held::default());
         let clock = SteadyClock::new(held.clone());
         held.pass(100_000);
+        assert_eq!(clock.believed(), Some(at(100_000)));
         held.set(2);
         assert_eq!(clock.believed(), Some(at(100_002)), "as clocks differ");
         held.set(3);

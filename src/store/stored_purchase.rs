@@ -4,13 +4,14 @@
 use super::TokenDigest;
 use super::{
     IssuanceKey, Purchase,
+    purchase_listing::Listed,
     spi::{Confirmed, Issued, PurchasedKey, Revoked},
     stored::{bad, instant, instant_if_any, parsed},
 };
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 use crate::domain::ChallengeId;
 use crate::{
-    domain::TxHash,
+    domain::{Timestamp, TxHash},
     error::{StoreError, StoreErrorKind},
 };
 
@@ -102,6 +103,13 @@ pub(crate) fn issuance_key(namespace: &str, id: &str) -> Result<IssuanceKey, Sto
 }
 
 impl StoredPurchase {
+    /// When it was first seen, also where the rest can't be read.
+    fn seen_at(&self) -> Option<Timestamp> {
+        let issued = self.issuance.as_ref().map(|issuance| issuance.issued_at);
+        let paid = self.payment.as_ref().map(|payment| payment.received_at);
+        issued.into_iter().chain(paid).min().map(Timestamp::from_micros)
+    }
+
     /// All of it; `None` where there is neither an issuance nor a payment.
     pub(crate) fn understood(self, key: &IssuanceKey) -> Result<Option<Purchase>, StoreError> {
         let Self { issuance, payment, key: record } = self;
@@ -164,12 +172,12 @@ impl StoredPurchase {
     }
 }
 
-/// What is known of a purchase that is listed; nothing where it can't be read, which must hide no
-/// other.
+/// What is known of a purchase that is listed. One that can't be read must hide no other.
 pub(crate) fn listed(
     stored: Result<StoredPurchase, StoreError>,
     key: &IssuanceKey,
-) -> Result<Option<Purchase>, StoreError> {
+) -> Result<Option<Listed>, StoreError> {
+    let seen_at = stored.as_ref().ok().and_then(StoredPurchase::seen_at);
     match stored.and_then(|stored| stored.understood(key)) {
         Err(error) if error.kind() == StoreErrorKind::Corrupt => {
             #[cfg(feature = "tracing")]
@@ -179,9 +187,9 @@ pub(crate) fn listed(
                 error = crate::error::chain(&error),
                 "a purchase can't be read"
             );
-            Ok(None)
+            Ok(Some(Listed::Unreadable(seen_at)))
         }
-        read => read,
+        read => Ok(read?.map(|purchase| Listed::Purchase(Box::new(purchase)))),
     }
 }
 

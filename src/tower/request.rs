@@ -1,6 +1,9 @@
 use std::mem;
 
-use http::{Extensions, HeaderMap, HeaderName, Request, header::AUTHORIZATION, request::Parts};
+use http::{
+    Extensions, HeaderMap, HeaderName, Request, Version, header::AUTHORIZATION, request::Parts,
+};
+use http_body::Body;
 
 use super::refusal::original_uri;
 use crate::{
@@ -19,7 +22,7 @@ fn values<'a>(
     headers.iter().filter(move |(name, _)| *name == wanted).map(|(_, value)| value.as_bytes())
 }
 
-impl<B> IncomingRequest for Request<B> {
+impl<B: Body> IncomingRequest for Request<B> {
     type Head = Parts;
 
     /// Puts the head together for as long as it is looked at: to take every request apart would
@@ -78,6 +81,13 @@ impl<B> IncomingRequest for Request<B> {
 
     fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.headers().get_all(name).into_iter().map(|value| value.as_bytes())
+    }
+
+    fn has_untold_body(&mut self) -> bool {
+        let body = self.body();
+        self.version() >= Version::HTTP_2
+            && !body.is_end_stream()
+            && body.size_hint().exact() != Some(0)
     }
 
     fn treat_headers(

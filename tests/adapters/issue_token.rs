@@ -14,7 +14,8 @@ use std::{
 };
 
 use crate::flow::{
-    RuntimeClock, START, Secrets, SpyKeys, SpyPayments, TestClock, bearer, secret, whole_chain,
+    Believed, RuntimeClock, START, Secrets, SpyKeys, SpyPayments, TestClock, bearer, secret,
+    whole_chain,
 };
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -121,8 +122,8 @@ fn shop_with(store: &Store, secrets: &SecretSet, clock: Arc<TestClock>) -> Shop 
     let keys = Arc::new(ApiKeys::cached(cached.clone()));
     let validator =
         Validator::builder().api_keys(keys.clone()).clock(clock.clone()).build().unwrap();
-    let issue =
-        IssueToken::new(payments.clone(), keys, IssuanceSecrets::new(secrets)).clock(clock.clone());
+    let issue = IssueToken::new(payments.clone(), keys, IssuanceSecrets::new(secrets))
+        .clock(Arc::new(Believed(clock.clone())));
     Shop { clock, cached, payments, validator, issue }
 }
 
@@ -609,6 +610,11 @@ async fn a_digest_that_does_not_fit_is_replaced(store: Store) {
     assert!(
         store.payments.replace_issuance(&key(), &stored, &bent, "x", shop.now()).await.unwrap()
     );
+    // A process with another form of keys finds the same.
+    shop.clock.advance(10 * MINUTE - MS);
+    assert_refused(shop.ask(&body()).await, IssuanceInProgress, "it is young");
+    shop.identity(forged.expose()).await.unwrap();
+    shop.clock.advance(MS);
     let new = shop.buy(&body()).await;
     assert!(new != old && new != forged.expose());
     for dead in [&*old, forged.expose()] {
@@ -1021,7 +1027,8 @@ async fn who_comes_back_late_finds_what_the_other_made() {
 #[tokio::test]
 async fn a_clock_that_jumps_ahead_takes_nothing_that_was_sold() {
     let store = Store::sqlite();
-    let shop = shop(&store);
+    let mut shop = shop(&store);
+    shop.issue = shop.issue.clock(shop.clock.clone());
     let first = shop.ask(&body()).await.unwrap();
     let keys = KeysApi::new(store.keys.clone(), ApiKeys::cached(shop.cached.clone()))
         .clock(shop.clock.clone());
@@ -1038,6 +1045,40 @@ async fn a_clock_that_jumps_ahead_takes_nothing_that_was_sold() {
     assert_eq!(keys.purge(10).await.unwrap(), 1);
 }
 
+#[tokio::test]
+async fn a_process_that_starts_while_its_clock_is_ahead_takes_nothing_that_was_sold() {
+    for store in [Store::memory(), Store::sqlite()] {
+        let before = shop(&store);
+        let first = before.buy(&body()).await;
+        before.clock.jump_to(START.plus(12 * MINUTE));
+        let mut after = shop_with(&store, &one(SECOND_SECRET), before.clock.clone());
+        after.issue = after.issue.clock(after.clock.clone());
+        let keys = KeysApi::new(store.keys.clone(), ApiKeys::cached(after.cached.clone()))
+            .clock(after.clock.clone());
+        let mut again = shop_with(&store, &one(FIRST_SECRET), before.clock.clone());
+        again.issue = again.issue.clock(again.clock.clone());
+        assert_refused(after.ask(&body()).await, IssuanceInProgress, "it may be young");
+        assert_eq!(again.buy(&body()).await, first);
+        after.identity(&first).await.unwrap();
+        after.clock.advance(59 * MINUTE);
+        assert_refused(after.ask(&body()).await, IssuanceInProgress, "it may be young");
+        after.clock.advance(MINUTE);
+        assert_ne!(after.buy(&body()).await, first, "the clock is believed");
+
+        before.clock.jump_to(START.plus(40 * DAY));
+        after.issue = after.issue.clock(after.clock.clone());
+        let keys = keys.clock(after.clock.clone());
+        for passed in [Duration::ZERO, 59 * MINUTE] {
+            after.clock.advance(passed);
+            assert_eq!(after.issue.forget_old_nonces(10).await.unwrap(), 0);
+            assert_eq!(keys.purge(10).await.unwrap(), 0);
+        }
+        after.clock.advance(MINUTE);
+        assert_eq!(after.issue.forget_old_nonces(10).await.unwrap(), 1);
+        assert_eq!(keys.purge(10).await.unwrap(), 1);
+    }
+}
+
 /// A store that tells no cache of its changes: then the endpoint has to.
 #[tokio::test]
 async fn the_cache_forgets_a_replaced_credential_also_where_the_store_keeps_silent() {
@@ -1050,7 +1091,7 @@ async fn the_cache_forgets_a_replaced_credential_also_where_the_store_keeps_sile
         Validator::builder().api_keys(keys.clone()).clock(clock.clone()).build().unwrap();
     let issue = |text| {
         IssueToken::new(Arc::new(store.clone()), keys.clone(), IssuanceSecrets::new(&one(text)))
-            .clock(clock.clone())
+            .clock(Arc::new(Believed(clock.clone())))
     };
     let old = token_of(&issue(FIRST_SECRET).handle(&body()).await.unwrap());
     bearer(&validator, &old).await.unwrap();

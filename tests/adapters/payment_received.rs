@@ -498,6 +498,29 @@ async fn a_run_that_hangs_is_ended_and_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn payments_that_can_not_be_read_hold_up_no_other() {
+    let store = SpyPayments::over(memory());
+    let kept = PaymentReceived::new(store.clone(), RuntimeClock::new());
+    for n in 0..30 {
+        assert_received(kept.handle(&numbered(n)).await);
+    }
+    store.set_for("lease_payment", Mood::CantRead);
+    let log = Log::new([]);
+    let began = Instant::now();
+    let endpoint = PaymentReceived::with_handler(store.clone(), RuntimeClock::new(), log.handler());
+    while store.answered("lease_payment") < 30 {
+        sleep(MS).await;
+    }
+    assert!(began.elapsed() < SECOND, "they were waited for: {:?}", began.elapsed());
+    sleep(10 * SECOND).await;
+    assert!(store.calls("lease_payment") < 20_000, "a store that reads nothing is given a rest");
+    store.set(Mood::Works);
+    assert_received(endpoint.handle(&report()).await);
+    log.one_begins().await;
+    assert_eq!(log.challenges(), [challenge().to_string()]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_that_fails_holds_up_no_other() {
     let log = Log::new([Run::Fail]);
     let endpoint = PaymentReceived::with_handler(memory(), RuntimeClock::new(), log.handler());

@@ -31,6 +31,16 @@ pub fn secret(text: &str) -> Secret {
     Secret::new("a test secret", text).unwrap()
 }
 
+/// Shows what a clock shows, with nothing to compare it with: it is believed from the start on.
+#[derive(Debug)]
+pub struct Believed(pub Arc<TestClock>);
+
+impl Clock for Believed {
+    fn now(&self) -> Timestamp {
+        self.0.now()
+    }
+}
+
 /// Goes with the runtime's time, which a test can pause.
 #[derive(Debug)]
 pub struct RuntimeClock(Instant);

@@ -42,6 +42,12 @@ pub(crate) struct AuditOptions {
 }
 
 fn row(event: &Value) -> Vec<String> {
+    if event.get("unreadable").is_some() {
+        let mut row = ["", "unreadable", ""].map(str::to_owned).to_vec();
+        row.push(member(event, "id"));
+        row.resize(EVENTS.heads.len(), String::new());
+        return row;
+    }
     let names = ["at", "action", "kind", "id", "display", "label", "actor", "reason"];
     names.iter().map(|name| member(event, name)).collect()
 }

@@ -86,7 +86,8 @@ impl DatabaseError {
 }
 
 impl Database {
-    /// Opens it. A server that can't be reached is waited for, within bounds.
+    /// Opens it. One that is to serve waits for a server that lets nobody in, within bounds; whoever sits
+    /// at a terminal is told at once.
     pub(crate) async fn open(&self, opening: Opening) -> Result<Opened, DatabaseError> {
         let opened = self.open_engine(opening != Opening::Making).await?;
         let Some(store) = opened.copied.as_ref().filter(|_| opening != Opening::Copying) else {
@@ -111,12 +112,18 @@ impl Database {
                 Opened::of(store, beside)
             }
             Self::Postgres(url) => {
-                let options = PostgresOptions::new().schema(SCHEMA).must_exist(must_exist);
+                let options = PostgresOptions::new()
+                    .schema(SCHEMA)
+                    .must_exist(must_exist)
+                    .wait_for_server(!must_exist);
                 let beside = Place::Postgres { url: url.clone(), schema: SCHEMA.to_owned() };
                 Opened::of(options.open_url(url).await?, beside)
             }
             Self::Redis(url) => {
-                let options = RedisOptions::new().prefix(PREFIX).must_exist(must_exist);
+                let options = RedisOptions::new()
+                    .prefix(PREFIX)
+                    .must_exist(must_exist)
+                    .wait_for_server(!must_exist);
                 let store = options.open_url(url).await?;
                 let prefix = url.prefix().unwrap_or(PREFIX).to_owned();
                 let beside = Place::Redis { url: url.clone(), prefix };

@@ -287,7 +287,8 @@ impl KeysApi {
 
     /// Removes keys that were expired or revoked 30 days ago, up to `limit`, and says how many. To
     /// be called every now and then. Until then their holders are told why they are refused. None
-    /// while the clock is in doubt: it was set by more than two minutes within the last hour.
+    /// while the clock is in doubt: it was first seen, or set by more than two minutes, within the last
+    /// hour.
     ///
     /// # Errors
     ///

@@ -131,6 +131,9 @@ impl PurchasesApi {
     /// sent: `challengeId`, `requestId`, `txHash`, `keyId`, `planId`, `resourceId`, `state`, `limit`
     /// and `cursor`.
     ///
+    /// A purchase that this version can't read is listed as `"unreadable": true`, where nothing is asked
+    /// of it but what it is found by.
+    ///
     /// The listing is over where a page has no `nextCursor`. Before that a page can be short, even
     /// empty: the store bounds how many purchases it looks through for one page.
     ///
@@ -148,7 +151,7 @@ impl PurchasesApi {
         });
         let (_permit, page) = page.await?;
         let cursor = page.next.as_ref().map(|cursor| listing.cursor(cursor));
-        Ok(Reply::json(200, &Page::new(&page.purchases, cursor, now)))
+        Ok(Reply::json(200, &Page::new(&page, cursor, now)))
     }
 
     /// `GET /purchases/{challengeId}`: all that is known of one purchase.

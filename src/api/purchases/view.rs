@@ -4,7 +4,10 @@ use serde::Serialize;
 
 use crate::{
     domain::{KeyId, PlanId, RequestId, ResourceId, Timestamp, TxHash},
-    store::{Purchase, spi::Confirmed},
+    store::{
+        Purchase,
+        spi::{Confirmed, PurchasePage, UnreadablePurchase},
+    },
 };
 
 /// A purchase as operators are shown it.
@@ -93,22 +96,36 @@ fn last_error(confirmed: &Confirmed) -> Option<Cow<'_, str>> {
     }
 }
 
+#[derive(Serialize)]
+#[serde(untagged, rename_all_fields = "camelCase")]
+enum Listed<'a> {
+    Purchase(Box<PurchaseView<'a>>),
+    /// One that this version can't read.
+    Unreadable {
+        challenge_id: &'a str,
+        first_seen_at: Timestamp,
+        unreadable: bool,
+    },
+}
+
 /// A page of a listing.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Page<'a> {
-    purchases: Vec<PurchaseView<'a>>,
+    purchases: Vec<Listed<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next_cursor: Option<String>,
 }
 
 impl<'a> Page<'a> {
-    pub(super) fn new(
-        purchases: &'a [Purchase],
-        next_cursor: Option<String>,
-        now: Timestamp,
-    ) -> Self {
-        let purchases = purchases.iter().map(|purchase| PurchaseView::new(purchase, now)).collect();
+    pub(super) fn new(page: &'a PurchasePage, next_cursor: Option<String>, now: Timestamp) -> Self {
+        let view = |purchase| Listed::Purchase(Box::new(PurchaseView::new(purchase, now)));
+        let mut purchases: Vec<_> = page.purchases.iter().map(view).collect();
+        for UnreadablePurchase { id, seen_at, place } in page.unreadable.iter().rev() {
+            let unreadable =
+                Listed::Unreadable { challenge_id: id, first_seen_at: *seen_at, unreadable: true };
+            purchases.insert((*place).min(purchases.len()), unreadable);
+        }
         Self { purchases, next_cursor }
     }
 }

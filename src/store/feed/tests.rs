@@ -145,7 +145,7 @@ async fn start() -> (Arc<Server>, Arc<Listeners>, Arc<Ear>, Feed) {
 
 async fn open(server: &Arc<Server>, listeners: &Arc<Listeners>) -> Result<Feed, StoreError> {
     let deadline = Instant::now() + Duration::from_secs(4);
-    Feed::start("test", Ours(Arc::clone(server)), Arc::clone(listeners), PACE, deadline).await
+    Feed::start("test", Ours(Arc::clone(server)), Arc::clone(listeners), PACE, deadline, true).await
 }
 
 async fn wait(millis: u64) {

@@ -44,7 +44,7 @@ impl Events {
     fn page(&self, query: &AuditQuery, record: impl Fn(&str) -> Option<KeyRecord>) -> AuditPage {
         let later = (Bound::Excluded(query.after.event), Bound::Unbounded);
         let mut events = self.kept.range(later).filter(|(_, event)| query.admits(event.at));
-        let mut page = AuditPage { events: Vec::new(), next: query.after, more: false };
+        let mut page = AuditPage::begun(query);
         for (position, event) in events.by_ref().take(query.limit as usize) {
             let mut event = event.clone();
             if let AuditSubject::Key(id) = &event.subject

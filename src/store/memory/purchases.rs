@@ -10,7 +10,7 @@ use crate::{
     store::{
         AuditEvent, IssuanceKey, Purchase, PurchaseCursor, PurchasePage, PurchaseQuery,
         PurchaseRevocation, PurchaseStore, RevocationOutcome,
-        purchase_listing::{Find, Paging},
+        purchase_listing::{Find, Listed, Paging},
         spi::{Issued, PurchasedKey, Revoked},
     },
 };
@@ -86,7 +86,7 @@ impl State {
             let seen = self.seen.range((Bound::Unbounded, until)).rev().take(count);
             let found = seen.filter(|cursor| find.as_ref().is_none_or(|it| self.is(cursor, it)));
             let looked_at: Vec<_> =
-                found.map(|cursor| (cursor.clone(), self.purchase(&cursor.key))).collect();
+                found.map(|cursor| (cursor.clone(), self.listed(&cursor.key))).collect();
             let is_full = looked_at.len() == count;
             let end = looked_at.last().filter(|_| is_full).map(|(cursor, _)| cursor.clone());
             paging.take(looked_at, end);
@@ -115,6 +115,10 @@ impl State {
                     || paid.is_some_and(|(payment, _)| payment.request_id == **id)
             }
         }
+    }
+
+    fn listed(&self, key: &IssuanceKey) -> Option<Listed> {
+        self.purchase(key).map(|purchase| Listed::Purchase(Box::new(purchase)))
     }
 
     fn purchase(&self, key: &IssuanceKey) -> Option<Purchase> {

@@ -125,14 +125,17 @@ async fn page(tx: &mut PgConnection, query: &AuditQuery) -> Result<AuditPage, Fa
         .fetch_all(&mut *tx)
         .await?;
     let shown = &rows[..rows.len().min(limit)];
-    let events = shown.iter().map(read).collect::<Result<_, _>>()?;
-    let next = shown.last().map(cursor).transpose()?.unwrap_or(query.after);
+    let mut page = AuditPage::begun(query);
+    for row in shown {
+        page.next = cursor(row)?;
+        page.take(read(row).map_err(|Fault(error)| error), page.next)?;
+    }
     if rows.len() > limit {
-        return Ok(AuditPage { events, next, more: true });
+        return Ok(AuditPage { more: true, ..page });
     }
     let end = sqlx::query(END).bind(&transaction).bind(event).bind(MOST_LOOKED_THROUGH);
     let end = end.fetch_optional(tx).await?.as_ref().map(cursor).transpose()?;
-    Ok(AuditPage { events, next: end.unwrap_or(next), more: end.is_some() })
+    Ok(AuditPage { next: end.unwrap_or(page.next), more: end.is_some(), ..page })
 }
 
 fn cursor(row: &PgRow) -> Result<AuditCursor, Fault> {

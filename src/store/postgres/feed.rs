@@ -10,6 +10,7 @@ use sqlx::{
 
 use super::{
     lane::MAKING,
+    refusal::Refusal,
     row::Fault,
     same_server::{self, SameServer},
 };
@@ -35,6 +36,7 @@ pub(super) struct Log {
     schema: String,
     patience: Duration,
     same: Option<Arc<SameServer>>,
+    refusal: Refusal,
 }
 
 /// A connection that listens, and knows up to where it has seen the log.
@@ -65,7 +67,7 @@ impl Log {
         patience: Duration,
         same: Option<Arc<SameServer>>,
     ) -> Self {
-        Self { pool, schema, patience, same }
+        Self { pool, schema, patience, same, refusal: Refusal::default() }
     }
 }
 
@@ -73,7 +75,11 @@ impl Source for Log {
     type Listening = Reader;
 
     async fn open(&self) -> Result<Reader, StoreError> {
-        self.listen().await.map_err(|error| Fault::from(error).0)
+        tokio::select! {
+            biased;
+            listening = self.listen() => listening.map_err(|error| Fault::from(error).0),
+            refused = self.refusal.comes(&self.pool, false) => Err(refused),
+        }
     }
 }
 

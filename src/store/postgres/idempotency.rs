@@ -8,6 +8,7 @@ use crate::{
     store::{
         IdempotencyState, IdempotencyStore, LONGEST_WAIT, Lease, RequestFingerprint, Slot,
         StoredResponse,
+        idempotency::NEVER,
         stored::{bad, instant, json, to_json},
     },
 };
@@ -17,8 +18,9 @@ use crate::{
 const BEGIN: &str = concat!(
     "WITH kept AS (
          SELECT fingerprint, free_at, lease_token, status, headers, body,
-             free_at <= $6 OR (lease_token IS NOT NULL AND free_at > $7)
-             OR (lease_token = $5 AND fingerprint = $3) AS is_free
+             CASE WHEN lease_token IS NULL THEN free_at <= $8
+             ELSE free_at <= $6 OR free_at > $7 OR (lease_token = $5 AND fingerprint = $3)
+             END AS is_free
          FROM idempotency WHERE scope = $1 AND key = $2
      ), started AS (
          INSERT INTO idempotency AS held (scope, key, fingerprint, free_at, lease_token)
@@ -26,9 +28,9 @@ const BEGIN: &str = concat!(
          ON CONFLICT (scope, key) DO UPDATE
          SET fingerprint = $3, free_at = $4, lease_token = $5,
              status = NULL, headers = NULL, body = NULL
-         WHERE held.free_at <= $6
-         OR (held.lease_token IS NOT NULL AND held.free_at > $7)
-         OR (held.lease_token = $5 AND held.fingerprint = $3)
+         WHERE CASE WHEN held.lease_token IS NULL THEN held.free_at <= $8
+             ELSE held.free_at <= $6 OR held.free_at > $7
+             OR (held.lease_token = $5 AND held.fingerprint = $3) END
          RETURNING key
      )
      SELECT fingerprint, free_at, lease_token IS NULL, status, headers, body,
@@ -67,30 +69,17 @@ impl IdempotencyStore for PostgresStore {
         lease: &Lease,
         now: Timestamp,
     ) -> Result<IdempotencyState, StoreError> {
-        self.write(async {
-            loop {
-                let mut conn = self.at_once().await?;
-                let row = sqlx::query(BEGIN)
-                    .bind(&slot.scope)
-                    .bind(&slot.key)
-                    .bind(fingerprint.as_bytes())
-                    .bind(lease.until.as_micros())
-                    .bind(lease.token.as_bytes())
-                    .bind(now.as_micros())
-                    .bind(now.plus(LONGEST_WAIT).as_micros())
-                    .fetch_one(&mut *conn)
-                    .await?;
-                conn.end().await?;
-                if row.try_get(6)? {
-                    return Ok(IdempotencyState::Started);
-                }
-                if row.try_get(7)? {
-                    return known(&row, fingerprint);
-                }
-                // Another has changed the slot since the statement began: the next one sees how.
-            }
-        })
-        .await
+        self.claim(slot, fingerprint, lease, now, now).await
+    }
+
+    async fn begin_unless_answered(
+        &self,
+        slot: &Slot,
+        fingerprint: &RequestFingerprint,
+        lease: &Lease,
+        now: Timestamp,
+    ) -> Result<IdempotencyState, StoreError> {
+        self.claim(slot, fingerprint, lease, now, NEVER).await
     }
 
     async fn complete_request(
@@ -146,6 +135,44 @@ impl IdempotencyStore for PostgresStore {
             .await?;
             tx.end().await?;
             Ok(u32::try_from(removed.rows_affected()).unwrap_or(limit))
+        })
+        .await
+    }
+}
+
+impl PostgresStore {
+    /// Claims a slot. An answer counts as over when its time is over at `answers_at`.
+    async fn claim(
+        &self,
+        slot: &Slot,
+        fingerprint: &RequestFingerprint,
+        lease: &Lease,
+        now: Timestamp,
+        answers_at: Timestamp,
+    ) -> Result<IdempotencyState, StoreError> {
+        self.write(async {
+            loop {
+                let mut conn = self.at_once().await?;
+                let row = sqlx::query(BEGIN)
+                    .bind(&slot.scope)
+                    .bind(&slot.key)
+                    .bind(fingerprint.as_bytes())
+                    .bind(lease.until.as_micros())
+                    .bind(lease.token.as_bytes())
+                    .bind(now.as_micros())
+                    .bind(now.plus(LONGEST_WAIT).as_micros())
+                    .bind(answers_at.as_micros())
+                    .fetch_one(&mut *conn)
+                    .await?;
+                conn.end().await?;
+                if row.try_get(6)? {
+                    return Ok(IdempotencyState::Started);
+                }
+                if row.try_get(7)? {
+                    return known(&row, fingerprint);
+                }
+                // Another has changed the slot since the statement began: the next one sees how.
+            }
         })
         .await
     }

@@ -39,6 +39,9 @@ pub(super) struct Lane {
     deadline: Duration,
     refusal: Refusal,
     sessions: Sessions,
+    /// Whether the pool is an application's. In one of the store's own whoever has a turn waits for
+    /// nobody else.
+    shares_its_pool: bool,
 }
 
 /// What the connections of a lane need before their statements.
@@ -59,7 +62,19 @@ impl Lane {
             deadline,
             refusal: Refusal::default(),
             sessions,
+            shares_its_pool: false,
         }
+    }
+
+    /// The same on the pool of an application.
+    pub(super) fn shared(
+        pool: PgPool,
+        turns: u32,
+        deadline: Duration,
+        transaction: String,
+    ) -> Self {
+        let sessions = Sessions { transaction: Some(transaction.into()), warm: None };
+        Self { shares_its_pool: true, ..Self::new(pool, turns, deadline, sessions) }
     }
 
     /// Runs `work`. What is not done in time is given up.
@@ -138,7 +153,7 @@ impl Lane {
         tokio::select! {
             biased;
             lent = take => Ok(lent.map_err(StoreError::unavailable)??),
-            refused = self.refusal.comes(&self.pool) => {
+            refused = self.refusal.comes(&self.pool, self.shares_its_pool) => {
                 acquiring.abort();
                 Err(refused.into())
             }

@@ -4,9 +4,8 @@ use sqlx::{PgConnection, Row, postgres::PgRow};
 
 use super::{purchases::stored, row::Fault};
 use crate::store::{
-    IssuanceKey, Purchase, PurchaseCursor, PurchasePage, PurchaseQuery,
-    purchase_listing::{Find, MOST_FOUND, Paging, at_first_sight, merged, starts},
-    stored::instant,
+    IssuanceKey, PurchasePage, PurchaseQuery,
+    purchase_listing::{Find, Listed, MOST_FOUND, Paging, Stream, at_first_sight, merged, starts},
     stored_purchase::{issuance_key, listed, select_purchases},
 };
 
@@ -38,7 +37,7 @@ pub(super) async fn page(
     if let Some(find) = query.filter.find() {
         let keys = found(tx, &find).await?;
         let found = joined(tx, &keys).await?;
-        paging.take_found(found.into_iter().flatten().collect());
+        paging.take_found(keys, found);
         return Ok(paging.page());
     }
     while let Some((count, after)) = paging.wants() {
@@ -48,27 +47,25 @@ pub(super) async fn page(
         let issued = cursors(&issued.fetch_all(&mut *tx).await?)?;
         let paid = sqlx::query(PAYMENTS).bind(at).bind(of_payments).bind(limit);
         let paid = cursors(&paid.fetch_all(&mut *tx).await?)?;
-        let (seen, end) = merged([issued, paid], count);
+        let (seen, nameless, end) = merged([issued, paid], count);
         let keys: Vec<_> = seen.iter().map(|cursor| cursor.key.clone()).collect();
         let purchases = joined(tx, &keys).await?;
         paging.take(at_first_sight(seen, purchases), end);
+        paging.take_nameless(nameless);
     }
     Ok(paging.page())
 }
 
-fn cursors(rows: &[PgRow]) -> Result<Vec<PurchaseCursor>, Fault> {
-    let cursor = |row: &PgRow| {
-        let key = issuance_key(row.try_get(1)?, row.try_get(2)?)?;
-        Ok(PurchaseCursor { seen_at: instant(row.try_get(0)?, "issued_at")?, key })
-    };
-    rows.iter().map(cursor).collect()
+fn cursors(rows: &[PgRow]) -> Result<Stream, Fault> {
+    let mut stream = Stream::default();
+    for row in rows {
+        stream.push(row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    }
+    Ok(stream)
 }
 
 /// The purchases of these keys, in their order.
-async fn joined(
-    tx: &mut PgConnection,
-    keys: &[IssuanceKey],
-) -> Result<Vec<Option<Purchase>>, Fault> {
+async fn joined(tx: &mut PgConnection, keys: &[IssuanceKey]) -> Result<Vec<Option<Listed>>, Fault> {
     let namespaces: Vec<&str> = keys.iter().map(IssuanceKey::namespace).collect();
     let ids: Vec<&str> = keys.iter().map(IssuanceKey::id).collect();
     let rows = sqlx::query(JOINED).bind(namespaces).bind(ids).fetch_all(tx).await?;
@@ -108,5 +105,10 @@ async fn found(tx: &mut PgConnection, find: &Find<'_>) -> Result<Vec<IssuanceKey
         .bind(limit),
     };
     let rows = rows.fetch_all(tx).await?;
-    rows.iter().map(|row| Ok(issuance_key(row.try_get(0)?, row.try_get(1)?)?)).collect()
+    let mut keys = Vec::new();
+    for row in &rows {
+        // What has no name is found by nothing.
+        keys.extend(issuance_key(row.try_get(0)?, row.try_get(1)?));
+    }
+    Ok(keys)
 }

@@ -170,17 +170,15 @@ pub(super) async fn shared(
     let mut opening = Opening::new(options, target)?;
     opening.prepare().await?;
     let turns = (pool.options().get_max_connections().saturating_sub(1) / 2).max(1);
-    let sessions =
-        |transaction: String| Sessions { transaction: Some(transaction.into()), warm: None };
     let reading = opening.transaction(NO_STANDBY, options.read_timeout);
-    let pings = Lane::new(pool.clone(), 1, options.read_timeout, sessions(reading.clone()));
-    let reads = Lane::new(pool.clone(), turns, options.read_timeout, sessions(reading));
+    let pings = Lane::shared(pool.clone(), 1, options.read_timeout, reading.clone());
+    let reads = Lane::shared(pool.clone(), turns, options.read_timeout, reading);
     let writing = format!(
         "{}; {}; {DURABLE}",
         opening.transaction("ISOLATION LEVEL READ COMMITTED", options.write_timeout),
         limits("SET LOCAL", options.write_timeout),
     );
-    let writes = Lane::new(pool.clone(), turns, options.write_timeout, sessions(writing));
+    let writes = Lane::shared(pool.clone(), turns, options.write_timeout, writing);
     opening.start(reads, writes, pings, pool, None).await
 }
 
@@ -284,7 +282,8 @@ impl<'a> Opening<'a> {
         };
         let proves_changes = same.is_some();
         let log = Log::new(writing.clone(), self.options.schema.clone(), pace.patience, same);
-        let feed = Feed::start("postgres", log, Arc::clone(&listeners), pace, self.deadline)
+        let waits = self.options.wait_for_server;
+        let feed = Feed::start("postgres", log, Arc::clone(&listeners), pace, self.deadline, waits)
             .await
             .map_err(|error| self.unusable(error))?;
         for lane in [&reads, &writes] {

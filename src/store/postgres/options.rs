@@ -14,6 +14,7 @@ const FEWEST: u32 = 4;
 pub struct PostgresOptions {
     pub(super) schema: String,
     pub(super) must_exist: bool,
+    pub(super) wait_for_server: bool,
     pub(super) max_connections: u32,
     pub(super) open_timeout: Duration,
     pub(super) migration_timeout: Duration,
@@ -27,6 +28,7 @@ impl Default for PostgresOptions {
         Self {
             schema: "key0".to_owned(),
             must_exist: false,
+            wait_for_server: true,
             max_connections: 16,
             open_timeout: Duration::from_secs(5),
             migration_timeout: Duration::from_secs(60 * 60),
@@ -65,6 +67,14 @@ impl PostgresOptions {
     #[must_use]
     pub fn max_connections(mut self, connections: u32) -> Self {
         self.max_connections = connections.max(FEWEST);
+        self
+    }
+
+    /// Whether the opening waits for a server that lets nobody in, as it may be starting: `true`. With
+    /// `false` it fails at once, with the server's reason.
+    #[must_use]
+    pub fn wait_for_server(mut self, wait: bool) -> Self {
+        self.wait_for_server = wait;
         self
     }
 

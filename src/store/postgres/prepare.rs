@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::{
     OpenError,
     open::{Opening, millis},
+    row::{NOT_NOW, TOO_MANY, is},
     schema::{self, Found, Task},
 };
 use crate::store::backoff::Backoff;
@@ -37,18 +38,30 @@ impl Opening<'_> {
     /// A server that is starting up is waited for.
     async fn connect(&self, deadline: Instant) -> Result<PgConnection, OpenError> {
         let mut backoff = Backoff::default();
+        let mut last = None;
         loop {
             let connected = timeout_at(deadline, PgConnection::connect_with(&self.target)).await;
-            let error = match connected {
-                Ok(Ok(conn)) => return Ok(conn),
-                Ok(Err(error)) => error,
-                Err(_) => return Err(OpenError::TimedOut { address: self.address.clone() }),
+            let error = match (connected, last.take()) {
+                (Ok(Ok(conn)), _) => return Ok(conn),
+                (Ok(Err(error)), told) => {
+                    if told.is_none() {
+                        tell_of_waiting(&self.address, &error, self.options.wait_for_server);
+                    }
+                    error
+                }
+                // It hangs now, but has said why it lets nobody in.
+                (Err(_), Some(error)) => return Err(self.unusable(error)),
+                (Err(_), None) => {
+                    return Err(OpenError::TimedOut { address: self.address.clone() });
+                }
             };
             let pause = backoff.pause();
-            if !may_pass(&error) || Instant::now() + pause >= deadline {
+            let waits = self.options.wait_for_server && may_pass(&error);
+            if !waits || Instant::now() + pause >= deadline {
                 return Err(self.unusable(error));
             }
             sleep(pause).await;
+            last = Some(error);
         }
     }
 
@@ -106,15 +119,19 @@ impl Opening<'_> {
     }
 }
 
-/// Whether a failure to connect can be over soon: also cannot_connect_now, too_many_connections. A
-/// certificate that nobody knows stays so.
+/// Whether a failure to connect can be over soon. A certificate that nobody knows stays so.
 fn may_pass(error: &Error) -> bool {
     match error {
         Error::Io(error) => error.kind() != ErrorKind::InvalidData,
-        error => is(error, "57P03") || is(error, "53300"),
+        error => is(error, NOT_NOW) || is(error, TOO_MANY),
     }
 }
 
-fn is(error: &Error, code: &str) -> bool {
-    error.as_database_error().and_then(|error| error.code()).as_deref() == Some(code)
+fn tell_of_waiting(_address: &str, _error: &Error, waits: bool) {
+    #[cfg(feature = "tracing")]
+    if waits && may_pass(_error) {
+        let error = crate::error::chain(_error);
+        tracing::warn!(error, address = _address, "PostgreSQL lets nobody in; waiting for it");
+    }
+    let _ = waits;
 }

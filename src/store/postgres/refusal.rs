@@ -1,18 +1,17 @@
 //! Servers that refuse connections are not waited for.
 
 use std::{
-    io,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
-use sqlx::{PgPool, postgres::PgConnectOptions};
-use tokio::{
-    net::TcpStream,
-    time::{Instant, sleep, timeout},
-};
+use sqlx::{Connection, PgConnection, PgPool, postgres::PgConnectOptions};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::lane::MAKING;
+use super::{
+    lane::MAKING,
+    row::{Fault, TOO_MANY, is},
+};
 use crate::error::StoreError;
 
 /// How long a connection is waited for until it is asked what is the matter: the pool takes a
@@ -38,8 +37,9 @@ impl Refusal {
         self.said(RESTING).flatten()
     }
 
-    /// Ends when the server lets nobody in, with the reason.
-    pub(super) async fn comes(&self, pool: &PgPool) -> StoreError {
+    /// Ends when the server lets nobody in, with the reason. Where others share the pool, those may hold
+    /// all that the server has to give: it `may_be_full`.
+    pub(super) async fn comes(&self, pool: &PgPool, may_be_full: bool) -> StoreError {
         loop {
             sleep(PATIENCE).await;
             let _alone = self.asking.lock().await;
@@ -49,9 +49,9 @@ impl Refusal {
             if matches!(self.said(CONTENT), Some(None)) {
                 continue;
             }
-            let asked = timeout(MAKING, knock(&pool.connect_options())).await;
+            let asked = timeout(MAKING, knock(&pool.connect_options(), may_be_full)).await;
             // One that says nothing does not refuse: it hangs.
-            let reason = asked.ok().and_then(Result::err).map(StoreError::unavailable);
+            let reason = asked.ok().and_then(Result::err).map(|Fault(reason)| reason);
             let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
             *said = Some((Instant::now(), reason.clone()));
             if let Some(reason) = reason {
@@ -66,17 +66,15 @@ impl Refusal {
     }
 }
 
-/// Whether anybody listens.
-async fn knock(target: &PgConnectOptions) -> io::Result<()> {
-    let (host, port) = (target.get_host(), target.get_port());
-    #[cfg(unix)]
-    {
-        let folder = target.get_socket().map(std::path::PathBuf::as_path);
-        let folder = folder.or_else(|| host.starts_with('/').then(|| host.as_ref()));
-        if let Some(folder) = folder {
-            let socket = folder.join(format!(".s.PGSQL.{port}"));
-            return tokio::net::UnixStream::connect(socket).await.map(drop);
+/// Whether the server lets anybody in. Otherwise its reason, where it has one that the pool does not
+/// tell.
+async fn knock(target: &PgConnectOptions, may_be_full: bool) -> Result<(), Fault> {
+    match PgConnection::connect_with(target).await {
+        Ok(connection) => {
+            tokio::spawn(timeout(MAKING, connection.close()));
+            Ok(())
         }
+        Err(error) if may_be_full && is(&error, TOO_MANY) => Ok(()),
+        Err(error) => Err(error.into()),
     }
-    TcpStream::connect((host, port)).await.map(drop)
 }

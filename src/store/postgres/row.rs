@@ -31,6 +31,16 @@ impl Fault {
     }
 }
 
+/// too_many_connections
+pub(super) const TOO_MANY: &str = "53300";
+/// cannot_connect_now: the server starts, or shuts down.
+pub(super) const NOT_NOW: &str = "57P03";
+
+/// Whether the server said this.
+pub(super) fn is(error: &Error, code: &str) -> bool {
+    error.as_database_error().and_then(|error| error.code()).as_deref() == Some(code)
+}
+
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         let kind = kind(&error);

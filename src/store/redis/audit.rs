@@ -26,12 +26,12 @@ impl AuditLog for RedisStore {
     async fn events(&self, query: &AuditQuery) -> Result<AuditPage, StoreError> {
         let deadline = self.write_deadline();
         let limit = query.limit as usize;
-        let mut page = AuditPage { events: Vec::new(), next: query.after, more: true };
+        let mut page = AuditPage { more: true, ..AuditPage::begun(query) };
         let mut looked_through = 0;
-        while page.more && page.events.len() < limit && looked_through < MOST_LOOKED_THROUGH {
+        while page.more && page.len() < limit && looked_through < MOST_LOOKED_THROUGH {
             let wanted = match query.since {
                 Some(_) => LOOKED_THROUGH_AT_ONCE,
-                None => LOOKED_THROUGH_AT_ONCE.min(limit - page.events.len()),
+                None => LOOKED_THROUGH_AT_ONCE.min(limit - page.len()),
             };
             let mut call = self.call(&scripts::EVENTS);
             call.arg(after(page.next));
@@ -44,9 +44,9 @@ impl AuditLog for RedisStore {
             };
             looked_through += count;
             page.more = count == wanted;
-            let fits = limit - page.events.len();
+            let fits = limit - page.len();
             for found in found.iter().take(fits) {
-                page.events.push(read(found)?);
+                page.take(read(found), cursor(&found.0)?)?;
             }
             if found.len() > fits {
                 page.next = cursor(&found[fits - 1].0)?;

@@ -110,6 +110,7 @@ pub(super) struct Found {
 pub(super) struct Address {
     pub(super) client: Client,
     must_exist: bool,
+    wait_for_server: bool,
     /// What can be shown of it.
     pub(super) shown: String,
     pub(super) prefix: String,
@@ -121,8 +122,8 @@ impl Address {
         match client(url, options.root_certificate.as_deref()) {
             Ok(client) => {
                 let prefix = url.prefix.as_ref().unwrap_or(&options.prefix).clone();
-                let must_exist = options.must_exist;
-                Ok(Self { client, must_exist, shown: address, prefix })
+                let RedisOptions { must_exist, wait_for_server, .. } = *options;
+                Ok(Self { client, must_exist, wait_for_server, shown: address, prefix })
             }
             Err(error) => Err(OpenError::Unusable { address, source: error.into() }),
         }
@@ -134,10 +135,18 @@ impl Address {
 
     /// Looks at the server, and finds or makes the database.
     pub(super) async fn open(&self, deadline: Instant) -> Result<Found, OpenError> {
+        let mut is_told = false;
         loop {
             match timeout_at(deadline, self.try_open()).await {
                 Ok(Ok(found)) => return found,
-                Ok(Err(e)) if is_not_up(&e) && Instant::now() + RETRY_PAUSE < deadline => {
+                Ok(Err(e))
+                    if self.wait_for_server
+                        && is_not_up(&e)
+                        && Instant::now() + RETRY_PAUSE < deadline =>
+                {
+                    if !std::mem::replace(&mut is_told, true) {
+                        tell_of_waiting(&self.shown, discreet(e));
+                    }
                     sleep(RETRY_PAUSE).await;
                 }
                 Ok(Err(e)) => return Err(self.unusable(discreet(e))),
@@ -290,6 +299,15 @@ async fn durability(connection: &mut MultiplexedConnection) -> Durability {
 
 fn told<'a>(info: Option<&'a str>, name: &str) -> Option<&'a str> {
     info?.lines().find_map(|line| line.strip_prefix(name)).map(str::trim_end)
+}
+
+fn tell_of_waiting(_address: &str, _error: impl Error) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(
+        error = crate::error::chain(&_error),
+        address = _address,
+        "Redis lets nobody in; waiting for it"
+    );
 }
 
 /// Whether the server may still be starting.

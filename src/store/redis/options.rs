@@ -21,6 +21,7 @@ pub struct RedisOptions {
     pub(super) prefix: String,
     pub(super) root_certificate: Option<Vec<u8>>,
     pub(super) must_exist: bool,
+    pub(super) wait_for_server: bool,
     open_timeout: Duration,
     read_timeout: Duration,
     write_timeout: Duration,
@@ -33,6 +34,7 @@ impl Default for RedisOptions {
             prefix: "key0:".to_owned(),
             root_certificate: None,
             must_exist: false,
+            wait_for_server: true,
             open_timeout: Duration::from_secs(5),
             read_timeout: Duration::from_millis(500),
             write_timeout: Duration::from_secs(5),
@@ -67,6 +69,14 @@ impl RedisOptions {
     #[must_use]
     pub fn must_exist(mut self, must_exist: bool) -> Self {
         self.must_exist = must_exist;
+        self
+    }
+
+    /// Whether the opening waits for a server that lets nobody in, as it may be starting: `true`. With
+    /// `false` it fails at once, with the server's reason.
+    #[must_use]
+    pub fn wait_for_server(mut self, wait: bool) -> Self {
+        self.wait_for_server = wait;
         self
     }
 
@@ -124,9 +134,16 @@ impl RedisOptions {
             Channel::new(address.client.clone(), links, &address.prefix, &version_key, &version);
         let listeners = Arc::new(Listeners::default());
         let pace = Pace { look_every: self.poll_interval, patience: self.read_timeout };
-        let feed = Feed::start("redis", channel, Arc::clone(&listeners), pace, deadline)
-            .await
-            .map_err(|error| address.unusable(error))?;
+        let feed = Feed::start(
+            "redis",
+            channel,
+            Arc::clone(&listeners),
+            pace,
+            deadline,
+            self.wait_for_server,
+        )
+        .await
+        .map_err(|error| address.unusable(error))?;
         let shared = Shared {
             version_key,
             version,

@@ -15,7 +15,7 @@ use crate::{
     store::{
         AuditEvent, DenialStore, IssuanceKey, Purchase, PurchaseCursor, PurchasePage,
         PurchaseQuery, PurchaseRevocation, PurchaseStore, RevocationOutcome, TokenDigest,
-        purchase_listing::{Find, MOST_FOUND, Paging},
+        purchase_listing::{Find, Listed, MOST_FOUND, Nameless, Paging},
         stored::bad,
         stored_purchase::{
             StoredConfirmation, StoredIssuance, StoredKey, StoredPurchase, issuance_key, listed,
@@ -47,8 +47,9 @@ impl PurchaseStore for RedisStore {
         let deadline = self.write_deadline();
         let mut paging = Paging::new(query);
         if let Some(find) = query.filter.find() {
-            let found = self.joined(&self.found(&find, deadline).await?, deadline).await?;
-            paging.take_found(found.into_iter().flatten().collect());
+            let keys = self.found(&find, deadline).await?;
+            let found = self.joined(&keys, deadline).await?;
+            paging.take_found(keys, found);
             return Ok(paging.page());
         }
         while let Some((count, after)) = paging.wants() {
@@ -56,11 +57,22 @@ impl PurchaseStore for RedisStore {
             call.arg(after.map_or_else(|| "+".to_owned(), |it| format!("({}", cursor_text(it))));
             call.arg(count);
             let seen: Vec<String> = self.write_until(&call, deadline).await?;
-            let cursors = seen.iter().map(|text| cursor(text)).collect::<Result<Vec<_>, _>>()?;
-            let end = cursors.last().filter(|_| cursors.len() == count).cloned();
+            let (mut cursors, mut nameless) = (Vec::new(), Vec::new());
+            for text in &seen {
+                let (seen_at, slot) = read_cursor(text, "purchase")?;
+                match key_of(slot) {
+                    Ok(key) => cursors.push(PurchaseCursor { seen_at, key }),
+                    Err(_) => {
+                        let (namespace, id) = slot.split_once(':').unwrap_or(("", slot));
+                        nameless.push(Nameless::new(seen_at, namespace, id));
+                    }
+                }
+            }
+            let end = cursors.last().filter(|_| seen.len() == count).cloned();
             let keys: Vec<_> = cursors.iter().map(|cursor| cursor.key.clone()).collect();
             let purchases = self.joined(&keys, deadline).await?;
             paging.take(cursors.into_iter().zip(purchases).collect(), end);
+            paging.take_nameless(nameless);
         }
         Ok(paging.page())
     }
@@ -144,7 +156,8 @@ impl RedisStore {
             Find::Request(id) => call.arg(format!("q{id}")).arg(MOST_FOUND),
         };
         let slots: Vec<String> = self.write_until(&call, deadline).await?;
-        let mut keys = slots.iter().map(|slot| key_of(slot)).collect::<Result<Vec<_>, _>>()?;
+        // What has no name is found by nothing.
+        let mut keys: Vec<_> = slots.iter().filter_map(|slot| key_of(slot).ok()).collect();
         if let Find::Request(id) = find {
             let own = IssuanceKey::Request((*id).clone());
             if !keys.contains(&own) {
@@ -159,7 +172,7 @@ impl RedisStore {
         &self,
         keys: &[IssuanceKey],
         deadline: Instant,
-    ) -> Result<Vec<Option<Purchase>>, StoreError> {
+    ) -> Result<Vec<Option<Listed>>, StoreError> {
         let mut purchases = Vec::new();
         for keys in keys.chunks(JOINED_AT_ONCE) {
             let mut call = self.call(&scripts::PURCHASES);
@@ -177,11 +190,6 @@ impl RedisStore {
 
 fn cursor_text(cursor: &PurchaseCursor) -> String {
     format!("{}{}", instant_text(cursor.seen_at), slot(&cursor.key))
-}
-
-fn cursor(text: &str) -> Result<PurchaseCursor, StoreError> {
-    let (seen_at, slot) = read_cursor(text, "purchase")?;
-    Ok(PurchaseCursor { seen_at, key: key_of(slot)? })
 }
 
 fn key_of(slot: &str) -> Result<IssuanceKey, StoreError> {

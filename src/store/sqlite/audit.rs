@@ -67,13 +67,13 @@ pub(super) fn note(conn: &Connection, event: &AuditEvent) -> Result<(), Fault> {
 }
 
 fn page(conn: &Connection, query: &AuditQuery) -> Result<AuditPage, Fault> {
-    let mut page = AuditPage { events: Vec::new(), next: query.after, more: false };
+    let mut page = AuditPage::begun(query);
     let mut statement = conn.prepare_cached(PAGE)?;
     let after = i64::try_from(query.after.event).unwrap_or(i64::MAX);
     let mut rows = statement.query((after, MOST_LOOKED_THROUGH + 1))?;
     let mut looked_through = 0;
     while let Some(row) = rows.next()? {
-        if page.events.len() == query.limit as usize || looked_through == MOST_LOOKED_THROUGH {
+        if page.len() == query.limit as usize || looked_through == MOST_LOOKED_THROUGH {
             page.more = true;
             break;
         }
@@ -81,7 +81,7 @@ fn page(conn: &Connection, query: &AuditQuery) -> Result<AuditPage, Fault> {
         let event = u64::try_from(row.get::<_, i64>(0)?).map_err(|_| bad("event"))?;
         page.next = AuditCursor { transaction: 0, event };
         if query.admits(Timestamp::from_micros(row.get(1)?)) {
-            page.events.push(read(row)?);
+            page.take(read(row).map_err(|Fault(error)| error), page.next)?;
         }
     }
     Ok(page)

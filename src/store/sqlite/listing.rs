@@ -3,14 +3,10 @@
 use rusqlite::{Connection, Params};
 
 use super::{purchases::one, row::Fault};
-use crate::{
-    domain::Timestamp,
-    store::{
-        IssuanceKey, Purchase, PurchaseCursor, PurchasePage, PurchaseQuery,
-        purchase_listing::{Find, MOST_FOUND, Paging, at_first_sight, merged, starts},
-        stored::instant,
-        stored_purchase::{issuance_key, listed},
-    },
+use crate::store::{
+    IssuanceKey, PurchasePage, PurchaseQuery,
+    purchase_listing::{Find, Listed, MOST_FOUND, Paging, Stream, at_first_sight, merged, starts},
+    stored_purchase::{issuance_key, listed},
 };
 
 /// Issuances, and what revocations have left in their place, newest first.
@@ -24,8 +20,9 @@ pub(super) const PAYMENTS: &str = "SELECT received_at, 'challenge', challenge_id
 pub(super) fn page(conn: &Connection, query: &PurchaseQuery) -> Result<PurchasePage, Fault> {
     let mut paging = Paging::new(query);
     if let Some(find) = query.filter.find() {
-        let found = joined(conn, &found(conn, &find)?)?;
-        paging.take_found(found.into_iter().flatten().collect());
+        let keys = found(conn, &find)?;
+        let found = joined(conn, &keys)?;
+        paging.take_found(keys, found);
         return Ok(paging.page());
     }
     while let Some((count, after)) = paging.wants() {
@@ -33,32 +30,27 @@ pub(super) fn page(conn: &Connection, query: &PurchaseQuery) -> Result<PurchaseP
         let limit = i64::try_from(count).unwrap_or(i64::MAX);
         let issued = cursors(conn, ISSUANCES, (at, namespace, id, limit))?;
         let paid = cursors(conn, PAYMENTS, (at, of_payments, limit))?;
-        let (seen, end) = merged([issued, paid], count);
+        let (seen, nameless, end) = merged([issued, paid], count);
         let keys: Vec<_> = seen.iter().map(|cursor| cursor.key.clone()).collect();
         let purchases = joined(conn, &keys)?;
         paging.take(at_first_sight(seen, purchases), end);
+        paging.take_nameless(nameless);
     }
     Ok(paging.page())
 }
 
-fn cursors(
-    conn: &Connection,
-    select: &str,
-    params: impl Params,
-) -> Result<Vec<PurchaseCursor>, Fault> {
+fn cursors(conn: &Connection, select: &str, params: impl Params) -> Result<Stream, Fault> {
     let mut statement = conn.prepare_cached(select)?;
     let mut rows = statement.query(params)?;
-    let mut cursors = Vec::new();
+    let mut stream = Stream::default();
     while let Some(row) = rows.next()? {
-        let key = issuance_key(&row.get::<_, String>(1)?, &row.get::<_, String>(2)?)?;
-        let seen_at: Timestamp = instant(row.get(0)?, "issued_at")?;
-        cursors.push(PurchaseCursor { seen_at, key });
+        stream.push(row.get(0)?, &row.get::<_, String>(1)?, &row.get::<_, String>(2)?);
     }
-    Ok(cursors)
+    Ok(stream)
 }
 
 /// The purchases of these keys, in their order.
-fn joined(conn: &Connection, keys: &[IssuanceKey]) -> Result<Vec<Option<Purchase>>, Fault> {
+fn joined(conn: &Connection, keys: &[IssuanceKey]) -> Result<Vec<Option<Listed>>, Fault> {
     let stored = |key: &IssuanceKey| one(conn, key).map_err(|Fault(error)| error);
     keys.iter().map(|key| Ok(listed(stored(key), key)?)).collect()
 }
@@ -96,7 +88,8 @@ fn found(conn: &Connection, find: &Find<'_>) -> Result<Vec<IssuanceKey>, Fault> 
     let mut rows = statement.query((first, second, MOST_FOUND))?;
     let mut keys = Vec::new();
     while let Some(row) = rows.next()? {
-        keys.push(issuance_key(&row.get::<_, String>(0)?, &row.get::<_, String>(1)?)?);
+        // What has no name is found by nothing.
+        keys.extend(issuance_key(&row.get::<_, String>(0)?, &row.get::<_, String>(1)?));
     }
     Ok(keys)
 }

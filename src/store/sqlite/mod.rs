@@ -7,6 +7,8 @@ mod copying;
 mod denials;
 mod files;
 mod idempotency;
+#[cfg(unix)]
+mod index;
 mod issuances;
 mod keys;
 mod listing;
@@ -57,9 +59,11 @@ const READ_TIMEOUT: Duration = Duration::from_millis(250);
 /// Clones are the same store; the last one to go ends its threads.
 ///
 /// Beside the file lie its log (`-wal`) and the index of the log (`-shm`). If one of the three is
-/// deleted or replaced while the store is open, every method fails from then on, and `ping` with
-/// them: what SQLite wrote to such a file would be lost. Put the right file in its place and open
-/// the store again.
+/// deleted or replaced while the store is open, or is written to by anything but SQLite, such as `cp` or
+/// `truncate`, every method fails from then on, and `ping` with them: what SQLite wrote to such a file
+/// would be lost. So it is if SQLite finds the database malformed. Put the right file in its place,
+/// without the `-wal` and `-shm` of another one beside it, and open the store again. On other systems
+/// than Unix the last is all that is found.
 ///
 /// The newest rows can be in the log alone. [`close`](crate::KeyStore::close) moves them into the
 /// file, and so does the store itself after two seconds without a write of its own, also those that
@@ -173,7 +177,8 @@ impl SqliteStore {
         SqliteOptions::default().open(path)
     }
 
-    /// Checks that the database, its log and the index of its log are those that were opened.
+    /// Checks that the database, its log and the index of its log are those that were opened, and that
+    /// nothing but SQLite has written to them.
     ///
     /// For an application with connections of its own to the same file: SQLite goes on with files that
     /// were deleted or replaced, and what it writes to them is lost. To be called before each read, and
@@ -183,7 +188,7 @@ impl SqliteStore {
     /// # Errors
     ///
     /// [`StoreErrorKind::Unavailable`](crate::error::StoreErrorKind::Unavailable) where one of them was
-    /// deleted or replaced.
+    /// deleted, replaced or overwritten.
     pub fn check_files(&self) -> Result<(), StoreError> {
         self.shared.files.look()
     }
@@ -223,7 +228,7 @@ impl SqliteStore {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
-        measured("sqlite", "read", self.shared.readers.run(work)).await
+        self.noted(measured("sqlite", "read", self.shared.readers.run(work)).await)
     }
 
     /// Runs `work` in a transaction; an error undoes it.
@@ -231,7 +236,14 @@ impl SqliteStore {
         &self,
         work: impl FnOnce(&mut Transaction<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
-        measured("sqlite", "write", self.shared.writer.run(work)).await
+        self.noted(measured("sqlite", "write", self.shared.writer.run(work)).await)
+    }
+
+    fn noted<T>(&self, done: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(error) = &done {
+            self.shared.files.note(error);
+        }
+        done
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, Weak};
 
+use rusqlite::config::DbConfig;
 use tempfile::TempDir;
 
 use super::*;
@@ -765,6 +766,120 @@ async fn files_that_are_gone_or_are_others_are_an_outage() {
     }
 }
 
+/// Writes over a file without giving it another name, as `cp` and `truncate` do, at a time that differs.
+async fn overwrite(path: &std::path::Path, contents: &[u8]) {
+    let written = || std::fs::metadata(path).unwrap().modified().unwrap();
+    let before = written();
+    eventually(async || {
+        std::fs::write(path, contents).unwrap();
+        written() != before
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn files_that_others_have_written_to_are_an_outage() {
+    for case in ["an older copy", "the same again", "emptied", "the log emptied", "another log"] {
+        let (folder, store, raw) = fresh();
+        let (file, log) = (folder.path().join("store.db"), folder.path().join("store.db-wal"));
+        let record = key();
+        store.insert(&record, &Actor::host()).await.unwrap();
+        raw.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(())).unwrap();
+        store.check_files().unwrap();
+        let copy = std::fs::read(&file).unwrap();
+        store.insert(&key(), &Actor::host()).await.unwrap();
+        let logged = std::fs::read(&log).unwrap();
+        if case == "an older copy" {
+            raw.query_row("PRAGMA wal_checkpoint(PASSIVE)", (), |_| Ok(())).unwrap();
+            store.insert(&key(), &Actor::host()).await.unwrap();
+        }
+        match case {
+            "emptied" => overwrite(&file, b"").await,
+            "the log emptied" => overwrite(&log, b"").await,
+            "another log" => {
+                let mut other = logged.clone();
+                other[16..24].copy_from_slice(b"anothers");
+                overwrite(&log, &other).await;
+            }
+            _ => overwrite(&file, &copy).await,
+        }
+        is_lost(&store).await;
+        // What stands there is not mixed with what is in the log.
+        let left = std::fs::read(&file).unwrap();
+        raw.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
+        drop(raw);
+        drop(store);
+        assert_eq!(std::fs::read(&file).unwrap(), left, "{case}");
+    }
+}
+
+/// Checkpoints of this store and of others, a log that begins anew, and `VACUUM`.
+#[tokio::test]
+async fn what_sqlite_itself_writes_is_no_outage() {
+    let (folder, store, raw) = fresh();
+    let checkpoint = |kind: &str| {
+        let sql = format!("PRAGMA wal_checkpoint({kind})");
+        raw.query_row(&sql, (), |_| Ok(())).unwrap();
+    };
+    let other = SqliteStore::open(folder.path().join("store.db")).unwrap();
+    for round in 0..40 {
+        let kind = ["PASSIVE", "FULL", "RESTART", "TRUNCATE"][round % 4];
+        store.insert(&key(), &Actor::host()).await.unwrap();
+        other.insert(&key(), &Actor::host()).await.unwrap();
+        checkpoint(kind);
+        store.check_files().unwrap();
+        other.check_files().unwrap();
+        if round == 10 {
+            raw.execute_batch("VACUUM").unwrap();
+        }
+    }
+    store.ping().await.unwrap();
+    other.ping().await.unwrap();
+}
+
+/// As where a file system forgets the end of a time later.
+#[test]
+fn a_time_that_is_rounded_is_the_same() {
+    use super::files::is_same_time;
+
+    let last = 1_795_305_965_123_456_789;
+    for rounded in [last, last - 89, last - 789, last - 123_456_789] {
+        assert!(is_same_time(last, rounded), "{rounded}");
+    }
+    for other in [last + 1, last - 1, last - 123_456_788, last + 1_000_000_000, last + 876_543_211]
+    {
+        assert!(!is_same_time(last, other), "{other}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_sqlite_finds_malformed_is_lost() {
+    use rusqlite::ffi::{Error, SQLITE_CORRUPT, SQLITE_FULL, SQLITE_NOTADB};
+
+    fn fails(code: i32) -> Result<(), Fault> {
+        Err(rusqlite::Error::SqliteFailure(Error::new(code), None).into())
+    }
+    for code in [SQLITE_CORRUPT, SQLITE_NOTADB] {
+        let (_folder, store, _raw) = fresh();
+        // A row that can't be understood, or a full disk, is none.
+        let unread = store.read(|_| Err::<(), _>(StoreError::corrupt("a row").into())).await;
+        assert_eq!(unread.unwrap_err().kind(), StoreErrorKind::Corrupt);
+        assert!(store.write(move |_| fails(SQLITE_FULL)).await.is_err());
+        store.insert(&key(), &Actor::host()).await.unwrap();
+        let found = store.read(move |_| fails(code)).await.unwrap_err();
+        assert_eq!(found.kind(), StoreErrorKind::Corrupt);
+        is_lost(&store).await;
+    }
+    // In a write as well, and where the commit fails.
+    let (_folder, store, _raw) = fresh();
+    assert!(store.write(move |_| fails(SQLITE_CORRUPT)).await.is_err());
+    is_lost(&store).await;
+    let (_folder, store, _raw) = fresh();
+    let failed = rusqlite::Error::SqliteFailure(Error::new(SQLITE_CORRUPT), None);
+    store.shared.files.note(&StoreError::corrupt(Arc::new(failed)));
+    is_lost(&store).await;
+}
+
 #[tokio::test]
 async fn the_watcher_sees_that_the_log_is_gone() {
     let folder = tempfile::tempdir().unwrap();
@@ -925,6 +1040,83 @@ async fn a_key_that_can_not_be_read_hides_no_other_and_can_be_revoked() {
     }
     let page = api.list(&operator, Some("kind=payment")).await.unwrap();
     assert!(!String::from_utf8(page.body).unwrap().contains("unreadable"));
+}
+
+/// All pages of a listing, and how often each line of them is unreadable.
+async fn listed_as(store: &SqliteStore, limit: u32) -> (Vec<(String, bool)>, Vec<(String, bool)>) {
+    let audit = crate::api::AuditApi::new(Arc::new(store.clone()));
+    let operator = crate::api::Operator::host();
+    let (mut events, mut query) = (Vec::new(), format!("limit={limit}"));
+    loop {
+        let page = audit.list(&operator, Some(&query)).await.unwrap();
+        for line in String::from_utf8(page.body).unwrap().lines() {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            events.push((line["id"].as_str().unwrap().to_owned(), line["unreadable"] == true));
+        }
+        let (_, link) = page.headers.iter().find(|(name, _)| *name == "link").unwrap();
+        let next = link.strip_prefix("<?").unwrap().strip_suffix(">; rel=\"next\"");
+        let Some(next) = next else { break };
+        query = next.to_owned();
+    }
+    let keys = crate::ApiKeys::new(Arc::new(store.clone()));
+    let denied = crate::store::DeniedTokens::new(Arc::new(store.clone()));
+    let api = crate::api::PurchasesApi::new(Arc::new(store.clone()), keys, denied.clone());
+    let (mut purchases, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let query = format!("limit={limit}{cursor}");
+        let page = api.list(&operator, Some(&query)).await.unwrap();
+        let page: serde_json::Value = serde_json::from_slice(&page.body).unwrap();
+        for purchase in page["purchases"].as_array().unwrap() {
+            let id = purchase["challengeId"].as_str().unwrap().to_owned();
+            purchases.push((id, purchase["unreadable"] == true));
+        }
+        let Some(next) = page["nextCursor"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    denied.close();
+    (events, purchases)
+}
+
+#[tokio::test]
+async fn events_and_purchases_that_can_not_be_read_are_listed_as_such() {
+    let (_folder, store, raw) = fresh();
+    let mut ids = Vec::new();
+    for n in 0..6 {
+        let record = key();
+        store.insert(&record, &Actor::host()).await.unwrap();
+        ids.push(record.id.to_string());
+        let paid = Payment { received_at: at(n), ..payment(&format!("c{n}")) };
+        store.record_payment(&paid).await.unwrap();
+    }
+    for (event, bad) in [
+        (1, "kind = 'thing'"),
+        (3, "actor = 'a b'"),
+        (4, "at = 9223372036854775807"),
+        (6, "key_id = 'a b'"),
+    ] {
+        raw.execute(&format!("UPDATE key_events SET {bad} WHERE event = ?1"), [event]).unwrap();
+    }
+    for (id, bad) in [
+        ("c0", "received_at = -9223372036854775808"),
+        ("c1", "request_id = 'a b'"),
+        ("c3", "details = '{', plan_id = ''"),
+        ("c4", "challenge_id = 'c 4'"),
+        ("c5", "received_at = 9223372036854775807"),
+    ] {
+        raw.execute(&format!("UPDATE payments SET {bad} WHERE challenge_id = ?1"), [id]).unwrap();
+    }
+    for limit in 1..=7 {
+        let (events, mut purchases) = listed_as(&store, limit).await;
+        let readable = [1, 4].map(|n: usize| (ids[n].clone(), false));
+        let unreadable = [1, 3, 4, 6].map(|n| (format!("0-{n}"), true));
+        let [one, four] = readable;
+        let [first, third, fourth, sixth] = unreadable;
+        assert_eq!(events, [first, one, third, fourth, four, sixth], "{limit}");
+        purchases.sort();
+        let expected =
+            [("c 4", true), ("c0", true), ("c1", true), ("c2", false), ("c3", true), ("c5", true)];
+        assert_eq!(purchases, expected.map(|(id, bad)| (id.to_owned(), bad)), "{limit}");
+    }
 }
 
 fn order() -> Order {

@@ -85,6 +85,9 @@ impl Watcher {
         // Told as soon as the feed works again: while it does not, nobody could read fresh answers
         // either, and the caches' time to live is the bound.
         let heard = matches!(looked, Ok(Ok(())));
+        if let Ok(Err(error)) = looked {
+            self.files.note(&Fault::from(error).0);
+        }
         self.lost |= !heard;
         metrics::feed_connected("sqlite", heard);
         if heard {
@@ -98,7 +101,11 @@ impl Watcher {
         self.files.check()?;
         let probed =
             self.conn.prepare_cached(PROBE).and_then(|mut probe| probe.query_row((), |_| Ok(())));
-        probed.map_err(|error| Fault::from(error).0)
+        probed.map_err(|error| {
+            let error = Fault::from(error).0;
+            self.files.note(&error);
+            error
+        })
     }
 
     pub(super) fn look(&mut self) -> rusqlite::Result<()> {

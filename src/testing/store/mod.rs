@@ -58,6 +58,8 @@ pub enum Mood {
     Fails,
     /// Fails although all of it happened, as where a connection breaks before the answer.
     LosesItsAnswer,
+    /// Fails although all of it happened, as where what was found can't be understood.
+    CantRead,
     /// Waits until the mood is another one, before anything happens.
     Hangs,
     /// Waits so long, then hands the call on.
@@ -149,11 +151,12 @@ impl<S: ?Sized> FaultyStore<S> {
             match mood {
                 Mood::Works => break work.await,
                 Mood::Fails => break Err(StoreError::new(StoreErrorKind::Unavailable)),
-                Mood::LosesItsAnswer => {
-                    break match work.await {
-                        Ok(_) => Err(StoreError::new(StoreErrorKind::Unavailable)),
-                        Err(error) => Err(error),
+                Mood::LosesItsAnswer | Mood::CantRead => {
+                    let kind = match mood {
+                        Mood::CantRead => StoreErrorKind::Corrupt,
+                        _ => StoreErrorKind::Unavailable,
                     };
+                    break work.await.and(Err(StoreError::new(kind)));
                 }
                 Mood::Slow(delay) => {
                     tokio::time::sleep(delay).await;

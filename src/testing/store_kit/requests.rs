@@ -107,6 +107,27 @@ async fn an_answer_past_its_time_is_free(store: Arc<dyn IdempotencyStore>) {
     assert_eq!(state, IdempotencyState::InProgress { until: at(200) });
 }
 
+async fn an_answer_counts_past_its_time_where_that_is_asked(store: Arc<dyn IdempotencyStore>) {
+    let slot = slot("a", "k");
+    let begin_unless_answered = async |body: &str, lease: &Lease, now| {
+        store.begin_unless_answered(&slot, &fingerprint(body), lease, at(now)).await.unwrap()
+    };
+    let (first, second) = (lease(100), lease(300));
+    assert_eq!(begin_unless_answered("body", &first, 0).await, IdempotencyState::Started);
+    let state = begin_unless_answered("body", &second, 99).await;
+    assert_eq!(state, IdempotencyState::InProgress { until: at(100) });
+    assert_eq!(begin_unless_answered("body", &second, 100).await, IdempotencyState::Started);
+    assert_eq!(begin_unless_answered("body", &second, 200).await, IdempotencyState::Started);
+    assert!(complete(&store, &slot, &second, 1_000).await);
+    for now in [200, 1_000, 4_000_000] {
+        let state = begin_unless_answered("body", &lease(now + 100), now).await;
+        assert_eq!(state, IdempotencyState::Done(response()), "{now}");
+        let state = begin_unless_answered("another body", &lease(now + 100), now).await;
+        assert_eq!(state, IdempotencyState::Reused, "{now}");
+    }
+    assert_eq!(begin(&store, &slot, &lease(2_000), 1_000).await, IdempotencyState::Started);
+}
+
 async fn a_lapsed_lease_is_free(store: Arc<dyn IdempotencyStore>) {
     let slot = slot("a", "k");
     begin(&store, &slot, &lease(100), 0).await;
@@ -276,6 +297,7 @@ pub(super) const CASES: &[Case<Arc<dyn IdempotencyStore>>] = cases!["requests":
     slots_are_per_scope_and_key,
     an_answer_is_replayed_byte_for_byte,
     an_answer_past_its_time_is_free,
+    an_answer_counts_past_its_time_where_that_is_asked,
     a_lapsed_lease_is_free,
     a_lost_lease_completes_and_releases_nothing,
     a_lapsed_lease_that_nobody_took_completes,

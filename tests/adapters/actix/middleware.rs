@@ -10,9 +10,9 @@ use actix_web::{
     App, HttpMessage, HttpRequest, HttpResponse,
     dev::{Payload, ServiceRequest},
     error::PayloadError,
-    http::Method,
+    http::{Method, Version},
     middleware::{Next, from_fn},
-    test::{TestRequest, call_service, init_service},
+    test::{TestRequest, call_service, init_service, read_body},
     web,
 };
 use bytes::Bytes;
@@ -282,6 +282,7 @@ async fn only_a_preflight_is_a_preflight() {
     let asked = ("access-control-request-method", "GET");
     let options = |headers: &[(&str, &str)]| request(headers).method(Method::OPTIONS);
     let nonsense = ("authorization", "Bearer a.b.c");
+    let untold = || preflight().version(Version::HTTP_2).set_payload("a body");
 
     let missing = Err(RejectionKind::MissingCredential);
     assert_eq!(identity(&auth(), preflight()).await, missing);
@@ -296,9 +297,19 @@ async fn only_a_preflight_is_a_preflight() {
         (options(&[origin, asked, ("content-length", "1")]), missing),
         (options(&[origin, asked, ("transfer-encoding", "chunked")]), missing),
         (preflight().method(Method::GET), missing),
+        // Over HTTP/2 a body needs no header.
+        (preflight().version(Version::HTTP_2), Ok(None)),
+        (untold(), missing),
     ] {
         assert_eq!(identity(&auth, request).await, wanted);
     }
+    // Whoever has a credential may send one, and all of it arrives.
+    let echo = AuthMiddleware::new(validator(&store())).allow_preflight();
+    let app =
+        init_service(App::new().default_service(web::to(|body: Bytes| async { body }).wrap(echo)))
+            .await;
+    let sent = untold().insert_header(("x-api-key", MASTER_KEY)).to_request();
+    assert_eq!(read_body(call_service(&app, sent).await).await, "a body");
     // No credential reaches the handler.
     let with_both = options(&[origin, asked, nonsense, ("x-api-key", "a key")]);
     let seen = outcome(|route| route.wrap(auth.clone()), with_both).await.unwrap();

@@ -259,3 +259,82 @@ async fn a_server_that_refuses_is_not_waited_for_and_tells_why() {
     let why = std::error::Error::source(&store.ping().await.unwrap_err()).unwrap().to_string();
     assert!(why.contains("refused") || why.contains("No such file"), "{why}");
 }
+
+/// A server that lets nobody in, with this answer.
+async fn closed(code: &'static str, message: &'static str) -> std::net::SocketAddr {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let fields = format!("SFATAL\0VFATAL\0C{code}\0M{message}\0\0");
+    let length = u32::try_from(fields.len()).unwrap() + 4;
+    let answer = [&b"E"[..], &length.to_be_bytes(), fields.as_bytes()].concat();
+    tokio::spawn(async move {
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let answer = answer.clone();
+            tokio::spawn(async move {
+                let mut sent = [0; 1_000];
+                // TLS is asked for first.
+                if matches!(socket.read(&mut sent).await, Ok(8)) {
+                    socket.write_all(b"N").await?;
+                    let _ = socket.read(&mut sent).await?;
+                }
+                socket.write_all(&answer).await?;
+                socket.shutdown().await
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_a_server_lets_nobody_in_for_is_told_at_once() {
+    let Some(server) = Postgres::start() else { return };
+    for (code, message) in [
+        ("53300", "sorry, too many clients already"),
+        ("57P03", "the database system is starting up"),
+        ("28000", "no way in"),
+    ] {
+        let proxy = Proxy::to(server.address());
+        let long = 2 * PATIENCE;
+        let options = PostgresOptions::new().read_timeout(long).write_timeout(long);
+        let store = options.open(&server.url_through(proxy.port())).await.unwrap();
+        proxy.lead_to(closed(code, message).await);
+        proxy.cut();
+        let claim = claim(challenge(code), "0x1");
+        let mut answers = [false; 3];
+        comes_about("the reason is never told", async || {
+            let errors = [
+                store.find(&new_digest()).await.err(),
+                store.begin_issuance(&claim, at(0)).await.err(),
+                store.ping().await.err(),
+            ];
+            for (answer, error) in answers.iter_mut().zip(errors) {
+                let error = error.expect("there is no server");
+                // Connections that are lost say something else first.
+                assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error:?}");
+                *answer |= format!("{error:?}").contains(message);
+            }
+            answers == [true; 3]
+        })
+        .await;
+        // Whoever does not wait is told at once, and whoever waits comes in when he can.
+        let url = server.url_through(proxy.port());
+        let options = PostgresOptions::new().open_timeout(2 * PATIENCE);
+        let refused = options.clone().wait_for_server(false).open(&url).await.unwrap_err();
+        assert!(format!("{refused:?}").contains(message), "{refused:?}");
+        let brief = options.clone().open_timeout(Duration::from_millis(300));
+        let refused = brief.open(&url).await.unwrap_err();
+        assert!(format!("{refused:?}").contains(message), "{refused:?}");
+        if code == "28000" {
+            continue;
+        }
+        let waits = tokio::spawn(async move { options.open(&url).await.map(drop) });
+        let before = proxy.taken();
+        comes_about("nobody tries again", async || proxy.taken() > before + 1).await;
+        proxy.lead_to(server.address());
+        waits.await.unwrap().unwrap();
+        comes_about("it does not come back", async || store.ping().await.is_ok()).await;
+    }
+}

@@ -4,9 +4,10 @@ use key0_auth::{
     domain::{ChallengeId, PlanId, RequestId, ResourceId},
     error::StoreErrorKind,
     store::{
-        IdempotencyStore, Payment, PaymentStore,
+        AuditLog, IdempotencyStore, Payment, PaymentStore, PurchaseStore,
         spi::{
-            IdempotencyState, IssuanceState, KeyQuery, Lease, PaymentOutcome, Slot, StoredResponse,
+            AuditCursor, AuditQuery, IdempotencyState, IssuanceState, KeyQuery, Lease,
+            PaymentOutcome, PurchaseFilter, PurchaseQuery, Slot, StoredResponse,
         },
     },
 };
@@ -371,6 +372,62 @@ async fn what_can_not_be_understood_is_an_error_of_its_own_kind() {
     // A table that is gone is an outage, and noticed by whoever asks whether the store is ready.
     run(&mut raw, "ALTER TABLE key0_auth RENAME TO gone").await;
     assert_eq!(store.ping().await.unwrap_err().kind(), StoreErrorKind::Unavailable);
+}
+
+/// Events and purchases that can't be read are listed as such, and hide no other.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_not_be_read_is_listed_as_such() {
+    let Some(ours) = Ours::new() else { return };
+    let store = ours.open().await;
+    let mut raw = ours.raw().await;
+    for n in 0..4 {
+        store.insert(&partner_key(), &Actor::host()).await.unwrap();
+        let id = format!("c{n}");
+        let mut paid = payment(&id, &format!("0x{n}"));
+        paid.received_at = at(n);
+        store.record_payment(&paid).await.unwrap();
+    }
+    run(
+        &mut raw,
+        "UPDATE key_events SET kind = 'thing' WHERE event = (SELECT min(event) FROM key_events);
+         UPDATE key_events SET actor = 'a b' WHERE event = (SELECT max(event) FROM key_events);
+         UPDATE payments SET request_id = 'a b' WHERE challenge_id = 'c1';
+         UPDATE payments SET received_at = 9223372036854775807 WHERE challenge_id = 'c2';
+         UPDATE payments SET challenge_id = 'c 3' WHERE challenge_id = 'c3'",
+    )
+    .await;
+    for limit in 1..=5 {
+        let (mut events, mut unreadable, mut after) = (0, 0, AuditCursor::default());
+        loop {
+            let query = AuditQuery { since: None, after, limit };
+            let page = store.events(&query).await.unwrap();
+            events += page.events.len();
+            unreadable += page.unreadable.len();
+            after = page.next;
+            if !page.more {
+                break;
+            }
+        }
+        assert_eq!((events, unreadable), (2, 2), "{limit}");
+        let (mut listed, mut unreadable, mut after) = (Vec::new(), Vec::new(), None);
+        loop {
+            let filter = PurchaseFilter::default();
+            let query = PurchaseQuery { filter, after, limit, now: at(9) };
+            let page = store.purchases(&query).await.unwrap();
+            listed.extend(page.purchases.into_iter().map(|it| it.key.id().to_owned()));
+            unreadable.extend(page.unreadable.into_iter().map(|it| it.id));
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        unreadable.sort();
+        assert_eq!(
+            (listed, unreadable),
+            (vec!["c0".into()], vec!["c 3".into(), "c1".into(), "c2".into()]),
+            "{limit}"
+        );
+    }
 }
 
 /// After a restore without the sequences.

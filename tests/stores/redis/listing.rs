@@ -1,12 +1,20 @@
 //! Listings stay within bounds, whatever they look through.
 
-use key0_auth::{apikey::KeyKind, domain::KeyId};
+use key0_auth::{
+    apikey::KeyKind,
+    domain::{ChallengeId, KeyId, PlanId, RequestId, ResourceId},
+    error::StoreErrorKind,
+    store::{
+        AuditLog, Payment, PurchaseStore,
+        spi::{AuditCursor, AuditQuery, Lease, PurchaseFilter, PurchaseQuery},
+    },
+};
 use serde_json::json;
 
 use super::*;
 use crate::{
     redis_server::Redis,
-    samples::{at, partner_key},
+    samples::{at, hash, partner_key},
 };
 
 fn query(limit: u32) -> KeyQuery {
@@ -90,4 +98,71 @@ async fn a_key_that_can_not_be_read_hides_no_other() {
     assert_eq!((page.keys.len(), page.unreadable.len(), page.next.is_some()), (1, 1, true));
     store.revoke(&second.id, &Actor::host(), at(1)).await.unwrap().unwrap();
     assert_eq!(store.list(&query(10)).await.unwrap().unreadable, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_and_purchases_that_can_not_be_read_are_listed_as_such() {
+    let Some(server) = Redis::start(&[]) else { return };
+    let store = open(&server.url("")).await;
+    for n in 0..4 {
+        add(&store).await;
+        let paid = Payment::new(
+            ChallengeId::new(&format!("c{n}")).unwrap(),
+            RequestId::new("r").unwrap(),
+            ResourceId::new("photo-1").unwrap(),
+            PlanId::new("basic").unwrap(),
+            hash(&format!("0x{n}")),
+            at(0),
+        );
+        store.record_payment(&paid).await.unwrap();
+    }
+    let events: Vec<String> = server.cli(&["ZRANGE", "key0:events", "0", "-1"]);
+    assert_eq!(events.len(), 4);
+    for (event, bad) in events.iter().zip(["thing", "kx created soon host"]) {
+        let (position, _) = event.split_at(event.find(|c: char| !c.is_ascii_hexdigit()).unwrap());
+        let _: i64 = server.cli(&["ZREM", "key0:events", event]);
+        let _: i64 = server.cli(&["ZADD", "key0:events", "0", &format!("{position}{bad}")]);
+    }
+    let _: i64 = server.cli(&["HSET", "key0:payment:c1", "request_id", "a b"]);
+    let _: i64 = server.cli(&["HSET", "key0:payment:c2", "attempts", "often"]);
+    let _: i64 = server.cli(&["ZADD", "key0:purchases", "0", "8000000000000000challenge:c 4"]);
+    for limit in 1..=5 {
+        let (mut events, mut unreadable, mut after) = (0, 0, AuditCursor::default());
+        loop {
+            let page = store.events(&AuditQuery { since: None, after, limit }).await.unwrap();
+            events += page.events.len();
+            unreadable += page.unreadable.len();
+            after = page.next;
+            if !page.more {
+                break;
+            }
+        }
+        assert_eq!((events, unreadable), (2, 2), "{limit}");
+        let (mut listed, mut unreadable, mut after) = (Vec::new(), Vec::new(), None);
+        loop {
+            let filter = PurchaseFilter::default();
+            let page =
+                store.purchases(&PurchaseQuery { filter, after, limit, now: at(9) }).await.unwrap();
+            listed.extend(page.purchases.into_iter().map(|it| it.key.id().to_owned()));
+            unreadable.extend(page.unreadable.into_iter().map(|it| it.id));
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        listed.sort();
+        unreadable.sort();
+        assert_eq!(listed, ["c0", "c3"], "{limit}");
+        assert_eq!(unreadable, ["c 4", "c1", "c2"], "{limit}");
+    }
+    // The one that counts no attempts holds up no other.
+    let mut leased = 0;
+    for _ in 0..4 {
+        let lease = Lease::new(at(100));
+        match store.lease_payment(&lease, at(50)).await {
+            Ok(found) => leased += usize::from(found.is_some()),
+            Err(error) => assert_eq!(error.kind(), StoreErrorKind::Corrupt),
+        }
+    }
+    assert_eq!(leased, 2);
 }

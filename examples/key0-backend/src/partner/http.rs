@@ -84,6 +84,7 @@ impl Partner {
                 &body,
             )
             .as_bytes(),
+            never_over: !self.clock.was_believed(),
         });
         Ok(Sent { asked, body })
     }

@@ -266,6 +266,26 @@ mod tests {
         assert!(is_done(&partner, &import).await);
     }
 
+    #[tokio::test]
+    async fn a_process_that_starts_while_its_clock_is_ahead_doubles_and_forgets_nothing() {
+        let clock = FakeClock::new();
+        let store = Sqlite::in_memory().unwrap();
+        let mint = async |partner: &Partner| {
+            let account = "/v1/loyalty/account/wallet/mint";
+            partner.without_answers().post(account, r#"{"amount":5}"#).await
+        };
+        let (status, replayed, told) = mint(&partner_on(store.clone(), clock.clone())).await;
+        assert_eq!((status, replayed), (200, false), "{told}");
+        clock.jump_to(clock.now().plus(Duration::from_secs(40 * 24 * 60 * 60)));
+        let partner = partner_on(store, clock.clone());
+        for _ in 0..2 {
+            let round = partner.round(&mut Timestamp::from_seconds(0)).await;
+            assert!(round.fault.is_none(), "{round:?}");
+            assert_eq!(mint(&partner).await, (200, true, told.clone()));
+            clock.advance(Duration::from_secs(59 * 60));
+        }
+    }
+
     /// A wrong time must neither make the keys of effects go nor take them for old.
     #[tokio::test]
     async fn a_clock_that_jumps_ahead_doubles_and_forgets_nothing() {

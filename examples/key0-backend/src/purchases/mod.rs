@@ -25,6 +25,11 @@ const PURCHASES: Table = Table {
 };
 
 fn row(purchase: &Value) -> Vec<String> {
+    if purchase.get("unreadable").is_some() {
+        let mut row = vec![member(purchase, "challengeId"), "unreadable".to_owned()];
+        row.resize(PURCHASES.heads.len(), String::new());
+        return row;
+    }
     let names = ["challengeId", "state", "resourceId", "planId", "issuedAt", "confirmedAt"];
     let mut row: Vec<_> = names.iter().map(|name| member(purchase, name)).collect();
     row.push(purchase.get("key").map(|key| member(key, "display")).unwrap_or_default());

@@ -1,10 +1,12 @@
--- slot, fingerprint, lease token, lease end, now, the latest end of a lease
-local slot, fingerprint, token, until_, now, latest = unpack(ARGV, 2, 7)
+-- slot, fingerprint, lease token, lease end, now, the latest end of a lease, when
+-- answers are over
+local slot, fingerprint, token, until_, now, latest, answers_at = unpack(ARGV, 2, 8)
 local key = prefix .. 'request:' .. slot
 local kept, free_at, held = unpack(redis.call('HMGET', key, 'fingerprint', 'free_at',
   'lease_token'))
-local is_free = not kept or tonumber(free_at) <= tonumber(now)
-  or (held and is_over(free_at, now, latest))
+local is_free = not kept
+if held then is_free = is_over(free_at, now, latest)
+elseif kept then is_free = tonumber(free_at) <= tonumber(answers_at) end
 if not is_free then
   if kept ~= fingerprint then return {'reused'} end
   if not held then return {'done', redis.call('HGETALL', key)} end

@@ -5,7 +5,9 @@ local events = redis.call('ZRANGE', name, ARGV[2], '+', 'BYLEX', 'LIMIT', 0, ARG
 local since, found = tonumber(ARGV[4]), {}
 for _, event in ipairs(events) do
   local kind, id, at, by = string.match(event, '^%x+([kpr])(%S+) %S+ (%S+) (%S+)')
-  if kind and (not since or tonumber(at) >= since) then
+  if not tonumber(at) then
+    found[#found + 1] = {event, '', '', ''}
+  elseif not since or tonumber(at) >= since then
     local shown = {false, false}
     if kind == 'k' then
       shown = redis.call('HMGET', prefix .. 'key:' .. id, 'display', 'label')

@@ -11,6 +11,7 @@ redis.call('ZADD', due, until_, first)
 -- One that has lost its record is put off too: it must not hold up all behind it.
 if #payment > 0 then
   redis.call('HSET', key, 'lease_token', token)
-  redis.call('HINCRBY', key, 'attempts', 1)
+  -- What is no number is told as it was.
+  redis.pcall('HINCRBY', key, 'attempts', 1)
 end
 return payment

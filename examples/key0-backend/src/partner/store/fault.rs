@@ -15,6 +15,9 @@ pub(crate) enum Fault {
     Lost(#[from] StoreError),
     #[error(transparent)]
     Postgres(#[from] sqlx::Error),
+    /// No connection was made, whatever the server said of it.
+    #[error(transparent)]
+    Unconnected(sqlx::Error),
     #[error(transparent)]
     Redis(#[from] ::redis::RedisError),
     #[error("{0} of what is kept for partners can't be read")]
@@ -46,7 +49,7 @@ impl Fault {
     /// one comes again with the next try.
     pub(crate) fn is_outage(&self) -> bool {
         match self {
-            Self::TooSlow(_) | Self::Lost(_) => true,
+            Self::TooSlow(_) | Self::Lost(_) | Self::Unconnected(_) => true,
             Self::BrokenOff | Self::Unreadable(_) | Self::Refused(_) => false,
             Self::Sqlite(error) => sqlite::is_outage(error),
             Self::Postgres(error) => postgres::is_outage(error),

@@ -17,6 +17,8 @@ pub(crate) struct Asked {
     pub(crate) key: String,
     /// Stands for what was asked: the same for the same request alone.
     pub(crate) fingerprint: [u8; 32],
+    /// Whether the key counts however long ago it was first used: the clock may be ahead.
+    pub(crate) never_over: bool,
 }
 
 /// What is answered.
@@ -52,6 +54,11 @@ impl Asked {
             return Err(Fault::Refused(RejectionKind::IdempotencyKeyReused.into()));
         }
         Ok(Answer { body, replayed: true })
+    }
+
+    /// This key is free again where it was first used then, or before.
+    pub(super) fn forgotten_until(&self, now: Timestamp) -> Timestamp {
+        if self.never_over { Timestamp::from_micros(i64::MIN) } else { forgotten_until(now) }
     }
 }
 

@@ -103,7 +103,7 @@ pub(super) fn later(seconds: u64) -> Timestamp {
 fn asked(key: &str, body: &str) -> Option<Asked> {
     let mut fingerprint = [0; 32];
     fingerprint[..body.len()].copy_from_slice(body.as_bytes());
-    Some(Asked { caller: "key 1".to_owned(), key: key.to_owned(), fingerprint })
+    Some(Asked { caller: "key 1".to_owned(), key: key.to_owned(), fingerprint, never_over: false })
 }
 
 fn new(model: &str) -> NewPassport {
@@ -144,21 +144,21 @@ async fn every_effect_is_recognised_by_its_retry() {
 
 async fn recognises(store: &Arc<dyn Store>, effect: &str) {
     store.create_passport(None, new("before"), noon()).await.unwrap();
-    let run = async |key: &str, body: &str, model: &str, now: Timestamp| {
-        let asked = asked(key, body);
-        match effect {
-            "mint" => store.mint(asked, "wallet".to_owned(), 5, now).await,
-            "tier" => {
-                let tier = NewTier { name: "gold".into(), threshold: 1 };
-                store.create_tier(asked, tier, now).await
-            }
-            "passport" => store.create_passport(asked, new(model), now).await,
-            "import" => store.queue_import(asked, None, rows("[{}]"), now).await,
-            _ => {
-                store.create_passport(None, new(model), now).await.ok();
-                store.publish(asked, those(Filter::default()), MOST_AT_ONCE, now).await
-            }
+    let run_as = async |asked: Option<Asked>, model: &str, now: Timestamp| match effect {
+        "mint" => store.mint(asked, "wallet".to_owned(), 5, now).await,
+        "tier" => {
+            let tier = NewTier { name: "gold".into(), threshold: 1 };
+            store.create_tier(asked, tier, now).await
         }
+        "passport" => store.create_passport(asked, new(model), now).await,
+        "import" => store.queue_import(asked, None, rows("[{}]"), now).await,
+        _ => {
+            store.create_passport(None, new(model), now).await.ok();
+            store.publish(asked, those(Filter::default()), MOST_AT_ONCE, now).await
+        }
+    };
+    let run = async |key: &str, body: &str, model: &str, now: Timestamp| {
+        run_as(asked(key, body), model, now).await
     };
     let first = run("k", "a", "m1", noon()).await.unwrap();
     assert!(!first.replayed, "{effect}");
@@ -172,6 +172,13 @@ async fn recognises(store: &Arc<dyn Store>, effect: &str) {
     // Another key, and another caller's, is another request.
     let second = run("other", "a", "m2", later(10)).await.unwrap();
     assert!(second != first || effect == "publish", "{effect}");
+    // Where the clock may be ahead, no key is past its time.
+    let ahead = |body: &str| asked("k", body).map(|asked| Asked { never_over: true, ..asked });
+    let years = later(100_000_000);
+    let checked = store.check_key(ahead("b").unwrap(), years).await;
+    assert_eq!(refused(checked), reused, "{effect}");
+    let again = Answer { replayed: true, ..first.clone() };
+    assert_eq!(run_as(ahead("a"), "m4", years).await.unwrap(), again, "{effect}");
     // A day later the key is free, whether it was forgotten in the meantime or not.
     let day = 24 * 60 * 60;
     assert!(run("k", "b", "m3", later(day - 1)).await.is_err(), "{effect}");

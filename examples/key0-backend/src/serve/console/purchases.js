@@ -36,7 +36,8 @@ export function list(params, view) {
   const filters = h('div', { class: 'filters', role: 'group', 'aria-label': 'Filters' },
     field('State', select(STATES, query.state, change('state'))),
     field('Transaction', input('txHash')), field('Challenge', input('challengeId')), field('Request', input('requestId')), field('Plan', input('planId')), field('Resource', input('resourceId')));
-  const row = (purchase) => h('tr', {},
+  const unreadable = (purchase) => h('tr', {}, h('th', { scope: 'row' }, linkTo(purchase.challengeId), h('small', {}, 'this version can\'t read it')), h('td', { class: 'mid' }, '–'), h('td', {}, h('span', { class: 'muted' }, 'unreadable')), h('td', { class: 'wide' }, time(purchase.firstSeenAt)), h('td', { class: 'roomy' }, '–'), h('td', { class: 'wide' }, '–'));
+  const row = (purchase) => purchase.unreadable ? unreadable(purchase) : h('tr', {},
     h('th', { scope: 'row' }, linkTo(purchase.challengeId), h('small', { class: 'narrow' }, mono(purchase.resourceId ?? '–'))),
     h('td', { class: 'mid' }, mono(purchase.resourceId ?? '–'), h('small', {}, 'plan ', mono(purchase.planId ?? '–'))),
     h('td', {}, statePill(purchase)),

@@ -98,7 +98,8 @@ impl Lane {
         let lane = self.clone();
         tokio::spawn(async move {
             let made = timeout(MAKING, lane.make()).await;
-            let made = made.unwrap_or(Err(Fault::TooSlow(MAKING)));
+            let made =
+                made.map_or(Err(Fault::TooSlow(MAKING)), |made| made.map_err(Fault::Unconnected));
             if let Err(Ok(conn)) = give.send(made) {
                 lane.idle.lock().unwrap_or_else(PoisonError::into_inner).push(conn);
             }
@@ -106,12 +107,12 @@ impl Lane {
         take.await.map_err(|_| Fault::BrokenOff)?
     }
 
-    async fn make(&self) -> Result<PgConnection, Fault> {
+    async fn make(&self) -> Result<PgConnection, Error> {
         let mut conn = PgConnection::connect_with(self.url.options()).await?;
         let session = sqlx::raw_sql(AssertSqlSafe(Arc::clone(&self.session)));
         // A standby may be behind, and the old primary that comes back as one is behind for sure.
         if conn.fetch_one(session).await?.try_get(0)? {
-            return Err(Error::Protocol("the server is a standby".to_owned()).into());
+            return Err(Error::Protocol("the server is a standby".to_owned()));
         }
         Ok(conn)
     }

@@ -27,7 +27,7 @@ impl Postgres {
         .bind(&asked.key)
         .bind(asked.fingerprint)
         .bind(now.as_micros())
-        .bind(forgotten_until(now).as_micros())
+        .bind(asked.forgotten_until(now).as_micros())
         .execute(&mut *tx)
         .await?;
         if taken.rows_affected() == 1 {
@@ -78,7 +78,7 @@ impl Keys for Postgres {
             )
             .bind(&asked.caller)
             .bind(&asked.key)
-            .bind(forgotten_until(now).as_micros())
+            .bind(asked.forgotten_until(now).as_micros())
             .fetch_optional(&mut *conn)
             .await?;
             conn.give_back();

@@ -71,6 +71,37 @@ async fn only_what_may_be_over_by_itself_is_an_outage() {
     assert!(mint().await.unwrap_err().is_outage());
 }
 
+/// Also what would be a bug where it were said of a statement.
+#[tokio::test]
+async fn whatever_keeps_from_connecting_is_an_outage() {
+    use std::io::{Read, Write};
+
+    for code in ["55000", "XX000", "0A000", "22023", "P0001", "42P05"] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = std::thread::spawn(move || {
+            let (mut socket, _) = listener.accept().unwrap();
+            let mut sent = [0; 1_000];
+            // TLS is asked for first.
+            if socket.read(&mut sent).unwrap() == 8 {
+                socket.write_all(b"N").unwrap();
+                assert_ne!(socket.read(&mut sent).unwrap(), 0);
+            }
+            let fields = format!("SFATAL\0VFATAL\0C{code}\0Mnot accepting connections\0\0");
+            let length = u32::try_from(fields.len()).unwrap() + 4;
+            let answer = [&b"E"[..], &length.to_be_bytes(), fields.as_bytes()].concat();
+            socket.write_all(&answer).unwrap();
+        });
+        let url = PostgresUrl::new(&format!("postgres://someone@127.0.0.1:{port}/key0")).unwrap();
+        let Err(refused) = Lane::new(url, "key0", 1, PATIENCE).begin().await else {
+            panic!("{code}: nobody is there");
+        };
+        assert!(refused.is_outage(), "{refused:?}");
+        assert!(refused.to_string().contains("not accepting"), "{refused}");
+        server.join().unwrap();
+    }
+}
+
 #[tokio::test]
 async fn tables_of_newer_versions_are_left_alone() {
     let Some((_, mut somebody, schema)) = fresh().await else { return };

@@ -24,7 +24,8 @@ impl Redis {
         let mut call = self.call(script);
         call.arg(asked.map(slot).unwrap_or_default());
         call.arg(asked.map_or(&[][..], |asked| &asked.fingerprint));
-        call.arg(now.as_micros()).arg(forgotten_until(now).as_micros());
+        let forgotten = asked.map_or(now, |asked| asked.forgotten_until(now));
+        call.arg(now.as_micros()).arg(forgotten.as_micros());
         call
     }
 
@@ -74,7 +75,7 @@ impl Keys for Redis {
         let kept: (Option<Vec<u8>>, Option<String>, Option<i64>) =
             self.read(call.arg(slot(&asked))).await?;
         let (Some(fingerprint), Some(answer), Some(created_at)) = kept else { return Ok(()) };
-        if Timestamp::from_micros(created_at) <= forgotten_until(now) {
+        if Timestamp::from_micros(created_at) <= asked.forgotten_until(now) {
             return Ok(());
         }
         asked.replay(array(&fingerprint)?, answer).map(drop)

@@ -121,7 +121,7 @@ fn find(conn: &Connection, table: &str, asked: &Asked, now: Timestamp) -> Result
         .query_row((&asked.caller, &asked.key), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
     let Some((fingerprint, body, created_at)) = found else { return Ok(Before::Nothing) };
-    if Timestamp::from_micros(created_at) <= forgotten_until(now) {
+    if Timestamp::from_micros(created_at) <= asked.forgotten_until(now) {
         return Ok(Before::Past);
     }
     asked.replay(fingerprint, body).map(Before::Answer)
