@@ -24,6 +24,7 @@ use super::{
     told,
 };
 use crate::{
+    confidential::Confidential,
     config::{AccessLog, Proxies},
     logging::Chain,
 };
@@ -47,13 +48,12 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// Notes what is known of a request before it is answered. `peer` is who sent it, `shortest` how
-    /// long the shortest credential is.
+    /// Notes what is known of a request before it is answered. `peer` is who sent it.
     pub(crate) fn begin<B>(
         request: &mut Request<B>,
         peer: Option<IpAddr>,
         proxies: &Proxies,
-        shortest: usize,
+        confidential: &Confidential,
     ) -> Self {
         let route = Route::default();
         request.extensions_mut().insert(route.clone());
@@ -66,9 +66,9 @@ impl Record {
             method: registered(request.method()),
             uri: request.uri().clone(),
             client: peer.map(|peer| proxies.client(peer, forwarded.into_iter())),
-            trace_id: trace_id(headers),
+            trace_id: trace_id(headers).filter(|id| !confidential.is_one(id)),
             route,
-            shortest,
+            shortest: confidential.shortest(),
         }
     }
 
