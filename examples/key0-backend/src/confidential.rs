@@ -53,7 +53,8 @@ impl Confidential {
             || pieces.any(|it| it.len() < text.len() && self.is_one(it))
     }
 
-    fn is_one(&self, text: &str) -> bool {
+    /// Whether a text is a secret of the configuration.
+    pub(crate) fn is_one(&self, text: &str) -> bool {
         let digest = || -> [u8; 32] { Sha256::digest(text).into() };
         text.len() >= MIN_SECRET_BYTES && self.digests.contains(&digest())
     }

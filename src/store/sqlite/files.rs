@@ -46,6 +46,7 @@ pub(super) struct Files {
 #[derive(Clone, Copy)]
 struct Database {
     progress: Progress,
+    changes: u32,
     size: u64,
     written: Option<SystemTime>,
 }
@@ -65,7 +66,7 @@ enum Lost {
     #[cfg(unix)]
     #[error("{0:?} was overwritten or truncated while it was open")]
     Overwritten(PathBuf),
-    #[error("{0:?} is malformed, or was overwritten while it was open")]
+    #[error("{0:?} is no database any more: it was overwritten while it was open")]
     Malformed(PathBuf),
 }
 
@@ -82,7 +83,7 @@ impl Files {
         let names = [path.to_owned(), beside("-wal"), beside("-shm")];
         let [database, log, index] = &names;
         let identities = [identity(database)?, identity(log)?, identity(index)?];
-        Ok(Self {
+        let files = Self {
             #[cfg(unix)]
             index: Index::open(index)?,
             #[cfg(unix)]
@@ -91,7 +92,9 @@ impl Files {
             identities,
             state: AtomicU8::new(OPEN),
             why: OnceLock::new(),
-        })
+        };
+        let _ = files.look();
+        Ok(files)
     }
 
     /// Whether anything is in the log that may not be in the database.
@@ -155,16 +158,29 @@ impl Files {
         if !is_whole {
             return Some(log);
         }
+        // SQLite never leaves nothing of a database.
+        if found.len() == 0 {
+            return Some(database);
+        }
         if !seen.progress.is_settled() {
+            // After a recovery the log may be moved once more, and its progress be what it was.
+            *last = None;
             return None;
         }
-        let now =
-            Database { progress: seen.progress, size: found.len(), written: found.modified().ok() };
+        let now = Database {
+            progress: seen.progress,
+            changes: seen.changes,
+            size: found.len(),
+            written: found.modified().ok(),
+        };
         let last = last.replace(now)?;
-        (last.progress == now.progress && !last.is_as_big_and_old_as(now)).then_some(database)
+        // A recovery counts the changes from the beginning.
+        let is_comparable = last.progress == now.progress && last.changes <= now.changes;
+        (is_comparable && !last.is_unwritten(now)).then_some(database)
     }
 
-    /// Takes the files for lost where SQLite finds that they are not what it has written.
+    /// Takes the files for lost where SQLite finds that they are no database. A page that is malformed
+    /// fails what reads it, and has the files looked at.
     pub(super) fn note(&self, error: &StoreError) {
         let mut cause = error.source();
         while let Some(error) = cause {
@@ -172,10 +188,17 @@ impl Files {
                 .downcast_ref::<rusqlite::Error>()
                 .or_else(|| error.downcast_ref::<Arc<rusqlite::Error>>().map(|shared| &**shared));
             let code = failure.and_then(rusqlite::Error::sqlite_error_code);
-            if matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)) {
-                let [database, ..] = &self.names;
-                self.lose(Lost::Malformed(database.clone()));
-                return;
+            match code {
+                Some(ErrorCode::NotADatabase) => {
+                    let [database, ..] = &self.names;
+                    self.lose(Lost::Malformed(database.clone()));
+                    return;
+                }
+                Some(ErrorCode::DatabaseCorrupt) => {
+                    let _ = self.look();
+                    return;
+                }
+                _ => {}
             }
             cause = error.source();
         }
@@ -206,7 +229,7 @@ impl Files {
 #[cfg(unix)]
 impl Database {
     /// Whether nobody has written in between.
-    fn is_as_big_and_old_as(self, now: Self) -> bool {
+    fn is_unwritten(self, now: Self) -> bool {
         let nanos = |time: Option<SystemTime>| {
             time?.duration_since(SystemTime::UNIX_EPOCH).ok().map(|time| time.as_nanos())
         };

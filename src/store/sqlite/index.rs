@@ -30,6 +30,8 @@ pub(super) struct Index(Arc<File>);
 /// What the index says of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Seen {
+    /// How often it was changed since the index was made anew.
+    pub(super) changes: u32,
     page_size: u64,
     /// How many frames of the log count.
     frames: u64,
@@ -58,8 +60,7 @@ impl Index {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
         let found = path.metadata()?;
-        let identity = (found.dev(), found.ino());
-        if let Some(file) = open.get(&identity) {
+        if let Some(file) = open.get(&(found.dev(), found.ino())) {
             return Ok(Self(Arc::clone(file)));
         }
         // Nobody finds those again that were deleted.
@@ -81,6 +82,7 @@ impl Index {
         }
         let page_size = u64::from(u16::from_ne_bytes(header.get(14..16)?.try_into().ok()?));
         Some(Seen {
+            changes: number(header, 8)?,
             // 64 KiB are told as 1.
             page_size: if page_size == 1 { 64 * 1024 } else { page_size },
             frames: number(header, 16)?.into(),
@@ -106,8 +108,13 @@ impl Seen {
         let Ok(mut file) = File::open(log) else { return true };
         let mut header = [0; LOG_HEADER as usize];
         let length = file.metadata().map_or(u64::MAX, |file| file.len());
-        length >= LOG_HEADER + self.frames * (FRAME_HEADER + self.page_size)
-            && file.read_exact(&mut header).is_ok()
-            && header.get(16..24) == Some(&self.progress.salts[..])
+        if length < LOG_HEADER + self.frames * (FRAME_HEADER + self.page_size) {
+            return false;
+        }
+        match file.read_exact(&mut header) {
+            Ok(()) => header.get(16..24) == Some(&self.progress.salts[..]),
+            // Any other failure says nothing about the log.
+            Err(e) => e.kind() != io::ErrorKind::UnexpectedEof,
+        }
     }
 }

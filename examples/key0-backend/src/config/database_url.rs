@@ -52,7 +52,8 @@ fn check_form(url: &str) -> Result<(), String> {
 fn check_path(path: &str) -> Result<(), String> {
     let bare = path.trim_start_matches('/');
     let first = path.split('/').next().unwrap_or_default();
-    let drive = first.split_once(':').is_some_and(|(letter, _)| letter.len() == 1);
+    let of_root = bare.split('/').next().unwrap_or_default();
+    let drive = of_root.split_once(':').is_some_and(|(letter, _)| letter.len() == 1);
     let is_windows = cfg!(windows) && drive;
     let why = if bare.eq_ignore_ascii_case("memory") || bare.contains(":memory:") {
         "the form that it takes is memory://"
@@ -135,7 +136,9 @@ mod tests {
     #[test]
     fn what_is_meant_for_another_system_is_refused() {
         assert!(refused(r"sqlite://C:\data\k.db").contains("a backslash"));
-        assert!(refused("sqlite://C:/data/k.db").contains("a drive"));
+        for url in ["sqlite://C:/data/k.db", "sqlite:///C:/data/k.db"] {
+            assert!(refused(url).contains("a drive"), "{url}");
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ use super::{
     told,
 };
 use crate::{
+    confidential::Confidential,
     config::{AccessLog, Proxies},
     logging::Chain,
 };
@@ -48,20 +49,19 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// Notes what is known of a request before it is answered. `peer` is who sent it, `shortest` how
-    /// long the shortest credential is.
+    /// Notes what is known of a request before it is answered. `peer` is who sent it.
     pub(crate) fn begin<B>(
         request: &mut Request<B>,
         peer: Option<IpAddr>,
         proxies: &Proxies,
-        shortest: usize,
+        confidential: &Confidential,
     ) -> Self {
         let route = Route::default();
         let forwarded = request.headers().get_all(FORWARDED_FOR);
         let forwarded: Vec<_> =
             forwarded.iter().map(|value| value.to_str().unwrap_or_default()).collect();
         let client = peer.map(|peer| proxies.client(peer, forwarded.into_iter()));
-        let trace_id = trace_id(request.headers());
+        let trace_id = trace_id(request.headers()).filter(|id| !confidential.is_one(id));
         request.extensions_mut().insert(route.clone());
         if let Some(client) = client {
             request.extensions_mut().insert(ClientAddress(client));
@@ -73,7 +73,7 @@ impl Record {
             client,
             trace_id,
             route,
-            shortest,
+            shortest: confidential.shortest(),
         }
     }
 

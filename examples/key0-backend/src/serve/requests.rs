@@ -121,9 +121,9 @@ where
         let id = request.headers().get(REQUEST_ID).filter(is_taken).cloned();
         let id = id.unwrap_or_else(|| self.ids.next());
         let listener = self.listener.clone();
-        let shortest = self.confidential.shortest();
         let record = listener.as_ref().map(|listener| {
-            Record::begin(&mut request, self.peer, &listener.serving.proxies, shortest)
+            let proxies = &listener.serving.proxies;
+            Record::begin(&mut request, self.peer, proxies, &self.confidential)
         });
         let proxied = request.headers().contains_key(Gateway::TOKEN_HEADER);
         let has_body = !request.body().is_end_stream();

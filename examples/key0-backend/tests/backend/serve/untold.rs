@@ -18,7 +18,7 @@ const OTHER: [&str; 2] = ["sk_live_9fK2mQ7xZ1pL4vB8", "5f3a9c1e7b2d4f6a8c0e1b3d5
 fn a_key_used_as_a_path_or_as_a_request_id_is_told_nowhere() {
     let operator = "hush-the-operators-key-of-these-tests";
     let backend = Setup::new()
-        .set("MASTER_API_KEYS", format!("ada={operator},{}", BASE64.join(",")))
+        .set("MASTER_API_KEYS", format!("ada={operator},{},{}", BASE64.join(","), OTHER[1]))
         .set("FOREIGN_API_KEYS", "true")
         .set("VERIFY_ROUTES", "GET /api/photos/{id} resource={id}")
         .set("VERIFY_SECRET", "hush: the secret of proxies of these tests")
@@ -54,6 +54,8 @@ fn a_key_used_as_a_path_or_as_a_request_id_is_told_nowhere() {
             assert_eq!(answer.header("x-request-id").unwrap().len(), 36, "{id}");
         }
     }
+    let trace = format!("00-{}-00f067aa0ba902b7-01", OTHER[1]);
+    Request::get(PHOTO).header("traceparent", &trace).send(backend.public);
     let legacy = "x-\"ak_0123456789abcdef0123456789abcdef";
     Request::get(PHOTO).header("X-Request-Id", legacy).send(backend.public);
     Request::get("/api/the-last-one").send(backend.public);
