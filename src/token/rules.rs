@@ -177,7 +177,6 @@ struct Times {
 }
 
 /// The cause of [`TokenExpired`](RejectionKind::TokenExpired): nothing but the time is against the token.
-#[derive(Debug)]
 pub(crate) struct ExpiredToken(pub(crate) Arc<Claims>);
 
 /// The refusal of a token whose time is over; of an agent's, with its claims.
@@ -186,6 +185,13 @@ pub(super) fn expired(claims: Arc<Claims>) -> Rejection {
     match system_markers(&claims) {
         0 => refusal.cause(ExpiredToken(claims)),
         _ => refusal,
+    }
+}
+
+/// Tells nothing of the token: a refusal is shown with its cause.
+impl fmt::Debug for ExpiredToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ExpiredToken")
     }
 }
 

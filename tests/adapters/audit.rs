@@ -280,8 +280,20 @@ async fn a_flood_of_refusals_is_counted() {
         let told = rejected(&audited, 62).await;
         assert_eq!((&told[61]["id"], &told[61]["actor"]), (&json!("*"), &json!("anonymous")));
         assert_eq!(told[61]["reason"], "70 more were rejected");
+        // One that could not be noted is counted, whenever that turns out.
+        audited.store.set_for("note_rejection", Mood::Fails);
+        flood(1).await;
+        let end = Instant::now() + Duration::from_secs(60);
+        while audited.lines("limit=1000").await.len() < 63 && Instant::now() < end {
+            audited.clock.advance(HOUR);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            if api.note_counted().await.is_err() {
+                audited.store.set_for("note_rejection", Mood::Works);
+            }
+        }
+        assert_eq!(rejected(&audited, 63).await[62]["reason"], "1 more were rejected");
         // Another hour.
         flood(4).await;
-        rejected(&audited, 65).await;
+        rejected(&audited, 66).await;
     }
 }

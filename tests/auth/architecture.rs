@@ -44,6 +44,8 @@ const FRAMEWORKS: [&str; 12] = [
     "tower_http",
     "tower_service",
 ];
+/// The commands of the sample backend that work with the store. What they share stands in `operator`.
+const COMMANDS: [&str; 4] = ["audit", "keys", "purchases", "store"];
 const MAX_LINES: usize = 400;
 const LIBRARY: &str = "key0_auth";
 
@@ -200,6 +202,52 @@ fn rooms_import_from_lower_floors_only() {
     // Imports that are there, and through a re-export: the check sees what it is there for.
     for (from, to) in [("token", "domain"), ("token", "error"), ("store", "apikey")] {
         assert!(findings.imports.contains(&(from.into(), to.into())), "{from} imports {to}");
+    }
+}
+
+/// Imports of a room of the sample backend from a command, which is none of its own.
+fn from_other_commands(sources: &[(String, String)]) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (path, text) in sources {
+        let file = SourceFile::read(path, text).unwrap();
+        let Some(room) = file.module.first().map(String::as_str) else { continue };
+        if room != "operator" && !COMMANDS.contains(&room) {
+            continue;
+        }
+        for spelled in &file.paths {
+            // The library has rooms of the same names.
+            let is_own = spelled.segments[0] != LIBRARY;
+            let target = resolve(spelled).filter(|_| is_own);
+            let target = target.and_then(|absolute| absolute.first().cloned());
+            let command = target.filter(|target| COMMANDS.contains(&target.as_str()));
+            if command.is_some_and(|command| command != room) {
+                faults.push(format!("{path}:{}: `{spelled}` is of another command", spelled.line));
+            }
+        }
+    }
+    faults
+}
+
+#[test]
+fn commands_do_not_import_from_each_other() {
+    let backend = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/key0-backend/src");
+    let mut sources = Vec::new();
+    sources_below(&backend, &backend, &mut sources);
+    let faults = from_other_commands(&sources);
+    assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
+    for command in COMMANDS {
+        let is_there = |(path, _): &(String, String)| {
+            *path == format!("{command}.rs") || path.starts_with(&format!("{command}/"))
+        };
+        assert!(sources.iter().any(is_there), "{command} is no room");
+    }
+    for (path, text) in [
+        ("audit.rs", "use crate::keys::List;"),
+        ("purchases/mod.rs", "fn f() { crate::keys::finish() }"),
+        ("operator/mod.rs", "use super::keys::KeysError;"),
+    ] {
+        let faults = from_other_commands(&[(path.to_owned(), text.to_owned())]);
+        assert_eq!(faults.len(), 1, "{path}: {faults:?}");
     }
 }
 

@@ -14,7 +14,7 @@ use key0_auth::{
 use serde_json::Value;
 
 use crate::{
-    keys::{self, KeysError, List, Table, duration, member, query_value},
+    operator::{self, CommandError, List, Table, duration, member, query_value},
     output::harmless_json,
 };
 
@@ -53,18 +53,18 @@ fn row(event: &Value) -> Vec<String> {
 }
 
 pub(crate) fn run(options: &AuditOptions) -> ExitCode {
-    keys::finish(carry_out(options), options.json)
+    operator::finish(carry_out(options), options.json)
 }
 
-async fn carry_out(options: &AuditOptions) -> Result<ExitCode, KeysError> {
-    let (store, _) = keys::open(options.env_file.as_deref()).await?;
+async fn carry_out(options: &AuditOptions) -> Result<ExitCode, CommandError> {
+    let (store, _) = operator::open(options.env_file.as_deref()).await?;
     let shown = show(&AuditApi::new(store.audit.clone()), options).await;
     // Where a server uses the file as well, it may not be possible, and need not.
     let _ = store.keys.close().await;
     shown.map(|()| ExitCode::SUCCESS)
 }
 
-async fn show(api: &AuditApi, options: &AuditOptions) -> Result<(), KeysError> {
+async fn show(api: &AuditApi, options: &AuditOptions) -> Result<(), CommandError> {
     let since = options.since.as_deref().map(|since| match duration(since) {
         Ok(duration) => SystemClock.now().minus(duration).to_string(),
         Err(_) => since.to_owned(),
@@ -89,9 +89,9 @@ async fn show(api: &AuditApi, options: &AuditOptions) -> Result<(), KeysError> {
     Ok(table.map_or(Ok(()), List::end)?)
 }
 
-fn events(page: &Reply) -> Result<Vec<Value>, KeysError> {
+fn events(page: &Reply) -> Result<Vec<Value>, CommandError> {
     let lines = page.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    lines.map(|line| serde_json::from_slice(line).map_err(KeysError::Answer)).collect()
+    lines.map(|line| serde_json::from_slice(line).map_err(CommandError::Answer)).collect()
 }
 
 /// The query of the page that follows.

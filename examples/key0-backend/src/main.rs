@@ -10,6 +10,7 @@ mod database;
 mod demo;
 mod keys;
 mod logging;
+mod operator;
 mod output;
 mod partner;
 mod purchases;

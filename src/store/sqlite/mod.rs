@@ -59,10 +59,10 @@ const READ_TIMEOUT: Duration = Duration::from_millis(250);
 /// Clones are the same store; the last one to go ends its threads.
 ///
 /// Beside the file lie its log (`-wal`) and the index of the log (`-shm`). If one of the three is
-/// deleted or replaced while the store is open, or is written to by anything but SQLite, such as `cp` or
-/// `truncate`, every method fails from then on, and `ping` with them: what SQLite wrote to such a file
-/// would be lost. So it is if SQLite finds the database malformed. Put the right file in its place,
-/// without the `-wal` and `-shm` of another one beside it, and open the store again. On other systems
+/// deleted or replaced while the store is open, or is written to by anything but SQLite, such as `cp`,
+/// `truncate` or `touch`, every method fails within the poll interval, and `ping` with them: what SQLite
+/// wrote to such a file would be lost. So it is if SQLite finds that it is no database. Put the right
+/// file in its place, without the `-wal` and `-shm` of another one beside it, and open the store again. On other systems
 /// than Unix the last is all that is found.
 ///
 /// The newest rows can be in the log alone. [`close`](crate::KeyStore::close) moves them into the

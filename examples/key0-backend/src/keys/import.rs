@@ -16,13 +16,11 @@ use key0_auth::{
 use serde_json::{Value, json};
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use super::{
-    KeysError,
-    options::RoleName,
-    print::{Imported, member},
-    value,
+use super::{options::RoleName, print::Imported};
+use crate::{
+    operator::{CommandError, member, value},
+    signals::interrupted,
 };
-use crate::signals::interrupted;
 
 /// How many lines share a commit. So few, that a server on the same store need not wait for it.
 const BATCH: usize = 200;
@@ -86,7 +84,7 @@ pub(super) async fn run(
     operator: &Operator,
     options: &ImportOptions,
     imported: &mut Imported,
-) -> Result<(), KeysError> {
+) -> Result<(), CommandError> {
     let mut lines = lines(&options.file)?;
     let mut interrupted = pin!(interrupted());
     let mut batches = VecDeque::new();
@@ -104,7 +102,7 @@ pub(super) async fn run(
             };
             match next {
                 Some(Ok(lines)) => batches.push_back(Batch::start(api, operator, options, lines)),
-                Some(Err(error)) => return Err(KeysError::File(options.file.clone(), error)),
+                Some(Err(error)) => return Err(CommandError::File(options.file.clone(), error)),
                 None => reading = false,
             }
         }
@@ -154,8 +152,8 @@ impl Batch {
         options: &ImportOptions,
         seen: &mut HashSet<[u8; 32]>,
         imported: &mut Imported,
-    ) -> Result<bool, KeysError> {
-        let taken = self.task.await.map_err(|error| KeysError::Refused(error.to_string()))?;
+    ) -> Result<bool, CommandError> {
+        let taken = self.task.await.map_err(|error| CommandError::Refused(error.to_string()))?;
         let mut taken = taken.into_iter();
         let mut failed = false;
         for (number, wanted) in self.lines {
@@ -182,7 +180,7 @@ impl Batch {
                         failed |= refusal.kind() == RejectionKind::StoreUnavailable;
                         match is_known && options.skip_known {
                             true => Outcome::Skipped,
-                            false => Outcome::Refused(KeysError::from(refusal).to_string()),
+                            false => Outcome::Refused(CommandError::from(refusal).to_string()),
                         }
                     }
                     None => Outcome::Refused("nobody said what became of it".to_owned()),
@@ -215,8 +213,8 @@ fn body(line: Vec<u8>, role: Option<RoleName>) -> Result<Vec<u8>, String> {
 type Lines = io::Result<Vec<(usize, Vec<u8>)>>;
 
 /// Batches of lines, read by a thread: a pipe that nothing comes out of must not hold up Ctrl-C.
-fn lines(file: &Path) -> Result<mpsc::Receiver<Lines>, KeysError> {
-    let failed = |error| KeysError::File(file.to_owned(), error);
+fn lines(file: &Path) -> Result<mpsc::Receiver<Lines>, CommandError> {
+    let failed = |error| CommandError::File(file.to_owned(), error);
     let source: Box<dyn io::Read + Send> = match file == Path::new("-") {
         true => Box::new(io::stdin()),
         false => Box::new(File::open(file).map_err(failed)?),

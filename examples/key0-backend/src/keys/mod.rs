@@ -4,102 +4,28 @@ mod import;
 mod options;
 mod print;
 
-use std::{error::Error, io, path::Path, process::ExitCode};
+use std::{io, process::ExitCode};
 
 use key0_auth::{
-    ApiKeys, Rejection,
-    api::{KeysApi, Operator, Reply},
-    apikey::KeyFormat,
+    ApiKeys,
+    api::{KeysApi, Operator},
     domain::{Clock, SystemClock},
-    error::ConfigError,
 };
 use serde_json::{Map, Value, json};
 
 use self::options::KeysCommand;
-pub(crate) use self::{
-    options::{KeysOptions, duration},
-    print::{List, Table, harmless, member, one},
-};
-use crate::{
-    config::{Config, ServeOptions},
-    database::{Database, DatabaseError, Opened, Opening},
-    logging::Chain,
-};
+pub(crate) use self::options::KeysOptions;
+use crate::operator::{self, CommandError, List, duration, query_value, value};
 
 /// How many keys are read at a time.
 const PAGE: u32 = 1_000;
 
-/// Why a command did nothing, or not all it was asked for.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum KeysError {
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    #[error(transparent)]
-    Database(#[from] DatabaseError),
-    #[error("memory:// keeps nothing that another process could see")]
-    Memory,
-    #[error("the runtime did not start")]
-    Runtime(#[source] io::Error),
-    #[error("{0}")]
-    Refused(String),
-    #[error("{0:?} can't be read")]
-    File(std::path::PathBuf, #[source] io::Error),
-    #[error("the result can't be read")]
-    Answer(#[source] serde_json::Error),
-    #[error("the result can't be printed")]
-    Print(#[from] io::Error),
-}
-
-impl KeysError {
-    /// 2 for what the operator can mend in the configuration, else 1.
-    fn exit_code(&self) -> u8 {
-        match self {
-            Self::Config(_) | Self::Database(_) | Self::Memory => 2,
-            _ => 1,
-        }
-    }
-}
-
-impl From<Rejection> for KeysError {
-    fn from(rejection: Rejection) -> Self {
-        // The caller is shown the meaning alone; whoever is on the host may see the cause.
-        let cause = rejection.source().map(|cause| format!(": {}", Chain(cause)));
-        Self::Refused(format!("{}{}", rejection.message(), cause.unwrap_or_default()))
-    }
-}
-
 pub(crate) fn run(options: &KeysOptions) -> ExitCode {
-    finish(carry_out(options), options.json)
+    operator::finish(carry_out(options), options.json)
 }
 
-/// Runs a command to its end, and says what went wrong.
-pub(crate) fn finish(
-    command: impl Future<Output = Result<ExitCode, KeysError>>,
-    json: bool,
-) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let done = runtime.map_err(KeysError::Runtime).and_then(|runtime| runtime.block_on(command));
-    match done {
-        Ok(code) => code,
-        // Whoever read it has read enough, as head does.
-        Err(KeysError::Print(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            let texts = match &error {
-                KeysError::Config(error) => {
-                    error.faults().iter().map(ToString::to_string).collect()
-                }
-                error => vec![Chain(error).to_string()],
-            };
-            crate::fail(&texts, json);
-            ExitCode::from(error.exit_code())
-        }
-    }
-}
-
-async fn carry_out(options: &KeysOptions) -> Result<ExitCode, KeysError> {
-    let (store, format) = open(options.env_file.as_deref()).await?;
+async fn carry_out(options: &KeysOptions) -> Result<ExitCode, CommandError> {
+    let (store, format) = operator::open(options.env_file.as_deref()).await?;
     let registry = store.keys;
     let api = KeysApi::new(registry.clone(), ApiKeys::new(registry.clone()).format(format));
     let code = command(options, &api).await;
@@ -108,7 +34,7 @@ async fn carry_out(options: &KeysOptions) -> Result<ExitCode, KeysError> {
     code
 }
 
-async fn command(options: &KeysOptions, api: &KeysApi) -> Result<ExitCode, KeysError> {
+async fn command(options: &KeysOptions, api: &KeysApi) -> Result<ExitCode, CommandError> {
     let operator = Operator::host();
     match &options.command {
         KeysCommand::Create { role, label, permissions, expires_at, expires_in } => {
@@ -141,7 +67,7 @@ async fn command(options: &KeysOptions, api: &KeysApi) -> Result<ExitCode, KeysE
                     query.push_str(&format!("&{name}={}", query_value(value)));
                 }
             }
-            let mut shown = print::List::new(&print::KEYS, options.json)?;
+            let mut shown = List::new(&print::KEYS, options.json)?;
             list(api, &operator, &query, &mut shown).await?;
             shown.end()?;
         }
@@ -153,7 +79,7 @@ async fn command(options: &KeysOptions, api: &KeysApi) -> Result<ExitCode, KeysE
                 display => json!({ "display": display }),
             };
             let found = api.find(&operator, body.to_string().as_bytes()).await?;
-            print::one(&value(&found)?, options.json)?;
+            operator::one(&value(&found)?, options.json)?;
         }
         KeysCommand::Edit { id, label, role, permissions, expires_at, metadata } => {
             let mut body = Map::new();
@@ -175,7 +101,7 @@ async fn command(options: &KeysOptions, api: &KeysApi) -> Result<ExitCode, KeysE
             }
             if let Some(metadata) = metadata {
                 let read = serde_json::from_str(metadata).ok().filter(Value::is_object);
-                let object = || KeysError::Refused("--metadata takes a JSON object".to_owned());
+                let object = || CommandError::Refused("--metadata takes a JSON object".to_owned());
                 let value =
                     if metadata.is_empty() { Value::Null } else { read.ok_or_else(object)? };
                 body.insert("metadata".to_owned(), value);
@@ -189,12 +115,12 @@ async fn command(options: &KeysOptions, api: &KeysApi) -> Result<ExitCode, KeysE
             edit(api, id, &json!({ "suspended": false }), options.json).await?;
         }
         KeysCommand::Show { id } => {
-            print::one(&value(&api.show(&operator, id).await?)?, options.json)?
+            operator::one(&value(&api.show(&operator, id).await?)?, options.json)?
         }
         KeysCommand::Revoke { id, reason } => {
             let query = reason.as_deref().map(|it| format!("reason={}", query_value(it)));
             api.revoke(&operator, id, query.as_deref()).await?;
-            print::done(&json!({ "revoked": id }), &format!("revoked {id}"), options.json)?;
+            operator::done(&json!({ "revoked": id }), &format!("revoked {id}"), options.json)?;
         }
         KeysCommand::Rotate { id, grace } => {
             let seconds = grace.unwrap_or_default().as_secs();
@@ -213,49 +139,32 @@ async fn command(options: &KeysOptions, api: &KeysApi) -> Result<ExitCode, KeysE
     Ok(ExitCode::SUCCESS)
 }
 
-/// The store of the configuration.
-pub(crate) async fn open(env_file: Option<&Path>) -> Result<(Opened, KeyFormat), KeysError> {
-    let env_file = env_file.map(Path::to_owned);
-    let settings = ServeOptions { env_file, ..ServeOptions::default() };
-    let (database, format) = Config::load_store(&settings)?;
-    if matches!(database, Database::Memory) {
-        return Err(KeysError::Memory);
-    }
-    // A typing error must neither look like a store without keys, nor make one somewhere.
-    Ok((database.open(Opening::Existing).await?, format))
-}
-
-async fn edit(api: &KeysApi, id: &str, body: &Value, json: bool) -> Result<(), KeysError> {
+async fn edit(api: &KeysApi, id: &str, body: &Value, json: bool) -> Result<(), CommandError> {
     let edited = api.edit(&Operator::host(), id, body.to_string().as_bytes()).await?;
-    Ok(print::one(&value(&edited)?, json)?)
+    Ok(operator::one(&value(&edited)?, json)?)
 }
 
 /// An instant as the keys API takes it; a duration counts from now.
 fn instant(text: &str) -> String {
-    match options::duration(text) {
+    match duration(text) {
         Ok(duration) => SystemClock.now().plus(duration).to_string(),
         Err(_) => text.to_owned(),
     }
 }
 
-/// A value as it stands in a URL's query.
-pub(crate) fn query_value(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02x}")).collect()
-}
-
 /// The first line of standard input: a key would else stand in the list of processes.
-fn line_of_stdin() -> Result<String, KeysError> {
+fn line_of_stdin() -> Result<String, CommandError> {
     let mut line = String::new();
     io::stdin().read_line(&mut line)?;
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-fn permissions_of(pairs: &[String]) -> Result<Value, KeysError> {
+fn permissions_of(pairs: &[String]) -> Result<Value, CommandError> {
     let mut permissions: Map<String, Value> = Map::new();
     for pair in pairs {
         let Some((resource, action)) = pair.split_once(':') else {
             let why = "--permission takes a resource and an action, as dpp:create";
-            return Err(KeysError::Refused(why.to_owned()));
+            return Err(CommandError::Refused(why.to_owned()));
         };
         let actions = permissions.entry(resource).or_insert_with(|| json!([]));
         if let Value::Array(actions) = actions {
@@ -270,8 +179,8 @@ async fn list(
     api: &KeysApi,
     operator: &Operator,
     query: &str,
-    shown: &mut print::List,
-) -> Result<(), KeysError> {
+    shown: &mut List,
+) -> Result<(), CommandError> {
     let mut cursor = String::new();
     loop {
         let query = format!("{query}&limit={PAGE}{cursor}");
@@ -284,9 +193,4 @@ async fn list(
             None => return Ok(()),
         }
     }
-}
-
-/// The JSON of a good answer.
-pub(crate) fn value(reply: &Reply) -> Result<Value, KeysError> {
-    serde_json::from_slice(&reply.body).map_err(KeysError::Answer)
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 pub(crate) use self::options::PurchasesOptions;
 use self::options::{Filters, PurchasesCommand};
-use crate::keys::{self, KeysError, List, Table, member, query_value, value};
+use crate::operator::{self, CommandError, List, Table, member, query_value, value};
 
 /// How many purchases are read at a time.
 const PAGE: u32 = 1_000;
@@ -38,11 +38,11 @@ fn row(purchase: &Value) -> Vec<String> {
 }
 
 pub(crate) fn run(options: &PurchasesOptions) -> ExitCode {
-    keys::finish(carry_out(options), options.json)
+    operator::finish(carry_out(options), options.json)
 }
 
-async fn carry_out(options: &PurchasesOptions) -> Result<ExitCode, KeysError> {
-    let (store, _) = keys::open(options.env_file.as_deref()).await?;
+async fn carry_out(options: &PurchasesOptions) -> Result<ExitCode, CommandError> {
+    let (store, _) = operator::open(options.env_file.as_deref()).await?;
     let denied = DeniedTokens::new(store.denials.clone());
     let keys = ApiKeys::new(store.keys.clone());
     let api = PurchasesApi::new(store.purchases.clone(), keys, denied.clone());
@@ -53,7 +53,7 @@ async fn carry_out(options: &PurchasesOptions) -> Result<ExitCode, KeysError> {
     done.map(|()| ExitCode::SUCCESS)
 }
 
-async fn command(options: &PurchasesOptions, api: &PurchasesApi) -> Result<(), KeysError> {
+async fn command(options: &PurchasesOptions, api: &PurchasesApi) -> Result<(), CommandError> {
     let operator = Operator::host();
     let body = |reason: Option<&str>| json!({ "reason": reason }).to_string();
     let changed = match &options.command {
@@ -69,7 +69,7 @@ async fn command(options: &PurchasesOptions, api: &PurchasesApi) -> Result<(), K
             api.settle(&operator, id, body(Some(reason)).as_bytes()).await?
         }
     };
-    Ok(keys::one(&value(&changed)?, options.json)?)
+    Ok(operator::one(&value(&changed)?, options.json)?)
 }
 
 /// Shows every purchase of a listing.
@@ -78,7 +78,7 @@ async fn list(
     operator: &Operator,
     filters: &Filters,
     json: bool,
-) -> Result<(), KeysError> {
+) -> Result<(), CommandError> {
     let mut shown = List::new(&PURCHASES, json)?;
     let query: String = filters
         .named()

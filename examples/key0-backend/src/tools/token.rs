@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     config::{Config, ServeOptions},
-    keys::harmless,
+    operator::harmless,
 };
 
 /// The members of the header and of the claims that are shown.
