@@ -396,6 +396,13 @@ async fn what_can_not_be_read_is_listed_as_such() {
          UPDATE payments SET challenge_id = 'c 3' WHERE challenge_id = 'c3'",
     )
     .await;
+    // Events are held back while other transactions of the server go on.
+    comes_about("all events are told", async || {
+        let query = AuditQuery { since: None, after: AuditCursor::default(), limit: 100 };
+        let page = store.events(&query).await.unwrap();
+        page.events.len() + page.unreadable.len() == 4
+    })
+    .await;
     for limit in 1..=5 {
         let (mut events, mut unreadable, mut after) = (0, 0, AuditCursor::default());
         loop {

@@ -509,12 +509,11 @@ fn without_checks_nobody_is_asked_for_a_key() {
 }
 
 #[test]
-fn the_last_uses_are_written_at_the_end_and_what_is_over_is_purged_at_the_start() {
+fn the_last_uses_are_written_at_the_end_and_nothing_is_purged_at_the_start() {
     let setup = setup();
     let mut backend = setup.start();
     let (used, key) = create(&backend, &json!({"role": "read"}));
-    let (purged, _) = create(&backend, &json!({"role": "read"}));
-    let (kept, _) = create(&backend, &json!({"role": "read"}));
+    let (over, _) = create(&backend, &json!({"role": "read"}));
     assert_eq!(status(&backend, &key), 403);
     let shown = |backend: &Backend, id: &str| {
         Request::get(&format!("/keys/{id}")).header("X-Api-Key", MASTER).send(backend.public)
@@ -525,16 +524,17 @@ fn the_last_uses_are_written_at_the_end_and_what_is_over_is_purged_at_the_start(
     backend.end();
 
     let database = rusqlite::Connection::open(setup.database()).unwrap();
-    let day: i64 = 24 * 60 * 60 * 1_000_000;
-    for (id, days) in [(&purged, 31), (&kept, 29)] {
-        let sql = "UPDATE keys SET revoked_at = created_at - ?2 WHERE id = ?1";
-        assert_eq!(database.execute(sql, (id, days * day)).unwrap(), 1);
-    }
+    let days: i64 = 31 * 24 * 60 * 60 * 1_000_000;
+    let sql = "UPDATE keys SET revoked_at = created_at - ?2 WHERE id = ?1";
+    assert_eq!(database.execute(sql, (&over, days)).unwrap(), 1);
     drop(database);
     let backend = setup.start();
     assert!(shown(&backend, &used).json()["lastUsedAt"].is_string());
-    assert!(wait_until(|| shown(&backend, &purged).status == 404), "it is not purged");
-    assert!(shown(&backend, &kept).json()["revokedAt"].is_string());
+    // Its clock may be ahead: nobody knows before it has gone steadily for an hour.
+    for _ in 0..20 {
+        assert!(shown(&backend, &over).json()["revokedAt"].is_string());
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
 }
 
 /// Whoever reads the first lines alone has what they wanted.

@@ -221,7 +221,7 @@ fn an_outage_of_the_store_looks_like_nothing_else() {
     let mistyped = send(Request::get(PHOTO).bearer("ak_mistyped"));
     mistyped.assert_problem(401, "invalid_api_key", "Invalid API key");
     backend.wait_for_log("request failed", 1);
-    backend.wait_for_log("not a database", 1);
+    backend.wait_for_log("overwritten", 1);
     // Once, however many requests found it so.
     backend.wait_for_log("revocations made elsewhere take up to 5 s to arrive", 1);
     let logged = backend.kill().stderr;
