@@ -366,11 +366,10 @@ pub(super) fn invalid(detail: impl Into<Cow<'static, str>>) -> Rejection {
     Rejection::new(RejectionKind::InvalidBody).detail(detail)
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "axum"))]
 mod tests {
     use super::*;
 
-    #[cfg(feature = "axum")]
     #[test]
     fn a_body_comes_in_chunks_or_whole() {
         for good in [&[][..], &["chunked"], &[" Chunked ,"]] {

@@ -55,6 +55,7 @@ mod keys;
 mod payment_received;
 mod purchases;
 mod query;
+#[cfg_attr(not(any(feature = "axum", feature = "actix")), allow(dead_code))]
 mod rejected;
 mod verify;
 

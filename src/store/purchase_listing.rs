@@ -83,12 +83,14 @@ pub(crate) enum Listed {
 
 /// Where a purchase stands whose id can't be read, so that no page can end there.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(not(any(feature = "postgres", feature = "redis", feature = "sqlite")), allow(dead_code))]
 pub(crate) struct Nameless {
     pub(crate) seen_at: Timestamp,
     pub(crate) namespace: String,
     pub(crate) id: String,
 }
 
+#[cfg_attr(not(any(feature = "postgres", feature = "redis", feature = "sqlite")), allow(dead_code))]
 impl Nameless {
     fn comes_before(&self, cursor: &PurchaseCursor) -> bool {
         let Self { seen_at, namespace, id } = self;
