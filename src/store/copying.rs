@@ -250,6 +250,7 @@ pub enum CopyError {
 /// A copy that was interrupted is gone on with by the same calls: what is there is not copied again.
 ///
 /// ```
+/// # #[cfg(all(feature = "redis", feature = "sqlite"))]
 /// # async fn copy() -> Result<(), Box<dyn std::error::Error>> {
 /// use key0_auth::{RedisStore, SqliteStore, store::Copying};
 ///

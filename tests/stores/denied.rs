@@ -111,6 +111,7 @@ async fn in_an_outage_the_last_known_denials_hold() {
 }
 
 /// What one process denies is refused by the others: by those that hear of it, and by the list.
+#[cfg_attr(not(any(feature = "postgres", feature = "redis", feature = "sqlite")), allow(dead_code))]
 async fn is_refused_everywhere(one: Arc<dyn DenialStore>, other: Arc<dyn DenialStore>) {
     let signer = TokenSigner::new();
     let here = Instance::new(one, &signer);
@@ -139,6 +140,7 @@ async fn is_refused_everywhere(one: Arc<dyn DenialStore>, other: Arc<dyn DenialS
     }
 }
 
+#[cfg_attr(not(any(feature = "postgres", feature = "redis", feature = "sqlite")), allow(dead_code))]
 async fn comes_about(mut holds: impl AsyncFnMut() -> bool) {
     let seen = async {
         while !holds().await {

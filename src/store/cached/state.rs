@@ -123,11 +123,10 @@ impl State {
 
     /// The remembered answer.
     pub(super) fn remembered(&self, asked: &Asked) -> Option<Option<Arc<KeyRecord>>> {
-        let now = self.clocks.now();
-        if let Some(record) = self.alive(&self.found, asked, now) {
+        if let Some(record) = self.alive(&self.found, asked) {
             return Some(Some(record));
         }
-        self.alive(&self.unknown, &Asked { told: None, ..*asked }, now).map(|()| None)
+        self.alive(&self.unknown, &Asked { told: None, ..*asked }).map(|()| None)
     }
 
     /// Counts what a caller was told at once.
@@ -144,9 +143,10 @@ impl State {
         &self,
         cache: &Cache<CacheKey, Kept<T>, W>,
         asked: &Asked,
-        now: Moment,
     ) -> Option<T> {
         let kept = cache.get(&asked.key)?;
+        // After that: an answer that another thread has just put there is older than now.
+        let now = self.clocks.now();
         // While all changes up to a moment ago are told, none of them is missing here, however old
         // the answer is.
         let bound = match asked.told {
