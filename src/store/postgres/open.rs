@@ -198,7 +198,7 @@ fn limits(set: &str, deadline: Duration) -> String {
 
 /// Prepares a connection, whose last answer says whether it leads to a standby: that may be behind,
 /// and the old primary that comes back as one is behind for sure.
-async fn begin_session(
+pub(super) async fn begin_session(
     conn: &mut PgConnection,
     session: Arc<str>,
     same: Arc<SameServer>,

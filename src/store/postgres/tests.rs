@@ -13,9 +13,11 @@ use sqlx::{Connection, PgConnection, PgPool};
 use super::{
     PostgresOptions, PostgresStore,
     feed::{LONGEST_BLINK, Log, Reader},
-    listing, prune,
+    listing,
+    open::begin_session,
+    prune,
     registry::{END, PAGE},
-    same_server::{self, SameServer},
+    same_server::SameServer,
 };
 use crate::{
     KeyStore,
@@ -55,10 +57,14 @@ async fn a_look_proves_nothing_of_another_server() {
     let reader = reader_beside(&schema, Some(Arc::clone(&same))).await;
     assert!(reader.proves());
     // A connection of the store's own leads to the server that the reader has met.
-    let pool = PgPool::connect_lazy(&schema.url).expect("a URL");
-    let which = sqlx::query_scalar(same_server::WHICH).fetch_one(&pool).await;
-    same.meet(which.expect("it answers"));
+    let mut conn = PgConnection::connect(&schema.url).await.expect("it answers");
+    let session = || Arc::from("SELECT pg_is_in_recovery()");
+    begin_session(&mut conn, session(), Arc::clone(&same)).await.expect("it is no standby");
     assert!(reader.proves() && store.proves_changes());
+    let elsewhere = Arc::<SameServer>::default();
+    elsewhere.meet("another".to_owned());
+    begin_session(&mut conn, session(), Arc::clone(&elsewhere)).await.expect("it is no standby");
+    assert!(!elsewhere.holds(), "the connection has told its server");
     same.meet("another".to_owned());
     assert!(!reader.proves());
 }
