@@ -147,7 +147,7 @@ pub(crate) const CONTENTS: &str = "
     FROM (SELECT count(*) AS records FROM keys) AS k,
         (SELECT count(*) AS records, count(*) || ' ' || coalesce(max(issued_at), 0) || ' '
              || coalesce(max(revoked_at), 0) AS state
-         FROM issuances WHERE issued_at IS NOT NULL) AS i,
+         FROM issuances WHERE issued_at IS NOT NULL AND namespace <> 'spent') AS i,
         (SELECT count(*) AS records, count(*) || ' ' || coalesce(sum(attempts), 0) || ' '
              || coalesce(max(handled_at), 0) || ' ' || count(due_at) AS state
          FROM payments) AS p,

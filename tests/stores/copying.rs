@@ -8,7 +8,7 @@ use std::{
 use key0_auth::{
     KeyStore, PostgresStore, RedisStore, SqliteStore,
     apikey::{KeyKind, KeyRecord, Metadata},
-    domain::{Actor, ChallengeId, PlanId, RequestId, ResourceId},
+    domain::{Actor, ChallengeId, PlanId, RequestId, ResourceId, RouteName},
     error::StoreErrorKind,
     store::{
         CopyError, CopyStore, Copying, DenialStore, Payment, PaymentStore, PostgresOptions,
@@ -149,7 +149,15 @@ async fn fill(store: &dyn Both) -> Sold {
     assert!(store.give_up_handler(&given_up, "by hand", &by, at(42)).await.unwrap());
     store.lease_payment(&third, at(40)).await.unwrap().unwrap();
 
-    for id in ["challenge-3", "paid-2", "nobody-knows"] {
+    // Paid with another hash than it was issued for.
+    let claim = claim(challenge("challenge-4"), "0xA4");
+    store.issue(&claim, &foreign_issuance(), None, at(1)).await.unwrap();
+    let mut paid = payment("challenge-4", "0xD4", 35);
+    paid.resource_id = claim.order.resource_id.clone();
+    assert_eq!(store.record_payment(&paid).await.unwrap(), PaymentOutcome::Recorded);
+    sold.payments.push(paid);
+
+    for id in ["challenge-3", "challenge-4", "paid-2", "nobody-knows"] {
         let revocation = PurchaseRevocation {
             id: ChallengeId::new(id).unwrap(),
             reason: Some("refunded".to_owned()),
@@ -162,6 +170,9 @@ async fn fill(store: &dyn Both) -> Sold {
     }
     let token = TokenDigest::of(&ChallengeId::new("a-token").unwrap());
     store.deny(&Denial { token, until: after(2_000, 3) }).await.unwrap();
+    let route = RouteName::new("/keys/{id}").unwrap();
+    let rejected = AuditEvent::of_rejection(&route, &Actor::anonymous(), at(60), "401 GET");
+    store.note_rejection(&rejected).await.unwrap();
     sold
 }
 
@@ -302,15 +313,32 @@ async fn a_copy_holds_whatever_matters_from_engine_to_engine_and_back() {
         };
         assert_eq!(events.len(), before.events.len() + 1);
         assert_eq!(events.last().unwrap().subject.id(), key.id.as_str());
-        // Those whose time has come are found: two wait, the third is new, all in their order.
+        // Those whose time has come are found: three wait, the fourth is new, all in their order.
         let mut due = Vec::new();
         while let Some(it) = store.lease_payment(&lease(3_030), at(3_000)).await.unwrap() {
             due.push(it.payment.challenge_id.to_string());
         }
         due.sort();
-        let wanted = ["challenge-1", "next", "paid-1", "paid-2"];
+        let wanted = ["challenge-1", "challenge-4", "next", "paid-1", "paid-2"];
         assert_eq!(due, wanted);
         assert_eq!(store.purge_events(at(-40), 100).await.unwrap(), 1, "of the key that is gone");
+    }
+}
+
+/// Also what one engine alone keeps beside its records.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_engine_s_own_store_goes_over() {
+    let Some(engines) = engines().await else { return };
+    let Engines { sqlite, postgres, redis, other, .. } = &engines;
+    for (from, to) in [(postgres as &dyn Both, sqlite as &dyn Both), (redis, other)] {
+        let sold = fill(from).await;
+        let records = from.contents().await.unwrap().records;
+        let first = states(from, &sold).await;
+        let before = told(from, &sold).await;
+        let copied = copy(from, to, "the source").await.unwrap();
+        assert_eq!(copied, records.unwrap_or(copied), "where the engine counts them");
+        tells(to, &sold, &before).await;
+        holds(to, &sold, &first).await;
     }
 }
 

@@ -23,7 +23,7 @@ const SECTIONS: &[Section] = &[
         key: "namespace || ' ' || id",
         after: "(namespace, id) > (split_part($1, ' ', 1), split_part($1, ' ', 2))",
         order: "namespace, id",
-        only: "issued_at IS NOT NULL",
+        only: "issued_at IS NOT NULL AND namespace <> 'spent'",
     },
     Section {
         table: &PAYMENTS,

@@ -8,12 +8,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
 
-use super::{
-    lane::MAKING,
-    refusal::Refusal,
-    row::Fault,
-    same_server::{self, SameServer},
-};
+use super::{lane::MAKING, refusal::Refusal, row::Fault, same_server::SameServer};
 use crate::{
     error::StoreError,
     store::{
@@ -110,8 +105,7 @@ impl Log {
         .fetch_one(&mut listener)
         .await?;
         if let Some(same) = &self.same {
-            let server = sqlx::query_scalar(same_server::WHICH).fetch_one(&mut listener).await?;
-            same.meet(server);
+            same.ask(&mut listener).await?;
         }
         let seen = Seen { snapshot, server_at, at: Instant::now() };
         let (schema, same) = (self.schema.clone(), self.same.clone());

@@ -11,7 +11,7 @@ use super::{
     feed::Log,
     lane::{Lane, MAKING, SIGN_OF_LIFE, Sessions},
     prune,
-    same_server::{self, SameServer},
+    same_server::SameServer,
     url::address,
     warm::Warm,
 };
@@ -207,8 +207,7 @@ pub(super) async fn begin_session(
     if answer.try_get(0)? {
         return Err(Error::Protocol("the server is a standby".to_owned()));
     }
-    same.meet(sqlx::query_scalar(same_server::WHICH).fetch_one(conn).await?);
-    Ok(())
+    same.ask(conn).await
 }
 
 /// Whether a connection that nobody used still leads to a server; an error where none answers.

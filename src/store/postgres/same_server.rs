@@ -2,8 +2,10 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use sqlx::{PgExecutor, error::Error};
+
 /// Which server answers: also behind a proxy, and a copy of a database is another one.
-pub(super) const WHICH: &str = "SELECT concat_ws(' ', inet_server_addr(), inet_server_port(),
+const WHICH: &str = "SELECT concat_ws(' ', inet_server_addr(), inet_server_port(),
      (SELECT system_identifier FROM pg_control_system()))";
 
 /// What the connections of a store have said of their server.
@@ -23,12 +25,26 @@ enum Met {
 }
 
 impl SameServer {
-    /// A connection was made, to this server.
-    pub(super) fn meet(&self, server: String) {
+    /// Asks a connection that was just made, outside of any transaction. A server that does not tell,
+    /// such as one that keeps the function from its users, may be any.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the connection is lost.
+    pub(super) async fn ask(&self, conn: impl PgExecutor<'_>) -> Result<(), Error> {
+        match sqlx::query_scalar(WHICH).fetch_one(conn).await {
+            Ok(server) => self.meet(Some(server)),
+            Err(Error::Database(_)) => self.meet(None),
+            Err(lost) => return Err(lost),
+        }
+        Ok(())
+    }
+
+    fn meet(&self, server: Option<String>) {
         let mut met = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *met = match std::mem::take(&mut *met) {
-            Met::None => Met::One(server),
-            Met::One(known) if known == server => Met::One(known),
+        *met = match (std::mem::take(&mut *met), server) {
+            (Met::None, Some(server)) => Met::One(server),
+            (Met::One(known), Some(server)) if known == server => Met::One(known),
             _ => Met::Several,
         };
     }
@@ -47,12 +63,16 @@ mod tests {
         let same = SameServer::default();
         assert!(!same.holds(), "nothing is known");
         for server in ["a", "a"] {
-            same.meet(server.to_owned());
+            same.meet(Some(server.to_owned()));
             assert!(same.holds());
         }
         for server in ["b", "a", "a"] {
-            same.meet(server.to_owned());
+            same.meet(Some(server.to_owned()));
             assert!(!same.holds());
         }
+        let same = SameServer::default();
+        same.meet(None);
+        same.meet(Some("a".to_owned()));
+        assert!(!same.holds(), "the first one may have been another");
     }
 }

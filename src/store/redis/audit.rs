@@ -81,7 +81,7 @@ fn after(cursor: AuditCursor) -> String {
 }
 
 /// The position of an event, and what follows.
-fn split(event: &str) -> (&str, &str) {
+pub(super) fn split(event: &str) -> (&str, &str) {
     event.split_at(event.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(event.len()))
 }
 

@@ -2,6 +2,7 @@ use async_trait::async_trait;
 
 use super::{
     RedisStore,
+    audit::split,
     keys::cursor_text,
     row::{Fields, needed},
     scripts,
@@ -22,8 +23,9 @@ use crate::{
 /// The sorted sets that are walked, in this order; behind them come the revocations of what was not
 /// known.
 const WALKS: [&str; 5] = ["keys:integrator", "keys:payment", "purchases", "denied", "events"];
-/// How long the text of a position, or of an instant in a cursor, is.
-const POSITION: usize = 16;
+
+/// How long an instant is in a cursor.
+const INSTANT: usize = 16;
 
 /// A member of a sorted set, its record, its payment, and one more text.
 type Found = (Vec<u8>, Vec<Vec<u8>>, Vec<Vec<u8>>, String);
@@ -155,7 +157,7 @@ fn purchase(
     (member, issuance, payment, due_at): Found,
     records: &mut Vec<Record>,
 ) -> Result<(), StoreError> {
-    let slot = member.get(POSITION..).and_then(|slot| str::from_utf8(slot).ok());
+    let slot = member.get(INSTANT..).and_then(|slot| str::from_utf8(slot).ok());
     let (namespace, id) = slot.and_then(|slot| slot.split_once(':')).ok_or_else(|| bad("slot"))?;
     let fields = Fields::new(issuance);
     // A claim is nothing yet.
@@ -184,8 +186,8 @@ fn denial((member, _, _, end): Found) -> Result<Record, StoreError> {
 }
 
 fn event((member, shown, _, over_at): &Found) -> Result<Record, StoreError> {
-    let line = member.get(POSITION..).and_then(|line| str::from_utf8(line).ok());
-    let mut parts = line.ok_or_else(|| bad("event"))?.splitn(5, ' ');
+    let event = str::from_utf8(member).map_err(|_| bad("event"))?;
+    let mut parts = split(event).1.splitn(5, ' ');
     let mut part = || parts.next().ok_or_else(|| bad("event"));
     let (subject, action, at, actor) = (part()?, part()?, part()?, part()?);
     let reason = parts.next();
@@ -194,6 +196,7 @@ fn event((member, shown, _, over_at): &Found) -> Result<Record, StoreError> {
     let (kind, id, over_at) = match subject.split_at_checked(1) {
         Some(("k", id)) => (Value::Null, id, score(over_at)?),
         Some(("p", id)) => (text("purchase"), id, at.clone()),
+        Some(("r", id)) => (text("administration"), id, at.clone()),
         _ => return Err(bad("event")),
     };
     let shown = Fields::new(shown.clone());

@@ -3,7 +3,7 @@
 use key0_auth::{
     error::StoreErrorKind,
     store::{
-        AuditLog,
+        AuditLog, Copying,
         spi::{AuditCursor, AuditQuery},
     },
 };
@@ -103,6 +103,14 @@ async fn no_page_passes_over_older_events_of_one_microsecond() {
     seen.sort();
     expected.sort();
     assert_eq!(seen, expected);
+
+    // A copy passes over none either.
+    let folder = tempfile::tempdir().unwrap();
+    let to = key0_auth::SqliteStore::open(folder.path().join("store.db")).unwrap();
+    let mut copy = Copying::begin(&store, &to, "the source").await.unwrap();
+    while copy.step().await.unwrap() {}
+    copy.end().await.unwrap();
+    assert_eq!(to.events(&ALL).await.unwrap().events, store.events(&ALL).await.unwrap().events);
 }
 
 /// Half of a log would look like all of it.

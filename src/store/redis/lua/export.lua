@@ -8,7 +8,7 @@ for place, member in ipairs(members) do
   if set == 'denied' then
     more = redis.call('HGET', prefix .. 'denial_ends', member) or ''
   elseif set == 'events' then
-    local id = string.match(rest, '^k(%S+)')
+    local id = string.match(member, '^%x+k(%S+)')
     if id and redis.call('EXISTS', prefix .. 'key:' .. id) == 0 then
       record = fields('shown:' .. id)
       more = redis.call('ZSCORE', prefix .. 'events_ending', 'k' .. id) or ''

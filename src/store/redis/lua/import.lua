@@ -72,7 +72,9 @@ end
 function each.key_events(of)
   local line = of.action .. ' ' .. of.at .. ' ' .. of.actor
   if of.reason then line = line .. ' ' .. of.reason end
-  if of.kind then return note_purchase(of.key_id, line) end
+  if of.kind then
+    return note_ending((of.kind == 'administration' and 'r' or 'p') .. of.key_id, line)
+  end
   note_key(of.key_id, line)
   if of.over_at then
     redis.call('HSET', prefix .. 'shown:' .. of.key_id, 'display', of.display or '', 'label',
