@@ -127,6 +127,8 @@ pub(crate) fn check_transfer_encoding<'a>(
 
 /// The largest metadata that is kept, in bytes of JSON: 4 KiB.
 const MAX_METADATA_BYTES: usize = 4 * 1024;
+/// No id is longer, in bytes.
+const LONGEST_ID: usize = 256;
 /// The name of a member that is kept nowhere, in small letters.
 const ACCESS_TOKEN: &[u8] = b"accesstoken";
 /// The deepest metadata that is kept, in levels.
@@ -249,7 +251,8 @@ impl Members {
         let legal = |value: Value| value.as_str().and_then(|text| read(text).ok());
         // One that is null counts as absent.
         let value = self.take(name);
-        if value.as_ref().and_then(Value::as_str).is_some_and(credential::is_no_id) {
+        let text = value.as_ref().and_then(Value::as_str).filter(|text| text.len() <= LONGEST_ID);
+        if text.is_some_and(credential::is_no_id) {
             return Err(invalid(format!("{name} must not be a credential")));
         }
         match value.map(legal) {

@@ -6,6 +6,8 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 
+use serde_json::{Map, Value};
+
 use crate::apikey;
 
 /// The base64url text of the shortest signature that is in use, in characters.
@@ -16,6 +18,10 @@ const SHORTEST_ENCODED: usize = 47;
 const MAX_ENCODINGS: usize = 3;
 /// What the header of a token begins with in base64: a brace and a quote.
 const OBJECT: &str = "eyJ";
+/// The longest header of a token that is looked for, in characters, and at how many places in a word it
+/// may begin. They bound what a long word costs.
+const LONGEST_HEADER: usize = 2_048;
+const MOST_STARTS: usize = 8;
 
 /// Of either alphabet, once the letters of one are those of the other; nobody counts the bits at the
 /// end.
@@ -61,16 +67,18 @@ fn is_base64(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '-' | '_')
 }
 
-/// Three parts or more of base64url, of which the first ends in a JSON object.
+/// Three parts or more of base64url, of which the first ends in the header of a token: an object with an
+/// algorithm (RFC 7515, section 4.1.1). Many a name begins with what could be a brace, such as `example`.
 fn is_jwt(word: &str) -> bool {
     let Some((header, rest)) = word.split_once('.') else { return false };
-    let is_object = |at: usize| {
-        header
-            .get(at..)
-            .is_some_and(|part| BASE64.decode(part).is_ok_and(|json| json.starts_with(b"{")))
+    let is_header = |at: usize| {
+        let part = header.get(at..).filter(|part| part.len() <= LONGEST_HEADER);
+        let json = part.and_then(|part| BASE64.decode(part).ok());
+        json.and_then(|json| serde_json::from_slice::<Map<String, Value>>(&json).ok())
+            .is_some_and(|members| members.contains_key("alg"))
     };
-    let mut starts = header.match_indices(OBJECT).map(|(at, _)| at);
-    rest.contains('.') && (is_object(0) || starts.any(is_object))
+    let starts = || header.rmatch_indices(OBJECT).map(|(at, _)| at).take(MOST_STARTS);
+    rest.contains('.') && (is_header(0) || starts().any(is_header))
 }
 
 /// The same, of which the last can be a signature. The name of a host has three parts as well.
@@ -147,6 +155,12 @@ mod tests {
             "100%",
             "%e9%zz%",
             "api.example.com",
+            "example.com.photo-1",
+            "express.shop.42",
+            "e-1_.premium.monthly",
+            "exchange.rates.v1",
+            "https://example.co.uk/photos",
+            "https://explorer.example.com/tx/1",
             "https://backend.example.com/api/photo-1",
             "https://backend.example.com/api/photo%201?next=https%3A%2F%2Fshop.example.com%2F",
             "eip155:84532",
