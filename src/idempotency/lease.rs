@@ -103,7 +103,7 @@ impl HeldSlot {
     }
 
     async fn try_complete(&self, response: &StoredResponse) -> Result<bool, StoreError> {
-        let expires_at = self.settings.steady.now().plus(self.settings.keep_for);
+        let expires_at = self.settings.steady.latest().plus(self.settings.keep_for);
         let store = &self.settings.store;
         let completing = store.complete_request(&self.slot, &self.lease, response, expires_at);
         let kept = within(self.settings.store_deadline, completing).await?;

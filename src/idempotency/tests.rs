@@ -267,6 +267,23 @@ async fn a_process_that_starts_while_its_clock_is_ahead_doubles_no_effect() {
     drop(start(&after).await);
 }
 
+/// As on a machine that learns the time after the start.
+#[tokio::test]
+async fn a_clock_that_was_behind_at_the_start_doubles_no_effect() {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let (idempotency, clock) = idempotency();
+    clock.jump_to(clock.now().plus(2 * DAY));
+    let run = start(&idempotency).await;
+    assert!(run.complete(answer(), &Responder::default()).await);
+    for passed in [Duration::ZERO, Duration::from_secs(61 * 60), Duration::from_secs(22 * 60 * 60)]
+    {
+        clock.advance(passed);
+        assert!(matches!(begin(&idempotency).await, Ok(Begun::Replay(_))), "{passed:?}");
+    }
+    clock.advance(Duration::from_secs(60 * 60));
+    drop(start(&idempotency).await);
+}
+
 #[tokio::test]
 async fn a_clock_that_jumps_ahead_doubles_no_effect() {
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);

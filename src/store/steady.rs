@@ -78,6 +78,13 @@ impl SteadyClock {
         self.believed().is_some() || self.state().as_ref().is_some_and(|state| state.was_believed)
     }
 
+    /// The later of the two instants of which [`now`](Clock::now) is the earlier: what is to be kept for a
+    /// time is kept for that time from then on, whichever of them is right.
+    pub fn latest(&self) -> Timestamp {
+        let (wall, expected) = self.look();
+        expected.map_or(wall, |expected| expected.max(wall))
+    }
+
     fn state(&self) -> MutexGuard<'_, Option<State>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -229,6 +236,7 @@ mod tests {
         let clock = SteadyClock::new(held.clone());
         held.set(3_000);
         assert_eq!((clock.believed(), clock.now()), (None, at(0)));
+        assert_eq!(clock.latest(), at(3_000));
         held.pass(30);
         assert_eq!((clock.believed(), clock.now()), (None, at(30)));
         held.set(-3_000);
@@ -245,5 +253,6 @@ mod tests {
         let clock = SteadyClock::new(held.clone());
         held.set(-100);
         assert_eq!((clock.believed(), clock.now()), (None, at(-100)));
+        assert_eq!(clock.latest(), at(0), "which may be right");
     }
 }

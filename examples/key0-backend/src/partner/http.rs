@@ -1,5 +1,7 @@
 //! What the routes have in common: reading a request, and answering it.
 
+use std::time::Duration;
+
 use axum::{
     body::Body,
     extract::{Path, Request, rejection::PathRejection},
@@ -13,6 +15,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use key0_auth::{
     Rejection, RejectionKind,
     api::{check_content_encoding, check_media_type},
+    domain::Clock,
     idempotency::{Idempotency, IdempotentRequest},
 };
 
@@ -84,7 +87,10 @@ impl Partner {
                 &body,
             )
             .as_bytes(),
-            never_over: !self.clock.was_believed(),
+            may_be_ahead: match self.clock.was_believed() {
+                true => self.now().since(self.clock.now()),
+                false => Duration::MAX,
+            },
         });
         Ok(Sent { asked, body })
     }

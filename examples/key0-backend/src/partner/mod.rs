@@ -136,8 +136,9 @@ impl Partner {
         &self.idempotency
     }
 
+    /// What is kept is kept from then on: see [`SteadyClock::latest`].
     fn now(&self) -> Timestamp {
-        self.clock.now()
+        self.clock.latest()
     }
 }
 

@@ -286,6 +286,25 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_clock_that_was_behind_at_the_start_doubles_nothing() {
+        let clock = FakeClock::new();
+        let store = Sqlite::in_memory().unwrap();
+        let partner = partner_on(store, clock.clone());
+        clock.jump_to(clock.now().plus(Duration::from_secs(48 * 60 * 60)));
+        let mint = async || {
+            let account = "/v1/loyalty/account/wallet/mint";
+            partner.without_answers().post(account, r#"{"amount":5}"#).await
+        };
+        let (status, replayed, told) = mint().await;
+        assert_eq!((status, replayed), (200, false), "{told}");
+        clock.advance(Duration::from_secs(61 * 60));
+        assert_eq!(mint().await, (200, true, told.clone()));
+        let round = partner.round(&mut Timestamp::from_seconds(0)).await;
+        assert!(round.fault.is_none(), "{round:?}");
+        assert_eq!(mint().await, (200, true, told));
+    }
+
     /// A wrong time must neither make the keys of effects go nor take them for old.
     #[tokio::test]
     async fn a_clock_that_jumps_ahead_doubles_and_forgets_nothing() {
