@@ -60,6 +60,9 @@ impl Housekeeping {
             ("the last uses of keys were not written", {
                 timeout(LAST_WRITE, self.usage.flush()).await
             }),
+            ("rejected requests were not noted", {
+                timeout(LAST_WRITE, self.audit.note_rest()).await
+            }),
             ("the store was not closed; nothing is lost", {
                 timeout(LAST_WRITE, self.store.close()).await
             }),

@@ -10,7 +10,8 @@ use key0_auth::{
     MemoryStore,
     api::Operator,
     backend::{Backend, Secrets},
-    testing::{FakeClock, FaultyStore, Mood},
+    domain::Secret,
+    testing::{FakeClock, FaultyStore, Mood, TokenSigner},
 };
 use serde_json::{Value, json};
 
@@ -295,5 +296,22 @@ async fn a_flood_of_refusals_is_counted() {
         // Another hour.
         flood(4).await;
         rejected(&audited, 66).await;
+        // Whoever bought something takes none of the room of operators' keys.
+        let secret = variables("KEY0_ACCESS_TOKEN_SECRET").unwrap();
+        let secret = Secret::new("the tests' own", secret).unwrap();
+        let signer = TokenSigner::with(secret).clock(audited.clock.clone());
+        for n in 0..61 {
+            let token = signer.token().request_id(&format!("request-{n}")).sign();
+            let bearer = format!("Bearer {token}");
+            let sent = ("GET", "/keys", &[("authorization", &*bearer)][..], None);
+            assert_eq!(audited.send(sent).await.0, 403);
+        }
+        rejected(&audited, 66 + 57).await;
+        assert_eq!(audited.get(READER, "/keys").await.0, 403);
+        rejected(&audited, 66 + 57 + 1).await;
+        // What is only counted does not go with the process.
+        api.note_rest().await.unwrap();
+        let told = rejected(&audited, 66 + 57 + 2).await;
+        assert_eq!(told.last().unwrap()["reason"], "5 more were rejected");
     }
 }

@@ -76,6 +76,10 @@ impl Housekeeping {
             Ok(written) => report("the last uses of keys were not written", written),
             Err(_) => tracing::warn!("the last uses of keys were not written in {LAST_WRITE:?}"),
         }
+        match tokio::time::timeout(LAST_WRITE, self.audit.note_rest()).await {
+            Ok(noted) => report("rejected requests were not noted", noted),
+            Err(_) => tracing::warn!("rejected requests were not noted in {LAST_WRITE:?}"),
+        }
         self.denied.close();
         match tokio::time::timeout(LAST_WRITE, self.store.close()).await {
             Ok(closed) => report("the store was not closed; nothing is lost", closed),
