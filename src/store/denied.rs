@@ -21,7 +21,7 @@ use super::{
     caught::caught,
     denials::{Denial, DenialStore, TokenDigest},
     keys::{Change, ChangeListener},
-    purchase_revocation::{LONGEST_TOKEN_LIFE, MOST_TOKEN_LIFE},
+    purchase_revocation::{LONGEST_TOKEN_LIFE, USUAL_DENIAL},
 };
 use crate::{
     domain::{ChallengeId, Claims, Timestamp},
@@ -75,7 +75,10 @@ const PURGE_MARGIN: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct DeniedTokens(Arc<Parts>, Option<Duration>);
+pub struct DeniedTokens {
+    parts: Arc<Parts>,
+    longest_token_life: Option<Duration>,
+}
 
 struct Parts {
     store: Arc<dyn DenialStore>,
@@ -135,7 +138,7 @@ impl DeniedTokens {
         let interval = interval.clamp(SHORTEST, LONGEST);
         let readings = read_for_ever(store.clone(), Arc::downgrade(&state), interval);
         let readings = Handle::current().spawn(readings).abort_handle();
-        Self(Arc::new(Parts { store, state, readings }), None)
+        Self { parts: Arc::new(Parts { store, state, readings }), longest_token_life: None }
     }
 
     /// Sets how long access tokens may live, 366 days at most. For so long those of a revoked purchase
@@ -144,20 +147,20 @@ impl DeniedTokens {
     /// like. Set it before you hand this on: clones that were made before don't learn of it.
     #[must_use]
     pub fn longest_token_life(mut self, life: Duration) -> Self {
-        self.1 = Some(life.min(MOST_TOKEN_LIFE));
+        self.longest_token_life = Some(life.min(LONGEST_TOKEN_LIFE));
         self
     }
 
     /// Until when the tokens of a purchase are denied that is revoked now.
     pub(crate) fn end_of_all(&self, now: Timestamp) -> Timestamp {
-        now.plus(self.1.unwrap_or(LONGEST_TOKEN_LIFE))
+        now.plus(self.longest_token_life.unwrap_or(USUAL_DENIAL))
     }
 
     /// Whether a token lives so long that it could outlive its denial: from when it was issued, or from
     /// now where it does not say, or says later.
     pub(crate) fn is_outlived_by(&self, claims: &Claims, now: Timestamp) -> bool {
         let from = claims.issued_at().map_or(now, |issued_at| issued_at.min(now));
-        self.1.is_some_and(|longest| claims.expires_at().since(from) > longest)
+        self.longest_token_life.is_some_and(|longest| claims.expires_at().since(from) > longest)
     }
 
     /// Waits until the list was read once. To be called at the start, before requests are taken.
@@ -167,17 +170,17 @@ impl DeniedTokens {
     /// Fails with the reason of the last attempt where none succeeds in time. It is tried again
     /// all the same.
     pub async fn first_reading(&self, patience: Duration) -> Result<(), StoreError> {
-        let mut first = self.0.state.first.subscribe();
+        let mut first = self.parts.state.first.subscribe();
         match timeout(patience, first.wait_for(Result::is_ok)).await {
             Ok(_read) => Ok(()),
-            Err(_elapsed) => self.0.state.first.borrow().clone(),
+            Err(_elapsed) => self.parts.state.first.borrow().clone(),
         }
     }
 
     /// Whether the list was read at least once, and goes on being read, so that access tokens can be
     /// told apart.
     pub fn are_known(&self) -> bool {
-        self.0.state.is_read() && !self.0.readings.is_finished()
+        self.parts.state.is_read() && !self.parts.readings.is_finished()
     }
 
     /// Denies the access tokens with this `jti` until then: no one of them may live longer. What is
@@ -188,18 +191,18 @@ impl DeniedTokens {
     /// Fails when the store can't tell whether they are denied now.
     pub async fn deny(&self, jti: &ChallengeId, until: Timestamp) -> Result<(), StoreError> {
         let token = TokenDigest::of(jti);
-        if self.0.state.denies(&token, until) {
+        if self.parts.state.denies(&token, until) {
             return Ok(());
         }
-        self.0.store.deny(&Denial { token, until }).await?;
+        self.parts.store.deny(&Denial { token, until }).await?;
         // A store may tell nobody.
-        self.0.state.deny(token, until);
+        self.parts.state.deny(token, until);
         Ok(())
     }
 
     /// Learns of a denial that the store holds since a moment ago.
     pub(crate) fn learn_of(&self, denial: &Denial) {
-        self.0.state.deny(denial.token, denial.until);
+        self.parts.state.deny(denial.token, denial.until);
     }
 
     /// Removes up to `limit` denials that ended more than 30 days before `now`, and says how many.
@@ -208,18 +211,18 @@ impl DeniedTokens {
     ///
     /// Fails when the store can't.
     pub async fn purge(&self, now: Timestamp, limit: u32) -> Result<u32, StoreError> {
-        self.0.store.purge_denials(now.minus(PURGE_MARGIN), limit).await
+        self.parts.store.purge_denials(now.minus(PURGE_MARGIN), limit).await
     }
 
     /// Ends the readings, before the store is closed. What is known by then holds, here and in all
     /// clones.
     pub fn close(&self) {
-        self.0.readings.abort();
+        self.parts.readings.abort();
     }
 
     /// Whether the tokens with this `jti` are denied. `None` before the first reading.
     pub(crate) fn includes(&self, jti: &ChallengeId) -> Option<bool> {
-        self.0.state.includes(jti)
+        self.parts.state.includes(jti)
     }
 
     /// Waits for the first reading as long as a request may.
@@ -387,7 +390,7 @@ impl Drop for Parts {
 
 impl fmt::Debug for DeniedTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DeniedTokens").field("store", &self.0.store).finish_non_exhaustive()
+        f.debug_struct("DeniedTokens").field("store", &self.parts.store).finish_non_exhaustive()
     }
 }
 

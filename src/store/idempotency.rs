@@ -29,7 +29,9 @@ pub trait IdempotencyStore: fmt::Debug + Send + Sync + 'static {
         fingerprint: &RequestFingerprint,
         lease: &Lease,
         now: Timestamp,
-    ) -> Result<IdempotencyState, StoreError>;
+    ) -> Result<IdempotencyState, StoreError> {
+        self.claim(slot, fingerprint, lease, now, now).await
+    }
 
     /// As [`begin_request`](Self::begin_request), but an answer that is there counts however long its
     /// time is over. For callers that can't tell whether `now` is ahead: see
@@ -44,6 +46,23 @@ pub trait IdempotencyStore: fmt::Debug + Send + Sync + 'static {
         fingerprint: &RequestFingerprint,
         lease: &Lease,
         now: Timestamp,
+    ) -> Result<IdempotencyState, StoreError> {
+        self.claim(slot, fingerprint, lease, now, NEVER).await
+    }
+
+    /// The same for both, and what a store has to have: leases are over by `now`, and answers that were
+    /// kept until `answers_over_at` or earlier.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store can't tell.
+    async fn claim(
+        &self,
+        slot: &Slot,
+        fingerprint: &RequestFingerprint,
+        lease: &Lease,
+        now: Timestamp,
+        answers_over_at: Timestamp,
     ) -> Result<IdempotencyState, StoreError>;
 
     /// Keeps the answer until `expires_at`. `false` where the lease is lost, and where this lease has
@@ -78,7 +97,7 @@ pub trait IdempotencyStore: fmt::Debug + Send + Sync + 'static {
 }
 
 /// An instant at which no answer is past its time.
-pub(super) const NEVER: Timestamp = Timestamp::from_micros(i64::MIN);
+const NEVER: Timestamp = Timestamp::from_micros(i64::MIN);
 
 /// Where one answer is kept: a caller and the key that the caller chose.
 #[derive(Clone, PartialEq, Eq, Hash)]

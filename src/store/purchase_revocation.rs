@@ -7,9 +7,9 @@ use crate::{
 };
 
 /// How long the access tokens of a revoked purchase are denied, unless another time is set.
-pub(crate) const LONGEST_TOKEN_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+pub(crate) const USUAL_DENIAL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// The longest time that can be set.
-pub(crate) const MOST_TOKEN_LIFE: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+pub(crate) const LONGEST_TOKEN_LIFE: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// A wish to revoke a purchase.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl PurchaseRevocation {
             by: Actor::key0(),
             at: payment.received_at,
             // What is set, a store does not know.
-            tokens_until: payment.received_at.plus(MOST_TOKEN_LIFE),
+            tokens_until: payment.received_at.plus(LONGEST_TOKEN_LIFE),
             unknown_a_day: u32::MAX,
         }
     }

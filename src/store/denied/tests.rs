@@ -171,7 +171,7 @@ async fn what_is_denied_so_long_already_is_not_written_again() {
         assert_eq!(store.denied.lock().expect("no panic").len(), written, "{end}");
     }
     // Of what was heard alone nobody knows the end.
-    denied.0.state.changed(Change::Token(token("b")));
+    denied.parts.state.changed(Change::Token(token("b")));
     denied.deny(&jti("b"), Timestamp::from_seconds(9)).await.expect("it works");
     assert_eq!(store.denied.lock().expect("no panic").len(), 3);
 }
@@ -204,7 +204,7 @@ async fn doubts_that_never_end_leave_the_store_alone_now_and_then() {
     let denied = DeniedTokens::new(store.clone());
     for _ in 0..20 {
         for _ in 0..100 {
-            denied.0.state.changed(Change::All);
+            denied.parts.state.changed(Change::All);
             tokio::task::yield_now().await;
         }
         advance(Duration::from_millis(50)).await;

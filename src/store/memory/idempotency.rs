@@ -6,7 +6,7 @@ use crate::{
     error::StoreError,
     store::{
         IdempotencyState, IdempotencyStore, Lease, LeaseToken, RequestFingerprint, Slot,
-        StoredResponse, idempotency::NEVER, lease::is_over,
+        StoredResponse, lease::is_over,
     },
 };
 use async_trait::async_trait;
@@ -27,10 +27,10 @@ enum Stage {
 }
 
 impl Request {
-    fn is_free(&self, now: Timestamp, answers_at: Timestamp) -> bool {
+    fn is_free(&self, now: Timestamp, answers_over_at: Timestamp) -> bool {
         match self.stage {
             Stage::Running(_) => is_over(self.free_at, now),
-            Stage::Done(_) => self.free_at <= answers_at,
+            Stage::Done(_) => self.free_at <= answers_over_at,
         }
     }
 }
@@ -46,24 +46,34 @@ impl Requests {
 
 #[async_trait]
 impl IdempotencyStore for MemoryStore {
-    async fn begin_request(
+    async fn claim(
         &self,
         slot: &Slot,
         fingerprint: &RequestFingerprint,
         lease: &Lease,
         now: Timestamp,
+        answers_over_at: Timestamp,
     ) -> Result<IdempotencyState, StoreError> {
-        self.claim(slot, fingerprint, lease, now, now).await
-    }
-
-    async fn begin_unless_answered(
-        &self,
-        slot: &Slot,
-        fingerprint: &RequestFingerprint,
-        lease: &Lease,
-        now: Timestamp,
-    ) -> Result<IdempotencyState, StoreError> {
-        self.claim(slot, fingerprint, lease, now, NEVER).await
+        self.with(|state| {
+            let requests = &mut state.requests.0;
+            if let Some(request) =
+                requests.get_mut(slot).filter(|request| !request.is_free(now, answers_over_at))
+            {
+                return Ok(match &request.stage {
+                    _ if request.fingerprint != *fingerprint => IdempotencyState::Reused,
+                    Stage::Running(token) if *token == lease.token => {
+                        request.free_at = lease.until;
+                        IdempotencyState::Started
+                    }
+                    Stage::Running(_) => IdempotencyState::InProgress { until: request.free_at },
+                    Stage::Done(response) => IdempotencyState::Done(response.clone()),
+                });
+            }
+            let stage = Stage::Running(lease.token);
+            let request = Request { fingerprint: *fingerprint, stage, free_at: lease.until };
+            requests.insert(slot.clone(), request);
+            Ok(IdempotencyState::Started)
+        })
     }
 
     async fn complete_request(
@@ -99,39 +109,6 @@ impl IdempotencyStore for MemoryStore {
                 keep
             });
             Ok(removed)
-        })
-    }
-}
-
-impl MemoryStore {
-    /// Claims a slot. An answer counts as over when its time is over at `answers_at`.
-    async fn claim(
-        &self,
-        slot: &Slot,
-        fingerprint: &RequestFingerprint,
-        lease: &Lease,
-        now: Timestamp,
-        answers_at: Timestamp,
-    ) -> Result<IdempotencyState, StoreError> {
-        self.with(|state| {
-            let requests = &mut state.requests.0;
-            if let Some(request) =
-                requests.get_mut(slot).filter(|request| !request.is_free(now, answers_at))
-            {
-                return Ok(match &request.stage {
-                    _ if request.fingerprint != *fingerprint => IdempotencyState::Reused,
-                    Stage::Running(token) if *token == lease.token => {
-                        request.free_at = lease.until;
-                        IdempotencyState::Started
-                    }
-                    Stage::Running(_) => IdempotencyState::InProgress { until: request.free_at },
-                    Stage::Done(response) => IdempotencyState::Done(response.clone()),
-                });
-            }
-            let stage = Stage::Running(lease.token);
-            let request = Request { fingerprint: *fingerprint, stage, free_at: lease.until };
-            requests.insert(slot.clone(), request);
-            Ok(IdempotencyState::Started)
         })
     }
 }

@@ -8,7 +8,6 @@ use crate::{
     store::{
         IdempotencyState, IdempotencyStore, LONGEST_WAIT, Lease, RequestFingerprint, Slot,
         StoredResponse,
-        idempotency::NEVER,
         stored::{bad, instant, json, to_json},
     },
 };
@@ -62,24 +61,39 @@ const RELEASE: &str = concat!(
 
 #[async_trait]
 impl IdempotencyStore for PostgresStore {
-    async fn begin_request(
+    async fn claim(
         &self,
         slot: &Slot,
         fingerprint: &RequestFingerprint,
         lease: &Lease,
         now: Timestamp,
+        answers_over_at: Timestamp,
     ) -> Result<IdempotencyState, StoreError> {
-        self.claim(slot, fingerprint, lease, now, now).await
-    }
-
-    async fn begin_unless_answered(
-        &self,
-        slot: &Slot,
-        fingerprint: &RequestFingerprint,
-        lease: &Lease,
-        now: Timestamp,
-    ) -> Result<IdempotencyState, StoreError> {
-        self.claim(slot, fingerprint, lease, now, NEVER).await
+        self.write(async {
+            loop {
+                let mut conn = self.at_once().await?;
+                let row = sqlx::query(BEGIN)
+                    .bind(&slot.scope)
+                    .bind(&slot.key)
+                    .bind(fingerprint.as_bytes())
+                    .bind(lease.until.as_micros())
+                    .bind(lease.token.as_bytes())
+                    .bind(now.as_micros())
+                    .bind(now.plus(LONGEST_WAIT).as_micros())
+                    .bind(answers_over_at.as_micros())
+                    .fetch_one(&mut *conn)
+                    .await?;
+                conn.end().await?;
+                if row.try_get(6)? {
+                    return Ok(IdempotencyState::Started);
+                }
+                if row.try_get(7)? {
+                    return known(&row, fingerprint);
+                }
+                // Another has changed the slot since the statement began: the next one sees how.
+            }
+        })
+        .await
     }
 
     async fn complete_request(
@@ -135,44 +149,6 @@ impl IdempotencyStore for PostgresStore {
             .await?;
             tx.end().await?;
             Ok(u32::try_from(removed.rows_affected()).unwrap_or(limit))
-        })
-        .await
-    }
-}
-
-impl PostgresStore {
-    /// Claims a slot. An answer counts as over when its time is over at `answers_at`.
-    async fn claim(
-        &self,
-        slot: &Slot,
-        fingerprint: &RequestFingerprint,
-        lease: &Lease,
-        now: Timestamp,
-        answers_at: Timestamp,
-    ) -> Result<IdempotencyState, StoreError> {
-        self.write(async {
-            loop {
-                let mut conn = self.at_once().await?;
-                let row = sqlx::query(BEGIN)
-                    .bind(&slot.scope)
-                    .bind(&slot.key)
-                    .bind(fingerprint.as_bytes())
-                    .bind(lease.until.as_micros())
-                    .bind(lease.token.as_bytes())
-                    .bind(now.as_micros())
-                    .bind(now.plus(LONGEST_WAIT).as_micros())
-                    .bind(answers_at.as_micros())
-                    .fetch_one(&mut *conn)
-                    .await?;
-                conn.end().await?;
-                if row.try_get(6)? {
-                    return Ok(IdempotencyState::Started);
-                }
-                if row.try_get(7)? {
-                    return known(&row, fingerprint);
-                }
-                // Another has changed the slot since the statement began: the next one sees how.
-            }
         })
         .await
     }

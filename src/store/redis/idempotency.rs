@@ -12,31 +12,39 @@ use crate::{
     store::{
         IdempotencyState, IdempotencyStore, LONGEST_WAIT, Lease, RequestFingerprint, Slot,
         StoredResponse,
-        idempotency::NEVER,
         stored::{bad, to_json},
     },
 };
 
 #[async_trait]
 impl IdempotencyStore for RedisStore {
-    async fn begin_request(
+    async fn claim(
         &self,
         slot: &Slot,
         fingerprint: &RequestFingerprint,
         lease: &Lease,
         now: Timestamp,
+        answers_over_at: Timestamp,
     ) -> Result<IdempotencyState, StoreError> {
-        self.claim(slot, fingerprint, lease, now, now).await
-    }
-
-    async fn begin_unless_answered(
-        &self,
-        slot: &Slot,
-        fingerprint: &RequestFingerprint,
-        lease: &Lease,
-        now: Timestamp,
-    ) -> Result<IdempotencyState, StoreError> {
-        self.claim(slot, fingerprint, lease, now, NEVER).await
+        let mut call = self.call(&scripts::BEGIN_REQUEST);
+        call.arg(slot_text(slot)).arg(fingerprint.as_bytes()).arg(lease.token.as_bytes());
+        call.arg(lease.until.as_micros());
+        call.arg(now.as_micros()).arg(now.plus(LONGEST_WAIT).as_micros());
+        call.arg(answers_over_at.as_micros());
+        let (state, more): (String, Option<redis::Value>) = answer(self.write(&call).await?)?;
+        match (&*state, more) {
+            ("started", None) => Ok(IdempotencyState::Started),
+            ("reused", None) => Ok(IdempotencyState::Reused),
+            ("in progress", Some(until)) => {
+                let until: String = redis::from_redis_value(until).map_err(StoreError::corrupt)?;
+                Ok(IdempotencyState::InProgress { until: micros(&until, "free_at")? })
+            }
+            ("done", Some(fields)) => {
+                let fields = redis::from_redis_value(fields).map_err(StoreError::corrupt)?;
+                Ok(IdempotencyState::Done(response(&Fields::new(fields))?))
+            }
+            _ => Err(bad("state")),
+        }
     }
 
     async fn complete_request(
@@ -60,38 +68,6 @@ impl IdempotencyStore for RedisStore {
 
     async fn purge_requests(&self, now: Timestamp, limit: u32) -> Result<u32, StoreError> {
         self.purge(&scripts::PURGE_REQUESTS, now, limit).await
-    }
-}
-
-impl RedisStore {
-    /// Claims a slot. An answer counts as over when its time is over at `answers_at`.
-    async fn claim(
-        &self,
-        slot: &Slot,
-        fingerprint: &RequestFingerprint,
-        lease: &Lease,
-        now: Timestamp,
-        answers_at: Timestamp,
-    ) -> Result<IdempotencyState, StoreError> {
-        let mut call = self.call(&scripts::BEGIN_REQUEST);
-        call.arg(slot_text(slot)).arg(fingerprint.as_bytes()).arg(lease.token.as_bytes());
-        call.arg(lease.until.as_micros());
-        call.arg(now.as_micros()).arg(now.plus(LONGEST_WAIT).as_micros());
-        call.arg(answers_at.as_micros());
-        let (state, more): (String, Option<redis::Value>) = answer(self.write(&call).await?)?;
-        match (&*state, more) {
-            ("started", None) => Ok(IdempotencyState::Started),
-            ("reused", None) => Ok(IdempotencyState::Reused),
-            ("in progress", Some(until)) => {
-                let until: String = redis::from_redis_value(until).map_err(StoreError::corrupt)?;
-                Ok(IdempotencyState::InProgress { until: micros(&until, "free_at")? })
-            }
-            ("done", Some(fields)) => {
-                let fields = redis::from_redis_value(fields).map_err(StoreError::corrupt)?;
-                Ok(IdempotencyState::Done(response(&Fields::new(fields))?))
-            }
-            _ => Err(bad("state")),
-        }
     }
 }
 

@@ -67,7 +67,7 @@ enum Lost {
     #[error("{0:?} was overwritten or truncated while it was open")]
     Overwritten(PathBuf),
     #[error("{0:?} is no database any more: it was overwritten while it was open")]
-    Malformed(PathBuf),
+    NoDatabase(PathBuf),
 }
 
 impl Files {
@@ -191,7 +191,7 @@ impl Files {
             match code {
                 Some(ErrorCode::NotADatabase) => {
                     let [database, ..] = &self.names;
-                    self.lose(Lost::Malformed(database.clone()));
+                    self.lose(Lost::NoDatabase(database.clone()));
                     return;
                 }
                 Some(ErrorCode::DatabaseCorrupt) => {

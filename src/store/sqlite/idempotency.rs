@@ -8,31 +8,58 @@ use crate::{
     store::{
         IdempotencyState, IdempotencyStore, LONGEST_WAIT, Lease, RequestFingerprint, Slot,
         StoredResponse,
-        idempotency::NEVER,
         stored::{bad, instant, json, to_json},
     },
 };
 
 #[async_trait]
 impl IdempotencyStore for SqliteStore {
-    async fn begin_request(
+    async fn claim(
         &self,
         slot: &Slot,
         fingerprint: &RequestFingerprint,
         lease: &Lease,
         now: Timestamp,
+        answers_over_at: Timestamp,
     ) -> Result<IdempotencyState, StoreError> {
-        self.claim(slot, fingerprint, lease, now, now).await
-    }
-
-    async fn begin_unless_answered(
-        &self,
-        slot: &Slot,
-        fingerprint: &RequestFingerprint,
-        lease: &Lease,
-        now: Timestamp,
-    ) -> Result<IdempotencyState, StoreError> {
-        self.claim(slot, fingerprint, lease, now, NEVER).await
+        let (slot, fingerprint, lease) = (slot.clone(), *fingerprint, lease.clone());
+        self.write(move |tx| {
+            let mut statement = tx.conn.prepare_cached(
+                "SELECT fingerprint, free_at, lease_token, status, headers, body
+                 FROM idempotency WHERE scope = ?1 AND key = ?2
+                     AND CASE WHEN lease_token IS NULL THEN free_at > ?5
+                         ELSE free_at > ?3 AND free_at <= ?4 END",
+            )?;
+            let longest = now.plus(LONGEST_WAIT);
+            let mut rows = statement.query((
+                &slot.scope,
+                &slot.key,
+                now.as_micros(),
+                longest.as_micros(),
+                answers_over_at.as_micros(),
+            ))?;
+            if let Some(row) = rows.next()? {
+                let known = known(row, &fingerprint, &lease)?;
+                if known != IdempotencyState::Started {
+                    return Ok(known);
+                }
+            }
+            tx.conn
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO idempotency
+                         (scope, key, fingerprint, free_at, lease_token)
+                     VALUES (?1, ?2, ?3, ?4, ?5)",
+                )?
+                .execute((
+                    &slot.scope,
+                    &slot.key,
+                    fingerprint.as_bytes(),
+                    lease.until.as_micros(),
+                    lease.token.as_bytes(),
+                ))?;
+            Ok(IdempotencyState::Started)
+        })
+        .await
     }
 
     async fn complete_request(
@@ -89,57 +116,6 @@ impl IdempotencyStore for SqliteStore {
                 )?
                 .execute((now.as_micros(), limit))?;
             Ok(u32::try_from(removed).unwrap_or(limit))
-        })
-        .await
-    }
-}
-
-impl SqliteStore {
-    /// Claims a slot. An answer counts as over when its time is over at `answers_at`.
-    async fn claim(
-        &self,
-        slot: &Slot,
-        fingerprint: &RequestFingerprint,
-        lease: &Lease,
-        now: Timestamp,
-        answers_at: Timestamp,
-    ) -> Result<IdempotencyState, StoreError> {
-        let (slot, fingerprint, lease) = (slot.clone(), *fingerprint, lease.clone());
-        self.write(move |tx| {
-            let mut statement = tx.conn.prepare_cached(
-                "SELECT fingerprint, free_at, lease_token, status, headers, body
-                 FROM idempotency WHERE scope = ?1 AND key = ?2
-                     AND CASE WHEN lease_token IS NULL THEN free_at > ?5
-                         ELSE free_at > ?3 AND free_at <= ?4 END",
-            )?;
-            let longest = now.plus(LONGEST_WAIT);
-            let mut rows = statement.query((
-                &slot.scope,
-                &slot.key,
-                now.as_micros(),
-                longest.as_micros(),
-                answers_at.as_micros(),
-            ))?;
-            if let Some(row) = rows.next()? {
-                let known = known(row, &fingerprint, &lease)?;
-                if known != IdempotencyState::Started {
-                    return Ok(known);
-                }
-            }
-            tx.conn
-                .prepare_cached(
-                    "INSERT OR REPLACE INTO idempotency
-                         (scope, key, fingerprint, free_at, lease_token)
-                     VALUES (?1, ?2, ?3, ?4, ?5)",
-                )?
-                .execute((
-                    &slot.scope,
-                    &slot.key,
-                    fingerprint.as_bytes(),
-                    lease.until.as_micros(),
-                    lease.token.as_bytes(),
-                ))?;
-            Ok(IdempotencyState::Started)
         })
         .await
     }

@@ -853,7 +853,7 @@ fn a_time_that_is_rounded_is_the_same() {
 }
 
 #[tokio::test]
-async fn a_database_that_sqlite_finds_malformed_is_lost() {
+async fn a_file_that_sqlite_finds_to_be_no_database_is_lost() {
     use rusqlite::ffi::{Error, SQLITE_CORRUPT, SQLITE_FULL, SQLITE_NOTADB};
 
     fn fails(code: i32) -> Result<(), Fault> {

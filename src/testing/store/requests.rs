@@ -9,26 +9,16 @@ use crate::{
 
 #[async_trait]
 impl<S: IdempotencyStore + ?Sized> IdempotencyStore for FaultyStore<S> {
-    async fn begin_request(
+    async fn claim(
         &self,
         slot: &Slot,
         fingerprint: &RequestFingerprint,
         lease: &Lease,
         now: Timestamp,
+        answers_over_at: Timestamp,
     ) -> Result<IdempotencyState, StoreError> {
-        self.run("begin_request", self.inner.begin_request(slot, fingerprint, lease, now)).await
-    }
-
-    async fn begin_unless_answered(
-        &self,
-        slot: &Slot,
-        fingerprint: &RequestFingerprint,
-        lease: &Lease,
-        now: Timestamp,
-    ) -> Result<IdempotencyState, StoreError> {
-        // A way to begin: tests say of both at once how they go.
-        let begun = self.inner.begin_unless_answered(slot, fingerprint, lease, now);
-        self.run("begin_request", begun).await
+        let claimed = self.inner.claim(slot, fingerprint, lease, now, answers_over_at);
+        self.run("begin_request", claimed).await
     }
 
     async fn complete_request(

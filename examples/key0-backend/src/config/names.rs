@@ -82,11 +82,7 @@ pub(crate) const VARIABLES: &[Variable] = &[
         "Where keys and payments are kept; also postgres://, redis:// or memory://.",
     ),
     plain("API_KEY_TTL_SECONDS", "3600", "Life of an issued key."),
-    plain(
-        "CACHE_TTL_SECONDS",
-        "5",
-        "How old an answer about a key may be that another instance has changed.",
-    ),
+    plain("CACHE_TTL_SECONDS", "5", "For how long a change by another instance may stay unseen."),
     plain("HOST", "127.0.0.1", "Address to listen on."),
     plain("PORT", "3000", "Port to listen on; 0 picks one and prints it."),
     plain("INTERNAL_HOST", "127.0.0.1", "Address of the internal listener."),
