@@ -8,7 +8,7 @@ use base64::{
 
 use serde_json::{Map, Value};
 
-use crate::apikey;
+use crate::{apikey, domain::percent_decode_leniently};
 
 /// The base64url text of the shortest signature that is in use, in characters.
 const SHORTEST_SIGNATURE: usize = 43;
@@ -51,7 +51,7 @@ fn is_in(text: &str, is_token: &dyn Fn(&str) -> bool, encodings: usize) -> bool 
     let Some(fewer) = encodings.checked_sub(1) else { return false };
     let within =
         |inner: &[u8]| str::from_utf8(inner).is_ok_and(|inner| is_in(inner, is_token, fewer));
-    if text.contains('%') && within(&without_escapes(text)) {
+    if text.contains('%') && within(&percent_decode_leniently(text)) {
         return true;
     }
     let mut encoded = text.split(|c: char| !is_base64(c) && !matches!(c, '+' | '/'));
@@ -85,26 +85,6 @@ fn is_jwt(word: &str) -> bool {
 fn is_signed(word: &str) -> bool {
     let rest = word.split_once('.').and_then(|(_, rest)| rest.rsplit_once('.'));
     rest.is_some_and(|(_, signature)| signature.len() >= SHORTEST_SIGNATURE)
-}
-
-/// Undoes the escapes of a URL, as far as they are some.
-fn without_escapes(text: &str) -> Vec<u8> {
-    let digit = |byte: &u8| char::from(*byte).to_digit(16);
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, behind @ ..] = rest {
-        let escaped = match (first, behind) {
-            (b'%', [high, low, after @ ..]) => digit(high).zip(digit(low)).zip(Some(after)),
-            _ => None,
-        };
-        let (byte, after) = match escaped {
-            Some(((high, low), after)) => (u8::try_from(high * 16 + low).unwrap_or(*first), after),
-            None => (*first, behind),
-        };
-        bytes.push(byte);
-        rest = after;
-    }
-    bytes
 }
 
 #[cfg(test)]

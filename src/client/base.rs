@@ -3,7 +3,7 @@ use std::fmt;
 use reqwest::Url;
 
 use super::error::InvalidCall;
-use crate::error::ConfigFault;
+use crate::{domain::percent_decode_leniently, error::ConfigFault};
 
 /// Everything that may stand in a segment of a path without being escaped (RFC 3986, section 2.3).
 const UNRESERVED: &[u8] = b"-._~";
@@ -110,7 +110,7 @@ fn check_path(path: &str) -> Result<(), InvalidCall> {
     while let Some(segment) = segments.next() {
         let empty_inside = segment.is_empty() && segments.peek().is_some();
         // Escaped dots are dots to some servers, and an escaped slash may be a slash to them.
-        let decoded = decode(segment);
+        let decoded = percent_decode_leniently(segment);
         let climbs = decoded.split(|byte| matches!(byte, b'/' | b'\\')).any(is_dots);
         if empty_inside || climbs {
             return Err(InvalidCall::Path);
@@ -131,27 +131,6 @@ fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || address.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
-}
-
-/// The bytes that a text with `%XX` in it stands for.
-fn decode(text: &str) -> Vec<u8> {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        let escaped = after.get(..2).filter(|_| first == b'%');
-        let escaped = escaped.and_then(|digits| std::str::from_utf8(digits).ok());
-        match escaped.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) => {
-                decoded.push(byte);
-                rest = &after[2..];
-            }
-            None => {
-                decoded.push(first);
-                rest = after;
-            }
-        }
-    }
-    decoded
 }
 
 #[cfg(test)]

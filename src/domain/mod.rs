@@ -6,6 +6,7 @@ pub(crate) mod credential;
 pub(crate) mod ids;
 pub(crate) mod json;
 pub(crate) mod path;
+mod percent;
 pub(crate) mod permission;
 pub(crate) mod secret;
 mod spelling;
@@ -18,8 +19,9 @@ pub use credential::{Credential, MAX_CREDENTIAL_BYTES};
 pub use ids::{
     Actor, ChallengeId, InvalidId, KeyId, PlanId, RequestId, ResourceId, RouteName, TxHash,
 };
+pub(crate) use path::segments as path_segments;
 pub use path::{PathParameters, PathTemplate, RouteTemplate};
-pub(crate) use path::{decode as percent_decode, segments as path_segments};
+pub(crate) use percent::{percent_decode, percent_decode_leniently};
 pub use permission::{Action, InvalidPermissions, Permissions, Role};
 pub use secret::{MIN_SECRET_BYTES, Secret, SecretSet, check_secrets_differ};
 pub use spelling::name_meant;

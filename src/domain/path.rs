@@ -1,5 +1,6 @@
 use std::{borrow::Cow, fmt};
 
+use super::percent::percent_decode;
 use crate::error::ConfigFault;
 
 /// A path, as `/api/photos/{id}`: segments that are written out, and parameters in braces, each of
@@ -130,7 +131,9 @@ impl PathTemplate {
             let same = match part {
                 Part::Parameter(_) => is_one_parameter(segment),
                 Part::Literal(text) if segment.contains('{') => **text == *sent,
-                Part::Literal(text) => decode(segment).is_some_and(|segment| **text == *segment),
+                Part::Literal(text) => {
+                    percent_decode(segment).is_some_and(|segment| **text == *segment)
+                }
             };
             if !same {
                 return false;
@@ -203,7 +206,7 @@ impl RouteTemplate {
 /// The segments of a path, each decoded once. None where one is empty, is made of dots, or can't be
 /// decoded to a text.
 pub(crate) fn segments(path: &str) -> Option<Vec<Cow<'_, str>>> {
-    let decoded = |segment| decode(segment).filter(|text| is_segment(text));
+    let decoded = |segment| percent_decode(segment).filter(|text| is_segment(text));
     path.strip_prefix('/')?.split('/').map(decoded).collect()
 }
 
@@ -243,24 +246,6 @@ fn is_segment(text: &str) -> bool {
 /// What a literal segment can't hold.
 fn is_reserved(c: char) -> bool {
     matches!(c, '{' | '}' | '%' | '?' | '#' | '\\' | '*' | ' ')
-}
-
-/// Decodes what is escaped by a percent sign (RFC 3986, section 2.1). None where an escape is none,
-/// or where the bytes are no text.
-pub(crate) fn decode(text: &str) -> Option<Cow<'_, str>> {
-    if !text.contains('%') {
-        return Some(Cow::Borrowed(text));
-    }
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => digit(rest.next()?)? * 16 + digit(rest.next()?)?,
-            byte => byte,
-        });
-    }
-    String::from_utf8(bytes).ok().map(Cow::Owned)
 }
 
 impl fmt::Display for PathTemplate {

@@ -99,8 +99,8 @@ impl Secret {
         while let [b'"' | b'\'' | b'`', inner @ .., b'"' | b'\'' | b'`'] = bare {
             bare = inner.trim_ascii();
         }
-        let bare = Sha256::digest(bare).into();
-        let is_bare = |example: &&str| bytes::ct_eq(&Sha256::digest(example).into(), &bare).into();
+        let bare = Sha256::digest(bare);
+        let is_bare = |example: &&str| bytes::ct_eq(&Sha256::digest(example), &bare).into();
         PUBLISHED_EXAMPLES.iter().any(is_bare)
     }
 

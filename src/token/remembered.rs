@@ -3,11 +3,11 @@
 //! What is remembered is the outcome for one sequence of bytes: a token is recognised by its whole
 //! text, signature included, and one that differs anywhere is another token.
 //!
-//! A hash under a random key (the standard library's, today SipHash) says where a token is looked for.
-//! The texts are only compared where all 64 bits of it agree. So two tokens with one hash stay apart,
-//! nobody can choose tokens that meet in one place, and how long a comparison takes says nothing of a
-//! token that is remembered: only a text with the same hash gets there, and nobody outside can compute
-//! the hash.
+//! A hash of its end under a random key (the standard library's, today SipHash) says where a token is
+//! looked for. The end of a signature is as good as random, and much shorter than a token. The texts are
+//! only compared where all 64 bits of the hash agree, and in a time that does not tell where they
+//! differ. So two tokens with one hash stay apart, nobody can choose tokens that meet in one place, and
+//! time tells somebody who knows the end of a token's signature no more than that the token is in use.
 
 use std::{
     fmt,
@@ -19,7 +19,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::jws::CompactJws;
-use crate::domain::{Claims, MAX_CREDENTIAL_BYTES};
+use crate::domain::{Claims, MAX_CREDENTIAL_BYTES, bytes};
 
 /// The most tokens that can be remembered.
 pub(super) const MAX_TOKENS: usize = 1_000_000;
@@ -30,6 +30,9 @@ const WAYS: usize = 16;
 const MAX_VALUES: usize = 64;
 /// How long the texts of a set's tokens are on average at most, in bytes.
 const MEAN_BYTES: usize = 2 * 1024;
+/// How many letters of a token's end say where it is looked for: of HS256, all of the signature and a few
+/// more; of RS256, 48 of its 256 bytes.
+const END: usize = 64;
 
 /// The claims of accepted tokens, in a table of fixed size, as a processor's cache is one. The hash
 /// says which set a token belongs to. In a full set the least recently used goes.
@@ -72,7 +75,8 @@ impl Remembered {
 
     pub(super) fn wanted<'a>(&self, token: &CompactJws<'a>) -> Wanted<'a> {
         let text = token.text();
-        Wanted { hash: self.hasher.hash_one(text), text }
+        let end = &text.as_bytes()[text.len().saturating_sub(END)..];
+        Wanted { hash: self.hasher.hash_one(end), text }
     }
 
     pub(super) fn get(&self, wanted: Wanted<'_>) -> Option<Arc<Claims>> {
@@ -138,7 +142,8 @@ fn take(set: &mut Set, wanted: Wanted<'_>) -> Option<Entry> {
 
 impl Entry {
     fn is(&self, wanted: Wanted<'_>) -> bool {
-        self.hash == wanted.hash && **self.text == *wanted.text
+        self.hash == wanted.hash
+            && bytes::ct_eq(self.text.as_bytes(), wanted.text.as_bytes()).into()
     }
 }
 
@@ -180,7 +185,7 @@ mod tests {
 
     /// The text of a token of this name.
     fn token(of: &str) -> String {
-        format!("{of}.payload.signature")
+        format!("{of}.payload.signature-of-{of}")
     }
 
     impl Remembered {
@@ -228,6 +233,21 @@ mod tests {
         for (n, text) in texts.iter().enumerate() {
             assert_eq!(memory.get(Wanted { hash: 7, text }), Some(claims(&n.to_string())));
         }
+    }
+
+    #[test]
+    fn tokens_with_one_signature_stay_apart() {
+        let memory = Remembered::new(2);
+        let tokens = ["one", "other"].map(|payload| format!("h.{payload}.{}", "s".repeat(END)));
+        let [one, other] = [0, 1].map(|n| memory.wanting(&tokens[n]));
+        assert_eq!(one.hash, other.hash);
+        memory.insert(one, &claims("one"));
+        assert_eq!(memory.get(other), None);
+        memory.insert(other, &claims("other"));
+        assert_eq!(
+            [one, other].map(|token| memory.get(token)),
+            ["one", "other"].map(|id| Some(claims(id)))
+        );
     }
 
     #[test]
