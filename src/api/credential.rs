@@ -18,8 +18,8 @@ const SHORTEST_ENCODED: usize = 47;
 const MAX_ENCODINGS: usize = 3;
 /// What the header of a token begins with in base64: a brace and a quote.
 const OBJECT: &str = "eyJ";
-/// The longest header of a token that is looked for, in characters, and at how many places in a word it
-/// may begin. They bound what a long word costs.
+/// The longest header of a token that is looked for, in characters, and at how many places in a part of a
+/// word it may begin. They bound what a long word costs.
 const LONGEST_HEADER: usize = 2_048;
 const MOST_STARTS: usize = 8;
 
@@ -67,18 +67,23 @@ fn is_base64(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '-' | '_')
 }
 
-/// Three parts or more of base64url, of which the first ends in the header of a token: an object with an
-/// algorithm (RFC 7515, section 4.1.1). Many a name begins with what could be a brace, such as `example`.
+/// Three parts or more of base64url, of which one with two behind it ends in the header of a token: an
+/// object with an algorithm (RFC 7515, section 4.1.1). Many a name begins with what could be a brace,
+/// such as `example`.
 fn is_jwt(word: &str) -> bool {
-    let Some((header, rest)) = word.split_once('.') else { return false };
+    let dots = word.bytes().filter(|byte| *byte == b'.').count();
+    word.split('.').take(dots.saturating_sub(1)).any(ends_in_header)
+}
+
+fn ends_in_header(part: &str) -> bool {
     let is_header = |at: usize| {
-        let part = header.get(at..).filter(|part| part.len() <= LONGEST_HEADER);
-        let json = part.and_then(|part| BASE64.decode(part).ok());
+        let text = part.get(at..).filter(|text| text.len() <= LONGEST_HEADER);
+        let json = text.and_then(|text| BASE64.decode(text).ok());
         json.and_then(|json| serde_json::from_slice::<Map<String, Value>>(&json).ok())
             .is_some_and(|members| members.contains_key("alg"))
     };
-    let starts = || header.rmatch_indices(OBJECT).map(|(at, _)| at).take(MOST_STARTS);
-    rest.contains('.') && (is_header(0) || starts().any(is_header))
+    let mut starts = part.rmatch_indices(OBJECT).map(|(at, _)| at).take(MOST_STARTS);
+    is_header(0) || starts.any(is_header)
 }
 
 /// The same, of which the last can be a signature. The name of a host has three parts as well.
@@ -114,6 +119,7 @@ mod tests {
                 format!("{credential}-1"),
                 format!("{credential}x"),
                 format!("x{credential}"),
+                format!("x.{credential}"),
                 format!("{{\"a\":\"{credential}\"}}"),
                 STANDARD.encode(credential),
                 format!("Basic {}", STANDARD.encode(format!("u:{credential}"))),

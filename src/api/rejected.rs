@@ -125,7 +125,7 @@ impl AuditApi {
     ///
     /// Fails when the store can't.
     pub async fn note_counted(&self) -> Result<(), StoreError> {
-        let count = std::mem::take(&mut self.advanced().due);
+        let count = self.advanced().due;
         let Ok(route) = RouteName::new("*") else { return Ok(()) };
         if count == 0 {
             return Ok(());
@@ -133,11 +133,11 @@ impl AuditApi {
         let reason = format!("{count} more were rejected");
         let event =
             AuditEvent::of_rejection(&route, &Actor::anonymous(), self.steady.now(), &reason);
-        let noted = self.log.note_rejection(&event).await;
-        if noted.is_err() {
-            self.advanced().due += count;
-        }
-        noted
+        self.log.note_rejection(&event).await?;
+        // Only now: whoever calls may give up meanwhile.
+        let mut budget = self.advanced();
+        budget.due = budget.due.saturating_sub(count);
+        Ok(())
     }
 
     /// The same, for the hour that goes on as well: at the end of a process, which else takes its count

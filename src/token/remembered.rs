@@ -6,8 +6,9 @@
 //! A hash of its end under a random key (the standard library's, today SipHash) says where a token is
 //! looked for. The end of a signature is as good as random, and much shorter than a token. The texts are
 //! only compared where all 64 bits of the hash agree, and in a time that does not tell where they
-//! differ. So two tokens with one hash stay apart, nobody can choose tokens that meet in one place, and
-//! time tells somebody who knows the end of a token's signature no more than that the token is in use.
+//! differ. So two tokens with one hash stay apart, nobody can choose tokens that are kept in one place,
+//! and time tells somebody who knows the end of a token's signature no more than whether the token is in
+//! use and how long it is.
 
 use std::{
     fmt,

@@ -8,6 +8,9 @@ use sqlx::{PgExecutor, error::Error};
 const WHICH: &str = "SELECT concat_ws(' ', inet_server_addr(), inet_server_port(),
      (SELECT system_identifier FROM pg_control_system()))";
 
+/// The codes by which a server does not tell: insufficient privilege, undefined function.
+const UNTOLD: [&str; 2] = ["42501", "42883"];
+
 /// What the connections of a store have said of their server.
 ///
 /// That all changes are told is known of the server on which they were looked for. After a failover,
@@ -30,12 +33,16 @@ impl SameServer {
     ///
     /// # Errors
     ///
-    /// Fails where the connection is lost.
+    /// Fails where the connection is lost, or the server can't answer now.
     pub(super) async fn ask(&self, conn: impl PgExecutor<'_>) -> Result<(), Error> {
         match sqlx::query_scalar(WHICH).fetch_one(conn).await {
             Ok(server) => self.meet(Some(server)),
-            Err(Error::Database(_)) => self.meet(None),
-            Err(lost) => return Err(lost),
+            Err(Error::Database(error))
+                if error.code().is_some_and(|code| UNTOLD.contains(&&*code)) =>
+            {
+                self.meet(None);
+            }
+            Err(error) => return Err(error),
         }
         Ok(())
     }

@@ -1,7 +1,5 @@
 //! What the routes have in common: reading a request, and answering it.
 
-use std::time::Duration;
-
 use axum::{
     body::Body,
     extract::{Path, Request, rejection::PathRejection},
@@ -15,7 +13,6 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use key0_auth::{
     Rejection, RejectionKind,
     api::{check_content_encoding, check_media_type},
-    domain::Clock,
     idempotency::{Idempotency, IdempotentRequest},
 };
 
@@ -87,10 +84,7 @@ impl Partner {
                 &body,
             )
             .as_bytes(),
-            may_be_ahead: match self.clock.was_believed() {
-                true => self.now().since(self.clock.now()),
-                false => Duration::MAX,
-            },
+            never_over: !self.clock.was_believed(),
         });
         Ok(Sent { asked, body })
     }

@@ -136,9 +136,8 @@ impl Partner {
         &self.idempotency
     }
 
-    /// What is kept is kept from then on: see [`SteadyClock::latest`].
     fn now(&self) -> Timestamp {
-        self.clock.latest()
+        self.clock.now()
     }
 }
 

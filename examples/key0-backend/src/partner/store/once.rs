@@ -17,8 +17,8 @@ pub(crate) struct Asked {
     pub(crate) key: String,
     /// Stands for what was asked: the same for the same request alone.
     pub(crate) fingerprint: [u8; 32],
-    /// By how much the clock may be ahead: for so much longer the key counts.
-    pub(crate) may_be_ahead: Duration,
+    /// Whether the key counts however long ago it was first used: the clock may be ahead.
+    pub(crate) never_over: bool,
 }
 
 /// What is answered.
@@ -58,7 +58,7 @@ impl Asked {
 
     /// This key is free again where it was first used then, or before.
     pub(super) fn forgotten_until(&self, now: Timestamp) -> Timestamp {
-        forgotten_until(now).minus(self.may_be_ahead)
+        if self.never_over { Timestamp::from_micros(i64::MIN) } else { forgotten_until(now) }
     }
 }
 

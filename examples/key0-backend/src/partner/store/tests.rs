@@ -103,8 +103,7 @@ pub(super) fn later(seconds: u64) -> Timestamp {
 fn asked(key: &str, body: &str) -> Option<Asked> {
     let mut fingerprint = [0; 32];
     fingerprint[..body.len()].copy_from_slice(body.as_bytes());
-    let may_be_ahead = Duration::ZERO;
-    Some(Asked { caller: "key 1".to_owned(), key: key.to_owned(), fingerprint, may_be_ahead })
+    Some(Asked { caller: "key 1".to_owned(), key: key.to_owned(), fingerprint, never_over: false })
 }
 
 fn new(model: &str) -> NewPassport {
@@ -174,8 +173,7 @@ async fn recognises(store: &Arc<dyn Store>, effect: &str) {
     let second = run("other", "a", "m2", later(10)).await.unwrap();
     assert!(second != first || effect == "publish", "{effect}");
     // Where the clock may be ahead, no key is past its time.
-    let ahead =
-        |body: &str| asked("k", body).map(|asked| Asked { may_be_ahead: Duration::MAX, ..asked });
+    let ahead = |body: &str| asked("k", body).map(|asked| Asked { never_over: true, ..asked });
     let years = later(100_000_000);
     let checked = store.check_key(ahead("b").unwrap(), years).await;
     assert_eq!(refused(checked), reused, "{effect}");
