@@ -47,7 +47,7 @@ struct Resource {
 }
 
 impl Routes {
-    /// Routes that are none yet.
+    /// No routes yet.
     pub fn new() -> Self {
         Self { resources: Vec::new(), services: Vec::new() }
     }
@@ -164,8 +164,8 @@ impl Routes {
     }
 
     /// The routes for [`App::configure`](actix_web::App::configure) or that of a `Scope`, with a
-    /// 404 for unknown paths and, for wrong methods, a 405 that says in `Allow` what goes: both
-    /// with a body in the form of `responder`'s other refusals.
+    /// 404 for unknown paths and, for wrong methods, a 405 whose `Allow` lists the methods that there
+    /// are. Both have a body in the form of `responder`'s other refusals.
     ///
     /// ```
     /// use key0_auth::{actix::Routes, auth::Responder};

@@ -48,7 +48,7 @@ impl AuthMiddleware {
         self
     }
 
-    /// Asks the identity to satisfy this policy. Called again, all of them.
+    /// Asks the identity to satisfy this policy. If called several times, all of them.
     pub fn policy(mut self, policy: Policy) -> Self {
         self.guard().require(policy);
         self
@@ -56,7 +56,7 @@ impl AuthMiddleware {
 
     /// Asks the identity to satisfy this policy on paths of this pattern, in actix-web's own form
     /// (`/orders/{id}`, `/private/{tail}*`). On other paths it asks for no more than a good
-    /// credential. Called again, all that match.
+    /// credential. If called several times, all that match.
     ///
     /// The pattern is compared as actix-web's router does it: with the whole path, its escapes
     /// decoded. So `/%70rivate/a` is `/private/a` here, too.
@@ -124,7 +124,7 @@ impl AuthMiddleware {
     }
 
     /// Asks the identity to satisfy a policy that depends on the request; `None` asks for no more
-    /// than a good credential. Called again, all of them.
+    /// than a good credential. If called several times, all of them.
     ///
     /// Never look at [`path`](HttpRequest::path) here: it is as the client sent it, while the
     /// router decodes escapes before it finds the route. A rule for `/private/` is passed by

@@ -115,7 +115,7 @@ pub trait PaymentHandler: fmt::Debug + Send + Sync + 'static {
 pub type HandlerError = Box<dyn std::error::Error + Send + Sync>;
 
 impl PaymentReceived {
-    /// Keeps payments for somebody else to deal with.
+    /// Keeps payments and runs no handler: another process may.
     pub fn new(payments: Arc<dyn PaymentStore>, clock: Arc<dyn Clock>) -> Self {
         Self(Arc::new(Parts { payments, clock, wake: Arc::default(), worker: None }))
     }

@@ -44,7 +44,7 @@ pub(crate) struct BootstrapHolder {
 }
 
 impl BootstrapKeys {
-    /// None.
+    /// No keys yet.
     pub fn new() -> Self {
         Self::default()
     }

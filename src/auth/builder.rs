@@ -59,7 +59,7 @@ impl ValidatorBuilder {
         self
     }
 
-    /// Refuses access tokens that were ended before their time, and those that live longer than
+    /// Refuses access tokens that were revoked, and those that live longer than
     /// [`DeniedTokens::longest_token_life`] where that is set; none are, by default.
     pub fn denied_tokens(mut self, denied: DeniedTokens) -> Self {
         self.denied = Some(denied);

@@ -334,7 +334,7 @@ fn outage(cause: impl std::error::Error + Send + Sync + 'static) -> Rejection {
 }
 
 /// Validates an `Authorization` header by Key0's access tokens alone, at the system's time: the
-/// start without any framework. It knows nothing of tokens that were ended before their time.
+/// start without any framework. It knows nothing of tokens that were revoked.
 ///
 /// The header comes as a text or as bytes, owned or borrowed, or as an `Option` of one:
 ///

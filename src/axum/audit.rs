@@ -41,7 +41,7 @@ where
 /// Has the audit log tell which requests to these routes are refused with 401 or 403, a bounded number of
 /// them: see [`AuditApi`]. For routes of operators, with their guards, as [`keys_routes`](super::keys_routes).
 ///
-/// Whence a request came is told where a layer further out has put a [`ClientAddress`] into its extensions.
+/// It has the client's address if an outer layer has put a [`ClientAddress`] into the extensions.
 ///
 /// ```
 /// use std::sync::Arc;

@@ -9,8 +9,8 @@ use crate::{
     tower::{drain::Rest, handed_on::close, refusal::original_uri},
 };
 
-/// Answers an unknown path with a 404 and a wrong method with a 405 that says in `Allow` what
-/// goes, both with a body in the form of `responder`'s other refusals.
+/// Answers an unknown path with a 404 and a wrong method with a 405, whose `Allow` lists the methods
+/// that there are. Both have a body in the form of `responder`'s other refusals.
 ///
 /// Call it last, on the router that holds all routes and layers: routes that are added later keep
 /// axum's empty 405, and a `route_layer` that is added later would validate the credential first.

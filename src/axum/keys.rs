@@ -27,7 +27,7 @@ use crate::{
 /// | `POST /keys/find` | the key that somebody holds, in whatever state |
 /// | `PATCH /keys/{id}` | changes what is said of a key, suspends or resumes it |
 /// | `POST /keys/{id}/rotate` | a new secret under the same id |
-/// | `DELETE /keys/{id}` | kills every secret of the id |
+/// | `DELETE /keys/{id}` | revokes the key, with all of its secrets |
 ///
 /// The two that read are open to a key for support, too.
 ///

@@ -1,5 +1,5 @@
-//! The paved road: secrets, store, cache, validator, endpoints and housekeeping put together in the
-//! right order, on axum or actix-web.
+//! A backend ready to use: secrets, store, cache, validator, endpoints and housekeeping, put together
+//! in the right order, on axum or actix-web.
 //!
 //! A whole application on axum that sells photos, issues keys for payments and lets its operator
 //! manage partners' keys:

@@ -8,7 +8,7 @@
 //! key0-auth = { version = "0.1", features = ["testing"] }
 //! ```
 //!
-//! Nothing here weakens what it tests: tokens are signed and verified as in earnest, and an
+//! Nothing here weakens what it tests: tokens are signed and verified as in production, and an
 //! [`Identity`](crate::Identity) still comes out of a [`Validator`](crate::Validator) alone.
 //!
 //! ```

@@ -46,7 +46,7 @@ pub struct TokenSigner {
     clock: Arc<dyn Clock>,
 }
 
-/// A token to be minted: good, unless it is told otherwise.
+/// A token to be signed: good, unless a method makes it bad.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct TestToken {
@@ -159,12 +159,12 @@ impl TestToken {
         self.claim("exp", end)
     }
 
-    /// Its time is over from this very instant on.
+    /// Expires it now.
     pub fn expired(self) -> Self {
         self.expires_in(Duration::ZERO)
     }
 
-    /// It holds only in an hour, and for an hour.
+    /// Makes it valid in an hour, and for an hour (`nbf`).
     pub fn not_yet_valid(self) -> Self {
         let start = seconds(self.now.plus(LIFE));
         self.claim("nbf", start).expires_in(2 * LIFE)
@@ -194,7 +194,7 @@ impl TestToken {
         self
     }
 
-    /// Opens everything, under a signature that was made when it did not.
+    /// Changes it after it was signed, so that it claims everything.
     pub fn tampered(mut self) -> Self {
         self.tampered = true;
         self

@@ -102,7 +102,7 @@ impl OAuthTokensBuilder {
         self
     }
 
-    /// Requires the client to be this one. Called again, one of several.
+    /// Requires the client to be this one. If called several times, one of them.
     pub fn client_id(mut self, id: impl Into<Box<str>>) -> Self {
         self.rules.client_ids.push(id.into());
         self

@@ -260,14 +260,14 @@ impl AccessTokensBuilder {
         self
     }
 
-    /// Requires the claim `iss` to be this. Called again, one of several.
+    /// Requires the claim `iss` to be this. If called several times, one of them.
     pub fn issuer(mut self, issuer: impl Into<Box<str>>) -> Self {
         self.rules.issuers.push(issuer.into());
         self
     }
 
-    /// Requires the claim `aud` to name this. Called again, one of several. Without it, a token
-    /// that has an `aud` is refused: it is meant for somebody else (RFC 7519, section 4.1.3).
+    /// Requires the claim `aud` to name this. If called several times, one of them. Without it, a
+    /// token that has an `aud` is refused: it is meant for somebody else (RFC 7519, section 4.1.3).
     pub fn audience(mut self, audience: impl Into<Box<str>>) -> Self {
         self.rules.audiences.push(audience.into());
         self

@@ -42,7 +42,7 @@ impl AuthLayer {
         self
     }
 
-    /// Asks the identity to satisfy this policy. Called again, all of them.
+    /// Asks the identity to satisfy this policy. If called several times, all of them.
     pub fn policy(mut self, policy: Policy) -> Self {
         self.guard_mut().require(policy);
         self
@@ -59,7 +59,7 @@ impl AuthLayer {
     }
 
     /// Asks the identity to satisfy a policy that depends on the request; `None` asks for no more
-    /// than a good credential. Called again, all of them.
+    /// than a good credential. If called several times, all of them.
     ///
     /// The path of the request is as the client sent it. A rule that takes an id out of it must
     /// decode it just as the router does: on routes of axum, `sold` and `path_policy` do.

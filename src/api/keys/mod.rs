@@ -255,8 +255,8 @@ impl KeysApi {
         Ok(Reply::json(200, &KeyView::with_history(&record, &history)))
     }
 
-    /// `DELETE /keys/{id}`: kills every secret of this id. No request on this instance that starts
-    /// after the return succeeds with one. `query` is that of the URL: `reason` in it is kept.
+    /// `DELETE /keys/{id}`: revokes the key, with all of its secrets. No request on this instance that
+    /// starts after the return succeeds with one. `query` is that of the URL: `reason` in it is kept.
     ///
     /// # Errors
     ///
