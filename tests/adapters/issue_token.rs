@@ -1229,6 +1229,17 @@ async fn a_bad_body_is_told_what_is_wrong() {
     shop.buy(&body_with(&names.map(|name| set(name, &*longest)))).await;
 }
 
+#[tokio::test]
+async fn an_optional_member_that_is_null_is_as_absent() {
+    let store = Store::memory();
+    let shop = shop(&store);
+    let null = |name| set(name, Value::Null);
+    let first = shop.ask(&body_with(&[null("challengeId"), null("tierId")])).await.unwrap();
+    assert_eq!(shop.ask(&body_with(&[("challengeId", None)])).await.unwrap(), first);
+    let alias = [("challengeId", None), null("planId"), set("tierId", "basic")];
+    assert_eq!(shop.ask(&body_with(&alias)).await.unwrap(), first);
+}
+
 #[test]
 fn a_body_is_announced_as_json() {
     for good in ["application/json", "Application/JSON", "application/json; charset=utf-8"] {

@@ -383,6 +383,8 @@ async fn a_report_has_its_fields() {
         "challengeId": "c", "requestId": "r", "resourceId": "p", "tierId": "t", "txHash": "0x1",
     });
     assert_received(endpoint.handle(minimal.to_string().as_bytes()).await);
+    let null = [set("planId", Value::Null), set("tierId", "basic")];
+    assert_received(endpoint.handle(&report_with(&null)).await);
 }
 
 #[tokio::test]

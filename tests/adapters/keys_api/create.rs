@@ -77,6 +77,24 @@ async fn all_that_can_be_asked_for_is_kept() {
     }
 }
 
+#[tokio::test]
+async fn an_optional_member_that_is_null_is_as_absent() {
+    for office in Office::on_each() {
+        let terms = json!({
+            "role": "read", "label": null, "permissions": null, "expiresAt": null, "metadata": null,
+        });
+        let answer = office.post(terms.to_string()).await;
+        assert_eq!(answer.status, 201, "{}", answer.text);
+        let told = answer.json();
+        for name in ["label", "permissions", "expiresAt", "metadata"] {
+            assert!(told.get(name).is_none(), "{told}");
+        }
+        // So its role counts.
+        let identity = identity(&office, &answer.member("key")).await;
+        assert!(identity.allows("dpp", Action::Read));
+    }
+}
+
 async fn identity(office: &Office, key: &str) -> Identity {
     office.validator.validate([], [key.as_bytes()]).await.unwrap()
 }
