@@ -114,16 +114,16 @@ async fn copy_all(source: &Opened, target: &Opened, name: &str) -> Result<u64, F
     // Nothing is made beside a store that holds anything else.
     let begun = Copying::resumed(&**to, name).await?;
     let all_keys = begun.is_some_and(|begun| begun.is_complete());
-    let partners = match PartnerCopy::of_source(&source.beside).await? {
+    let mut partners = match PartnerCopy::of_source(&source.beside).await? {
         Some(from) => PartnerCopy::of_target(&target.beside).await?.map(|to| (from, to)),
         None => None,
     };
-    let partners = match partners {
-        Some((from, to)) if all_keys && has_ended(&from, &to).await? => None,
-        partners => partners,
-    };
-    if let Some((_, to)) = &partners {
-        Copying::resumed(to, name).await?;
+    if let Some((from, to)) = &partners {
+        if all_keys && has_ended(from, to).await? {
+            partners = None;
+        } else {
+            Copying::resumed(to, name).await?;
+        }
     }
     let mut progress = Progress::default();
     let mut keys = Copying::begin(&**from, &**to, name).await?;
