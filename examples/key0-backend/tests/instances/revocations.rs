@@ -13,7 +13,7 @@ use crate::{
     cluster::{Cluster, Key, Line, access_token, end, refund, revoke, tokens},
     engine::Engine,
     figures::{Times, head},
-    process::Request,
+    process::{Backend, Request},
 };
 
 /// How long the pollers and the load rest between two requests.
@@ -110,7 +110,11 @@ pub(crate) fn end_whole_purchases(
             accepted += u32::from(lines[line].status(key.number, credential) != 401);
         }
     }
-    println!("{name}: {asked} requests past the bound, {accepted} accepted");
+    let slow = cluster.backends.iter().filter(|backend| has_missed_denials(backend)).count();
+    println!(
+        "{name}: {asked} requests past the bound, {accepted} accepted; for {slow} of three backends the \
+         store was too slow at times to tell which tokens are denied"
+    );
     assert_eq!(accepted, 0);
 }
 
@@ -172,9 +176,9 @@ fn measure(
             let (first, others) = lines.split_first_mut().unwrap();
             revoke(first, key);
             let revoked = Instant::now();
-            for line in others {
+            for (line, backend) in others.iter_mut().zip(&cluster.backends[1..]) {
                 for credential in key.credentials() {
-                    refused(line, key, credential, revoked);
+                    refused(line, backend, key, credential, revoked);
                 }
             }
             let all_refused = revoked.elapsed();
@@ -200,12 +204,15 @@ fn measure(
     times
 }
 
-/// Asks until it is refused, which must not come after the bound.
-fn refused(line: &mut Line, key: &Key, credential: &str, revoked: Instant) {
+/// Asks until it is refused, which must not come after the bound. Only for tokens there is one excuse.
+fn refused(line: &mut Line, backend: &Backend, key: &Key, credential: &str, revoked: Instant) {
     loop {
         let sent = revoked.elapsed();
         match line.status_now(key.number, credential) {
-            200 => assert!(sent <= BOUND, "{} is good {sent:?} later", key.id),
+            200 => {
+                let is_excused = credential.contains('.') && has_missed_denials(backend);
+                assert!(sent <= BOUND || is_excused, "{} is good {sent:?} later", key.id);
+            }
             401 => return,
             // The store is too slow just now.
             503 => {}
@@ -213,6 +220,11 @@ fn refused(line: &mut Line, key: &Key, credential: &str, revoked: Instant) {
         }
         thread::sleep(PAUSE);
     }
+}
+
+/// Whether the store was too slow to tell which tokens are denied: in an outage the last known ones hold.
+fn has_missed_denials(backend: &Backend) -> bool {
+    backend.stderr().contains("denied tokens can't be read")
 }
 
 /// Calls all backends with good keys meanwhile, none of which may ever be refused.
