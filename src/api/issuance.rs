@@ -227,19 +227,27 @@ impl Made {
 /// seconds.
 const YOUNG: Duration = Duration::from_secs(10 * 60);
 
-/// Whether another process may be about to give the credential again, also where the clock is ahead.
-pub(super) fn may_be_young(issuance: &Issuance, clock: &SteadyClock) -> bool {
-    !clock.was_believed() || clock.now().since(issuance.issued_at) < YOUNG
-}
-
-/// The refusal where only another process can give the credential again.
-pub(super) fn elsewhere() -> Rejection {
+/// Refuses to replace a credential that another process may be about to give again: one that is young,
+/// or that may be, since the clock was not believed yet.
+pub(super) fn check_replaceable(issuance: &Issuance, clock: &SteadyClock) -> Result<(), Rejection> {
+    let young = issuance.issued_at.plus(YOUNG).since(clock.now());
+    let wait = clock.until_first_believed().map_or(young, |doubted| doubted.max(young));
+    if wait.is_zero() {
+        return Ok(());
+    }
     #[cfg(feature = "tracing")]
     tracing::error!(
-        "a credential that was just sold can't be given again: this process lacks the issuance \
-         secret that it was derived from, or makes keys of another form"
+        "a credential that was sold can't be given again: this process lacks the issuance secret \
+         that it was derived from, or makes keys of another form"
     );
-    Rejection::new(RejectionKind::IssuanceInProgress).cause(LacksSecret)
+    let seconds = u16::try_from(wait.as_micros().div_ceil(1_000_000)).unwrap_or(u16::MAX);
+    Err(Rejection::new(RejectionKind::IssuanceInProgress)
+        .detail(format!(
+            "The credential was made with a secret or a key format that this server does not have. \
+             This server can replace it in {seconds} s"
+        ))
+        .retry_after(seconds)
+        .cause(LacksSecret))
 }
 
 #[derive(Debug, thiserror::Error)]

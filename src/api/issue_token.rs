@@ -6,7 +6,7 @@ use super::{
     body::{self, Reply, outage},
     issuance::{
         Decision, HOOK_DEADLINE, IssuanceHook, IssuanceRequest, Made, OwnCredential, Terms,
-        Unsteady, decide, elsewhere, may_be_young, reply,
+        Unsteady, check_replaceable, decide, reply,
     },
 };
 use crate::{
@@ -41,7 +41,7 @@ const CLAIM: Duration = Duration::from_millis(1_500);
 ///
 /// A retry gets another credential, and the old one dies, only where the first can't be derived again: by
 /// another secret, or another key format. Until ten minutes after the purchase, and an hour after this was
-/// made, it is a 503 `issuance_in_progress`: see [`IssuanceSecrets`] for how a secret is changed.
+/// made, it is a 503 `issuance_in_progress` with the rest in `Retry-After`: see [`IssuanceSecrets`].
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -273,7 +273,6 @@ impl Parts {
                 metrics::issuance("replayed");
                 Ok(Progress::Done(reply(key.expose(), issuance.expires_at)))
             }
-            _ if may_be_young(issuance, &self.steady) => Err(elsewhere()),
             _ => self.replace(&request.key(), issuance, id).await,
         }
     }
@@ -285,6 +284,7 @@ impl Parts {
         old: &Issuance,
         id: &KeyId,
     ) -> Result<Progress, Rejection> {
+        check_replaceable(old, &self.steady)?;
         let (plain, nonce) = self.derive(id)?;
         let new = Issuance {
             digest: plain.digest(),
@@ -325,9 +325,9 @@ impl Parts {
                 Ok(Progress::Done(reply(credential, old.expires_at)))
             }
             Some(_) => Err(Rejection::new(RejectionKind::Internal).cause(Unsteady)),
-            None if may_be_young(old, &self.steady) => Err(elsewhere()),
-            // The secret is gone: what the hook says now is what counts from now on.
             None => {
+                check_replaceable(old, &self.steady)?;
+                // The secret is gone: what the hook says now is what counts from now on.
                 let new = Issuance { issued_at: old.issued_at, ..self.issuance_of(&own)? };
                 let replaced =
                     self.payments.replace_issuance(&request.key(), old, &new, "", now).await;

@@ -95,6 +95,13 @@ pub struct CopyProgress {
     pub copied: u64,
 }
 
+impl CopyProgress {
+    /// Whether every record is there, and the copy has only to be ended.
+    pub fn is_complete(&self) -> bool {
+        self.after.as_deref() == Some(END)
+    }
+}
+
 /// Some records of a store.
 #[derive(Debug)]
 pub struct RecordPage {
@@ -347,7 +354,7 @@ impl<'a> Copying<'a> {
     ///
     /// [`CopyError`]; then the copy is gone on with by [`begin`](Self::begin).
     pub async fn step(&mut self) -> Result<bool, CopyError> {
-        if self.progress.after.as_deref() == Some(END) {
+        if self.progress.is_complete() {
             return Ok(false);
         }
         let after = self.progress.after.as_deref();

@@ -78,6 +78,19 @@ impl SteadyClock {
         self.believed().is_some() || self.state().as_ref().is_some_and(|state| state.was_believed)
     }
 
+    /// How much longer the clock must go on steadily until it is believed for the first time; `None` where
+    /// it [was believed](Self::was_believed), else never zero.
+    pub(crate) fn until_first_believed(&self) -> Option<Duration> {
+        if self.was_believed() {
+            return None;
+        }
+        let doubted = self.state().as_ref().and_then(|state| state.doubted);
+        let steady = self.clock.monotonic().zip(doubted);
+        let steady = steady.map(|(now, since)| now.saturating_sub(since.monotonic));
+        let left = PROBATION.saturating_sub(steady.unwrap_or_default());
+        Some(left.max(Duration::from_micros(1)))
+    }
+
     /// The later of the two instants of which [`now`](Clock::now) is the earlier: what is to be kept for a
     /// time is kept for that time from then on, whichever of them is right.
     pub fn latest(&self) -> Timestamp {
@@ -198,17 +211,20 @@ mod tests {
     fn a_clock_is_believed_an_hour_after_the_start() {
         let held = Arc::new(Held::default());
         let clock = SteadyClock::new(held.clone());
-        for passes in [0, 30, 29] {
+        for (passes, left) in [(0, 60), (30, 30), (29, 1)] {
             held.pass(passes);
             assert_eq!((clock.believed(), clock.was_believed()), (None, false));
+            assert_eq!(clock.until_first_believed(), Some(Duration::from_secs(left * 60)));
         }
         // Once it is set, the hour begins anew.
         held.set(-3);
         assert_eq!((clock.believed(), clock.now()), (None, at(56)));
         held.pass(59);
         assert_eq!((clock.believed(), clock.was_believed()), (None, false));
+        assert_eq!(clock.until_first_believed(), Some(Duration::from_secs(60)));
         held.pass(1);
         assert_eq!((clock.was_believed(), clock.believed()), (true, Some(at(116))));
+        assert_eq!(clock.until_first_believed(), None);
         held.set(100);
         assert_eq!((clock.believed(), clock.was_believed()), (None, true));
         assert_eq!(clock.now(), at(116));

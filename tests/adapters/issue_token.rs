@@ -201,6 +201,13 @@ fn assert_refused(result: Result<Reply, Rejection>, kind: RejectionKind, row: &s
     refusal
 }
 
+/// Whether a refusal says so many seconds, in its header and in words.
+fn assert_replaceable_in(refusal: &Rejection, seconds: f64) {
+    let response = Responder::default().respond(refusal);
+    assert!(response.headers.contains(&("retry-after", seconds.to_string())), "{response:?}");
+    assert!(refusal.message().ends_with(&format!("can replace it in {seconds} s")), "{refusal:?}");
+}
+
 fn status(refusal: &Rejection) -> u16 {
     Responder::default().respond(refusal).status
 }
@@ -571,6 +578,8 @@ async fn a_lost_secret_gives_a_new_credential_and_kills_the_old_one(store: Store
         after.clock.advance(age);
         let refusal = assert_refused(after.ask(&body()).await, IssuanceInProgress, "it is young");
         assert_eq!(status(&refusal), 503);
+        let left = START.plus(10 * MINUTE).since(after.now()).as_secs_f64().ceil();
+        assert_replaceable_in(&refusal, left);
         after.identity(&token_of(&old)).await.unwrap();
     }
     assert_eq!(before.ask(&body()).await.unwrap(), old);
@@ -1057,11 +1066,13 @@ async fn a_process_that_starts_while_its_clock_is_ahead_takes_nothing_that_was_s
             .clock(after.clock.clone());
         let mut again = shop_with(&store, &one(FIRST_SECRET), before.clock.clone());
         again.issue = again.issue.clock(again.clock.clone());
-        assert_refused(after.ask(&body()).await, IssuanceInProgress, "it may be young");
+        let refusal = assert_refused(after.ask(&body()).await, IssuanceInProgress, "may be young");
+        assert_replaceable_in(&refusal, 3_600.0);
         assert_eq!(again.buy(&body()).await, first);
         after.identity(&first).await.unwrap();
         after.clock.advance(59 * MINUTE);
-        assert_refused(after.ask(&body()).await, IssuanceInProgress, "it may be young");
+        let refusal = assert_refused(after.ask(&body()).await, IssuanceInProgress, "may be young");
+        assert_replaceable_in(&refusal, 60.0);
         after.clock.advance(MINUTE);
         assert_ne!(after.buy(&body()).await, first, "the clock is believed");
 

@@ -112,20 +112,24 @@ async fn copy_all(source: &Opened, target: &Opened, name: &str) -> Result<u64, F
         return Err(CopyError::Occupied.into());
     };
     // Nothing is made beside a store that holds anything else.
-    Copying::resumed(&**to, name).await?;
-    let partners = PartnerCopy::of_source(&source.beside).await?;
-    let theirs = match &partners {
-        Some(_) => PartnerCopy::of_target(&target.beside).await?,
+    let begun = Copying::resumed(&**to, name).await?;
+    let all_keys = begun.is_some_and(|begun| begun.is_complete());
+    let mut partners = match PartnerCopy::of_source(&source.beside).await? {
+        Some(from) => PartnerCopy::of_target(&target.beside).await?.map(|to| (from, to)),
         None => None,
     };
-    if let Some(theirs) = &theirs {
-        Copying::resumed(theirs, name).await?;
+    if let Some((from, to)) = &partners {
+        if all_keys && has_ended(from, to).await? {
+            partners = None;
+        } else {
+            Copying::resumed(to, name).await?;
+        }
     }
     let mut progress = Progress::default();
     let mut keys = Copying::begin(&**from, &**to, name).await?;
-    let mut beside = match (&partners, &theirs) {
-        (Some(from), Some(to)) => Some(Copying::begin(from, to as &dyn CopyStore, name).await?),
-        _ => None,
+    let mut beside = match &partners {
+        Some((from, to)) => Some(Copying::begin(from, to, name).await?),
+        None => None,
     };
     let total = keys.total();
     while keys.step().await? {
@@ -143,12 +147,29 @@ async fn copy_all(source: &Opened, target: &Opened, name: &str) -> Result<u64, F
         copy.check().await?;
         copied += copy.copied();
     }
-    // From here on the target can be served from: so that of partners, which nobody waits for, is last.
-    keys.end().await?;
+    // The target can be served from when the copy of the keys has ended, so that is last.
     if let Some(copy) = beside {
         copy.end().await?;
     }
+    keys.end().await?;
     Ok(copied)
+}
+
+/// Whether the copy of what partners have was ended by a run that was cut off before it ended that of the
+/// keys. Only then is there anything without a copy that was begun.
+async fn has_ended(from: &PartnerCopy, to: &PartnerCopy) -> Result<bool, Fault> {
+    if to.unfinished_copy().await.map_err(CopyError::Target)?.is_some() {
+        return Ok(false);
+    }
+    let copied = to.contents().await.map_err(CopyError::Target)?;
+    if copied.is_empty {
+        return Ok(false);
+    }
+    let source = from.contents().await.map_err(CopyError::Source)?;
+    match (source.records, copied.records) {
+        (Some(there), Some(copied)) if there != copied => Err(CopyError::Changed.into()),
+        _ => Ok(true),
+    }
 }
 
 /// How wide the bar is.

@@ -170,5 +170,9 @@ fn told(
         let why = if why.is_empty() { String::new() } else { format!(": {why}") };
         text.push_str(&format!("{name:12} {passed}{why}\n"));
     }
+    if let Some(purchase) = claims.get("jti").and_then(Value::as_str) {
+        let purchase = harmless(purchase);
+        text.push_str(&format!("revoked      not looked at: purchases show {purchase}\n"));
+    }
     text
 }

@@ -6,11 +6,12 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use sqlx::Connection;
 
 use crate::{
     postgres_server::{Postgres, run_sql, shared},
     process::{Answer, Backend, Ended, MARK, Request, Setup},
-    redis_server::Redis,
+    redis_server::{self, Redis},
     serve::{PHOTO, issue, order},
     servers::{proxy::Proxy, wait_until},
 };
@@ -297,6 +298,75 @@ fn a_copy_that_was_killed_is_gone_on_with() {
         let ended = run(&setup(&to), "store", &["copy", "--from", &from, "--to", &to]);
         assert_eq!(ended.code, Some(0), "{ended:?}");
         assert!(wait_until(|| told(&to) == before), "{to}");
+    }
+}
+
+/// How many copies into a target were begun and have not ended, that of the keys and that of what
+/// partners have.
+fn begun(url: &str) -> usize {
+    if url.starts_with("redis") {
+        let names = ["key0:unfinished_copy", "key0:partner:unfinished_copy"];
+        return redis_server::cli(url, &[&["EXISTS"][..], &names].concat());
+    }
+    let names = "SELECT count(*) FROM pg_tables WHERE tablename ~ '^(partner_)?unfinished_copy$'";
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let count: i64 = runtime.block_on(async {
+        let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
+        sqlx::query_scalar(names).fetch_one(&mut connection).await.unwrap()
+    });
+    usize::try_from(count).unwrap()
+}
+
+/// The process is killed between the ends of the two copies that it makes.
+#[test]
+fn a_copy_that_was_killed_at_its_end_is_ended() {
+    let (Some(postgres), Some(redis)) = (Postgres::start(), Redis::start(&["--appendonly", "no"]))
+    else {
+        return;
+    };
+    let source = setup("sqlite://source.db");
+    let backend = source.start();
+    let day = fill(&backend);
+    stop(backend);
+    let from = format!("sqlite://{}", source.path("source.db").display());
+    let before = told(&from);
+    let postgres_proxy = Proxy::to(postgres.address());
+    let redis_proxy = Proxy::to(redis.address());
+    let (postgres_port, redis_port) = (postgres_proxy.port(), redis_proxy.port());
+    for proxy in [&postgres_proxy, &redis_proxy] {
+        proxy.delay(std::time::Duration::from_millis(15));
+    }
+    let in_postgres = || {
+        let url = postgres.new_database();
+        let through = url.replace(&format!(":{}/", postgres.port()), &format!(":{postgres_port}/"));
+        (url, through)
+    };
+    let in_redis = || {
+        let () = redis.cli(&["FLUSHALL"]);
+        (redis.url(""), redis.url_through(redis_port, ""))
+    };
+    for new_target in [&in_postgres as &dyn Fn() -> (String, String), &in_redis] {
+        // A machine that is busy may be too late to see it.
+        let cut_off = (0..20).find_map(|_| {
+            let (to, slowly) = new_target();
+            let mut copy = start_copy(&from, &slowly);
+            let both = wait_until(|| begun(&to) == 2);
+            while both && begun(&to) == 2 && copy.try_wait().unwrap().is_none() {}
+            copy.kill().unwrap();
+            copy.wait().unwrap();
+            (begun(&to) == 1).then_some(to)
+        });
+        let to = cut_off.expect("no copy was killed at its end");
+        for command in ["serve", "keys"] {
+            let arguments: &[&str] = if command == "keys" { &["list"] } else { &[] };
+            let refused = run(&setup(&to), command, arguments);
+            assert_eq!(refused.code, Some(2), "{to}: {refused:?}");
+            assert!(refused.stderr.contains("holds a part of a copy of"), "{refused:?}");
+        }
+        let ended = run(&setup(&to), "store", &["copy", "--from", &from, "--to", &to]);
+        assert_eq!(ended.code, Some(0), "{to}: {ended:?}");
+        assert!(wait_until(|| told(&to) == before), "{to}");
+        holds(&to, &day);
     }
 }
 

@@ -82,6 +82,8 @@ fn a_token_s_checks_are_told_and_the_token_is_not() {
             let ended = run(&setup, &format!("token inspect {token}{format}"));
             assert!(!ended.stdout.contains(token) && ended.stderr.is_empty(), "{ended:?}");
             if format.is_empty() {
+                let is_told = ended.stdout.contains("revoked      not looked at: purchases show ");
+                assert_eq!(is_told, token.len() > 10, "{ended:?}");
                 continue;
             }
             let told = json(&ended);

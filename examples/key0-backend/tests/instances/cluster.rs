@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     io::Write,
+    iter,
     net::{SocketAddr, TcpStream},
     thread,
     time::Duration,
@@ -28,6 +29,15 @@ pub(crate) struct Key {
     pub(crate) number: u64,
     pub(crate) text: String,
     pub(crate) id: String,
+    /// Key0's own token for the same purchase.
+    pub(crate) token: Option<String>,
+}
+
+impl Key {
+    /// What opens the resource.
+    pub(crate) fn credentials(&self) -> impl Iterator<Item = &str> {
+        iter::once(&*self.text).chain(self.token.as_deref())
+    }
 }
 
 /// Three backends, each a process of its own, on one server.
@@ -71,7 +81,8 @@ impl Cluster {
         });
         keys.sort();
         let ids = self.ids();
-        let key = |(number, text)| Key { number, text, id: ids[&photo(number)].clone() };
+        let key =
+            |(number, text)| Key { number, text, id: ids[&photo(number)].clone(), token: None };
         keys.into_iter().map(key).collect()
     }
 
@@ -146,6 +157,15 @@ fn photo(number: u64) -> String {
 
 /// What Key0 sends to have a key issued.
 pub(crate) fn issue(number: u64) -> Request {
+    from_key0("issue-token", number)
+}
+
+/// What Key0 reports of the payment.
+pub(crate) fn report(number: u64) -> Request {
+    from_key0("payment-received", number)
+}
+
+fn from_key0(endpoint: &str, number: u64) -> Request {
     let order: Value = json!({
         "requestId": format!("request-{number}"),
         "challengeId": format!("challenge-{number}"),
@@ -153,7 +173,7 @@ pub(crate) fn issue(number: u64) -> Request {
         "planId": "basic",
         "txHash": format!("0x{number:064x}"),
     });
-    Request::post("/internal/issue-token", &order).internal(INTERNAL_SECRET)
+    Request::post(&format!("/internal/{endpoint}"), &order).internal(INTERNAL_SECRET)
 }
 
 /// What an agent sends.
@@ -166,6 +186,13 @@ pub(crate) fn revoke(id: &str) -> Request {
     Request::new("DELETE", &format!("/keys/{id}")).header("X-Api-Key", MASTER)
 }
 
+/// What an operator sends to end all that was bought.
+pub(crate) fn refund(number: u64) -> Request {
+    let reason = json!({ "reason": "refunded" });
+    Request::post(&format!("/purchases/challenge-{number}/revoke"), &reason)
+        .header("X-Api-Key", MASTER)
+}
+
 /// What the holder of a credential sends to end it.
 pub(crate) fn end(credential: &str) -> Request {
     Request::new("POST", "/credential/revoke")
@@ -176,7 +203,10 @@ pub(crate) fn end(credential: &str) -> Request {
 /// Access tokens of purchases of which no key was issued.
 pub(crate) fn tokens(numbers: std::ops::Range<u64>) -> Vec<Key> {
     let numbers = numbers.map(|number| number + 1_000_000);
-    let token = |number| Key { number, text: access_token(number), id: format!("token {number}") };
+    let token = |number| {
+        let (text, id) = (access_token(number), format!("token {number}"));
+        Key { number, text, id, token: None }
+    };
     numbers.map(token).collect()
 }
 

@@ -18,6 +18,7 @@ mod process;
 #[allow(dead_code, unreachable_pub)]
 #[path = "../../../../tests/support/servers/redis.rs"]
 mod redis_server;
+mod refunds;
 mod revocations;
 mod scale;
 #[path = "../../../../tests/support/servers/mod.rs"]
@@ -31,6 +32,8 @@ use self::{postgres_server::Postgres, redis_server::Redis, revocations::Size};
 
 const FEW: Size = Size { keys: 20, cut: Duration::ZERO };
 const MANY: Size = Size { keys: 1_000, cut: Duration::from_secs(60) };
+/// In the folder in which the backends of a test run.
+const ONE_FILE: &str = "sqlite://key0-backend.db";
 /// How long the server is gone.
 const GONE: Duration = Duration::from_secs(30);
 /// How long it stands still: longer than any key is remembered.
@@ -60,6 +63,43 @@ fn long_revocations_on_postgres() {
 fn long_revocations_on_redis() {
     let Some(server) = Redis::start(&[]) else { return };
     revocations::reach_every_instance("Redis", &server, MANY);
+}
+
+#[test]
+fn a_revoked_purchase_is_dead_on_every_instance_on_sqlite() {
+    revocations::end_whole_purchases("SQLite", ONE_FILE, None, FEW);
+}
+
+#[test]
+fn a_revoked_purchase_is_dead_on_every_instance_on_postgres() {
+    let Some(server) = Postgres::start() else { return };
+    revocations::end_whole_purchases("PostgreSQL", &server.url(), Some(&server), FEW);
+}
+
+#[test]
+fn a_revoked_purchase_is_dead_on_every_instance_on_redis() {
+    let Some(server) = Redis::start(&[]) else { return };
+    revocations::end_whole_purchases("Redis", &server.url(""), Some(&server), FEW);
+}
+
+#[test]
+#[ignore = "long: revocations"]
+fn long_revocations_of_purchases_on_sqlite() {
+    revocations::end_whole_purchases("SQLite", ONE_FILE, None, MANY);
+}
+
+#[test]
+#[ignore = "long: revocations"]
+fn long_revocations_of_purchases_on_postgres() {
+    let Some(server) = Postgres::start() else { return };
+    revocations::end_whole_purchases("PostgreSQL", &server.url(), Some(&server), MANY);
+}
+
+#[test]
+#[ignore = "long: revocations"]
+fn long_revocations_of_purchases_on_redis() {
+    let Some(server) = Redis::start(&[]) else { return };
+    revocations::end_whole_purchases("Redis", &server.url(""), Some(&server), MANY);
 }
 
 // Their short forms are the outages of the tests of the backend on each engine.
@@ -116,6 +156,43 @@ fn long_crashes_amid_issuances_on_postgres() {
 fn long_crashes_amid_issuances_on_redis() {
     let Some(server) = Redis::start(&[]) else { return };
     issuance::is_once(&server, 20);
+}
+
+#[test]
+fn a_refund_leaves_nothing_alive_on_sqlite() {
+    refunds::leave_nothing_alive("SQLite", ONE_FILE, 3);
+}
+
+#[test]
+fn a_refund_leaves_nothing_alive_on_postgres() {
+    let Some(server) = Postgres::start() else { return };
+    refunds::leave_nothing_alive("PostgreSQL", &server.url(), 3);
+}
+
+#[test]
+fn a_refund_leaves_nothing_alive_on_redis() {
+    let Some(server) = Redis::start(&[]) else { return };
+    refunds::leave_nothing_alive("Redis", &server.url(""), 3);
+}
+
+#[test]
+#[ignore = "long: crashes"]
+fn long_crashes_amid_refunds_on_sqlite() {
+    refunds::leave_nothing_alive("SQLite", ONE_FILE, 100);
+}
+
+#[test]
+#[ignore = "long: crashes"]
+fn long_crashes_amid_refunds_on_postgres() {
+    let Some(server) = Postgres::start() else { return };
+    refunds::leave_nothing_alive("PostgreSQL", &server.url(), 50);
+}
+
+#[test]
+#[ignore = "long: crashes"]
+fn long_crashes_amid_refunds_on_redis() {
+    let Some(server) = Redis::start(&[]) else { return };
+    refunds::leave_nothing_alive("Redis", &server.url(""), 50);
 }
 
 #[test]
