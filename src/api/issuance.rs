@@ -57,6 +57,20 @@ pub trait IssuanceHook: fmt::Debug + Send + Sync + 'static {
 pub type HookError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What a hook decides.
+///
+/// ```
+/// use std::time::Duration;
+/// use key0_auth::api::{Decision, IssuanceRequest, OwnCredential, Terms};
+///
+/// fn decide(request: &IssuanceRequest) -> Decision {
+///     match request.plan_id.as_str() {
+///         "day" => Decision::Approve(Terms::new().time_to_live(Duration::from_secs(24 * 60 * 60))),
+///         "partner" => Decision::Own(OwnCredential::new("known to our fallback", None)),
+///         _ => Decision::Refuse,
+///     }
+/// }
+/// # let _ = decide;
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Decision {
