@@ -76,9 +76,10 @@ fn configured(file: &str, application: SocketAddr, backend: &Backend) -> (String
     let free = free();
     let text = fs::read_to_string(format!("{DEPLOY}/{file}")).unwrap();
     let addresses = [
+        // First, as these digits could stand in another port.
+        ("8000", free.port().to_string()),
         ("127.0.0.1:8080", application.to_string()),
         ("127.0.0.1:3001", backend.internal.unwrap().to_string()),
-        ("8000", free.port().to_string()),
     ];
     let text = addresses.into_iter().fold(text, |text, (given, own)| {
         assert!(text.contains(given), "{file}: {given}");
