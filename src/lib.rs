@@ -17,8 +17,57 @@
 //! | `client` | calls such a backend, as partners and Key0 do (feature `client`) |
 //! | `testing` | tokens, time and outages for your tests (feature `testing`) |
 //!
-//! The module `guide`, which the documentation with all features has, leads from a first route to
-//! several instances. The start without any framework:
+//! # Start
+//!
+//! With axum, a route that opens for whoever has bought this photo, or all photos:
+//!
+#![cfg_attr(feature = "axum", doc = "```no_run")]
+#![cfg_attr(not(feature = "axum"), doc = "```ignore")]
+//! use axum::{Router, extract::Path, routing::get};
+//! use key0_auth::{AccessTokens, AuthLayer, Validator, axum::with_problem_fallbacks};
+//!
+//! async fn photo(Path(id): Path<String>) -> String {
+//!     format!("photo {id}")
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let tokens = AccessTokens::hs256(std::env::var("KEY0_ACCESS_TOKEN_SECRET")?)?;
+//!     let validator = Validator::builder().access_tokens(tokens).build()?;
+//!     let sold = AuthLayer::new(validator.clone()).sold("id");
+//!     let routes = Router::new().route("/photos/{id}", get(photo)).route_layer(sold);
+//!     let app = with_problem_fallbacks(routes, validator.responder());
+//!     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+//!     Ok(axum::serve(listener, app).await?)
+//! }
+//! ```
+//!
+//! With actix-web:
+//!
+#![cfg_attr(feature = "actix", doc = "```no_run")]
+#![cfg_attr(not(feature = "actix"), doc = "```ignore")]
+//! use actix_web::{App, HttpServer, web::Path};
+//! use key0_auth::{AccessTokens, Validator, actix::{AuthMiddleware, Routes}};
+//!
+//! async fn photo(id: Path<String>) -> String {
+//!     format!("photo {id}")
+//! }
+//!
+//! #[actix_web::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let tokens = AccessTokens::hs256(std::env::var("KEY0_ACCESS_TOKEN_SECRET")?)?;
+//!     let validator = Validator::builder().access_tokens(tokens).build()?;
+//!     let sold = AuthMiddleware::new(validator.clone()).sold("id");
+//!     let server = HttpServer::new(move || {
+//!         let routes = Routes::new().get("/photos/{id}", photo);
+//!         let routes = routes.each(|route| route.wrap(sold.clone()));
+//!         App::new().configure(routes.with_problem_fallbacks(validator.responder()))
+//!     });
+//!     Ok(server.bind(("127.0.0.1", 3000))?.run().await?)
+//! }
+//! ```
+//!
+//! Without any framework:
 //!
 //! ```
 //! use key0_auth::{AccessTokens, RejectionKind, validate_key0_token};
@@ -28,6 +77,25 @@
 //! assert_eq!(refused.kind(), RejectionKind::InvalidToken);
 //! # Ok::<(), key0_auth::error::ConfigError>(())
 //! ```
+//!
+//! The module `guide`, which the documentation with all features has, leads from a first route to
+//! several instances.
+//!
+//! # Features
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `tower`, `aws_lc_rs` (default) | the layers; the crypto of RS256, ES256 and EdDSA |
+//! | `rust_crypto` | the crypto without a C compiler |
+//! | `axum`, `actix` | extractors, responses, and the endpoints as routes |
+//! | `backend` | one builder for a whole backend |
+//! | `sqlite`, `postgres`, `redis` | a store each |
+//! | `jwks` | the keys of an identity provider, kept fresh |
+//! | `idempotency` | requests with an `Idempotency-Key` run once |
+//! | `client` | calls to such a backend, with safe retries |
+//! | `metrics`, `openapi` | what is counted; guards and refusals in your own OpenAPI document |
+//! | `testing` | tokens, time and outages for your tests, and proofs that no route is open |
+//! | `tracing` | the log; `axum` and `actix` bring it |
 //!
 //! # What passes, what is refused
 //!

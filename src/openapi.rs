@@ -89,6 +89,17 @@ impl Guard {
 /// Adds the security schemes `bearer`, `apiKey`, `internal` and `internalBearer`, the schema
 /// `Problem`, and a response for each status of a refusal, named as the status is: `Unauthorized`,
 /// `NotFound`. The 401 of an internal endpoint is `InternalUnauthorized`.
+///
+/// ```
+/// use key0_auth::openapi::Components;
+/// use utoipa::{Modify, openapi::OpenApi};
+///
+/// let mut document = OpenApi::default();
+/// Components.modify(&mut document);
+/// let components = document.components.expect("they were added");
+/// assert!(components.security_schemes.contains_key("bearer"));
+/// assert!(components.responses.contains_key("Unauthorized"));
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Components;
 
@@ -109,6 +120,16 @@ impl Modify for Components {
 }
 
 /// Says that an operation is behind this guard, and how that refuses.
+///
+/// ```
+/// use key0_auth::openapi::{Guard, guard};
+/// use utoipa::openapi::path::Operation;
+///
+/// let mut operation = Operation::new();
+/// guard(&mut operation, Guard::Credential);
+/// let refused = operation.responses.responses;
+/// assert!(["401", "403", "503"].iter().all(|status| refused.contains_key(*status)));
+/// ```
 pub fn guard(operation: &mut Operation, guard: Guard) {
     let none: [&str; 0] = [];
     let schemes = guard.schemes().map(|scheme| SecurityRequirement::new(scheme, none));
@@ -118,6 +139,15 @@ pub fn guard(operation: &mut Operation, guard: Guard) {
 
 /// Says that an operation may be refused as this kind is, by a reference to a response of
 /// [`Components`]. What the operation says of that status already stays.
+///
+/// ```
+/// use key0_auth::{RejectionKind, openapi::refuse};
+/// use utoipa::openapi::path::Operation;
+///
+/// let mut operation = Operation::new();
+/// refuse(&mut operation, RejectionKind::NotForSale);
+/// assert!(operation.responses.responses.contains_key("422"));
+/// ```
 pub fn refuse(operation: &mut Operation, kind: RejectionKind) {
     let status = kind.status().to_string();
     let response = || RefOr::Ref(Ref::from_response_name(response_name(kind)));

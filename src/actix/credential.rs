@@ -16,6 +16,25 @@ use crate::{Identity, Rejection, api::CredentialApi};
 /// `GET /credential` for the holder of any good credential, and `POST /credential/revoke` for
 /// whoever knows one. To be merged into [`Routes`] that end with
 /// [`with_problem_fallbacks`](Routes::with_problem_fallbacks).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::Arc;
+/// use key0_auth::{ApiKeys, MemoryStore, Validator, api::CredentialApi, store::DeniedTokens};
+/// use key0_auth::actix::credential_routes;
+///
+/// let store = Arc::new(MemoryStore::new());
+/// let denied = DeniedTokens::new(store.clone());
+/// let validator = Validator::builder()
+///     .api_keys(ApiKeys::new(store.clone()))
+///     .denied_tokens(denied.clone())
+///     .build()?;
+/// let routes = credential_routes(CredentialApi::new(validator, store, denied));
+/// # let _ = routes;
+/// # Ok(())
+/// # }
+/// ```
 pub fn credential_routes(api: CredentialApi) -> Routes {
     let auth = AuthMiddleware::new(api.validator().clone());
     let show = {

@@ -49,6 +49,24 @@ pub fn internal_routes(
 
 /// `POST` to an [`IssueToken`], behind nothing: whoever reaches it gets a key for any payment it
 /// makes up. For another guard than [`internal_routes`] has.
+///
+/// ```
+/// use std::sync::Arc;
+/// use actix_web::http::Method;
+/// use key0_auth::{ApiKeys, InternalAuth, MemoryStore, api::IssueToken};
+/// use key0_auth::actix::{InternalAuthMiddleware, Routes, dangerous_issue_token};
+/// use key0_auth::{apikey::IssuanceSecrets, domain::{Secret, SecretSet}};
+///
+/// let secrets = SecretSet::new(Secret::new("SHOP_SECRET", "a secret that the shop sends to us")?);
+/// let issuance = IssuanceSecrets::derived_from(&secrets);
+/// let store = Arc::new(MemoryStore::new());
+/// let endpoint = IssueToken::new(store.clone(), ApiKeys::new(store), issuance);
+/// let shop = InternalAuth::builder().shared_secret(secrets).header("X-Shop-Auth").build()?;
+/// let sell = dangerous_issue_token(endpoint).wrap(InternalAuthMiddleware::new(Arc::new(shop)));
+/// let routes = Routes::new().route("/sell", Method::POST, sell);
+/// # let _ = routes;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn dangerous_issue_token(endpoint: IssueToken) -> Route {
     web::post().to(move |_: Direct, JsonBody(body)| {
         let endpoint = endpoint.clone();
@@ -58,6 +76,18 @@ pub fn dangerous_issue_token(endpoint: IssueToken) -> Route {
 
 /// `POST` to a [`PaymentReceived`], behind nothing. For another guard than [`internal_routes`]
 /// has.
+///
+/// ```
+/// use std::sync::Arc;
+/// use actix_web::http::Method;
+/// use key0_auth::{MemoryStore, actix::{Routes, dangerous_payment_received}, api::PaymentReceived};
+/// use key0_auth::domain::SystemClock;
+///
+/// let endpoint = PaymentReceived::new(Arc::new(MemoryStore::new()), Arc::new(SystemClock));
+/// // A guard of your own goes around it, as around `dangerous_issue_token`.
+/// let routes = Routes::new().route("/paid", Method::POST, dangerous_payment_received(endpoint));
+/// # let _ = routes;
+/// ```
 pub fn dangerous_payment_received(endpoint: PaymentReceived) -> Route {
     web::post().to(move |_: Direct, JsonBody(body)| {
         let endpoint = endpoint.clone();

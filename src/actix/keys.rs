@@ -50,6 +50,15 @@ pub fn keys_routes(validator: Validator, keys: KeysApi) -> Routes {
 
 /// The keys API behind nothing: whoever reaches it can make and revoke keys. For closed networks
 /// alone.
+///
+/// ```
+/// use std::sync::Arc;
+/// use key0_auth::{ApiKeys, MemoryStore, actix::dangerous_keys_routes, api::KeysApi};
+///
+/// let store = Arc::new(MemoryStore::new());
+/// let routes = dangerous_keys_routes(KeysApi::new(store.clone(), ApiKeys::new(store)));
+/// # let _ = routes;
+/// ```
 pub fn dangerous_keys_routes(keys: KeysApi) -> Routes {
     routes::<Direct, Direct>(keys)
 }

@@ -79,6 +79,13 @@ impl fmt::Debug for Reply {
 ///
 /// [`UnsupportedMediaType`](RejectionKind::UnsupportedMediaType) for anything else, and where
 /// nothing is announced.
+///
+/// ```
+/// use key0_auth::api::check_media_type;
+///
+/// assert!(check_media_type(Some(b"application/json; charset=utf-8")).is_ok());
+/// assert_eq!(check_media_type(None).expect_err("it is not said").kind().status(), 415);
+/// ```
 pub fn check_media_type(content_type: Option<&[u8]>) -> Result<(), Rejection> {
     let essence = content_type
         .and_then(|value| value.split(|byte| *byte == b';').next())
@@ -94,6 +101,13 @@ pub fn check_media_type(content_type: Option<&[u8]>) -> Result<(), Rejection> {
 /// # Errors
 ///
 /// [`UnsupportedMediaType`](RejectionKind::UnsupportedMediaType) for any coding but `identity`.
+///
+/// ```
+/// use key0_auth::api::check_content_encoding;
+///
+/// assert!(check_content_encoding([]).is_ok());
+/// assert!(check_content_encoding([&b"gzip"[..]]).is_err());
+/// ```
 pub fn check_content_encoding<'a>(
     values: impl IntoIterator<Item = &'a [u8]>,
 ) -> Result<(), Rejection> {

@@ -29,6 +29,26 @@ const BY_HOLDER: &str = "ended by its holder";
 /// - `GET /credential` says what it is and what is left of it, to whoever sends it.
 /// - `POST /credential/revoke` (RFC 7009) ends it. The form's `token` is all the proof there is:
 ///   whoever knows a credential may end it.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::Arc;
+/// use key0_auth::{ApiKeys, MemoryStore, Validator, api::CredentialApi, store::DeniedTokens};
+///
+/// let store = Arc::new(MemoryStore::new());
+/// let denied = DeniedTokens::new(store.clone());
+/// let validator = Validator::builder()
+///     .api_keys(ApiKeys::new(store.clone()))
+///     .denied_tokens(denied.clone())
+///     .build()?;
+/// let api = CredentialApi::new(validator, store, denied);
+/// // A token that is unknown changes nothing, and is no error.
+/// let reply = api.revoke(b"token=ak_of_nobody").await?;
+/// assert_eq!(reply.status, 200);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct CredentialApi(Arc<Parts>);
 

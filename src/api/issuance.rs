@@ -57,6 +57,20 @@ pub trait IssuanceHook: fmt::Debug + Send + Sync + 'static {
 pub type HookError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What a hook decides.
+///
+/// ```
+/// use std::time::Duration;
+/// use key0_auth::api::{Decision, IssuanceRequest, OwnCredential, Terms};
+///
+/// fn decide(request: &IssuanceRequest) -> Decision {
+///     match request.plan_id.as_str() {
+///         "day" => Decision::Approve(Terms::new().time_to_live(Duration::from_secs(24 * 60 * 60))),
+///         "partner" => Decision::Own(OwnCredential::new("known to our fallback", None)),
+///         _ => Decision::Refuse,
+///     }
+/// }
+/// # let _ = decide;
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Decision {
@@ -69,6 +83,16 @@ pub enum Decision {
 }
 
 /// The terms of an issued key.
+///
+/// ```
+/// use std::time::Duration;
+/// use key0_auth::{api::Terms, domain::{Action, Permissions}};
+///
+/// let terms = Terms::new()
+///     .time_to_live(Duration::from_secs(24 * 60 * 60))
+///     .permissions(Permissions::none().grant("orders", Action::Read));
+/// # let _ = terms;
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Terms {
     pub(super) time_to_live: Option<Duration>,
@@ -77,6 +101,15 @@ pub struct Terms {
 }
 
 /// A credential that the application has made itself and that its fallback will know.
+///
+/// ```
+/// use std::time::Duration;
+/// use key0_auth::{api::OwnCredential, domain::{Clock, SystemClock}};
+///
+/// let ends = SystemClock.now().plus(Duration::from_secs(3_600));
+/// let own = OwnCredential::new("known to our fallback", Some(ends));
+/// # let _ = own;
+/// ```
 #[derive(Debug, Clone)]
 pub struct OwnCredential {
     pub(super) credential: SecretString,

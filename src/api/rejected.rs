@@ -31,6 +31,21 @@ const OF_ALL_AN_HOUR: u32 = 60;
 
 /// Who sent a request, for [`AuditApi`]: an address that a middleware of the application's own has found
 /// out, as that which a trusted proxy tells, and has put into the request's extensions.
+///
+/// ```
+/// use axum::{extract::Request, middleware::Next, response::Response};
+/// use key0_auth::api::ClientAddress;
+///
+/// /// Believes the proxy that stands in front, and no client: the proxy sets this header itself.
+/// async fn tell_address(mut request: Request, next: Next) -> Response {
+///     let told = request.headers().get("x-real-ip").and_then(|value| value.to_str().ok());
+///     if let Some(address) = told.and_then(|text| text.parse().ok()) {
+///         request.extensions_mut().insert(ClientAddress(address));
+///     }
+///     next.run(request).await
+/// }
+/// # let _ = tell_address;
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientAddress(pub IpAddr);
 

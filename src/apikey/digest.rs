@@ -11,6 +11,13 @@ use crate::domain::bytes;
 ///
 /// An issued key carries at least 160 random bits, so that a fast digest without a pepper can't
 /// be searched. Equality takes the same time whichever bytes differ.
+///
+/// ```
+/// use key0_auth::apikey::KeyDigest;
+///
+/// let digest = KeyDigest::of("a key of another service, to be taken over");
+/// assert_eq!(KeyDigest::from_bytes(*digest.as_bytes()), digest);
+/// ```
 #[derive(Clone, Copy, Eq)]
 pub struct KeyDigest([u8; 32]);
 

@@ -51,6 +51,18 @@ pub trait Fallback: fmt::Debug + Send + Sync + 'static {
 pub type FallbackError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What a credential of the application's own grants. Nothing, until it is said.
+///
+/// ```
+/// use key0_auth::auth::FallbackGrant;
+/// use key0_auth::domain::{Action, Permissions, ResourceId};
+///
+/// let reads_orders = Permissions::none().grant("orders", Action::Read);
+/// let grant = FallbackGrant::new("session 7")
+///     .resource(ResourceId::new("photo-1")?)
+///     .permissions(reads_orders);
+/// # let _ = grant;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct FallbackGrant {
     subject: String,

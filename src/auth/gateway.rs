@@ -279,6 +279,16 @@ impl GatewayBuilder {
         self
     }
 
+    /// Declares the routes of a list, with commas or line ends between them:
+    /// `photo=GET /api/photos/{id}, data=GET /api/data/{id}`.
+    pub fn routes(self, list: &str) -> Self {
+        let items = list.split([',', '\n']).map(str::trim).filter(|item| !item.is_empty());
+        items.fold(self, |builder, item| {
+            let (id, template) = item.split_once('=').unwrap_or(("", item));
+            builder.route(id.trim(), template.trim())
+        })
+    }
+
     /// Reads `X-Key0-Plan-Id`, `-Tx-Hash`, `-Amount` and `-Payer` as claims; ignored by default.
     ///
     /// A request must then name the id of a declared route as its plan and match the template of that
@@ -304,6 +314,10 @@ impl GatewayBuilder {
         }
         for (id, template) in &self.routes {
             let mut fault = |reason| faults.push(ConfigFault::invalid(NAME, reason));
+            if id.is_empty() {
+                fault(format!("{template:?} has no id, as photo=GET /api/photos/{{id}} has"));
+                continue;
+            }
             let Ok(plan) = PlanId::new(id) else {
                 fault(format!("the id {id:?} is not 1 to 256 visible ascii characters"));
                 continue;

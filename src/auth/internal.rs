@@ -45,7 +45,7 @@ pub struct InternalAuth {
     shared_secret: Option<SecretSet>,
     signed_jwt: Option<SignedJwt>,
     #[cfg(feature = "jwks")]
-    oauth: Option<OAuthTokens>,
+    pub(crate) oauth: Option<OAuthTokens>,
     anyone: bool,
     header: Box<str>,
     responder: Responder,

@@ -9,6 +9,18 @@ const BEARER: &[u8; 6] = b"Bearer";
 const API_KEY: &[u8; 6] = b"ApiKey";
 
 /// Where a credential can stand in a request.
+///
+/// ```
+/// use key0_auth::{AccessTokens, Validator, auth::Source};
+///
+/// // Nothing but bearer tokens: an `X-Api-Key` is not looked at.
+/// let validator = Validator::builder()
+///     .access_tokens(AccessTokens::hs256("a secret that Key0 shares with this backend")?)
+///     .sources([Source::Bearer])
+///     .build()?;
+/// # let _ = validator;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Source {

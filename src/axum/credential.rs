@@ -23,6 +23,25 @@ use crate::{
 /// `GET /credential` for the holder of any good credential, and `POST /credential/revoke` for
 /// whoever knows one. To be merged into a router that ends with
 /// [`with_problem_fallbacks`](super::with_problem_fallbacks).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::Arc;
+/// use key0_auth::{ApiKeys, MemoryStore, Validator, api::CredentialApi, store::DeniedTokens};
+/// use key0_auth::axum::credential_routes;
+///
+/// let store = Arc::new(MemoryStore::new());
+/// let denied = DeniedTokens::new(store.clone());
+/// let validator = Validator::builder()
+///     .api_keys(ApiKeys::new(store.clone()))
+///     .denied_tokens(denied.clone())
+///     .build()?;
+/// let routes: axum::Router = credential_routes(CredentialApi::new(validator, store, denied));
+/// # let _ = routes;
+/// # Ok(())
+/// # }
+/// ```
 pub fn credential_routes<S>(api: CredentialApi) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,

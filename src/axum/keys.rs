@@ -57,6 +57,16 @@ where
 
 /// The keys API behind nothing: whoever reaches it can make and revoke keys. For closed networks
 /// alone.
+///
+/// ```
+/// use std::sync::Arc;
+/// use key0_auth::{ApiKeys, MemoryStore, api::KeysApi, axum::dangerous_keys_routes};
+///
+/// let store = Arc::new(MemoryStore::new());
+/// let keys = KeysApi::new(store.clone(), ApiKeys::new(store));
+/// let router: axum::Router = dangerous_keys_routes(keys);
+/// # let _ = router;
+/// ```
 pub fn dangerous_keys_routes<S>(keys: KeysApi) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,

@@ -54,6 +54,24 @@ where
 
 /// `POST` to an [`IssueToken`], behind nothing: whoever reaches it gets a key for any payment it
 /// makes up. For another guard than [`internal_routes`] has.
+///
+/// ```
+/// use std::sync::Arc;
+/// use axum::Router;
+/// use key0_auth::{ApiKeys, InternalAuth, InternalAuthLayer, MemoryStore, api::IssueToken};
+/// use key0_auth::{apikey::IssuanceSecrets, axum::dangerous_issue_token};
+/// use key0_auth::domain::{Secret, SecretSet};
+///
+/// let secrets = SecretSet::new(Secret::new("SHOP_SECRET", "a secret that the shop sends to us")?);
+/// let issuance = IssuanceSecrets::derived_from(&secrets);
+/// let store = Arc::new(MemoryStore::new());
+/// let endpoint = IssueToken::new(store.clone(), ApiKeys::new(store), issuance);
+/// let shop = InternalAuth::builder().shared_secret(secrets).header("X-Shop-Auth").build()?;
+/// let sell = dangerous_issue_token(endpoint).route_layer(InternalAuthLayer::new(shop));
+/// let router: Router = Router::new().route("/sell", sell);
+/// # let _ = router;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn dangerous_issue_token<S>(endpoint: IssueToken) -> MethodRouter<S>
 where
     S: Clone + Send + Sync + 'static,
@@ -68,6 +86,18 @@ where
 
 /// `POST` to a [`PaymentReceived`], behind nothing. For another guard than [`internal_routes`]
 /// has.
+///
+/// ```
+/// use std::sync::Arc;
+/// use axum::Router;
+/// use key0_auth::{MemoryStore, api::PaymentReceived, axum::dangerous_payment_received};
+/// use key0_auth::domain::SystemClock;
+///
+/// let endpoint = PaymentReceived::new(Arc::new(MemoryStore::new()), Arc::new(SystemClock));
+/// // A guard of your own goes around it, as around `dangerous_issue_token`.
+/// let router: Router = Router::new().route("/paid", dangerous_payment_received(endpoint));
+/// # let _ = router;
+/// ```
 pub fn dangerous_payment_received<S>(endpoint: PaymentReceived) -> MethodRouter<S>
 where
     S: Clone + Send + Sync + 'static,

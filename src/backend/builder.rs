@@ -1,6 +1,8 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{Backend, Parts, Secrets, housekeeping::Housekeeping};
+#[cfg(feature = "jwks")]
+use crate::token::OAuthTokens;
 use crate::{
     ApiKeys, Cached, Validator,
     api::{
@@ -108,7 +110,8 @@ impl BackendBuilder {
             let reason = "a backend is built within one, as its housekeeping runs there";
             faults.push(ConfigFault::invalid("the tokio runtime", reason));
         }
-        let Secrets { tokens, internal, issuance, bootstrap, seller } = self.secrets;
+        let Secrets { tokens, internal, issuance, bootstrap, format, gateway, seller } =
+            self.secrets;
         let mut cached = Cached::builder(self.store.clone(), self.clock.clone());
         if let Some(life) = self.cache_life {
             cached = cached.time_to_live(life);
@@ -129,14 +132,20 @@ impl BackendBuilder {
             }
         });
         let parts = cached.and_then(|cached| {
-            let keys = ApiKeys::cached(cached.clone()).usage(usage.clone()).bootstrap(bootstrap);
+            let keys = ApiKeys::cached(cached.clone())
+                .usage(usage.clone())
+                .bootstrap(bootstrap)
+                .format(format);
             let keys = Arc::new(keys);
             let mut validator = Validator::builder()
-                .access_tokens(tokens)
+                .access_tokens(tokens.clone())
                 .api_keys(keys.clone())
                 .clock(self.clock.clone());
             if let Some(denied) = &denied {
                 validator = validator.denied_tokens(denied.clone());
+            }
+            if let Some(gateway) = gateway {
+                validator = validator.gateway(gateway);
             }
             if let Some(fallback) = self.fallback {
                 validator = validator.fallback(Shared(fallback));
@@ -155,6 +164,11 @@ impl BackendBuilder {
         else {
             unreachable!("what is missing has its fault")
         };
+        #[cfg(feature = "jwks")]
+        {
+            tokens.start_fetching();
+            internal_auth.oauth.iter().for_each(OAuthTokens::start);
+        }
 
         let mut issue_token = IssueToken::new(self.store.clone(), keys.clone(), issuance)
             .time_to_live(self.key_life)

@@ -31,7 +31,10 @@
 //! Every part can still be built by itself; what this module does is no secret.
 
 mod builder;
+mod gateway;
 mod housekeeping;
+#[cfg(feature = "jwks")]
+mod providers;
 mod secrets;
 mod variables;
 

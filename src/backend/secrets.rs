@@ -1,10 +1,15 @@
 use std::{sync::Arc, time::Duration};
 
-use super::variables::Variables;
+#[cfg(feature = "jwks")]
+use super::providers;
+use super::{
+    gateway::gateway,
+    variables::{Variables, renamed},
+};
 use crate::{
     AccessTokens, InternalAuth,
-    apikey::{BootstrapKeys, IssuanceSecrets},
-    auth::{InternalAuthBuilder, Seller},
+    apikey::{BootstrapKeys, IssuanceSecrets, KeyFormat},
+    auth::{Gateway, InternalAuthBuilder, Seller},
     domain::{ResourceId, Role, SecretSet, check_secrets_differ, name_meant},
     error::ConfigError,
     token::VerifyingKey,
@@ -14,16 +19,20 @@ use crate::{
 ///
 /// | variable | |
 /// |---|---|
-/// | `KEY0_ACCESS_TOKEN_SECRET` | required, unless a public key is given |
+/// | `KEY0_ACCESS_TOKEN_SECRET` | required, unless a public key or a JWK set is given |
 /// | `KEY0_ACCESS_TOKEN_PREVIOUS_SECRETS` | with commas or line ends between them, as all lists |
 /// | `KEY0_PUBLIC_KEY` | PEM, one or more blocks |
+/// | `KEY0_JWKS_URL` | a JWK set, in place of the above or beside them; feature `jwks` |
 /// | `KEY0_ACCESS_TOKEN_ISSUER`, `KEY0_ACCESS_TOKEN_AUDIENCE` | checked when set |
 /// | `KEY0_URL` | the shop that refusals name |
-/// | `INTERNAL_AUTH_STRATEGY` | `shared-secret` (default), `signed-jwt`, or both with a comma |
+/// | `INTERNAL_AUTH_STRATEGY` | `shared-secret` (default), `signed-jwt`, `oauth` (feature `jwks`), or several with commas |
 /// | `INTERNAL_AUTH_SECRET`, `INTERNAL_AUTH_PREVIOUS_SECRETS` | required for `shared-secret` |
 /// | `INTERNAL_AUTH_AUDIENCE`, `INTERNAL_AUTH_MAX_LIFETIME_SECONDS` | `backend-service`, 300 |
+/// | `INTERNAL_OAUTH_ISSUER`, `_JWKS_URL`, `_AUDIENCE`, `_CLIENT_IDS`, `_SCOPE` | for `oauth`, see [`OAuthTokens`](crate::token) |
+/// | `GATEWAY_SECRET`, `GATEWAY_PREVIOUS_SECRETS`, `GATEWAY_ROUTES`, `GATEWAY_PAYMENT_HEADERS` | what Key0's [gateway](Gateway) proxies; the routes as `photo=GET /api/photos/{id}`, the headers `ignored` or `trusted` |
 /// | `ISSUANCE_SECRET`, `ISSUANCE_PREVIOUS_SECRETS` | else derived from `INTERNAL_AUTH_SECRET` |
 /// | `MASTER_API_KEYS`, `SUPPORT_API_KEYS`, `MINTER_API_KEYS`, `READ_API_KEYS` | bootstrap keys, each `name=key` or bare |
+/// | `FOREIGN_API_KEYS` | `true`: keys that another service made are looked up, too |
 ///
 /// A secret, the public key and a list of keys can stand in a file, too, which `NAME_FILE` names.
 /// Secrets have at least 32 bytes, and differ.
@@ -48,20 +57,22 @@ pub struct Secrets {
     pub(super) internal: InternalAuthBuilder,
     pub(super) issuance: IssuanceSecrets,
     pub(super) bootstrap: BootstrapKeys,
+    pub(super) format: KeyFormat,
+    pub(super) gateway: Option<Gateway>,
     pub(super) seller: Option<Seller>,
 }
 
-/// What the sample backend reads and this can't: it is refused, never ignored.
-const ELSEWHERE: [&str; 8] = [
-    "KEY0_JWKS_URL",
+/// What is about identity providers.
+const PROVIDERS: [&str; 6] = [
     "INTERNAL_OAUTH_AUDIENCE",
+    "INTERNAL_OAUTH_CLIENT_IDS",
     "INTERNAL_OAUTH_ISSUER",
     "INTERNAL_OAUTH_JWKS_URL",
-    "GATEWAY_SECRET",
-    "GATEWAY_ROUTES",
-    "ISSUE_TOKEN_AUTH",
-    "FOREIGN_API_KEYS",
+    "INTERNAL_OAUTH_SCOPE",
+    "KEY0_JWKS_URL",
 ];
+/// What the sample backend reads and this does not: it is refused, never ignored.
+const ELSEWHERE: &str = "ISSUE_TOKEN_AUTH";
 
 impl Secrets {
     /// Reads them from the environment.
@@ -92,7 +103,7 @@ impl Secrets {
         given: impl IntoIterator<Item = (String, bool)>,
     ) -> Result<Self, ConfigError> {
         let mut variables = Variables::new(look_up);
-        let known = || NAMES.into_iter().chain(ELSEWHERE);
+        let known = || NAMES.into_iter().chain(PROVIDERS).chain([ELSEWHERE]);
         for (name, is_text) in given {
             // A secret's file can be named in place of the secret.
             let ours = name.strip_suffix("_FILE").unwrap_or(&name);
@@ -105,9 +116,14 @@ impl Secrets {
                 variables.invalid(&name, &why);
             }
         }
-        for name in ELSEWHERE {
-            if variables.is_given(name) {
-                variables.invalid(name, "Secrets does not read it; build that part yourself");
+        if variables.is_given(ELSEWHERE) {
+            variables.invalid(ELSEWHERE, "Secrets does not read it; build that part yourself");
+        }
+        if cfg!(not(feature = "jwks")) {
+            for name in PROVIDERS {
+                if variables.is_given(name) {
+                    variables.invalid(name, "it needs the feature jwks of key0-auth");
+                }
             }
         }
         let read = Self::parts(&mut variables);
@@ -124,6 +140,7 @@ impl Secrets {
             variables.secret("KEY0_ACCESS_TOKEN_SECRET").into_iter().collect();
         token_secrets.extend(variables.secrets("KEY0_ACCESS_TOKEN_PREVIOUS_SECRETS"));
         let internal = variables.set("INTERNAL_AUTH_SECRET", "INTERNAL_AUTH_PREVIOUS_SECRETS");
+        let by_gateway = variables.set("GATEWAY_SECRET", "GATEWAY_PREVIOUS_SECRETS");
         let issuance = variables.set("ISSUANCE_SECRET", "ISSUANCE_PREVIOUS_SECRETS");
         let mut bootstrap = Vec::new();
         for (role, name) in [
@@ -141,13 +158,13 @@ impl Secrets {
                     .invalid(key.name(), "it can't be sent: it holds other than visible ASCII");
             }
         }
-        for secret in internal.iter().flat_map(SecretSet::iter) {
+        for secret in internal.iter().chain(&by_gateway).flat_map(SecretSet::iter) {
             if !secret.expose_bytes().iter().all(|byte| matches!(byte, b' '..=b'~')) {
                 variables.invalid(secret.name(), "it can't be sent in a header");
             }
         }
         let all = token_secrets.iter().chain(internal.iter().flat_map(SecretSet::iter));
-        let all = all.chain(issuance.iter().flat_map(SecretSet::iter));
+        let all = all.chain(issuance.iter().chain(&by_gateway).flat_map(SecretSet::iter));
         let all = all.chain(bootstrap.iter().map(|(_, _, key)| key));
         if let Err(error) = check_secrets_differ(all) {
             variables.faults.extend(error.into_faults());
@@ -158,6 +175,11 @@ impl Secrets {
             variables.keep(seller.map_err(|fault| renamed(fault, "KEY0_URL")))
         });
         let auth = internal_auth(variables, internal.as_ref(), tokens.as_ref());
+        let gateway = gateway(variables, by_gateway.as_ref());
+        let format = match variables.flag("FOREIGN_API_KEYS") {
+            true => KeyFormat::default().allow_foreign(),
+            false => KeyFormat::default(),
+        };
         let issuance = match (&issuance, &internal) {
             (Some(own), _) => Some(IssuanceSecrets::new(own)),
             (None, Some(internal)) => Some(IssuanceSecrets::derived_from(internal)),
@@ -182,12 +204,19 @@ impl Secrets {
             internal: auth?,
             issuance: issuance?,
             bootstrap: keys,
+            format,
+            gateway,
             seller,
         })
     }
 }
 
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 23] = [
+    "FOREIGN_API_KEYS",
+    "GATEWAY_PAYMENT_HEADERS",
+    "GATEWAY_PREVIOUS_SECRETS",
+    "GATEWAY_ROUTES",
+    "GATEWAY_SECRET",
     "INTERNAL_AUTH_AUDIENCE",
     "INTERNAL_AUTH_MAX_LIFETIME_SECONDS",
     "INTERNAL_AUTH_PREVIOUS_SECRETS",
@@ -221,15 +250,23 @@ fn tokens(
         let keys = VerifyingKey::all_from_pem("KEY0_PUBLIC_KEY", pem);
         tokens = tokens.keys(variables.keep(keys)?);
     }
+    #[cfg(feature = "jwks")]
+    let remote = providers::access_token_keys(variables);
+    #[cfg(not(feature = "jwks"))]
+    let remote: Option<()> = None;
     // Previous secrets alone are a way out of HS256, but no way to start with it.
-    if !["KEY0_ACCESS_TOKEN_SECRET", "KEY0_PUBLIC_KEY"].iter().any(|name| variables.is_given(name))
-    {
-        let why = "it verifies access tokens, unless KEY0_PUBLIC_KEY is given";
+    let current = ["KEY0_ACCESS_TOKEN_SECRET", "KEY0_PUBLIC_KEY", "KEY0_JWKS_URL"];
+    if !current.iter().any(|name| variables.is_given(name)) {
+        let why = "it verifies access tokens, unless KEY0_PUBLIC_KEY or KEY0_JWKS_URL is given";
         variables.missing("KEY0_ACCESS_TOKEN_SECRET", why);
         return None;
     }
-    if secrets.is_empty() && pem.is_none() {
+    if secrets.is_empty() && pem.is_none() && remote.is_none() {
         return None;
+    }
+    #[cfg(feature = "jwks")]
+    if let Some(keys) = remote {
+        tokens = tokens.remote_keys(keys);
     }
     if let Some(issuer) = variables.get("KEY0_ACCESS_TOKEN_ISSUER") {
         tokens = tokens.issuer(issuer.trim());
@@ -283,20 +320,17 @@ fn internal_auth(
                 auth = auth.map(|auth| auth.signed_jwt(tokens.clone(), audience.trim()));
             }
             ("signed-jwt", _, None) => auth = None,
-            _ => variables.invalid(STRATEGY, "it takes shared-secret and signed-jwt here"),
+            #[cfg(feature = "jwks")]
+            ("oauth", ..) => match providers::oauth(variables) {
+                Some(tokens) => auth = auth.map(|auth| auth.oauth(tokens)),
+                None => auth = None,
+            },
+            #[cfg(not(feature = "jwks"))]
+            ("oauth", ..) => variables.invalid(STRATEGY, "oauth needs the feature jwks"),
+            _ => variables.invalid(STRATEGY, "it takes shared-secret, signed-jwt and oauth here"),
         }
     }
     auth
-}
-
-/// The same fault under the variable's name.
-fn renamed(fault: crate::error::ConfigFault, name: &str) -> crate::error::ConfigFault {
-    match fault {
-        crate::error::ConfigFault::Invalid { reason, .. } => {
-            crate::error::ConfigFault::invalid(name, reason)
-        }
-        fault => fault,
-    }
 }
 
 #[cfg(test)]

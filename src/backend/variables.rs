@@ -68,6 +68,18 @@ impl<'a> Variables<'a> {
         }
     }
 
+    /// Whether something is on that is off by default.
+    pub(super) fn flag(&mut self, name: &str) -> bool {
+        match self.get(name).as_deref().map_or("false", str::trim) {
+            "true" | "1" => true,
+            "false" | "0" => false,
+            _ => {
+                self.invalid(name, "it is true or false");
+                false
+            }
+        }
+    }
+
     /// One secret.
     pub(super) fn secret(&mut self, name: &str) -> Option<Secret> {
         let text = self.text(name)?;
@@ -126,4 +138,12 @@ impl<'a> Variables<'a> {
 
 fn file_of(name: &str) -> String {
     format!("{name}_FILE")
+}
+
+/// The same fault under the variable's name.
+pub(super) fn renamed(fault: ConfigFault, name: &str) -> ConfigFault {
+    match fault {
+        ConfigFault::Invalid { reason, .. } => ConfigFault::invalid(name, reason),
+        fault => fault,
+    }
 }

@@ -32,6 +32,14 @@ macro_rules! id {
         $(#[$doc])*
         ///
         /// Opaque: 1 to 256 visible ASCII characters. Cheap to clone.
+        ///
+        /// ```
+        #[doc = concat!("use key0_auth::domain::", stringify!($name), ";")]
+        ///
+        #[doc = concat!("let text: ", stringify!($name), " = \"something-1\".parse()?;")]
+        /// assert_eq!(text, "something-1");
+        /// # Ok::<(), key0_auth::domain::InvalidId>(())
+        /// ```
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(ShortText);
 

@@ -3,6 +3,13 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeSeq};
 
 /// What can be done with a resource.
+///
+/// ```
+/// use key0_auth::domain::Action;
+///
+/// assert_eq!("update".parse(), Ok(Action::Update));
+/// assert_eq!(Action::Read.as_str(), "read");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Action {
@@ -44,6 +51,12 @@ impl FromStr for Action {
 }
 
 /// What an integrator's key stands for as a whole.
+///
+/// ```
+/// use key0_auth::domain::{Action, Role};
+///
+/// assert!(Role::Minter.allows(Action::Update) && !Role::Minter.allows(Action::Delete));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Role {

@@ -22,6 +22,15 @@ const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 /// `Display` prints what JavaScript's `toISOString` prints: three fraction digits and `Z`.
 /// Instants outside the years 0 to 9999 are held at that border, so that a token which expires in
 /// the year 60000 is simply one that does not expire in our time.
+///
+/// ```
+/// use std::time::Duration;
+/// use key0_auth::domain::Timestamp;
+///
+/// let paid: Timestamp = "2026-01-31T12:00:00.000Z".parse()?;
+/// assert_eq!(paid.plus(Duration::from_millis(1_500)).to_string(), "2026-01-31T12:00:01.500Z");
+/// # Ok::<(), key0_auth::domain::InvalidTimestamp>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
@@ -174,6 +183,12 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 }
 
 /// The clock of the operating system.
+///
+/// ```
+/// use key0_auth::domain::{Clock, SystemClock, Timestamp};
+///
+/// assert!(SystemClock.now() > Timestamp::from_seconds(0));
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 

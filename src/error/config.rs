@@ -3,6 +3,15 @@ use std::{error::Error, fmt};
 /// What the operator or the programmer got wrong, every fault at once.
 ///
 /// Start-up fails with it; a request never does.
+///
+/// ```
+/// use key0_auth::{domain::Secret, error::ConfigError};
+///
+/// let read = [Secret::new("ONE_SECRET", "short"), Secret::new("ANOTHER_SECRET", "short, too")];
+/// let faults = read.into_iter().filter_map(Result::err).collect();
+/// let error = ConfigError::check(faults).expect_err("both are too short");
+/// assert_eq!(error.faults().len(), 2);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     faults: Vec<ConfigFault>,

@@ -56,6 +56,13 @@ const MAX_INSTANCE_BYTES: usize = 2 * 1024;
 /// The kinds of refusal, one for every row that callers can tell apart.
 ///
 /// Each names its answer over HTTP: [`status`](Self::status) and [`code`](Self::code).
+///
+/// ```
+/// use key0_auth::RejectionKind;
+///
+/// let kind = RejectionKind::KeyRevoked;
+/// assert_eq!((kind.status(), kind.code()), (401, "key_revoked"));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RejectionKind {

@@ -6,6 +6,13 @@ use std::{error::Error, fmt, sync::Arc};
 /// refusal and never a pass.
 ///
 /// A clone shares the cause: one failed read can be the answer to many requests.
+///
+/// ```
+/// use key0_auth::error::{StoreError, StoreErrorKind};
+///
+/// let error = StoreError::unavailable("the cable is cut");
+/// assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+/// ```
 #[derive(Debug, Clone)]
 pub struct StoreError {
     kind: StoreErrorKind,

@@ -6,6 +6,14 @@ use crate::{Rejection, RejectionKind};
 const MAX_KEY_BYTES: usize = 255;
 
 /// A caller's name for one request: 1 to 255 visible ASCII characters.
+///
+/// ```
+/// use key0_auth::idempotency::IdempotencyKey;
+///
+/// let key = IdempotencyKey::read([&br#""order-1""#[..]])?.expect("one was sent");
+/// assert_eq!(key.as_str(), "order-1");
+/// # Ok::<(), key0_auth::Rejection>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct IdempotencyKey(Box<str>);
 
@@ -66,6 +74,15 @@ fn unquote(quoted: &[u8]) -> Option<Vec<u8>> {
 ///
 /// The middlewares put it into the extensions of a request that runs under a key, so that the
 /// handler can write it into rows of its own.
+///
+/// ```
+/// use key0_auth::idempotency::{IdempotencyKey, IdempotentRequest};
+///
+/// let key = IdempotencyKey::read([&b"order-1"[..]])?.expect("one was sent");
+/// let request = IdempotentRequest::new("acme", key);
+/// assert_eq!((request.caller(), request.key()), ("acme", "order-1"));
+/// # Ok::<(), key0_auth::Rejection>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct IdempotentRequest {
     caller: String,

@@ -131,6 +131,11 @@ pub const METRICS: &[Metric] = &[
 ];
 
 /// Tells the recorder what each metric means.
+///
+/// ```
+/// // Once, after the application has installed its recorder.
+/// key0_auth::metrics::describe();
+/// ```
 pub fn describe() {
     for Metric { name, kind, about, .. } in METRICS {
         match kind {

@@ -14,6 +14,19 @@ use crate::{
 ///
 /// Every event is kept in the transaction of what it tells. It is the same store as the
 /// [`KeyRegistry`](super::KeyRegistry) and the [`PurchaseStore`](super::PurchaseStore).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use key0_auth::{MemoryStore, store::{AuditLog, spi::{AuditCursor, AuditQuery}}};
+///
+/// let store = MemoryStore::new();
+/// let first = AuditQuery { since: None, after: AuditCursor::default(), limit: 100 };
+/// let page = store.events(&first).await?;
+/// assert!(page.events.is_empty(), "nothing was done yet");
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 pub trait AuditLog: fmt::Debug + Send + Sync + 'static {
     /// A page of events, the oldest first. Whoever goes on at [`next`](AuditPage::next) meets every

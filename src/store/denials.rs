@@ -9,6 +9,22 @@ use crate::{
 
 /// Where access tokens are denied that would be good otherwise: their holder has ended them, or
 /// their purchase was revoked.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+/// use key0_auth::{MemoryStore, domain::{Clock, SystemClock}};
+/// use key0_auth::store::{DenialStore, spi::{Denial, TokenDigest}};
+///
+/// let store = MemoryStore::new();
+/// let token = TokenDigest::of(&"challenge-1".parse()?);
+/// let denial = Denial { token, until: SystemClock.now().plus(Duration::from_secs(3_600)) };
+/// store.deny(&denial).await?;
+/// assert_eq!(store.denials(None, 100).await?, [denial]);
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 pub trait DenialStore: KeyStore {
     /// Denies the tokens with one `jti`, durably, and tells the listeners before it returns. Where

@@ -8,6 +8,23 @@ use crate::{domain::Timestamp, error::StoreError};
 /// Where the answers to requests with an `Idempotency-Key` are kept.
 ///
 /// Every method is one transaction, also against other processes on the same store.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+/// use key0_auth::{MemoryStore, domain::{Clock, SystemClock}, store::IdempotencyStore};
+/// use key0_auth::store::spi::{IdempotencyState, Lease, RequestFingerprint, Slot};
+///
+/// let (store, now) = (MemoryStore::new(), SystemClock.now());
+/// let slot = Slot { scope: "acme".to_owned(), key: "order-1".to_owned() };
+/// let fingerprint = RequestFingerprint::of([&b"POST /orders"[..]]);
+/// let lease = Lease::new(now.plus(Duration::from_secs(30)));
+/// let state = store.begin_request(&slot, &fingerprint, &lease, now).await?;
+/// assert_eq!(state, IdempotencyState::Started);
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 pub trait IdempotencyStore: fmt::Debug + Send + Sync + 'static {
     /// Claims a slot. One whose answer is past its time, or whose lease ran out without an answer,

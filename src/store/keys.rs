@@ -131,6 +131,24 @@ impl Change {
 
 /// Hears of changes in a store. Called on the store's own threads: it must be quick and must not
 /// block.
+///
+/// ```
+/// use std::sync::{Arc, atomic::{AtomicUsize, Ordering}};
+/// use key0_auth::{KeyStore, MemoryStore, store::spi::{Change, ChangeListener}};
+///
+/// #[derive(Debug, Default)]
+/// struct Count(AtomicUsize);
+///
+/// impl ChangeListener for Count {
+///     fn changed(&self, _: Change) {
+///         self.0.fetch_add(1, Ordering::SeqCst);
+///     }
+/// }
+///
+/// let count: Arc<dyn ChangeListener> = Arc::new(Count::default());
+/// // It is told for as long as somebody holds it.
+/// MemoryStore::new().subscribe(Arc::downgrade(&count));
+/// ```
 pub trait ChangeListener: fmt::Debug + Send + Sync + 'static {
     /// Something changed; from the return on, no old answer may be given.
     fn changed(&self, change: Change);

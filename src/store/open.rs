@@ -8,6 +8,22 @@ use crate::{MemoryStore, error::ConfigFault};
 
 /// A store that does everything: keys, payments, purchases, what was done to them, denied tokens and
 /// idempotency keys. Every one that has the six traits is one, as those of this crate are.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::Arc;
+/// use key0_auth::store::{self, Store};
+///
+/// /// Wherever the engine does not matter.
+/// async fn is_there(store: &Arc<dyn Store>) -> bool {
+///     store.ping().await.is_ok()
+/// }
+///
+/// assert!(is_there(&store::open("memory://").await?).await);
+/// # Ok(())
+/// # }
+/// ```
 pub trait Store:
     KeyRegistry + PaymentStore + PurchaseStore + AuditLog + DenialStore + IdempotencyStore
 {

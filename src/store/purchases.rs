@@ -12,6 +12,18 @@ use crate::{
 ///
 /// It is the same store as the [`PaymentStore`](super::PaymentStore) and the
 /// [`DenialStore`](super::DenialStore).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use key0_auth::{MemoryStore, store::{PurchaseStore, spi::IssuanceKey}};
+///
+/// let store = MemoryStore::new();
+/// let purchase = store.purchase(&IssuanceKey::Challenge("challenge-1".parse()?)).await?;
+/// assert!(purchase.is_none(), "nothing is known of it yet");
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 pub trait PurchaseStore: fmt::Debug + Send + Sync + 'static {
     /// One purchase; `None` where nothing is known of it. A claim without an issuance is nothing.

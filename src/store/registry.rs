@@ -10,6 +10,25 @@ use crate::{
 /// A [`KeyStore`] that an operator can manage: list, rotate, clear up.
 ///
 /// Whoever only validates credentials needs the [`KeyStore`] alone.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use key0_auth::{MemoryStore, apikey::KeyKind};
+/// use key0_auth::store::{KeyRegistry, spi::{KeyFilter, KeyQuery}};
+///
+/// let store = MemoryStore::new();
+/// let first = KeyQuery {
+///     kind: KeyKind::Integrator,
+///     in_force_at: None,
+///     filter: KeyFilter { label: Some("acme".to_owned()), ..KeyFilter::default() },
+///     after: None,
+///     limit: 100,
+/// };
+/// assert!(store.list(&first).await?.keys.is_empty());
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 pub trait KeyRegistry: KeyStore {
     /// A page of keys, newest first. A key that is there all the while stands on exactly one page

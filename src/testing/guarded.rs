@@ -32,6 +32,15 @@ pub struct Probe {
 }
 
 /// The answer to a [`Probe`].
+///
+/// ```
+/// use key0_auth::testing::ProbeAnswer;
+///
+/// let answer = ProbeAnswer::new(401, "who are you?")
+///     .header("WWW-Authenticate", "Bearer realm=\"api\"")
+///     .header("Cache-Control", "no-store");
+/// assert_eq!(answer.status, 401);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProbeAnswer {

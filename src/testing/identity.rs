@@ -39,11 +39,32 @@ pub async fn buyer(resource: &str, plan: &str) -> Identity {
 
 /// The identity of a partner. Permissions, where there are some, stand in place of
 /// what the role implies.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// use key0_auth::{domain::{Action, Permissions, Role}, testing};
+///
+/// let orders = Permissions::none().grant("orders", Action::Update);
+/// let partner = testing::partner(Role::Read, orders).await;
+/// assert!(partner.allows("orders", Action::Update) && !partner.allows("photos", Action::Read));
+/// # }
+/// ```
 pub async fn partner(role: Role, permissions: impl Into<Option<Permissions>>) -> Identity {
     of_key(Grant::Integrator { role, permissions: permissions.into() }).await
 }
 
 /// The identity of who holds a key from the configuration.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// use key0_auth::{Policy, domain::Role, testing};
+///
+/// let support = testing::operator(Role::Support).await;
+/// assert!(Policy::role(Role::Master).check(&support).is_err());
+/// # }
+/// ```
 pub async fn operator(role: Role) -> Identity {
     let secret = match Secret::new("a bootstrap key of the tests", BOOTSTRAP) {
         Ok(secret) => secret,

@@ -189,7 +189,7 @@ impl AccessTokens {
     }
 
     #[cfg(feature = "jwks")]
-    pub(super) fn start_fetching(&self) {
+    pub(crate) fn start_fetching(&self) {
         if let Some(keys) = &self.keys.remote {
             keys.start();
         }

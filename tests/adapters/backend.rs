@@ -21,9 +21,10 @@ use key0_auth::{
     api::{
         Decision, HandlerError, HookError, IssuanceHook, IssuanceRequest, PaymentHandler, Terms,
     },
+    apikey::{Grant, KeyDigest, KeyRecord},
     auth::{Problem, ProblemBody},
     backend::{Backend, Secrets},
-    domain::{Clock, KeyId},
+    domain::{Actor, Clock, KeyId, SystemClock},
     store::{Payment, Store, StoreOpenError, open},
     testing::{FakeClock, FaultyStore, Mood, assert_guarded, assert_sold},
 };
@@ -33,6 +34,7 @@ use tower::ServiceExt;
 const TOKENS: &str = "an-access-token-secret-of-the-tests";
 const INTERNAL: &str = "an-internal-secret-of-the-tests-32-";
 const MASTER: &str = "a-master-key-of-the-tests-32-bytes-";
+const GATEWAY: &str = "a-secret-of-key0-s-gateway-32-bytes-";
 
 fn variables(name: &str) -> Option<String> {
     let value = match name {
@@ -273,7 +275,7 @@ fn faults_of_the_secrets_are_told_by_name() {
             ("KEY0_ACCESS_TOKEN_SECRET_FILE", &whole),
             ("INTERNAL_AUTH_SECRET", "short"),
             ("MASTER_API_KEYS", "also-short"),
-            ("KEY0_JWKS_URL", "https://id.example.com"),
+            ("KEY0_JWKS_URL", "http://id.example.com"),
             ("INTERNAL_AUTH_MAX_LIFETIME_SECONDS", "0"),
             ("KEY0_URL", "nowhere"),
         ],
@@ -312,6 +314,119 @@ fn faults_of_the_secrets_are_told_by_name() {
         &[("INTERNAL_AUTH_STRATEGY", "signed-jwt"), ("INTERNAL_AUTH_SECRET", "")],
         &["ISSUANCE_SECRET is required"],
     );
+}
+
+/// Those of the gateway and of identity providers, too.
+#[test]
+fn faults_of_other_callers_are_told_by_name() {
+    let gateway = ("GATEWAY_SECRET", GATEWAY);
+    assert_faults(&[gateway], &["GATEWAY_ROUTES is required"]);
+    assert_faults(&[("GATEWAY_ROUTES", "a=GET /a")], &["GATEWAY_SECRET is required"]);
+    assert_faults(&[("GATEWAY_PREVIOUS_SECRETS", GATEWAY)], &["GATEWAY_SECRET is required"]);
+    let routes = [
+        ("photo", "has no id"),
+        ("a=GET /keys/{id}", "is never sold per call"),
+        ("a=GET /a, a=GET /b", "stands twice"),
+        ("a=GET", "is not a method and a path"),
+    ];
+    for (routes, told) in routes {
+        assert_faults(&[gateway, ("GATEWAY_ROUTES", routes)], &[told]);
+    }
+    let routes = ("GATEWAY_ROUTES", "photo=GET /photos/{id}");
+    for same in [TOKENS, INTERNAL, MASTER] {
+        assert_faults(&[("GATEWAY_SECRET", same), routes], &["hold the same secret"]);
+    }
+    let headers = ("GATEWAY_PAYMENT_HEADERS", "yes");
+    assert_faults(&[gateway, routes, headers], &["GATEWAY_PAYMENT_HEADERS is not valid"]);
+    assert_faults(&[("FOREIGN_API_KEYS", "perhaps")], &["FOREIGN_API_KEYS is not valid"]);
+    assert_faults(&[("ISSUE_TOKEN_AUTH", "body")], &["ISSUE_TOKEN_AUTH is not valid"]);
+    #[cfg(feature = "jwks")]
+    {
+        let oauth = ("INTERNAL_AUTH_STRATEGY", "shared-secret,oauth");
+        assert_faults(&[oauth], &["INTERNAL_OAUTH_ISSUER is required"]);
+        let issuer = ("INTERNAL_OAUTH_ISSUER", "https://id.example.com/");
+        assert_faults(&[oauth, issuer], &["INTERNAL_OAUTH_AUDIENCE is required"]);
+        let keys = ("INTERNAL_OAUTH_JWKS_URL", "file:///keys");
+        let clients = ("INTERNAL_OAUTH_CLIENT_IDS", "key0");
+        let told = ["INTERNAL_OAUTH_JWKS_URL is not valid"];
+        assert_faults(&[oauth, issuer, clients, keys], &told);
+    }
+    #[cfg(not(feature = "jwks"))]
+    assert_faults(&[("INTERNAL_OAUTH_SCOPE", "a")], &["it needs the feature jwks"]);
+}
+
+/// What the sample backend reads of the gateway, of another service's keys and of a provider's.
+#[actix_web::test]
+async fn the_gateway_and_foreign_keys_reach_the_backend() {
+    const FOREIGN: &str = "sk_live_a_key_of_another_service";
+    let secrets = Secrets::read(|name| match name {
+        "GATEWAY_SECRET" => Some(GATEWAY.to_owned()),
+        "GATEWAY_ROUTES" => Some("photo=GET /photos/{id}".to_owned()),
+        "FOREIGN_API_KEYS" => Some("true".to_owned()),
+        _ => variables(name),
+    });
+    let backend = Backend::builder(Arc::new(MemoryStore::new()), secrets.unwrap());
+    let backend = backend.build().unwrap();
+    let digest = KeyDigest::of(FOREIGN);
+    let grant = Grant::Payment {
+        resource_id: "photo-1".parse().unwrap(),
+        plan_id: "basic".parse().unwrap(),
+        permissions: None,
+    };
+    let record = KeyRecord::of_digest(KeyId::generate(), digest, grant, SystemClock.now());
+    backend.store().insert(&record, &Actor::host()).await.unwrap();
+    let proxied: &[(&str, &str)] = &[("x-key0-internal-token", GATEWAY)];
+    let foreign = format!("Bearer {FOREIGN}");
+    let foreign: &[(&str, &str)] = &[("authorization", &foreign)];
+    for (path, headers, status) in [
+        ("/photos/photo-1", proxied, 200),
+        ("/keys", proxied, 403),
+        ("/photos/photo-1", foreign, 200),
+        ("/photos/photo-2", foreign, 403),
+    ] {
+        assert_eq!(by_axum(&backend, ("GET", path, headers, None)).await.0, status, "{path}");
+        assert_eq!(by_actix(&backend, ("GET", path, headers, None)).await.0, status, "{path}");
+    }
+}
+
+/// The keys of a provider are fetched before the first request needs them.
+#[cfg(feature = "jwks")]
+#[tokio::test]
+async fn the_keys_of_providers_are_fetched_from_the_start() {
+    use std::collections::BTreeSet;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let secrets = Secrets::read(|name| match name {
+        "KEY0_ACCESS_TOKEN_SECRET" => None,
+        "KEY0_JWKS_URL" => Some(format!("{url}/tokens")),
+        "INTERNAL_AUTH_STRATEGY" => Some("oauth,shared-secret".to_owned()),
+        "INTERNAL_OAUTH_ISSUER" => Some(url.clone()),
+        "INTERNAL_OAUTH_JWKS_URL" => Some(format!("{url}/oauth")),
+        "INTERNAL_OAUTH_CLIENT_IDS" => Some("key0, another".to_owned()),
+        "INTERNAL_OAUTH_SCOPE" => Some("issue".to_owned()),
+        _ => variables(name),
+    });
+    let backend = Backend::builder(Arc::new(MemoryStore::new()), secrets.unwrap());
+    let _backend = backend.build().unwrap();
+    let asked = async {
+        let mut paths = BTreeSet::new();
+        while paths.len() < 2 {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = [0; 2_048];
+            let length = stream.read(&mut head).await.unwrap();
+            let head = String::from_utf8_lossy(&head[..length]).into_owned();
+            paths.insert(head.split(' ').nth(1).unwrap().to_owned());
+            let answer = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n";
+            stream.write_all(answer).await.unwrap();
+        }
+        paths
+    };
+    let patience = std::time::Duration::from_secs(60);
+    let asked = tokio::time::timeout(patience, asked).await.expect("both are fetched");
+    assert_eq!(Vec::from_iter(asked), ["/oauth", "/tokens"]);
 }
 
 #[test]

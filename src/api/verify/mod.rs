@@ -126,6 +126,18 @@ pub struct Verify {
 }
 
 /// What a [`Verify`] asks and tells. Cheap to clone.
+///
+/// ```
+/// use key0_auth::api::{CallerField, VerifyRules};
+///
+/// let rules = VerifyRules::builder()
+///     .route("GET /photos/{id}", "resource={id}")
+///     .route("* /orders", "permission=orders:read")
+///     .header(CallerField::Id, "X-User")
+///     .build()?;
+/// # let _ = rules;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct VerifyRules(Arc<Rules>);
 

@@ -10,6 +10,16 @@ const FEWEST: u32 = 4;
 
 /// How a [`PostgresStore`](crate::PostgresStore) is opened. Times under a millisecond are taken
 /// for one, those over an hour for an hour.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use key0_auth::store::PostgresOptions;
+///
+/// let url = "postgres://shop@db.example.com/shop?sslmode=verify-full";
+/// let store = PostgresOptions::new().schema("key0_photos").max_connections(8).open(url).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct PostgresOptions {
     pub(super) schema: String,

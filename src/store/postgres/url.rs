@@ -27,6 +27,14 @@ const PARAMETERS: [&str; 18] = [
 ];
 
 /// Where a PostgreSQL database is and how to log in there. Never shows the password, nor the user.
+///
+/// ```
+/// use key0_auth::store::PostgresUrl;
+///
+/// let url = PostgresUrl::new("postgres://shop:a-password@db.example.com/shop")?;
+/// assert!(!format!("{url} {url:?}").contains("a-password"));
+/// # Ok::<(), key0_auth::error::ConfigFault>(())
+/// ```
 #[derive(Clone)]
 pub struct PostgresUrl {
     options: PgConnectOptions,

@@ -16,6 +16,16 @@ use crate::store::{
 
 /// How a [`RedisStore`](crate::RedisStore) is opened. Times under a millisecond are taken for one,
 /// those over an hour for an hour.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use key0_auth::store::RedisOptions;
+///
+/// let url = "rediss://cache.example.com/0";
+/// let store = RedisOptions::new().prefix("photos:").wait_for_server(false).open(url).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct RedisOptions {
     pub(super) prefix: String,

@@ -5,6 +5,14 @@ use redis::{ConnectionInfo, IntoConnectionInfo, ProtocolVersion};
 use crate::error::ConfigFault;
 
 /// Where a Redis database is and how to log in there. Never shows the password, nor the user.
+///
+/// ```
+/// use key0_auth::store::RedisUrl;
+///
+/// let url = RedisUrl::new("rediss://shop:a-password@cache.example.com/0?prefix=key0:")?;
+/// assert!(!format!("{url} {url:?}").contains("a-password"));
+/// # Ok::<(), key0_auth::error::ConfigFault>(())
+/// ```
 #[derive(Clone)]
 pub struct RedisUrl {
     pub(super) info: ConnectionInfo,

@@ -92,6 +92,15 @@ struct Shared {
 }
 
 /// How a [`SqliteStore`](crate::SqliteStore) is opened.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use key0_auth::store::SqliteOptions;
+///
+/// let options = SqliteOptions::new().must_exist(true).write_timeout(Duration::from_secs(2));
+/// let store = options.open("backend.db")?;
+/// # Ok::<(), key0_auth::store::SqliteOpenError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct SqliteOptions {
     must_exist: bool,

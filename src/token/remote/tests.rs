@@ -322,6 +322,38 @@ async fn rotation_outage_and_poison() {
     );
 }
 
+/// The old key stays in use, and the new one is used a second after it was published.
+#[tokio::test]
+async fn a_rotation_refuses_no_good_token() {
+    let provider = Provider::start(Answer::Set(vec![OF_A])).await;
+    let (keys, tokens) = keys(&provider, patient());
+    assert!(keys.ready().await);
+    let tokens = Arc::new(tokens);
+    let [old, new] = [OF_A, OF_B].map(|(name, kid)| signed(name, Some(kid)));
+    let rotated = Arc::new(AtomicBool::new(false));
+    let send = |token: &str| {
+        let (tokens, token) = (Arc::clone(&tokens), token.to_owned());
+        async move { assert_eq!(outcome(&tokens, &token).await, Ok(())) }
+    };
+    let (goes_on, ends) = (Arc::clone(&tokens), Arc::clone(&rotated));
+    let of_old = old.clone();
+    let all_along = tokio::spawn(async move {
+        while !ends.load(Ordering::SeqCst) {
+            assert_eq!(outcome(&goes_on, &of_old).await, Ok(()));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    provider.turn(Answer::Set(vec![OF_A, OF_B]));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let crowd = (0..100).map(|n| tokio::spawn(send(if n % 2 == 0 { &new } else { &old })));
+    for one in crowd.collect::<Vec<_>>() {
+        one.await.unwrap();
+    }
+    rotated.store(true, Ordering::SeqCst);
+    all_along.await.unwrap();
+    assert_eq!(provider.asked(), 2);
+}
+
 /// Within 30 seconds of a clock that this test holds.
 #[tokio::test]
 async fn ten_thousand_made_up_names_cost_four_fetches_at_most() {

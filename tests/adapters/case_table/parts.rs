@@ -8,6 +8,7 @@ use key0_auth::{
     AccessTokens, ApiKeys, Identity, InternalAuth, KeyStore, MemoryStore, Validator,
     api::{CredentialApi, IssueToken, KeysApi, PaymentReceived},
     apikey::{BootstrapKeys, IssuanceSecrets, KeyDigest, KeyFormat, KeyRecord},
+    auth::Gateway,
     domain::{Actor, KeyId, Role, Secret, SecretSet, SystemClock, Timestamp},
     error::StoreError,
     store::DeniedTokens,
@@ -52,7 +53,10 @@ impl Parts {
         let bootstrap = BootstrapKeys::new().key(Role::Master, secret(&known.master));
         let keys = Arc::new(keys.bootstrap(bootstrap));
         let denied = DeniedTokens::new(store.clone());
+        let gateway = Gateway::builder(SecretSet::new(secret(&known.gateway)))
+            .route("photo", "GET /api/photos/{id}");
         let validator = Validator::builder()
+            .gateway(gateway.build().unwrap())
             .access_tokens(tokens.clone())
             .denied_tokens(denied.clone())
             .api_keys(keys.clone())
@@ -91,6 +95,7 @@ fn known() -> Known {
         internal: secret("the-secret-of-internal-calls-of-these-tests"),
         previous_internal: secret("the-secret-of-internal-calls-before-that-one"),
         master: secret(MASTER_KEY),
+        gateway: secret("the-secret-of-key0-s-gateway-in-these-tests"),
         audience: AUDIENCE.to_owned(),
         unreachable: Some(KeyFormat::default().generate().unwrap().expose().to_owned()),
         ..Known::default()

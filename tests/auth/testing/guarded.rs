@@ -383,6 +383,40 @@ mod sold {
         validate_actix(true).await;
     }
 
+    /// What a proof says where it fails.
+    fn said<F: Future<Output = ()>>(proof: impl FnOnce() -> F + Send + 'static) -> String {
+        let proving = std::thread::spawn(move || actix_web::rt::System::new().block_on(proof()));
+        *proving.join().unwrap_err().downcast::<String>().unwrap()
+    }
+
+    /// By either proof, on either framework, in either form.
+    #[test]
+    fn a_route_that_was_left_without_its_layer_is_named() {
+        let routes = || [ROUTES, &[("GET", "/late/{id}")]].concat();
+        let late = async || "forgotten";
+        for own_form in [false, true] {
+            let by_axum = move || {
+                by_axum(validator(own_form), |auth| auth.sold("id")).route("/late/{id}", get(late))
+            };
+            let by_actix = move || {
+                let validator = validator(own_form);
+                let routes = by_actix(|auth| auth.sold("id"), &validator).get("/late/{id}", late);
+                App::new().configure(routes.with_problem_fallbacks(validator.responder()))
+            };
+            for told in [
+                said(move || async move { assert_guarded(by_axum(), &routes(), &[]).await }),
+                said(move || async move { assert_sold(by_axum(), credential, &routes()).await }),
+                said(move || async move { assert_actix_guarded(by_actix(), &routes(), &[]).await }),
+                said(move || async move {
+                    assert_actix_sold(by_actix(), credential, &routes()).await;
+                }),
+            ] {
+                assert!(told.contains("GET /late/{id} with"), "{told}");
+                assert!(!told.contains("/photos") && !told.contains("/films"), "{told}");
+            }
+        }
+    }
+
     /// Its guard asks for a parameter that it has not.
     #[tokio::test]
     #[should_panic(expected = "GET /films/{id} should let in who has bought `x`, and answered 500")]

@@ -41,14 +41,7 @@ pub(super) fn gateway(
         faults.push(missing(ROUTES, &format!("{SECRET} would open nothing")));
         return None;
     };
-    let mut builder = Gateway::builder(secrets?.clone());
-    for route in items(routes) {
-        let Some((id, template)) = route.split_once('=') else {
-            faults.push(invalid(ROUTES, "it is a list such as photo=GET /api/photos/{id}"));
-            return None;
-        };
-        builder = builder.route(id.trim(), template.trim());
-    }
+    let mut builder = Gateway::builder(secrets?.clone()).routes(routes);
     if trusted {
         builder = builder.trust_payment_headers();
     }

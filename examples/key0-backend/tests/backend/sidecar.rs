@@ -66,20 +66,53 @@ fn backend() -> (Setup, Backend) {
     (setup, backend)
 }
 
+/// An address on which nobody listens.
+fn free() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
 /// A ready-made file with the addresses of this test, and the port that the proxy is to listen on.
 fn configured(file: &str, application: SocketAddr, backend: &Backend) -> (String, SocketAddr) {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = free();
     let text = fs::read_to_string(format!("{DEPLOY}/{file}")).unwrap();
     let addresses = [
+        // First, as these digits could stand in another port.
+        ("8000", free.port().to_string()),
         ("127.0.0.1:8080", application.to_string()),
         ("127.0.0.1:3001", backend.internal.unwrap().to_string()),
-        ("8000", free.port().to_string()),
     ];
     let text = addresses.into_iter().fold(text, |text, (given, own)| {
         assert!(text.contains(given), "{file}: {given}");
         text.replace(given, &own)
     });
     (text, free)
+}
+
+/// nginx with its ready-made file, and where it listens.
+fn nginx(application: SocketAddr, backend: &Backend) -> (Nginx, SocketAddr) {
+    let (text, address) = configured("nginx.conf", application, backend);
+    let folder = TempDir::new().unwrap();
+    let files = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|name| format!("{name}_temp_path {}/{name};", folder.path().display()))
+        .join(" ");
+    let text = text.replace("http {", &format!("http {{ access_log off; {files}"));
+    let text = text.replace("worker_processes auto;", "worker_processes 1; master_process off;");
+    fs::write(folder.path().join("nginx.conf"), text).unwrap();
+    let log = folder.path().join("error.log");
+    let pid = format!("daemon off; pid {}/nginx.pid;", folder.path().display());
+    let nginx = Command::new("nginx")
+        .args(["-p", folder.path().to_str().unwrap(), "-c", "nginx.conf", "-g", &pid])
+        .args(["-e", log.to_str().unwrap()])
+        .spawn();
+    let mut nginx = Running(nginx.unwrap());
+    wait_for(&mut nginx, address);
+    (Nginx { _process: nginx, _folder: folder }, address)
+}
+
+/// The process ends before its folder goes.
+struct Nginx {
+    _process: Running,
+    _folder: TempDir,
 }
 
 fn wait_for(proxy: &mut Running, address: SocketAddr) {
@@ -215,23 +248,67 @@ fn nginx_asks_before_it_hands_a_request_on() {
     }
     let (_application, address) = application();
     let (setup, backend) = backend();
-    let (text, proxy) = configured("nginx.conf", address, &backend);
-    let folder = TempDir::new().unwrap();
-    let files = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .map(|name| format!("{name}_temp_path {}/{name};", folder.path().display()))
-        .join(" ");
-    let text = text.replace("http {", &format!("http {{ access_log off; {files}"));
-    let text = text.replace("worker_processes auto;", "worker_processes 1; master_process off;");
-    fs::write(folder.path().join("nginx.conf"), text).unwrap();
-    let log = folder.path().join("error.log");
-    let pid = format!("daemon off; pid {}/nginx.pid;", folder.path().display());
-    let nginx = Command::new("nginx")
-        .args(["-p", folder.path().to_str().unwrap(), "-c", "nginx.conf", "-g", &pid])
-        .args(["-e", log.to_str().unwrap()])
-        .spawn();
-    let mut nginx = Running(nginx.unwrap());
-    wait_for(&mut nginx, proxy);
+    let (_nginx, proxy) = nginx(address, &backend);
     check(proxy, &setup, backend);
+}
+
+/// What `deploy/README.md` shows, with Express as it is installed.
+#[test]
+fn the_example_with_express_works_behind_nginx() {
+    let script = "process.stdout.write(path.dirname(require.resolve('express/package.json')))";
+    // Where Debian has it; node itself looks elsewhere.
+    let modules = std::env::var("NODE_PATH").unwrap_or("/usr/share/nodejs".to_owned());
+    let found = Command::new("node").args(["--eval", script]).env("NODE_PATH", &modules).output();
+    let express = found.ok().filter(|found| found.status.success());
+    let Some(express) = express.map(|found| String::from_utf8(found.stdout).unwrap()) else {
+        assert!(std::env::var_os("CI").is_none(), "Express is missing");
+        return println!("skipped: Express is not installed");
+    };
+    if !has("nginx", "-v") {
+        return;
+    }
+    let page = fs::read_to_string(format!("{DEPLOY}/README.md")).unwrap();
+    let between = |start: &str, end: &str| {
+        let (_, rest) = page.split_once(start).unwrap();
+        rest.split_once(end).unwrap().0.to_owned()
+    };
+    let address = free();
+    let script = between("```js\n", "```").replace("8080", &address.port().to_string());
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("app.mjs"), script).unwrap();
+    fs::create_dir(folder.path().join("node_modules")).unwrap();
+    std::os::unix::fs::symlink(express, folder.path().join("node_modules/express")).unwrap();
+    let node = Command::new("node")
+        .arg("app.mjs")
+        .current_dir(folder.path())
+        .env("NODE_PATH", modules)
+        .spawn();
+    let mut node = Running(node.unwrap());
+    wait_for(&mut node, address);
+
+    let backend = Setup::new()
+        .set("INTERNAL_PORT", "0")
+        .set("READ_API_KEYS", READER)
+        .set("VERIFY_ROUTES", between("VERIFY_ROUTES='", "'"))
+        .start();
+    let (_nginx, proxy) = nginx(address, &backend);
+    let send = |request: Request| request.try_send(proxy).unwrap();
+    let photo = || Request::get("/api/photos/photo-1");
+    let bought = token("photo-1");
+    assert_eq!(send(photo()).status, 401);
+    for request in [photo().bearer(&bought), forge(photo().bearer(&bought))] {
+        let answer = send(request);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let body: Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!(body, json!({"id": "photo-1", "plan": "basic", "buyer": "request-1"}));
+    }
+    assert_eq!(send(Request::get("/api/photos/photo-2").bearer(&bought)).status, 403);
+    let answer = send(forge(Request::get("/orders").header("X-Api-Key", READER)));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let body: Value = serde_json::from_slice(&answer.body).unwrap();
+    let partner = body["partner"].as_str().unwrap();
+    assert!(!partner.is_empty() && partner != "forged", "{body}");
+    backend.kill();
 }
 
 #[test]
