@@ -63,17 +63,19 @@ function row(secret) {
   const { name, uses, used } = secret;
   const verdict = mayGo(secret);
   const count = uses.toLocaleString('en');
+  const told = () => { const [tone, word, why] = mayGo(secret); return [pill(tone, word), h('small', {}, why)]; };
   const last = () => (used ? time(new Date(used).toISOString()) : h('span', { class: 'muted' }, 'never'));
   return h('tr', {},
-    h('th', { scope: 'row' }, setting(name), h('small', {}, purposeOf(name)), h('small', { class: 'narrow' }, `${count} uses, the last: `, last())),
-    h('td', { class: 'mid' }, count),
-    h('td', { class: 'mid' }, last()),
-    h('td', {}, verdict ? [pill(verdict[0], verdict[1]), h('small', {}, verdict[2])] : h('span', { class: 'muted' }, 'current')));
+    h('th', { scope: 'row' }, setting(name), h('small', {}, purposeOf(name)), h('small', { class: 'less' }, `${count} uses, the last: `, last()),
+      verdict && h('div', { class: 'less' }, told())),
+    h('td', { class: 'roomy' }, count),
+    h('td', { class: 'roomy' }, last()),
+    h('td', { class: 'roomy' }, verdict ? told() : h('span', { class: 'muted' }, 'current')));
 }
 
 /** The table of secrets, and what draws it again. */
 export function secretsTable() {
-  const { whole, body } = table('Secrets and what they have verified', [['Secret'], ['Uses', 'mid'], ['Last verified something', 'mid'], ['May it go?']]);
+  const { whole, body } = table('Secrets and what they have verified', [['Secret'], ['Uses', 'roomy'], ['Last verified something', 'roomy'], ['May it go?', 'roomy']]);
   const none = h('p', { class: 'muted' });
   const draw = (metrics, without) => {
     const secrets = secretsOf(metrics);
