@@ -1,6 +1,6 @@
 use key0_auth::{
     api::{CallerField, VerifyRules},
-    auth::Gateway,
+    auth::{Gateway, Seller},
     domain::SecretSet,
     error::{ConfigError, ConfigFault},
 };
@@ -113,4 +113,11 @@ fn named(name: &str, error: ConfigError) -> impl Iterator<Item = ConfigFault> {
 /// What stands between commas or line ends.
 fn items(list: &str) -> impl Iterator<Item = &str> {
     list.split([',', '\n']).map(str::trim).filter(|item| !item.is_empty())
+}
+
+/// Where Key0 sells what a refusal asks for.
+pub(super) fn seller(variables: &Variables, faults: &mut Vec<ConfigFault>) -> Option<Seller> {
+    let seller = Seller::at(variables.get("KEY0_URL")?);
+    let told = "it is an http or https address without query, fragment and user";
+    seller.map_err(|_| faults.push(invalid("KEY0_URL", told))).ok()
 }

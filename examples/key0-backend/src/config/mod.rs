@@ -20,7 +20,7 @@ use key0_auth::{
     api::VerifyRules,
     apikey::{BootstrapKeys, IssuanceSecrets, KeyFormat},
     auth::{Gateway, Seller},
-    domain::ResourceId,
+    domain::{ResourceId, Secret},
     error::{ConfigError, ConfigFault},
     token::VerifyingKey,
 };
@@ -60,6 +60,8 @@ pub(crate) struct Config {
     pub(crate) issue_token_auth: IssueTokenAuth,
     pub(crate) issuance: IssuanceSecrets,
     pub(crate) bootstrap: BootstrapKeys,
+    /// Every secret, to tell which is in use.
+    pub(crate) secrets: Vec<Secret>,
     /// What no log may show.
     pub(crate) confidential: Confidential,
     /// Which shapes of keys are taken.
@@ -175,7 +177,7 @@ impl Config {
         let internal_auth =
             internal_auth(variables, &strategies, &secrets, &tokens, &mut providers, faults);
         let issuance = secrets.issuance(variables, &strategies, faults);
-        let seller = seller(variables, faults);
+        let seller = gateway::seller(variables, faults);
         let issue_token_auth = issue_token_auth(variables, faults);
         let (public, internal) = listeners(variables, faults);
         let gateway = gateway::gateway(variables, secrets.gateway.as_ref(), faults);
@@ -205,6 +207,7 @@ impl Config {
             seller,
             issue_token_auth,
             issuance: issuance?,
+            secrets: secrets.all().cloned().collect(),
             confidential: Confidential::new(secrets.all(), key_format.allows_foreign()),
             bootstrap: secrets.bootstrap,
             key_format,
@@ -348,12 +351,6 @@ pub(crate) fn audience(variables: &Variables, faults: &mut Vec<ConfigFault>) -> 
         faults.push(invalid(AUDIENCE, "it is 1 to 256 visible ASCII characters"));
     }
     audience.to_owned()
-}
-
-fn seller(variables: &Variables, faults: &mut Vec<ConfigFault>) -> Option<Seller> {
-    let seller = Seller::at(variables.get("KEY0_URL")?);
-    let told = "it is an http or https address without query, fragment and user";
-    seller.map_err(|_| faults.push(invalid("KEY0_URL", told))).ok()
 }
 
 fn issue_token_auth(variables: &Variables, faults: &mut Vec<ConfigFault>) -> IssueTokenAuth {

@@ -7,6 +7,8 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use key0_auth::{Cached, api::PaymentReceived};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 
+use super::secret_uses::Dating;
+
 /// The upper bounds of the histograms, in seconds.
 const BUCKETS: [f64; 13] =
     [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
@@ -14,7 +16,7 @@ const BUCKETS: [f64; 13] =
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// The metrics of this binary; those of the library are in `key0_auth::metrics`.
-pub(crate) const METRICS: [(&str, Kind, &str); 8] = [
+pub(crate) const METRICS: [(&str, Kind, &str); 10] = [
     ("key0_build_info", Kind::Gauge, "1, with the version as its label"),
     ("key0_http_requests_total", Kind::Counter, "Requests by route, status and code"),
     ("key0_http_request_seconds", Kind::Histogram, "How long requests took, by route"),
@@ -27,6 +29,16 @@ pub(crate) const METRICS: [(&str, Kind, &str); 8] = [
     ),
     ("key0_config_reloads_total", Kind::Counter, "Readings of the configuration by SIGHUP"),
     ("key0_config_faulty", Kind::Gauge, "1 while the configuration that was last read is faulty"),
+    (
+        "key0_secret_configured_timestamp_seconds",
+        Kind::Gauge,
+        "Since when this instance knows a secret under this name; 0 where it does no more",
+    ),
+    (
+        "key0_secret_used_timestamp_seconds",
+        Kind::Gauge,
+        "When a secret last verified something; 0 where it has not since the start",
+    ),
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +61,7 @@ pub(crate) enum MetricsError {
 pub(crate) fn start() -> Result<PrometheusHandle, MetricsError> {
     let recorder = PrometheusBuilder::new().set_buckets(&BUCKETS)?.build_recorder();
     let handle = recorder.handle();
-    metrics::set_global_recorder(recorder).map_err(|_| MetricsError::Taken)?;
+    metrics::set_global_recorder(Dating(recorder)).map_err(|_| MetricsError::Taken)?;
     key0_auth::metrics::describe();
     for (name, kind, about) in METRICS {
         match kind {

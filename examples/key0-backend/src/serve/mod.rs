@@ -19,6 +19,7 @@ mod reload;
 mod request_id;
 mod requests;
 mod routes;
+mod secret_uses;
 mod server;
 mod signals;
 mod socket;

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use key0_auth::error::ConfigError;
+use key0_auth::{domain::Secret, error::ConfigError};
 
-use super::{metrics, requests::RequestService, routes::App};
+use super::{metrics, requests::RequestService, routes::App, secret_uses};
 use crate::config::{Config, Providers, ServeOptions};
 
 /// What is served by which listener, and from which configuration.
@@ -12,7 +12,7 @@ pub(crate) struct Reload {
     options: ServeOptions,
     began_with: Arc<Config>,
     /// Of the configuration that counts.
-    providers: Mutex<Providers>,
+    current: Mutex<(Providers, Vec<Secret>)>,
     app: App,
     public: RequestService,
     internal: Option<RequestService>,
@@ -26,15 +26,16 @@ impl Reload {
         public: RequestService,
         internal: Option<RequestService>,
     ) -> Self {
-        let providers = Mutex::new(began_with.providers.clone());
-        Self { options, began_with, providers, app, public, internal }
+        let current = Mutex::new((began_with.providers.clone(), began_with.secrets.clone()));
+        Self { options, began_with, current, app, public, internal }
     }
 
     /// Takes the secrets, keys and guards of the configuration as it is now. Requests that have
     /// begun go on with those before; a faulty configuration changes nothing.
     pub(crate) fn now(&self) {
-        let mut providers = self.providers.lock().unwrap_or_else(PoisonError::into_inner);
-        let config = match Config::load_again(&self.options, &providers) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let (providers, secrets) = &mut *current;
+        let config = match Config::load_again(&self.options, providers) {
             Ok(config) => config,
             Err(error) => {
                 metrics::reloaded(true);
@@ -55,7 +56,8 @@ impl Reload {
             }
             None => self.public.replace(&app.everything()),
         }
-        *providers = config.providers;
+        secret_uses::configured(secrets, &config.secrets);
+        (*providers, *secrets) = (config.providers, config.secrets);
         metrics::reloaded(false);
         tracing::info!("the configuration was read again, and counts from now on");
     }

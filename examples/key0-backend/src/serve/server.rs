@@ -21,6 +21,7 @@ use super::{
     reload::Reload,
     requests::{Listener, RequestService},
     routes::App,
+    secret_uses,
     signals::{self, HangUps},
     socket::Socket,
     sockets::GivenSockets,
@@ -79,6 +80,7 @@ async fn run(
 ) -> Result<(), StartError> {
     let capacity = Capacity::raise();
     let counted = metrics::start()?;
+    secret_uses::configured(&[], &config.secrets);
     // A port in use must leave no database behind, and nobody may connect before all is well: so
     // the addresses are taken first, and listened on last.
     let (public, internal) = sockets.split();

@@ -24,7 +24,7 @@ use crate::{
 const MASTER: &str = "hush-the-master-key-of-these-tests";
 const MINTER: &str = "hush-the-minter-key-of-these-tests";
 /// The metrics of the backend itself, with their types.
-const OWN: [(&str, &str); 8] = [
+const OWN: [(&str, &str); 10] = [
     ("key0_build_info", "gauge"),
     ("key0_http_requests_total", "counter"),
     ("key0_http_request_seconds", "histogram"),
@@ -33,6 +33,8 @@ const OWN: [(&str, &str); 8] = [
     ("key0_connections_closed_total", "counter"),
     ("key0_config_reloads_total", "counter"),
     ("key0_config_faulty", "gauge"),
+    ("key0_secret_configured_timestamp_seconds", "gauge"),
+    ("key0_secret_used_timestamp_seconds", "gauge"),
 ];
 
 /// Every metric's name and type.
@@ -203,6 +205,7 @@ fn each_metric_moves_when_what_it_counts_is_done() {
     assert_eq!(photo.clone().bearer(&access_token("photo-1", 0)).send(at).status, 200);
     grows("key0_validations_total", &[("kind", "access_token"), ("code", "ok")]);
     grows("key0_secret_uses_total", &[("secret", "KEY0_ACCESS_TOKEN_SECRET")]);
+    grows("key0_secret_used_timestamp_seconds", &[("secret", "KEY0_ACCESS_TOKEN_SECRET")]);
     let previous = Secret::new("before", "hush: the access token secret before that one").unwrap();
     let token = access_token_by(&TokenIssuer::hs256(&previous), "photo-1", 0);
     assert_eq!(photo.clone().bearer(&token).send(at).status, 200);
@@ -305,6 +308,9 @@ fn each_metric_moves_when_what_it_counts_is_done() {
     wait_for(at, "key0_connections_limit", &[("listener", "public")], 1.0);
     wait_for(at, "key0_feed_connected", &[("engine", "sqlite")], 1.0);
     wait_for(at, "key0_feed_heard_timestamp_seconds", &[("engine", "sqlite")], 1.7e9);
+    let configured = "key0_secret_configured_timestamp_seconds";
+    wait_for(at, configured, &[("secret", "INTERNAL_AUTH_SECRET")], 1.7e9);
+    named.insert(configured);
     named.extend(["key0_build_info", "key0_connections", "key0_connections_limit"]);
     named.extend(["key0_feed_connected", "key0_feed_heard_timestamp_seconds"]);
     named.extend(["key0_payments_waiting", "key0_payments_oldest_seconds"]);

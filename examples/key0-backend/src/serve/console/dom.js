@@ -113,7 +113,7 @@ export function line(text, what) {
 export function fault(error, retry) {
   return h('div', { class: 'note bad', role: 'alert' },
     h('strong', {}, error.title ?? 'Something went wrong'), ' ',
-    foreign(error.message), ' ',
+    foreign(/[.!?]$/.test(error.message) ? error.message : `${error.message}.`), ' ',
     error.help && h('span', {}, error.help, ' '),
     error.requestId && h('span', { class: 'muted' }, 'Request ', mono(error.requestId), ' '),
     retry && button('Try again', retry, { tone: 'small' }));
@@ -188,7 +188,7 @@ export function dialog(title, parts, { confirm, tone = 'primary', act, refresh, 
   box.addEventListener('cancel', (event) => { if (close.dataset.running) event.preventDefault(); });
   box.addEventListener('close', () => {
     box.remove();
-    if (before?.isConnected) before.focus();
+    (before?.isConnected ? before : document.querySelector('main h1'))?.focus();
     if (unsure) then?.();
   });
   document.body.append(box);

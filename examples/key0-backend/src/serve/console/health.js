@@ -1,7 +1,8 @@
-// Whether all is well: the strip on every page, the plots, secrets and open doors; and the audit.
+// Whether all is well: the strip on every page, the plots, secrets and open doors.
 
-import { call, commands, isMaster, session, shell } from './api.js';
-import { $, ago, announce, button, empty, fact, fault, field, foreign, h, mono, pill, svg, table, time } from './dom.js';
+import { call, commands, session } from './api.js';
+import { $, ago, announce, fact, fault, h, mono, pill, svg } from './dom.js';
+import { secretsTable } from './secrets.js';
 
 const EVERY = 10_000;
 const FIRST = 2_000;
@@ -19,9 +20,7 @@ let unmeasured = 'Sign in to see more.';
 /** What went wrong with the last look at the metrics. */
 let problem = null;
 let samples = [];
-/** The last scrape, and when each secret was last seen to verify something. */
 let scraped = [];
-let uses = new Map();
 let shown = () => {};
 /** The paths that ask for nothing, and should. */
 let open = [];
@@ -112,13 +111,7 @@ async function look(mine) {
         throw { title: 'GET /metrics answered with something that is no metrics.', message: 'Is a proxy or another program in between?' };
       }
       scraped = found;
-      const now = Date.now();
-      for (const { name, labels, value } of scraped) {
-        if (name !== 'key0_secret_uses_total') continue;
-        const known = uses.get(labels.secret);
-        uses.set(labels.secret, { value, grew: known && known.value !== value ? now : known?.grew });
-      }
-      samples = [...samples.filter(({ at }) => now - at < HOUR), sampleOf(scraped)];
+      samples = [...samples.filter(({ at }) => Date.now() - at < HOUR), sampleOf(scraped)];
       problem = null;
     } catch (error) {
       if (mine !== round) return;
@@ -145,7 +138,6 @@ export function stop() {
   round++;
   samples = [];
   scraped = [];
-  uses = new Map();
   problem = null;
   open = [];
 }
@@ -213,14 +205,6 @@ function plot(title, lines, told, about) {
     h('p', { class: 'axis muted' }, h('span', {}, ago(from)), h('span', {}, `max ${about(most)}`), h('span', {}, 'now')));
 }
 
-function secretRow([name, { value, grew }]) {
-  return h('tr', {},
-    h('th', { scope: 'row' }, mono(name), h('small', { class: 'narrow' }, `${value.toLocaleString('en')} times`)),
-    h('td', { class: 'mid' }, value.toLocaleString('en')),
-    h('td', {}, grew ? time(new Date(grew).toISOString()) : h('span', { class: 'muted' }, 'before this page looked')),
-    h('td', {}, name.includes('PREVIOUS') ? pill('warn', 'in use: keep it') : h('span', { class: 'muted' }, 'current')));
-}
-
 const GUARDED = new Set(['internal', 'introspect', 'keys', 'v1', 'refusals', 'purchases', 'audit']);
 
 /** What the backend's own document tells: its paths, and those that are open and should not be. */
@@ -260,8 +244,7 @@ function understood() {
 /** The page. It draws itself again with every look. */
 export function page(_, view) {
   const plots = h('div', { class: 'plots' });
-  const secrets = table('Secrets and what they have verified', [['Secret'], ['Uses', 'mid'], ['Last verified something'], ['May it go?']]);
-  const noSecrets = h('p', { class: 'muted' });
+  const { place: secrets, draw: drawSecrets } = secretsTable();
   const config = h('div', {});
   const exposed = h('div', {}, h('p', { class: 'muted' }, 'Loading…'));
   const note = h('div', {});
@@ -276,13 +259,10 @@ export function page(_, view) {
       plot('Requests', [['', of('requests')]], first(per('/s', 1)), per('/s', 1)),
       plot('Refusals', [['', of('refusals')]], first(per('/min')), per('/min')),
       plot('Errors', [['', of('errors')]], first(per('/min')), per('/min')),
-      plot('Latency: p50, p99', [['p50', of('p50')], ['p99', of('p99')]], ([half, most]) => (half == null ? '–' : `${millis(half)}, ${millis(most)}`), millis),
+      plot('p50, p99', [['p50', of('p50')], ['p99', of('p99')]], ([half, most]) => (half == null ? '–' : `${millis(half)}, ${millis(most)}`), millis),
       plot('Cache hits', [['', of('hits')]], first(per('%')), per('%')),
       plot('Payments waiting', [['', of('waiting')]], first(per('')), per('')));
-    secrets.body.replaceChildren(...[...uses].sort().map(secretRow));
-    secrets.whole.hidden = !uses.size;
-    noSecrets.hidden = uses.size > 0;
-    noSecrets.textContent = unmeasured ?? 'None has verified anything yet.';
+    drawSecrets(scraped, unmeasured ?? 'Loading…');
     config.replaceChildren(scraped.length ? understood() : h('p', { class: 'muted' }, unmeasured ?? 'Loading…'));
   };
   shown = draw;
@@ -294,85 +274,9 @@ export function page(_, view) {
     h('p', { class: 'muted' }, `Drawn from /metrics every ${EVERY / 1000} seconds while this page is open, up to an hour back.`),
     note, plots,
     h('section', { class: 'card' }, h('h2', {}, 'Exposure'), exposed),
-    h('section', { class: 'card' }, h('h2', {}, 'Secrets'), secrets.whole, noSecrets,
-      h('p', { class: 'muted' }, 'Counted since this instance started. A previous secret that is not listed has verified nothing since then: it is safe to drop once that is true of every instance for as long as what it signed lives, and for 24 hours where issued keys are derived from it. What this page asks for counts as a use of the key that you are signed in with.')),
+    h('section', { class: 'card' }, h('h2', {}, 'Secrets'), secrets),
     h('section', { class: 'card' }, h('h2', {}, 'Configuration'), config,
       h('p', { class: 'muted' }, 'Every variable with its source, on the host: ', mono('key0-backend doctor'))),
     commands(['GET', '/metrics'], 'doctor'),
   ];
-}
-
-const AUDIT = ['at', 'action', 'kind', 'id', 'display', 'label', 'actor', 'actorId', 'reason'];
-const cells = (event) => AUDIT.map((of) => event[of] ?? '');
-
-/** The query of the next page, while there may be one. */
-export function nextPage(response) {
-  const link = /<\?([^>]*)>\s*;\s*rel="?next\b/.exec(response.headers.get('Link') ?? '');
-  return link && Object.fromEntries(new URLSearchParams(link[1]));
-}
-
-/** A cell of a CSV file. What a spreadsheet would take for a formula is made a text. */
-const csvCell = (text) => `"${(/^[=+\-@\t\r]/.test(text) ? `'${text}` : text).replaceAll('"', '""')}"`;
-
-export function audit(params, view) {
-  const since = h('input', { type: 'date', value: params.get('since')?.slice(0, 10), change: () => { location.hash = `#/audit${since.value ? `?since=${since.value}` : ''}`; } });
-  const filter = h('input', { type: 'text', placeholder: 'a key, a name, an action', input: () => draw() });
-  const { whole, body } = table('Audit, oldest first', [['When', 'mid'], ['What'], ['On what'], ['By whom', 'mid'], ['Why', 'wide']]);
-  const foot = h('div', { class: 'foot' });
-  const query = { since: params.get('since') ? `${params.get('since')}T00:00:00.000Z` : '', limit: '1000' };
-  const events = [];
-  /** What to ask for next; nothing at the end. */
-  let next = query;
-  const save = async () => {
-    // A file that says nothing of its gaps has none.
-    while (next) if (!(await more())) return;
-    const rows = [AUDIT, ...fitting().map(cells)];
-    const file = new Blob([rows.map((row) => row.map(csvCell).join(',')).join('\r\n')], { type: 'text/csv' });
-    const url = URL.createObjectURL(file);
-    h('a', { href: url, download: 'audit.csv' }).click();
-    setTimeout(() => URL.revokeObjectURL(url), 10_000);
-  };
-  const csv = button('Save as CSV', save);
-  const fitting = () => events.filter((event) => cells(event).join(' ').toLowerCase().includes(filter.value.trim().toLowerCase()));
-  function draw() {
-    const rows = fitting();
-    body.replaceChildren(...rows.map((event) => {
-      const { at, action, kind, id, display, label, actor, reason } = event;
-      const on = h('a', { href: `#/${kind === 'key' ? 'keys' : 'purchases'}/${encodeURIComponent(id)}` }, label ? foreign(label) : mono(display ?? id));
-      return h('tr', {}, h('td', { class: 'mid' }, time(at)), h('th', { scope: 'row' }, action, h('small', { class: 'narrow' }, time(at))), h('td', {}, on, h('small', {}, kind)), h('td', { class: 'mid' }, foreign(actor)), h('td', { class: 'wide' }, foreign(reason ?? '')));
-    }));
-    whole.hidden = csv.hidden = rows.length === 0;
-    const told = `${rows.length} events${next ? ' so far' : ''}`;
-    announce(told);
-    foot.replaceChildren(rows.length ? h('span', { class: 'muted' }, told) : empty(next ? 'None so far.' : events.length ? 'No event contains this text.' : 'Nothing has been done yet.'), next ? button('Show more', more) : '');
-  }
-  async function more() {
-    foot.replaceChildren(h('span', { class: 'muted' }, 'Loading…'));
-    try {
-      const before = events.length;
-      // Before the end a page can be empty.
-      while (next && events.length === before) {
-        let following;
-        const text = await call('GET', '/audit', { query: next, signal: view.signal, kind: 'text', more: (response) => { following = nextPage(response); } });
-        events.push(...text.split('\n').filter(Boolean).map((one) => JSON.parse(one)));
-        next = following;
-      }
-      draw();
-      return true;
-    } catch (error) {
-      if (view.signal.aborted) return false;
-      whole.hidden = csv.hidden = events.length === 0;
-      if (error.status === 404) {
-        foot.replaceChildren(empty('This backend offers no audit. Each key\'s own history is on its page.'));
-      } else foot.replaceChildren(fault(error instanceof SyntaxError ? { title: 'GET /audit answered with something that is no JSON.', message: 'Is a proxy or another program in between?' } : error, more));
-      return false;
-    }
-  }
-  const out = isMaster() ? null : 'The audit is for master keys.';
-  if (out) foot.append(empty(out));
-  else more();
-  whole.hidden = csv.hidden = true;
-  return [h('div', { class: 'title' }, h('h1', {}, 'Audit'), csv),
-    h('div', { class: 'filters', role: 'group', 'aria-label': 'Filters' }, field('Since (UTC)', since), field('Contains', filter)),
-    whole, foot, commands(['GET', '/audit', { query }], `audit${query.since ? ` --since=${shell(query.since)}` : ''}`)];
 }

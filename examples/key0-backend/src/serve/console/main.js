@@ -1,12 +1,16 @@
 // Signing in, the views and the way between them.
 
 import { ENDED, session, signIn, signOut, whenEnded } from './api.js';
+import * as audit from './audit.js';
 import { $, announce, fault, h, once, pill } from './dom.js';
 import * as health from './health.js';
 import * as keys from './keys.js';
 import * as purchases from './purchases.js';
 import * as refusals from './refusals.js';
 import { search } from './search.js';
+
+/** After how many milliseconds what was shown before gives way to what is being loaded. */
+const LATE = 250;
 
 const entry = $('entry');
 let leaving = new AbortController();
@@ -17,7 +21,7 @@ const VIEWS = {
   purchases: { title: 'Purchases', list: purchases.list, show: purchases.show, gone: 'It is unknown here, or was forgotten.' },
   refusals: { title: 'Refusals', list: refusals.list },
   health: { title: 'Health', list: health.page },
-  audit: { title: 'Audit', list: health.audit },
+  audit: { title: 'Audit', list: audit.list },
 };
 
 function where() {
@@ -50,12 +54,18 @@ async function go({ focus = true } = {}) {
   }
   document.title = `${id && of.show ? `${of.title}: ${id}` : of.title} · key0 console`;
   const main = $('main');
+  let late;
+  let held = null;
   const used = document.activeElement?.closest('.filters') && document.activeElement.labels?.[0]?.textContent;
   try {
     main.removeAttribute('aria-busy');
-    if (id && of.show) main.setAttribute('aria-busy', 'true');
+    if (id && of.show) {
+      main.setAttribute('aria-busy', 'true');
+      if (focus) late = setTimeout(() => main.replaceChildren(h('h1', {}, of.title), h('p', { class: 'muted' }, 'Loading…')), LATE);
+    }
     const parts = await (id && of.show ? of.show(id, view) : of.list(params, view));
     if (signal.aborted) return;
+    if (!focus && main.contains(document.activeElement)) held = document.activeElement.textContent;
     main.replaceChildren(...parts.flat(Infinity).filter(Boolean));
   } catch (error) {
     if (signal.aborted) return;
@@ -63,17 +73,18 @@ async function go({ focus = true } = {}) {
       ? fault(Object.assign(error, { title: `Nothing here has the id ${id}.`, help: of.gone }))
       : fault(error, () => go()));
   } finally {
+    clearTimeout(late);
     if (!signal.aborted) main.removeAttribute('aria-busy');
   }
   // Whoever sets one filter may set another.
   const filter = [...main.querySelectorAll('.filters label')].find((label) => used && label.textContent === used)?.control;
-  if (filter) filter.focus({ preventScroll: true });
-  else if (focus) {
-    scrollTo(0, 0);
-    const heading = main.querySelector('h1');
-    heading?.setAttribute('tabindex', '-1');
-    heading?.focus({ preventScroll: true });
-  }
+  // After a change the focus is on the button that made it, or on the heading where it is gone.
+  const button = [...main.querySelectorAll('button')].find((it) => held && it.textContent === held);
+  const heading = main.querySelector('h1');
+  heading?.setAttribute('tabindex', '-1');
+  if (focus) $('sought').value = '';
+  if (focus && !filter) scrollTo(0, 0);
+  if (filter || focus || held !== null) (filter ?? button ?? heading)?.focus({ preventScroll: true });
 }
 
 function shownAs(signedIn) {
@@ -159,7 +170,7 @@ addEventListener('keydown', (event) => {
   const typing = event.target.closest?.('input, select, textarea, dialog');
   if (event.key === '/' && !typing && session.role && !event.ctrlKey && !event.metaKey) {
     event.preventDefault();
-    $('sought').focus();
+    $('sought').select();
   }
 });
 // The browser keeps what stands in fields for a page that comes back, or keeps all of the page.

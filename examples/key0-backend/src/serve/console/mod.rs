@@ -23,17 +23,21 @@ const PAGE: &str = include_str!("index.html");
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// What the page loads: name, media type, content.
-const FILES: [(&str, &str, &str); 10] = [
+const FILES: [(&str, &str, &str); 14] = [
     ("console.css", "text/css; charset=utf-8", include_str!("console.css")),
     ("icon.svg", "image/svg+xml", include_str!("icon.svg")),
     ("main.js", SCRIPT, include_str!("main.js")),
     ("api.js", SCRIPT, include_str!("api.js")),
     ("dom.js", SCRIPT, include_str!("dom.js")),
+    ("key.js", SCRIPT, include_str!("key.js")),
     ("keys.js", SCRIPT, include_str!("keys.js")),
+    ("changes.js", SCRIPT, include_str!("changes.js")),
     ("purchases.js", SCRIPT, include_str!("purchases.js")),
     ("refusals.js", SCRIPT, include_str!("refusals.js")),
     ("search.js", SCRIPT, include_str!("search.js")),
     ("health.js", SCRIPT, include_str!("health.js")),
+    ("secrets.js", SCRIPT, include_str!("secrets.js")),
+    ("audit.js", SCRIPT, include_str!("audit.js")),
 ];
 
 pub(super) fn routes() -> Router {

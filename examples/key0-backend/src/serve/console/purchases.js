@@ -89,7 +89,13 @@ export function steps(purchase) {
     [over ? 'Expired' : 'Expires', expiresAt, null, 'skip', !over],
     ['Revoked', revokedAt, revokedReason, 'skip'],
   ];
-  return all.filter(([, at, , kind]) => at || kind !== 'skip')
+  // In the order of time; what is missing stays behind all that should come before it.
+  let latest = '';
+  const placed = all.filter(([, at, , kind]) => at || kind !== 'skip').map((step) => {
+    if (step[1] > latest) latest = step[1];
+    return [step[1] ?? latest, step];
+  });
+  return placed.sort(([one], [other]) => (one < other ? -1 : Number(one > other))).map(([, step]) => step)
     .map(([title, at, about, kind, future]) => ({ title, at, about, kind: at ? (title === 'Revoked' ? 'missing' : future ? 'open' : 'done') : kind }));
 }
 

@@ -2,8 +2,9 @@
 
 import { ApiError, call, credential, curl, isMaster, isOwn, refused } from './api.js';
 import { $, announce, button, empty, fact, fault, foreign, h, line, mono, pill, time } from './dom.js';
-import { linkTo, name, rights, statePill } from './keys.js';
+import { linkTo, name, rights, statePill } from './key.js';
 import { byAny, purchaseLine } from './purchases.js';
+import { refusalsOf } from './refusals.js';
 
 /** Of its making a time is part: no secret is made so. */
 const UUID7 = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
@@ -113,20 +114,25 @@ async function aToken(text, { header, claims }, show, view) {
   const times = new Set(['exp', 'iat', 'nbf']);
   const told = h('dl', {}, Object.entries(claims).map(([of, value]) => fact(of, times.has(of) ? instant(value) : mono(typeof value === 'string' ? value : JSON.stringify(value)))));
   const bought = h('div', {});
+  const holder = typeof claims.sub === 'string' ? claims.sub : null;
+  const refusals = holder && refusalsOf(holder, view);
   show(
     h('div', { class: 'card' }, heading('An access token'), answer, line(curl('GET', '/credential', { auth: '-H "Authorization: Bearer $TOKEN"' }), 'the line for curl'), line('key0-backend token inspect -', 'the line for key0-backend')),
     h('div', { class: 'card' }, heading('Claims'), h('p', { class: 'muted' }, 'Decoded in this page; only the backend can tell whether it is true. ', 'Header: ', mono(JSON.stringify(header))), told),
-    bought);
+    bought, refusals);
   try {
     const what = await credential({ Authorization: `Bearer ${text}` }, view.signal);
     answer.replaceChildren(pill('good', 'good'), ` It opens ${what.resourceId ?? ''} by the plan ${what.planId ?? ''}, for ${what.expiresInSeconds ?? '?'} more seconds.`);
   } catch (error) {
     if (view.signal.aborted) return;
     answer.replaceChildren(...(error.status === 401 || error.status === 400
-      ? [pill('bad', error.code), ' The backend refuses it: ', foreign(error.message)] : [fault(error)]));
+      ? [pill('bad', error.code), ' The backend refuses it: ', foreign(error.message), '.'] : [fault(error)]));
   }
-  if (typeof claims.jti !== 'string') return;
-  await group(bought, 'Its purchase', () => byAny({ challengeId: claims.jti }, view), purchaseLine);
+  // Its ids lead to what was bought.
+  const ids = { challengeId: claims.jti, requestId: claims.sub };
+  for (const [of, id] of Object.entries(ids)) {
+    if (typeof id === 'string' && await group(bought, 'Its purchase', () => byAny({ [of]: id }, view), purchaseLine)) return;
+  }
 }
 
 /** A part of the results. It fails by itself, and says so. */
@@ -164,8 +170,8 @@ async function anything(text, show, view) {
   }
   if (MASKED.test(text)) look('Keys that are shown so', () => each({ prefix: text.replace(/(…|\.\.\.)$/, '') }), keyLine);
   if (text.length <= 200 && !HASH.test(text)) look('Keys with this label', () => each({ label: text }), keyLine);
-  if (id && HASH.test(text)) look('Purchases with this transaction', () => byAny({ txHash: text }, view), purchaseLine);
-  else if (id) {
+  if (id) look('Purchases with this transaction', () => byAny({ txHash: text }, view), purchaseLine);
+  if (id && !HASH.test(text)) {
     look('Purchase with this challenge', () => byAny({ challengeId: text }, view), purchaseLine);
     look('Purchases with this request', () => byAny({ requestId: text }, view), purchaseLine);
     look('Refusal with this request id', async () => (await get('/refusals', { requestId: text })).refusals,
@@ -177,6 +183,6 @@ async function anything(text, show, view) {
   announce(`${found} found`);
   if (!found && groups.every(([place]) => !place.querySelector('.bad'))) {
     show(h('div', { class: 'card' }, empty('Nothing found.',
-      h('p', { class: 'muted' }, 'Looked for as an id of a key, purchase or request, a label and a masked key. A label must be whole; of a key shown as ak_1a2B…, its beginning is enough. Refusals are remembered since the start alone, and by this instance.'))));
+      h('p', { class: 'muted' }, 'Looked for as an id of a key, purchase or request, a transaction, a label and a masked key. A label must be whole; of a key shown as ak_1a2B…, its beginning is enough. Refusals are remembered since the start alone, and by this instance.'))));
   }
 }

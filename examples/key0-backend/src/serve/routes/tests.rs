@@ -26,6 +26,7 @@ fn config() -> Config {
     let internal = SecretSet::new(secret("internal"));
     let tokens = AccessTokens::hs256(secret("access tokens").expose_bytes()).unwrap();
     Config {
+        secrets: Vec::new(),
         confidential: Confidential::default(),
         gateway: None,
         verify: None,
