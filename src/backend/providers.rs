@@ -26,7 +26,7 @@ pub(super) fn oauth(variables: &mut Variables<'_>) -> Option<OAuthTokens> {
     let audience = variables.get(AUDIENCE);
     let clients = variables.get(CLIENTS).unwrap_or_default();
     let clients: Vec<_> =
-        clients.split(',').map(str::trim).filter(|client| !client.is_empty()).collect();
+        clients.split([',', '\n']).map(str::trim).filter(|client| !client.is_empty()).collect();
     if audience.is_none() && clients.is_empty() {
         let why = format!("without it or {CLIENTS} every client of the issuer could call");
         variables.missing(AUDIENCE, &why);

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 use super::providers;
 use super::{
     gateway::gateway,
-    variables::{Variables, renamed},
+    variables::{Variables, file_of, renamed},
 };
 use crate::{
     AccessTokens, InternalAuth,
@@ -34,7 +34,8 @@ use crate::{
 /// | `MASTER_API_KEYS`, `SUPPORT_API_KEYS`, `MINTER_API_KEYS`, `READ_API_KEYS` | bootstrap keys, each `name=key` or bare |
 /// | `FOREIGN_API_KEYS` | `true`: keys that another service made are looked up, too |
 ///
-/// A secret, the public key and a list of keys can stand in a file, too, which `NAME_FILE` names.
+/// A secret, the public key, the JWK set's URL and a list of keys can stand in a file, too, which
+/// `NAME_FILE` names.
 /// Secrets have at least 32 bytes, and differ.
 ///
 /// ```
@@ -62,16 +63,15 @@ pub struct Secrets {
     pub(super) seller: Option<Seller>,
 }
 
-/// What is about identity providers.
-const PROVIDERS: [&str; 6] = [
+/// What is about identity providers, as is `KEY0_JWKS_URL`.
+const PROVIDERS: [&str; 5] = [
     "INTERNAL_OAUTH_AUDIENCE",
     "INTERNAL_OAUTH_CLIENT_IDS",
     "INTERNAL_OAUTH_ISSUER",
     "INTERNAL_OAUTH_JWKS_URL",
     "INTERNAL_OAUTH_SCOPE",
-    "KEY0_JWKS_URL",
 ];
-/// What the sample backend reads and this does not: it is refused, never ignored.
+/// A protection that the sample backend has and this does not: it is refused, never ignored.
 const ELSEWHERE: &str = "ISSUE_TOKEN_AUTH";
 
 impl Secrets {
@@ -103,7 +103,8 @@ impl Secrets {
         given: impl IntoIterator<Item = (String, bool)>,
     ) -> Result<Self, ConfigError> {
         let mut variables = Variables::new(look_up);
-        let known = || NAMES.into_iter().chain(PROVIDERS).chain([ELSEWHERE]);
+        let plain = || PLAIN.into_iter().chain(PROVIDERS).chain([ELSEWHERE]);
+        let known = || IN_FILES.into_iter().chain(plain());
         for (name, is_text) in given {
             // A secret's file can be named in place of the secret.
             let ours = name.strip_suffix("_FILE").unwrap_or(&name);
@@ -116,11 +117,17 @@ impl Secrets {
                 variables.invalid(&name, &why);
             }
         }
+        for name in plain() {
+            let file = file_of(name);
+            if variables.get(&file).is_some() {
+                variables.invalid(&file, &format!("only secrets come from files; set {name}"));
+            }
+        }
         if variables.is_given(ELSEWHERE) {
             variables.invalid(ELSEWHERE, "Secrets does not read it; build that part yourself");
         }
         if cfg!(not(feature = "jwks")) {
-            for name in PROVIDERS {
+            for name in PROVIDERS.into_iter().chain(["KEY0_JWKS_URL"]) {
                 if variables.is_given(name) {
                     variables.invalid(name, "it needs the feature jwks of key0-auth");
                 }
@@ -211,30 +218,33 @@ impl Secrets {
     }
 }
 
-const NAMES: [&str; 23] = [
-    "FOREIGN_API_KEYS",
-    "GATEWAY_PAYMENT_HEADERS",
+/// What can stand in a file.
+const IN_FILES: [&str; 14] = [
     "GATEWAY_PREVIOUS_SECRETS",
-    "GATEWAY_ROUTES",
     "GATEWAY_SECRET",
-    "INTERNAL_AUTH_AUDIENCE",
-    "INTERNAL_AUTH_MAX_LIFETIME_SECONDS",
     "INTERNAL_AUTH_PREVIOUS_SECRETS",
     "INTERNAL_AUTH_SECRET",
-    "INTERNAL_AUTH_STRATEGY",
     "ISSUANCE_PREVIOUS_SECRETS",
     "ISSUANCE_SECRET",
-    "KEY0_ACCESS_TOKEN_AUDIENCE",
-    "KEY0_ACCESS_TOKEN_ISSUER",
     "KEY0_ACCESS_TOKEN_PREVIOUS_SECRETS",
     "KEY0_ACCESS_TOKEN_SECRET",
+    "KEY0_JWKS_URL",
     "KEY0_PUBLIC_KEY",
-    "KEY0_PUBLIC_KEY_FILE",
-    "KEY0_URL",
     "MASTER_API_KEYS",
     "MINTER_API_KEYS",
     "READ_API_KEYS",
     "SUPPORT_API_KEYS",
+];
+const PLAIN: [&str; 9] = [
+    "FOREIGN_API_KEYS",
+    "GATEWAY_PAYMENT_HEADERS",
+    "GATEWAY_ROUTES",
+    "INTERNAL_AUTH_AUDIENCE",
+    "INTERNAL_AUTH_MAX_LIFETIME_SECONDS",
+    "INTERNAL_AUTH_STRATEGY",
+    "KEY0_ACCESS_TOKEN_AUDIENCE",
+    "KEY0_ACCESS_TOKEN_ISSUER",
+    "KEY0_URL",
 ];
 
 fn tokens(

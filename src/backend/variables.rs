@@ -136,7 +136,7 @@ impl<'a> Variables<'a> {
     }
 }
 
-fn file_of(name: &str) -> String {
+pub(super) fn file_of(name: &str) -> String {
     format!("{name}_FILE")
 }
 

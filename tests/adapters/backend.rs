@@ -340,6 +340,10 @@ fn faults_of_other_callers_are_told_by_name() {
     assert_faults(&[gateway, routes, headers], &["GATEWAY_PAYMENT_HEADERS is not valid"]);
     assert_faults(&[("FOREIGN_API_KEYS", "perhaps")], &["FOREIGN_API_KEYS is not valid"]);
     assert_faults(&[("ISSUE_TOKEN_AUTH", "body")], &["ISSUE_TOKEN_AUTH is not valid"]);
+    // What restricts is never ignored.
+    for file in ["INTERNAL_OAUTH_SCOPE_FILE", "KEY0_ACCESS_TOKEN_ISSUER_FILE"] {
+        assert_faults(&[(file, "/run/secrets/x")], &["only secrets come from files"]);
+    }
     #[cfg(feature = "jwks")]
     {
         let oauth = ("INTERNAL_AUTH_STRATEGY", "shared-secret,oauth");
@@ -405,7 +409,7 @@ async fn the_keys_of_providers_are_fetched_from_the_start() {
         "INTERNAL_AUTH_STRATEGY" => Some("oauth,shared-secret".to_owned()),
         "INTERNAL_OAUTH_ISSUER" => Some(url.clone()),
         "INTERNAL_OAUTH_JWKS_URL" => Some(format!("{url}/oauth")),
-        "INTERNAL_OAUTH_CLIENT_IDS" => Some("key0, another".to_owned()),
+        "INTERNAL_OAUTH_CLIENT_IDS" => Some("key0\nanother".to_owned()),
         "INTERNAL_OAUTH_SCOPE" => Some("issue".to_owned()),
         _ => variables(name),
     });

@@ -49,6 +49,8 @@ impl Reload {
             tracing::warn!("{warning}");
         }
         let app = self.app.with(&config);
+        // First: a use from here on is one of the new ones.
+        secret_uses::configured(secrets, &config.secrets);
         match &self.internal {
             Some(internal) => {
                 self.public.replace(&app.public());
@@ -56,7 +58,6 @@ impl Reload {
             }
             None => self.public.replace(&app.everything()),
         }
-        secret_uses::configured(secrets, &config.secrets);
         (*providers, *secrets) = (config.providers, config.secrets);
         metrics::reloaded(false);
         tracing::info!("the configuration was read again, and counts from now on");

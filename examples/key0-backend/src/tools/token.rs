@@ -171,7 +171,10 @@ fn told(
         text.push_str(&format!("{name:12} {passed}{why}\n"));
     }
     if let Some(purchase) = claims.get("jti").and_then(Value::as_str) {
-        let purchase = harmless(purchase);
+        // Somebody may paste the command, and the token may be a stranger's.
+        let is_plain =
+            |byte| matches!(byte, b'-' | b'_' | b'.' | b':') || byte.is_ascii_alphanumeric();
+        let purchase = if purchase.bytes().all(is_plain) { purchase } else { "with the jti above" };
         text.push_str(&format!("revoked      not looked at: purchases show {purchase}\n"));
     }
     text

@@ -333,9 +333,6 @@ fn a_copy_that_was_killed_at_its_end_is_ended() {
     let postgres_proxy = Proxy::to(postgres.address());
     let redis_proxy = Proxy::to(redis.address());
     let (postgres_port, redis_port) = (postgres_proxy.port(), redis_proxy.port());
-    for proxy in [&postgres_proxy, &redis_proxy] {
-        proxy.delay(std::time::Duration::from_millis(15));
-    }
     let in_postgres = || {
         let url = postgres.new_database();
         let through = url.replace(&format!(":{}/", postgres.port()), &format!(":{postgres_port}/"));
@@ -346,8 +343,11 @@ fn a_copy_that_was_killed_at_its_end_is_ended() {
         (redis.url(""), redis.url_through(redis_port, ""))
     };
     for new_target in [&in_postgres as &dyn Fn() -> (String, String), &in_redis] {
-        // A machine that is busy may be too late to see it.
-        let cut_off = (0..20).find_map(|_| {
+        // A machine that is busy may be too late to see it, so there is more and more time to.
+        let cut_off = (1..=20).find_map(|attempt| {
+            for proxy in [&postgres_proxy, &redis_proxy] {
+                proxy.delay(std::time::Duration::from_millis(15 * attempt));
+            }
             let (to, slowly) = new_target();
             let mut copy = start_copy(&from, &slowly);
             let both = wait_until(|| begun(&to) == 2);

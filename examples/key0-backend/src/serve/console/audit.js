@@ -57,7 +57,13 @@ export function list(params, view) {
     if (next && fitting().length < room) await load();
     else draw();
   }
-  async function load() {
+  let loading;
+  /** The same answer for all who ask meanwhile: a page that came twice would be told twice. */
+  function load() {
+    loading ??= fetchMore().finally(() => { loading = undefined; });
+    return loading;
+  }
+  async function fetchMore() {
     foot.replaceChildren(h('span', { class: 'muted' }, 'Loading…'));
     try {
       const before = events.length;

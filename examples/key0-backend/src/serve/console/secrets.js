@@ -84,6 +84,6 @@ export function secretsTable() {
     none.hidden = secrets.length > 0;
     none.textContent = without;
   };
-  const about = h('p', { class: 'muted' }, 'Counted by this instance, since its start or since the secret came into its configuration. With several instances, ask each. What this page asks for counts as a use of the key that you are signed in with.');
+  const about = h('p', { class: 'muted' }, 'Counted by this instance, under the secret\'s name and since its start; the times are of the secret that has the name now. With several instances, ask each. What this page asks for counts as a use of the key that you are signed in with.');
   return { place: [whole, none, about], draw };
 }
