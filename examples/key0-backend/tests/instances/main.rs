@@ -178,21 +178,21 @@ fn a_refund_leaves_nothing_alive_on_redis() {
 #[test]
 #[ignore = "long: crashes"]
 fn long_crashes_amid_refunds_on_sqlite() {
-    refunds::leave_nothing_alive("SQLite", ONE_FILE, 100);
+    refunds::leave_nothing_alive("SQLite", ONE_FILE, 20);
 }
 
 #[test]
 #[ignore = "long: crashes"]
 fn long_crashes_amid_refunds_on_postgres() {
     let Some(server) = Postgres::start() else { return };
-    refunds::leave_nothing_alive("PostgreSQL", &server.url(), 50);
+    refunds::leave_nothing_alive("PostgreSQL", &server.url(), 20);
 }
 
 #[test]
 #[ignore = "long: crashes"]
 fn long_crashes_amid_refunds_on_redis() {
     let Some(server) = Redis::start(&[]) else { return };
-    refunds::leave_nothing_alive("Redis", &server.url(""), 50);
+    refunds::leave_nothing_alive("Redis", &server.url(""), 20);
 }
 
 #[test]
