@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 use super::credential;
 use crate::{
     Rejection, RejectionKind,
-    domain::{InvalidId, PlanId, json},
+    domain::{InvalidId, PlanId, ids::MAX_ID_BYTES, json},
     error::{FieldError, StoreError},
 };
 
@@ -141,8 +141,6 @@ pub(crate) fn check_transfer_encoding<'a>(
 
 /// The largest metadata that is kept, in bytes of JSON: 4 KiB.
 const MAX_METADATA_BYTES: usize = 4 * 1024;
-/// No id is longer, in bytes.
-const LONGEST_ID: usize = 256;
 /// The name of a member that is kept nowhere, in small letters.
 const ACCESS_TOKEN: &[u8] = b"accesstoken";
 /// The deepest metadata that is kept, in levels.
@@ -265,7 +263,7 @@ impl Members {
         let legal = |value: Value| value.as_str().and_then(|text| read(text).ok());
         // One that is null counts as absent.
         let value = self.take(name);
-        let text = value.as_ref().and_then(Value::as_str).filter(|text| text.len() <= LONGEST_ID);
+        let text = value.as_ref().and_then(Value::as_str).filter(|text| text.len() <= MAX_ID_BYTES);
         if text.is_some_and(credential::is_no_id) {
             return Err(invalid(format!("{name} must not be a credential")));
         }

@@ -28,13 +28,17 @@ pub(super) fn token(body: &[u8]) -> Result<String, Rejection> {
     }
 }
 
+/// A name or a value of a query, or of a form. None where an escape is none, or where it is no text.
+pub(super) fn decoded(text: &str) -> Option<String> {
+    Some(percent_decode(&text.replace('+', " "))?.into_owned())
+}
+
 /// The pairs of a query, or of a form. None where an escape is none, or where something is no text.
 pub(super) fn pairs(text: &str) -> Option<Vec<(String, String)>> {
-    let decode = |text: &str| Some(percent_decode(&text.replace('+', " "))?.into_owned());
     let pairs = text.split('&').filter(|pair| !pair.is_empty());
     let read = |pair: &str| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        Some((decode(name)?, decode(value)?))
+        Some((decoded(name)?, decoded(value)?))
     };
     pairs.map(read).collect()
 }

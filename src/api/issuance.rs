@@ -273,13 +273,13 @@ pub(super) fn check_replaceable(issuance: &Issuance, clock: &SteadyClock) -> Res
         "a credential that was sold can't be given again: this process lacks the issuance secret \
          that it was derived from, or makes keys of another form"
     );
-    let seconds = u16::try_from(wait.as_micros().div_ceil(1_000_000)).unwrap_or(u16::MAX);
+    // No `Retry-After` of so much: another process may give it at once.
+    let seconds = wait.as_micros().div_ceil(1_000_000);
     Err(Rejection::new(RejectionKind::IssuanceInProgress)
         .detail(format!(
             "The credential was made with a secret or a key format that this server does not have. \
              This server can replace it in {seconds} s"
         ))
-        .retry_after(seconds)
         .cause(LacksSecret))
 }
 

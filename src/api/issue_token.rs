@@ -41,7 +41,7 @@ const CLAIM: Duration = Duration::from_millis(1_500);
 ///
 /// A retry gets another credential, and the old one dies, only where the first can't be derived again: by
 /// another secret, or another key format. Until ten minutes after the purchase, and an hour after this was
-/// made, it is a 503 `issuance_in_progress` with the rest in `Retry-After`: see [`IssuanceSecrets`].
+/// made, it is a 503 `issuance_in_progress` whose `detail` tells how much of that is left: see [`IssuanceSecrets`].
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]

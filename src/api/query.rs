@@ -1,4 +1,4 @@
-use super::body::invalid;
+use super::{body::invalid, form::decoded};
 use crate::Rejection;
 
 /// The parameters of a URL's query, as HTML forms write them. One without a value counts as
@@ -51,23 +51,6 @@ impl<'a> Query<'a> {
         let fault = || invalid(format!("{name} must be a number from {start} to {end}"));
         number.map(Some).ok_or_else(fault)
     }
-}
-
-fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'+' => b' ',
-            b'%' => {
-                let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
-                let (high, low) = (digit(rest.next())?, digit(rest.next())?);
-                u8::try_from(high << 4 | low).ok()?
-            }
-            byte => byte,
-        });
-    }
-    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]

@@ -304,7 +304,7 @@ impl GatewayBuilder {
     /// # Errors
     ///
     /// Fails without a route, with an id that is none or stands twice, with a template that can't be
-    /// read, and with one under `/internal`, `/keys`, `/purchases`, `/v1` or `/credential`.
+    /// read, and with one of what is never sold: see [`Gateway`].
     pub fn build(self) -> Result<Gateway, ConfigError> {
         const NAME: &str = "the routes of the gateway";
         let mut faults = Vec::new();

@@ -24,9 +24,13 @@ pub(super) fn oauth(variables: &mut Variables<'_>) -> Option<OAuthTokens> {
     };
     let keys = variables.keep(keys);
     let audience = variables.get(AUDIENCE);
-    let clients = variables.get(CLIENTS).unwrap_or_default();
+    let list = variables.get(CLIENTS).unwrap_or_default();
     let clients: Vec<_> =
-        clients.split([',', '\n']).map(str::trim).filter(|client| !client.is_empty()).collect();
+        list.split([',', '\n']).map(str::trim).filter(|client| !client.is_empty()).collect();
+    if !list.is_empty() && clients.is_empty() {
+        variables.invalid(CLIENTS, "it is given and holds none");
+        return None;
+    }
     if audience.is_none() && clients.is_empty() {
         let why = format!("without it or {CLIENTS} every client of the issuer could call");
         variables.missing(AUDIENCE, &why);

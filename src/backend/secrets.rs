@@ -103,8 +103,8 @@ impl Secrets {
         given: impl IntoIterator<Item = (String, bool)>,
     ) -> Result<Self, ConfigError> {
         let mut variables = Variables::new(look_up);
-        let plain = || PLAIN.into_iter().chain(PROVIDERS).chain([ELSEWHERE]);
-        let known = || IN_FILES.into_iter().chain(plain());
+        let plain = || PLAIN.into_iter().chain(PROVIDERS);
+        let known = || IN_FILES.into_iter().chain(plain()).chain([ELSEWHERE]);
         for (name, is_text) in given {
             // A secret's file can be named in place of the secret.
             let ours = name.strip_suffix("_FILE").unwrap_or(&name);

@@ -56,7 +56,7 @@ impl HeldSlot {
         Self { settings, slot, fingerprint, now, began, lease }
     }
 
-    /// HeldSlots the slot for the first time.
+    /// Claims the slot for the first time.
     pub(super) async fn begin(&self) -> Result<IdempotencyState, StoreError> {
         self.ask(&self.lease, self.now).await
     }
@@ -133,7 +133,7 @@ impl HeldSlot {
         // The lease does it then.
     }
 
-    /// HeldSlots the slot, or keeps it claimed, from now on.
+    /// Claims the slot, or keeps it claimed, from now on.
     async fn claim(&self) -> Result<IdempotencyState, StoreError> {
         let now = self.settings.steady.now();
         let lease = Lease { token: self.lease.token, until: now.plus(self.settings.lease) };

@@ -354,6 +354,8 @@ fn faults_of_other_callers_are_told_by_name() {
         let clients = ("INTERNAL_OAUTH_CLIENT_IDS", "key0");
         let told = ["INTERNAL_OAUTH_JWKS_URL is not valid"];
         assert_faults(&[oauth, issuer, clients, keys], &told);
+        let none = [("INTERNAL_OAUTH_CLIENT_IDS", " , "), ("INTERNAL_OAUTH_AUDIENCE", "here")];
+        assert_faults(&[oauth, issuer, none[0], none[1]], &["it is given and holds none"]);
     }
     #[cfg(not(feature = "jwks"))]
     assert_faults(&[("INTERNAL_OAUTH_SCOPE", "a")], &["it needs the feature jwks"]);

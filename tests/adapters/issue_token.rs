@@ -201,10 +201,10 @@ fn assert_refused(result: Result<Reply, Rejection>, kind: RejectionKind, row: &s
     refusal
 }
 
-/// Whether a refusal says so many seconds, in its header and in words.
+/// Whether a refusal says so many seconds, and to try again soon: another instance may know the secret.
 fn assert_replaceable_in(refusal: &Rejection, seconds: f64) {
     let response = Responder::default().respond(refusal);
-    assert!(response.headers.contains(&("retry-after", seconds.to_string())), "{response:?}");
+    assert!(response.headers.contains(&("retry-after", "1".to_owned())), "{response:?}");
     assert!(refusal.message().ends_with(&format!("can replace it in {seconds} s")), "{refusal:?}");
 }
 

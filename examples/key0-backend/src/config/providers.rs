@@ -3,7 +3,7 @@ use key0_auth::{
     token::{OAuthTokens, RemoteKeys},
 };
 
-use super::variables::{Variables, missing};
+use super::variables::{Variables, invalid, missing};
 
 const ISSUER: &str = "INTERNAL_OAUTH_ISSUER";
 const SET: &str = "INTERNAL_OAUTH_JWKS_URL";
@@ -69,8 +69,13 @@ pub(super) fn oauth(
         None => RemoteKeys::of_issuer(ISSUER, issuer),
     };
     let keys = keys.map_err(|fault| faults.push(fault)).ok();
-    let clients = variables.get(CLIENTS).unwrap_or_default().split(',').map(str::trim);
+    let list = variables.get(CLIENTS).unwrap_or_default();
+    let clients = list.split([',', '\n']).map(str::trim);
     let clients: Vec<_> = clients.filter(|client| !client.is_empty()).collect();
+    if !list.is_empty() && clients.is_empty() {
+        faults.push(invalid(CLIENTS, "it is given and holds none"));
+        return None;
+    }
     if variables.get(AUDIENCE).is_none() && clients.is_empty() {
         let why = format!("without it or {CLIENTS} every client of the issuer could call");
         faults.push(missing(AUDIENCE, &why));
