@@ -95,6 +95,9 @@ fn a_token_s_checks_are_told_and_the_token_is_not() {
     }
     let failed: Vec<_> = failed.iter().map(Option::as_deref).collect();
     assert_eq!(failed, [None, Some("signature"), Some("form"), Some("form")]);
+    let foreign = signer.token().claim("jti", "a;b").sign();
+    let ended = run(&setup, &format!("token inspect {foreign}"));
+    assert!(ended.stdout.contains("purchases show with the jti above\n"), "{ended:?}");
     assert_eq!(run(&Setup::bare(), "token inspect x").code, Some(2), "no key is given");
 }
 
